@@ -1,0 +1,285 @@
+//! `App`: one tenant's credentials, switches and limits; `Apps`: an immutable snapshot of all of them.
+//!
+//! Knows nothing of files or the environment: `config` builds these values after checking them.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Secret;
+
+/// The id in `/apps/{id}/…`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppId(Arc<str>);
+
+/// The public key in `/app/{key}` and `auth_key`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct AppKey(Arc<str>);
+
+macro_rules! name_type {
+    ($type:ident) => {
+        impl $type {
+            /// Wraps a text that `config` has checked.
+            #[must_use]
+            pub fn new(text: &str) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name_type!(AppId);
+name_type!(AppKey);
+
+/// One tenant. Everything in it is checked; everyone who acts for an app holds one.
+#[derive(Debug)]
+pub struct App {
+    /// The id in HTTP API paths.
+    pub id: AppId,
+    /// The public key.
+    pub key: AppKey,
+    /// Signs and verifies.
+    pub secret: Secret,
+    /// A label for people.
+    pub name: Option<String>,
+    /// Off: connections are closed with 4003, HTTP requests get 403.
+    pub enabled: bool,
+    /// Whether clients may send `client-` events.
+    pub client_events: bool,
+    /// Whether subscribers are told `pusher_internal:subscription_count`.
+    pub subscription_count: bool,
+    /// Whether a sign-in's watchlist is served.
+    pub watchlist: bool,
+    /// Pages that may connect; empty: any, and so may clients that send no `Origin`.
+    pub allowed_origins: Vec<OriginPattern>,
+    /// How long a connection has to sign in or to subscribe to a private or presence channel (4009).
+    pub authorize_within: Option<Duration>,
+    /// Bearer tokens that replace the signature on the HTTP API.
+    pub api_tokens: Vec<Secret>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// What one app may use. Defaults are Pusher's documented values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time; none: unlimited. Beyond it 4004.
+    pub connections: Option<NonZeroU32>,
+    /// Client events per second and connection. Beyond it 4301, the event is dropped.
+    pub client_events_per_second: u32,
+    /// Subscriptions per connection. Beyond it the subscription is refused.
+    pub channels_per_connection: usize,
+    /// Distinct users on a presence channel. Beyond it the subscription is refused.
+    pub presence_members: usize,
+    /// Bytes of one member's `channel_data`.
+    pub presence_member_bytes: usize,
+    /// Bytes of an event's `data`. Beyond it 413.
+    pub event_bytes: usize,
+    /// Channels of one publish.
+    pub channels_per_event: usize,
+    /// Events of one batch.
+    pub batch_events: usize,
+    /// Characters of a channel name.
+    pub channel_name_length: usize,
+    /// Characters of an event name.
+    pub event_name_length: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            client_events_per_second: 10,
+            channels_per_connection: 1000,
+            presence_members: 100,
+            presence_member_bytes: 1024,
+            event_bytes: 10240,
+            channels_per_event: 100,
+            batch_events: 10,
+            channel_name_length: 200,
+            event_name_length: 200,
+        }
+    }
+}
+
+impl Limits {
+    /// The longest WebSocket message that is read (a longer one closes with 1009): room for an event, a presence
+    /// member or a full watchlist in their JSON escapes.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        const LEAST: usize = 64 * 1024;
+        (2 * self.event_bytes.max(self.presence_member_bytes) + 4096).max(LEAST)
+    }
+
+    /// The longest body of one publish that is read (a longer one is refused with 413): `data` in the costliest
+    /// JSON escapes, and the names.
+    #[must_use]
+    pub fn event_body_bytes(&self) -> usize {
+        6 * self.event_bytes
+            + (self.channel_name_length + 4) * self.channels_per_event
+            + 6 * self.event_name_length
+            + 1024
+    }
+
+    /// The same for a batch.
+    #[must_use]
+    pub fn batch_body_bytes(&self) -> usize {
+        let event =
+            6 * self.event_bytes + self.channel_name_length + 6 * self.event_name_length + 1024;
+        event * self.batch_events
+    }
+}
+
+/// One entry of `allowed_origins`: `https://example.com`, `https://*.example.com`, `http://localhost:*` or `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginPattern(String);
+
+impl OriginPattern {
+    /// Takes a pattern; `*` stands for any run of characters other than `/`.
+    #[must_use]
+    pub fn new(pattern: &str) -> Self {
+        Self(pattern.trim_end_matches('/').to_ascii_lowercase())
+    }
+
+    /// Whether an `Origin` header's value fits.
+    #[must_use]
+    pub fn allows(&self, origin: &str) -> bool {
+        if self.0 == "*" {
+            return true;
+        }
+        let origin = origin.to_ascii_lowercase();
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = parts.next().and_then(|first| origin.strip_prefix(first)) else {
+            return false;
+        };
+        let mut parts = parts.peekable();
+        while let Some(part) = parts.next() {
+            // A wildcard's run ends where the next part begins; the last part must end the origin.
+            let at = if parts.peek().is_none() {
+                rest.len()
+                    .checked_sub(part.len())
+                    .filter(|&at| rest.is_char_boundary(at) && rest[at..] == *part)
+            } else {
+                rest.find(part)
+            };
+            match at {
+                Some(at) if !rest[..at].contains('/') => rest = &rest[at + part.len()..],
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+/// All apps, as of one reading of the configuration.
+#[derive(Debug, Default)]
+pub struct Apps {
+    by_id: HashMap<AppId, Arc<App>>,
+    by_key: HashMap<AppKey, Arc<App>>,
+}
+
+impl Apps {
+    /// Makes a snapshot; `config` has refused duplicate ids and keys.
+    #[must_use]
+    pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
+        let mut all = Self::default();
+        for app in apps {
+            let app = Arc::new(app);
+            all.by_id.insert(app.id.clone(), Arc::clone(&app));
+            all.by_key.insert(app.key.clone(), app);
+        }
+        all
+    }
+
+    /// The app of an HTTP path.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&Arc<App>> {
+        self.by_id.get(id)
+    }
+
+    /// The app of a WebSocket path or an `auth_key`.
+    #[must_use]
+    pub fn by_key(&self, key: &str) -> Option<&Arc<App>> {
+        self.by_key.get(key)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.by_id.values()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        for (pattern, origin, allowed) in [
+            ("https://example.com", "https://example.com", true),
+            ("https://example.com/", "HTTPS://Example.com", true),
+            ("https://example.com", "https://example.com.evil.net", false),
+            ("https://example.com", "http://example.com", false),
+            ("https://*.example.com", "https://a.example.com", true),
+            ("https://*.example.com", "https://a.b.example.com", true),
+            ("https://*.example.com", "https://example.com", false),
+            (
+                "https://*.example.com",
+                "https://evil.com/.example.com",
+                false,
+            ),
+            ("https://*.example.com", "https://a.example.com:8443", false),
+            ("http://localhost:*", "http://localhost:5173", true),
+            ("http://localhost:*", "http://localhost.evil.net", false),
+            ("https://*.a.*", "https://x.a.y", true),
+            ("https://*.a.*", "https://x.b.y", false),
+            ("*", "null", true),
+            ("https://example.com", "", false),
+        ] {
+            assert_eq!(
+                OriginPattern::new(pattern).allows(origin),
+                allowed,
+                "{pattern} {origin}"
+            );
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! HMAC-SHA256 over what the protocol signs: channels, users, HTTP requests. Checks are constant-time, a `Secret`
+//! prints nothing, and nobody else compares signatures.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::protocol::SocketId;
+
+/// A shared secret: an app's, or an API token. Printing it prints no part of it.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps the text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether a given text is this secret, in constant time for texts of one length.
+    #[must_use]
+    pub fn equals(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+
+    /// The lower-case hex HMAC-SHA256 of a message.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> String {
+        hex::encode(self.mac(message).finalize().into_bytes())
+    }
+
+    /// Whether `signature` is the lower-case hex HMAC-SHA256 of the message, in constant time.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        let mut given = [0; 32];
+        // Upper-case hex is refused as the real service does: SDKs send lower case.
+        let lower = !signature.bytes().any(|b| b.is_ascii_uppercase());
+        lower
+            && hex::decode_to_slice(signature, &mut given).is_ok()
+            && self.mac(message).verify_slice(&given).is_ok()
+    }
+
+    fn mac(&self, message: &[u8]) -> Hmac<Sha256> {
+        // HMAC takes a key of any length; this error does not exist for it.
+        #[expect(
+            clippy::expect_used,
+            reason = "HMAC-SHA256 accepts keys of every length"
+        )]
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("any key length");
+        mac.update(message);
+        mac
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What a subscription's `auth` signs: `socket_id:channel` and, whenever the client sent it, `:channel_data` in its
+/// raw text (protocol §3.3).
+#[must_use]
+pub fn channel_string(socket_id: SocketId, channel: &str, channel_data: Option<&str>) -> String {
+    match channel_data {
+        Some(data) => format!("{socket_id}:{channel}:{data}"),
+        None => format!("{socket_id}:{channel}"),
+    }
+}
+
+/// What a sign-in's `auth` signs: `socket_id::user::user_data` (protocol §3.10).
+#[must_use]
+pub fn user_string(socket_id: SocketId, user_data: &str) -> String {
+    format!("{socket_id}::user::{user_data}")
+}
+
+/// What `auth_signature` signs: method, path and the other query parameters, keys in lower case and sorted, values
+/// decoded (protocol §4.2). `query` holds decoded pairs in the order of arrival.
+#[must_use]
+pub fn request_string(method: &str, path: &str, query: &[(String, String)]) -> String {
+    let mut pairs: Vec<(String, &str)> = query
+        .iter()
+        .map(|(key, value)| (key.to_ascii_lowercase(), value.as_str()))
+        .filter(|(key, _)| key != "auth_signature")
+        .collect();
+    // Stable, so that the values of a repeated key (`k[]=a&k[]=b`) keep their order.
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    let query: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    format!("{method}\n{path}\n{}", query.join("&"))
+}
+
+/// The lower-case hex MD5 of a request body, for `body_md5`.
+#[must_use]
+pub fn body_md5(body: &[u8]) -> String {
+    use md5::Digest as _;
+    hex::encode(md5::Md5::digest(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn secret() -> Secret {
+        Secret::new("7ad3773142a6692b25b8")
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    /// Test vectors of protocol §12.
+    #[test]
+    fn documented_values() {
+        let socket: SocketId = "1234.1234".parse().unwrap();
+        for (message, signature) in [
+            (
+                channel_string(socket, "private-foobar", None),
+                "58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4",
+            ),
+            (
+                user_string(socket, r#"{"id":"12345"}"#),
+                "4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba",
+            ),
+            (
+                channel_string(
+                    socket,
+                    "presence-foobar",
+                    Some(r#"{"user_id":10,"user_info":{"name":"Mr. Pusher"}}"#),
+                ),
+                "afaed3695da2ffd16931f457e338e6c9f2921fa133ce7dac49f529792be6304c",
+            ),
+            (
+                channel_string(
+                    socket,
+                    "presence-foobar",
+                    Some(r#"{"user_id":10,"user_info":{"name":"Mr. Channels"}}"#),
+                ),
+                "31935e7d86dba64c2a90aed31fdc61869f9b22ba9d8863bba239c03ca481bc80",
+            ),
+        ] {
+            assert_eq!(secret().sign(message.as_bytes()), signature);
+            assert!(secret().verifies(message.as_bytes(), signature));
+            assert!(!secret().verifies(message.as_bytes(), &signature.to_uppercase()));
+        }
+    }
+
+    #[test]
+    fn documented_requests() {
+        let body = br#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
+        assert_eq!(body_md5(body), "ec365a775a4cd0599faeb73354201b6f");
+        let post = pairs(&[
+            ("body_md5", "ec365a775a4cd0599faeb73354201b6f"),
+            ("auth_signature", "ignored"),
+            ("auth_version", "1.0"),
+            ("Auth_Key", "278d425bdf160c739803"),
+            ("auth_timestamp", "1353088179"),
+        ]);
+        assert_eq!(
+            secret().sign(request_string("POST", "/apps/3/events", &post).as_bytes()),
+            "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"
+        );
+        let mut get = pairs(&[
+            ("auth_key", "278d425bdf160c739803"),
+            ("auth_timestamp", "1353088179"),
+            ("auth_version", "1.0"),
+            ("filter_by_prefix", "presence-"),
+            ("info", "user_count"),
+        ]);
+        let sign = |query: &[(String, String)]| {
+            secret().sign(request_string("GET", "/apps/3/channels", query).as_bytes())
+        };
+        assert_eq!(
+            sign(&get),
+            "16819168891cb5dfd72b5c7a5d3d602605b26c6ba1930033b5e2eeeb65010291"
+        );
+        get.extend(pairs(&[("body_md5", &body_md5(b""))]));
+        assert_eq!(
+            sign(&get),
+            "f3f17c61ae491cc9085db68b22076e9b772e3bcb301659d655153ee3f9782aba"
+        );
+    }
+
+    #[test]
+    fn repeated_keys_keep_their_order() {
+        let query = pairs(&[("k[]", "b"), ("a", "1"), ("k[]", "a")]);
+        assert_eq!(
+            request_string("GET", "/x", &query),
+            "GET\n/x\na=1&k[]=b&k[]=a"
+        );
+    }
+
+    #[test]
+    fn a_secret_prints_nothing() {
+        assert_eq!(format!("{:?}", secret()), "***");
+    }
+
+    proptest! {
+        #[test]
+        fn flipping_any_byte_breaks_a_signature(message in proptest::collection::vec(any::<u8>(), 1..64), at in any::<prop::sample::Index>(), bit in 0..8u8) {
+            let signature = secret().sign(&message);
+            prop_assert!(secret().verifies(&message, &signature));
+            let mut other = message.clone();
+            other[at.index(message.len())] ^= 1 << bit;
+            prop_assert!(!secret().verifies(&other, &signature));
+            let mut forged = signature.clone().into_bytes();
+            forged[at.index(64)] ^= 1 << (bit % 4);
+            prop_assert!(!secret().verifies(&message, &String::from_utf8_lossy(&forged)));
+            prop_assert!(!Secret::new("other").verifies(&message, &signature));
+        }
+
+        #[test]
+        fn any_text_as_signature_is_only_wrong(signature in "\\PC{0,80}") {
+            prop_assert!(!secret().verifies(b"x", &signature));
+        }
+
+        #[test]
+        fn the_order_of_arrival_does_not_matter(mut query in proptest::collection::btree_map("[a-z_]{1,8}", "\\PC{0,8}", 0..6).prop_map(|m| m.into_iter().collect::<Vec<_>>())) {
+            let sorted = request_string("GET", "/x", &query);
+            query.reverse();
+            prop_assert_eq!(request_string("GET", "/x", &query), sorted);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Both code tables: `CloseCode` ends a connection, `ErrorCode` is told in a `pusher:error` and the connection stays.
+//! No numeric code of the protocol appears anywhere else.
+//!
+//! What a stock pusher-js does with a close is in its `getCloseAction`: 4000–4099 and from 4300 on it never comes back
+//! by itself, 4100–4199 it comes back after a second, 4200–4299 at once.
+
+/// Why the server ends a connection. The texts are the real service's where they are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseCode {
+    /// 4001: no app has that key.
+    UnknownApp,
+    /// 4003: the app is switched off.
+    AppDisabled,
+    /// 4004: the app's `connections` limit is reached.
+    OverQuota,
+    /// 4005: an upgrade somewhere else than on `/app/{key}`.
+    PathNotFound,
+    /// 4006: `version` is unreadable.
+    BadVersion,
+    /// 4007: `protocol` is not one of [`super::VERSIONS`].
+    UnsupportedProtocol,
+    /// 4008: no `protocol` at all.
+    NoProtocol,
+    /// 4009: neither signed in nor on a private channel within the app's `authorize_within`.
+    Unauthorized,
+    /// 4009: the page's `Origin` is not one of the app's `allowed_origins`.
+    OriginRefused,
+    /// 4009: the application asked for the end of this user's connections.
+    Terminated,
+    /// 4100: the client reads more slowly than it is sent to, and its outbox is full.
+    SlowConsumer,
+    /// 4200: this server goes down; come back to it or to another one at once.
+    ShuttingDown,
+    /// 4201: neither traffic nor an answer to a ping.
+    NoPong,
+    /// 4202: a client that cannot be pinged was silent for a day.
+    Inactive,
+    /// 1002: the frames break RFC 6455.
+    ProtocolViolation,
+    /// 1003: a binary frame.
+    Binary,
+    /// 1007: a text frame that is not UTF-8.
+    NotUtf8,
+    /// 1009: a message over the limit.
+    TooBig,
+}
+
+impl CloseCode {
+    /// The number in the close frame.
+    #[must_use]
+    pub fn number(self) -> u16 {
+        match self {
+            Self::UnknownApp => 4001,
+            Self::AppDisabled => 4003,
+            Self::OverQuota => 4004,
+            Self::PathNotFound => 4005,
+            Self::BadVersion => 4006,
+            Self::UnsupportedProtocol => 4007,
+            Self::NoProtocol => 4008,
+            Self::Unauthorized | Self::OriginRefused | Self::Terminated => 4009,
+            Self::SlowConsumer => 4100,
+            Self::ShuttingDown => 4200,
+            Self::NoPong => 4201,
+            Self::Inactive => 4202,
+            Self::ProtocolViolation => 1002,
+            Self::Binary => 1003,
+            Self::NotUtf8 => 1007,
+            Self::TooBig => 1009,
+        }
+    }
+
+    /// What it says when nothing more precise is known.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::UnknownApp => "Application does not exist",
+            Self::AppDisabled => "Application disabled",
+            Self::OverQuota => "Application is over connection quota",
+            Self::PathNotFound => "Path not found: connect to /app/{key}",
+            Self::BadVersion => "Invalid version string format",
+            Self::UnsupportedProtocol => "Unsupported protocol version",
+            Self::NoProtocol => "No protocol version supplied",
+            Self::Unauthorized => "Connection not authorized within timeout",
+            Self::OriginRefused => "Origin not allowed",
+            Self::Terminated => "You got disconnected by the app.",
+            Self::SlowConsumer => "Over capacity: the client reads too slowly",
+            Self::ShuttingDown => "Server is shutting down, reconnect immediately",
+            Self::NoPong => "Pong reply not received",
+            Self::Inactive => "Closed after inactivity",
+            Self::ProtocolViolation => "Frames must follow RFC 6455 and be masked",
+            Self::Binary => "Binary frames are not part of the protocol",
+            Self::NotUtf8 => "A text frame must be UTF-8",
+            Self::TooBig => "Message too big",
+        }
+    }
+
+    /// Whether a `pusher:error` event precedes the close frame: for the protocol's own codes, for every client
+    /// version (pusher-js acts the same on whichever comes first).
+    #[must_use]
+    pub fn is_announced(self) -> bool {
+        self.number() >= 4000
+    }
+}
+
+/// A refusal that leaves the connection open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// `null`: what most refused commands carry.
+    None,
+    /// 4100: a presence channel has no room for another member.
+    PresenceFull,
+    /// 4301: client events come faster than the app allows. As a close code it would stop pusher-js for good.
+    ClientEventRate,
+    /// 4302: the watchlist was cut.
+    WatchlistTooLong,
+}
+
+impl ErrorCode {
+    /// The number in the `pusher:error` event.
+    #[must_use]
+    pub fn number(self) -> Option<u16> {
+        match self {
+            Self::None => None,
+            Self::PresenceFull => Some(4100),
+            Self::ClientEventRate => Some(4301),
+            Self::WatchlistTooLong => Some(4302),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// pusher-js 8 `getCloseAction`: which action our codes lead to is part of the contract.
+    #[test]
+    fn bands() {
+        use CloseCode::*;
+        for code in [
+            UnknownApp,
+            AppDisabled,
+            OverQuota,
+            PathNotFound,
+            BadVersion,
+            UnsupportedProtocol,
+            NoProtocol,
+            Unauthorized,
+            OriginRefused,
+            Terminated,
+        ] {
+            assert!(
+                (4001..4100).contains(&code.number()),
+                "{code:?} must stop the client"
+            );
+        }
+        assert!(
+            (4100..4200).contains(&SlowConsumer.number()),
+            "a slow consumer comes back after a pause"
+        );
+        for code in [ShuttingDown, NoPong, Inactive] {
+            assert!(
+                (4200..4300).contains(&code.number()),
+                "{code:?} comes back at once"
+            );
+        }
+        for code in [ProtocolViolation, Binary, NotUtf8, TooBig] {
+            assert!(!code.is_announced());
+        }
+    }
+
+    #[test]
+    fn texts_fit_into_a_close_frame() {
+        use CloseCode::*;
+        for code in [
+            UnknownApp,
+            AppDisabled,
+            OverQuota,
+            PathNotFound,
+            BadVersion,
+            UnsupportedProtocol,
+            NoProtocol,
+            Unauthorized,
+            OriginRefused,
+            Terminated,
+            SlowConsumer,
+            ShuttingDown,
+            NoPong,
+            Inactive,
+            ProtocolViolation,
+            Binary,
+            NotUtf8,
+            TooBig,
+        ] {
+            assert!(code.text().len() <= 123);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The Pusher Channels wire: names, frames, codes. Pure: no I/O, no clock, nothing else of ours.
+//!
+//! Supported are protocol versions 4 to 7 ([`VERSIONS`]) with every channel kind. Not supported are the
+//! HTTP fallback transports of pusher-js (`xhr_*`, `sockjs`) and binary frames, which the protocol does not have.
+
+pub mod channel;
+pub mod client;
+pub mod error;
+pub mod event;
+pub mod server;
+pub mod socket_id;
+pub mod user;
+
+pub use channel::{ChannelKind, ChannelName};
+pub use client::ClientFrame;
+pub use error::{CloseCode, ErrorCode};
+pub use event::EventName;
+pub use server::{Encoded, ServerFrame};
+pub use socket_id::SocketId;
+pub use user::{Member, UserId};
+
+/// The protocol versions that a client may ask for with `?protocol=`.
+/// 1 to 3 lack the `pusher:` prefix or present-day presence events and are refused with 4007.
+pub const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;
+
+/// Shortens untrusted text for an error message or a log line, on a character boundary.
+pub(crate) fn excerpt(text: &str) -> &str {
+    const MAX_BYTES: usize = 200;
+    if text.len() <= MAX_BYTES {
+        return text;
+    }
+    let end = (0..=MAX_BYTES)
+        .rev()
+        .find(|&i| text.is_char_boundary(i))
+        .unwrap_or(0);
+    &text[..end]
+}

@@ -1,0 +1,503 @@
+//! `ServerFrame` → `Encoded`: what the server says, serialized once, WebSocket header included.
+//!
+//! Every event but `pusher:error` carries `data` as a string and always carries it (Swift reads nothing else, Java
+//! throws without it); `pusher:error` carries an object (Swift and .NET read nothing else).
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{ChannelName, CloseCode, ErrorCode, Member, SocketId, UserId};
+
+/// One WebSocket frame from the server, ready for any number of sockets. Cloning shares the bytes.
+#[derive(Debug, Clone)]
+pub struct Encoded(Bytes);
+
+impl Encoded {
+    /// The frame's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// A text frame around a payload: RFC 6455 §5.2 with FIN, no mask (a server does not).
+    fn text(payload: &str) -> Self {
+        Self::frame(0x1, payload.as_bytes())
+    }
+
+    /// An empty ping.
+    #[must_use]
+    pub fn ping() -> Self {
+        Self(Bytes::from_static(&[0x89, 0]))
+    }
+
+    /// The answer to a ping, with its payload (at most 125 bytes, as the frame parser has checked).
+    #[must_use]
+    pub fn pong(payload: &[u8]) -> Self {
+        Self::frame(0xA, payload)
+    }
+
+    /// A close frame; the reason is cut to the 123 bytes that fit.
+    #[must_use]
+    pub fn close(code: u16, reason: &str) -> Self {
+        let end = (0..=reason.len().min(123))
+            .rev()
+            .find(|&i| reason.is_char_boundary(i))
+            .unwrap_or(0);
+        let mut payload = code.to_be_bytes().to_vec();
+        payload.extend_from_slice(&reason.as_bytes()[..end]);
+        Self::frame(0x8, &payload)
+    }
+
+    fn frame(opcode: u8, payload: &[u8]) -> Self {
+        let len = payload.len();
+        let mut out = Vec::with_capacity(len + 10);
+        out.push(0x80 | opcode);
+        if let Ok(short) = u8::try_from(len)
+            && short < 126
+        {
+            out.push(short);
+        } else if let Ok(medium) = u16::try_from(len) {
+            out.push(126);
+            out.extend_from_slice(&medium.to_be_bytes());
+        } else {
+            out.push(127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+        out.extend_from_slice(payload);
+        Self(out.into())
+    }
+}
+
+/// Everything that the server tells a client.
+#[derive(Debug, Clone, Copy)]
+pub enum ServerFrame<'a> {
+    /// `{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\",\"activity_timeout\":120}"}`: the
+    /// first frame, exactly once.
+    ConnectionEstablished {
+        /// The connection's public name.
+        socket_id: SocketId,
+        /// Seconds, not zero.
+        activity_timeout: u32,
+    },
+    /// `{"event":"pusher:error","data":{"code":null,"message":"…"}}`: a refused command.
+    Error {
+        /// Null for most.
+        code: ErrorCode,
+        /// What to fix.
+        message: &'a str,
+    },
+    /// The `pusher:error` before a close.
+    Closing {
+        /// Which.
+        code: CloseCode,
+        /// Why.
+        message: &'a str,
+    },
+    /// `{"event":"pusher:pong","data":"{}"}`.
+    Pong,
+    /// `pusher_internal:subscription_succeeded` with `"{}"`.
+    SubscriptionSucceeded {
+        /// Where.
+        channel: &'a ChannelName,
+    },
+    /// `pusher_internal:subscription_succeeded` with
+    /// `"{\"presence\":{\"count\":1,\"ids\":[\"7\"],\"hash\":{\"7\":null}}}"`.
+    PresenceSucceeded {
+        /// Where.
+        channel: &'a ChannelName,
+        /// Everybody there, the joiner included.
+        members: &'a [Member],
+    },
+    /// `pusher:subscription_error` with `"{\"type\":\"AuthError\",\"error\":\"…\",\"status\":401}"`: what Echo's
+    /// `.error()` hears. Not sent by the real service.
+    SubscriptionError {
+        /// As the client named it: it may not be a legal name.
+        channel: &'a str,
+        /// `AuthError`, `LimitReached`, …
+        kind: &'a str,
+        /// What to fix.
+        error: &'a str,
+        /// As an HTTP status.
+        status: u16,
+    },
+    /// `pusher_internal:subscription_error`: makes .NET's `SubscribeAsync` fail at once; all others ignore it.
+    InternalSubscriptionError {
+        /// As the client named it.
+        channel: &'a str,
+    },
+    /// `pusher_internal:member_added` with `"{\"user_id\":\"7\",\"user_info\":{…}}"`.
+    MemberAdded {
+        /// Where.
+        channel: &'a ChannelName,
+        /// Who.
+        member: &'a Member,
+    },
+    /// `pusher_internal:member_removed` with `"{\"user_id\":\"7\"}"`.
+    MemberRemoved {
+        /// Where.
+        channel: &'a ChannelName,
+        /// Who.
+        user_id: &'a UserId,
+    },
+    /// `pusher_internal:subscription_count` with `"{\"subscription_count\":3}"`.
+    SubscriptionCount {
+        /// Where.
+        channel: &'a ChannelName,
+        /// How many connections.
+        count: usize,
+    },
+    /// `pusher:cache_miss` with `"{}"`.
+    CacheMiss {
+        /// Where.
+        channel: &'a ChannelName,
+    },
+    /// A published or client event.
+    Event {
+        /// Where.
+        channel: &'a ChannelName,
+        /// Its name.
+        event: &'a str,
+        /// The publisher's string.
+        data: &'a str,
+        /// The sender's member id, for a client event on a presence channel.
+        user_id: Option<&'a UserId>,
+    },
+    /// `pusher:signin_success` with `"{\"user_data\":\"{\\\"id\\\":\\\"7\\\"}\"}"`.
+    SigninSuccess {
+        /// The text as received.
+        user_data: &'a str,
+    },
+    /// `pusher_internal:watchlist_events` with `"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"8\"]}]}"`; an
+    /// empty list is left out.
+    WatchlistEvents {
+        /// Who is there.
+        online: &'a [UserId],
+        /// Who is not.
+        offline: &'a [UserId],
+    },
+}
+
+impl ServerFrame<'_> {
+    /// The frame for the socket.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        Encoded::text(&self.json())
+    }
+
+    fn json(&self) -> String {
+        match *self {
+            Self::ConnectionEstablished {
+                socket_id,
+                activity_timeout,
+            } => event(
+                "pusher:connection_established",
+                None,
+                &format!(r#"{{"socket_id":"{socket_id}","activity_timeout":{activity_timeout}}}"#),
+            ),
+            Self::Error { code, message } => error(code.number(), message),
+            Self::Closing { code, message } => error(Some(code.number()), message),
+            Self::Pong => event("pusher:pong", None, "{}"),
+            Self::SubscriptionSucceeded { channel } => succeeded(channel, "{}"),
+            Self::PresenceSucceeded { channel, members } => succeeded(channel, &presence(members)),
+            Self::SubscriptionError {
+                channel,
+                kind,
+                error,
+                status,
+            } => {
+                let data = format!(
+                    r#"{{"type":{},"error":{},"status":{status}}}"#,
+                    quoted(kind),
+                    quoted(error)
+                );
+                event("pusher:subscription_error", Some(channel), &data)
+            }
+            Self::InternalSubscriptionError { channel } => {
+                event("pusher_internal:subscription_error", Some(channel), "{}")
+            }
+            Self::MemberAdded { channel, member } => {
+                let id = quoted(member.id.as_str());
+                let data = match &member.info {
+                    Some(info) => format!(r#"{{"user_id":{id},"user_info":{info}}}"#),
+                    None => format!(r#"{{"user_id":{id}}}"#),
+                };
+                event(
+                    "pusher_internal:member_added",
+                    Some(channel.as_str()),
+                    &data,
+                )
+            }
+            Self::MemberRemoved { channel, user_id } => event(
+                "pusher_internal:member_removed",
+                Some(channel.as_str()),
+                &format!(r#"{{"user_id":{}}}"#, quoted(user_id.as_str())),
+            ),
+            Self::SubscriptionCount { channel, count } => event(
+                "pusher_internal:subscription_count",
+                Some(channel.as_str()),
+                &format!(r#"{{"subscription_count":{count}}}"#),
+            ),
+            Self::CacheMiss { channel } => event("pusher:cache_miss", Some(channel.as_str()), "{}"),
+            Self::Event {
+                channel,
+                event: name,
+                data,
+                user_id,
+            } => {
+                let mut out = event(name, Some(channel.as_str()), data);
+                if let Some(user) = user_id {
+                    out.pop();
+                    let _ = write!(out, r#","user_id":{}}}"#, quoted(user.as_str()));
+                }
+                out
+            }
+            Self::SigninSuccess { user_data } => event(
+                "pusher:signin_success",
+                None,
+                &format!(r#"{{"user_data":{}}}"#, quoted(user_data)),
+            ),
+            Self::WatchlistEvents { online, offline } => {
+                let lists: Vec<String> = [("online", online), ("offline", offline)]
+                    .into_iter()
+                    .filter(|(_, users)| !users.is_empty())
+                    .map(|(name, users)| {
+                        format!(r#"{{"name":"{name}","user_ids":{}}}"#, ids(users.iter()))
+                    })
+                    .collect();
+                event(
+                    "pusher_internal:watchlist_events",
+                    None,
+                    &format!(r#"{{"events":[{}]}}"#, lists.join(",")),
+                )
+            }
+        }
+    }
+}
+
+/// `{"event":…,"channel":…,"data":"…"}`, the data as a string.
+fn event(name: &str, channel: Option<&str>, data: &str) -> String {
+    let mut out = Vec::with_capacity(64 + name.len() + data.len() + data.len() / 4);
+    out.extend_from_slice(br#"{"event":"#);
+    push_quoted(&mut out, name);
+    if let Some(channel) = channel {
+        out.extend_from_slice(br#","channel":"#);
+        push_quoted(&mut out, channel);
+    }
+    out.extend_from_slice(br#","data":"#);
+    push_quoted(&mut out, data);
+    out.push(b'}');
+    // serde_json writes UTF-8 only; lossy costs one check and cannot panic.
+    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+fn error(code: Option<u16>, message: &str) -> String {
+    let code = code.map_or_else(|| "null".to_owned(), |n| n.to_string());
+    format!(
+        r#"{{"event":"pusher:error","data":{{"code":{code},"message":{}}}}}"#,
+        quoted(message)
+    )
+}
+
+fn succeeded(channel: &ChannelName, data: &str) -> String {
+    event(
+        "pusher_internal:subscription_succeeded",
+        Some(channel.as_str()),
+        data,
+    )
+}
+
+fn presence(members: &[Member]) -> String {
+    let mut hash = String::new();
+    for member in members {
+        let separator = if hash.is_empty() { "" } else { "," };
+        let info = member.info.as_deref().unwrap_or("null");
+        let _ = write!(hash, "{separator}{}:{info}", quoted(member.id.as_str()));
+    }
+    let ids = ids(members.iter().map(|m| &m.id));
+    format!(
+        r#"{{"presence":{{"count":{},"ids":{ids},"hash":{{{hash}}}}}}}"#,
+        members.len()
+    )
+}
+
+fn ids<'a>(users: impl Iterator<Item = &'a UserId>) -> String {
+    let quoted: Vec<String> = users.map(|u| quoted(u.as_str())).collect();
+    format!("[{}]", quoted.join(","))
+}
+
+/// A JSON string literal.
+fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    push_quoted(&mut out, text);
+    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+fn push_quoted(out: &mut Vec<u8>, text: &str) {
+    // Writing a str into a Vec cannot fail: neither the serializer nor the writer has a reason to.
+    let _ = text.serialize(&mut serde_json::Serializer::new(out));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::parse(name, 200).unwrap()
+    }
+
+    #[test]
+    fn exact_texts() {
+        let ada = Member {
+            id: UserId::new("1").unwrap(),
+            info: Some(r#"{"name":"A"}"#.into()),
+        };
+        let bob = Member {
+            id: UserId::new("2").unwrap(),
+            info: None,
+        };
+        let c = channel("presence-c");
+        for (frame, text) in [
+            (
+                ServerFrame::ConnectionEstablished {
+                    socket_id: "123.456".parse().unwrap(),
+                    activity_timeout: 120,
+                },
+                r#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"123.456\",\"activity_timeout\":120}"}"#,
+            ),
+            (
+                ServerFrame::Error {
+                    code: ErrorCode::None,
+                    message: "no \"x\"",
+                },
+                r#"{"event":"pusher:error","data":{"code":null,"message":"no \"x\""}}"#,
+            ),
+            (
+                ServerFrame::Closing {
+                    code: CloseCode::UnknownApp,
+                    message: "m",
+                },
+                r#"{"event":"pusher:error","data":{"code":4001,"message":"m"}}"#,
+            ),
+            (ServerFrame::Pong, r#"{"event":"pusher:pong","data":"{}"}"#),
+            (
+                ServerFrame::SubscriptionSucceeded {
+                    channel: &channel("x"),
+                },
+                r#"{"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{}"}"#,
+            ),
+            (
+                ServerFrame::PresenceSucceeded {
+                    channel: &c,
+                    members: &[ada.clone(), bob.clone()],
+                },
+                r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-c","data":"{\"presence\":{\"count\":2,\"ids\":[\"1\",\"2\"],\"hash\":{\"1\":{\"name\":\"A\"},\"2\":null}}}"}"#,
+            ),
+            (
+                ServerFrame::MemberAdded {
+                    channel: &c,
+                    member: &ada,
+                },
+                r#"{"event":"pusher_internal:member_added","channel":"presence-c","data":"{\"user_id\":\"1\",\"user_info\":{\"name\":\"A\"}}"}"#,
+            ),
+            (
+                ServerFrame::MemberAdded {
+                    channel: &c,
+                    member: &bob,
+                },
+                r#"{"event":"pusher_internal:member_added","channel":"presence-c","data":"{\"user_id\":\"2\"}"}"#,
+            ),
+            (
+                ServerFrame::MemberRemoved {
+                    channel: &c,
+                    user_id: &ada.id,
+                },
+                r#"{"event":"pusher_internal:member_removed","channel":"presence-c","data":"{\"user_id\":\"1\"}"}"#,
+            ),
+            (
+                ServerFrame::SubscriptionCount {
+                    channel: &channel("x"),
+                    count: 3,
+                },
+                r#"{"event":"pusher_internal:subscription_count","channel":"x","data":"{\"subscription_count\":3}"}"#,
+            ),
+            (
+                ServerFrame::Event {
+                    channel: &c,
+                    event: "client-a",
+                    data: r#"{"x":1}"#,
+                    user_id: Some(&bob.id),
+                },
+                r#"{"event":"client-a","channel":"presence-c","data":"{\"x\":1}","user_id":"2"}"#,
+            ),
+            (
+                ServerFrame::SigninSuccess {
+                    user_data: r#"{"id":"1"}"#,
+                },
+                r#"{"event":"pusher:signin_success","data":"{\"user_data\":\"{\\\"id\\\":\\\"1\\\"}\"}"}"#,
+            ),
+            (
+                ServerFrame::WatchlistEvents {
+                    online: std::slice::from_ref(&ada.id),
+                    offline: &[],
+                },
+                r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"1\"]}]}"}"#,
+            ),
+            (
+                ServerFrame::SubscriptionError {
+                    channel: "x",
+                    kind: "AuthError",
+                    error: "e",
+                    status: 401,
+                },
+                r#"{"event":"pusher:subscription_error","channel":"x","data":"{\"type\":\"AuthError\",\"error\":\"e\",\"status\":401}"}"#,
+            ),
+        ] {
+            assert_eq!(frame.json(), text);
+        }
+    }
+
+    #[test]
+    fn frame_headers() {
+        for (len, header) in [
+            (5, vec![0x81, 5]),
+            (126, vec![0x81, 126, 0, 126]),
+            (65536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = Encoded::text(&"x".repeat(len));
+            assert_eq!(frame.bytes()[..header.len()], header);
+            assert_eq!(frame.bytes().len(), header.len() + len);
+        }
+        assert_eq!(
+            Encoded::close(4200, "go")[..],
+            [0x88, 4, 0x10, 0x68, b'g', b'o']
+        );
+        assert_eq!(
+            Encoded::close(1002, &"ü".repeat(100)).bytes().len(),
+            2 + 2 + 122
+        );
+        assert_eq!(
+            Encoded::ping().bytes()[..],
+            Encoded::frame(0x9, b"").bytes()[..]
+        );
+    }
+
+    impl std::ops::Deref for Encoded {
+        type Target = [u8];
+        fn deref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn data_arrives_as_the_same_string(name in any::<String>(), data in any::<String>()) {
+            let json = ServerFrame::Event { channel: &channel("c"), event: &name, data: &data, user_id: None }.json();
+            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(value["event"].as_str(), Some(name.as_str()));
+            prop_assert_eq!(value["data"].as_str(), Some(data.as_str()));
+        }
+    }
+}
