@@ -2,4 +2,6 @@
 
 pub mod app;
 pub mod auth;
+pub mod config;
 pub mod protocol;
+pub mod telemetry;

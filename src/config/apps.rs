@@ -1,0 +1,178 @@
+//! `[[apps]]` → `App`s: what must be given is there, no two are alike, and the limits fit what the server holds.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::error::{Origin, Problem, Step};
+use super::raw;
+use super::tree::Tree;
+use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern};
+
+/// The shipped configuration's secret, which everybody knows.
+const DEVELOPMENT_SECRET: &str = "app-secret";
+
+/// Makes the snapshot, or says what is in the way. `tree` knows where everything stands.
+pub(super) fn build(raw: &raw::Raw, tree: &Tree, problems: &mut Vec<Problem>) -> Apps {
+    let mut apps = Vec::new();
+    for (index, app) in raw.apps.iter().enumerate() {
+        let place = Place { tree, index };
+        match built(app) {
+            Ok(built) => {
+                fits(&built.limits, &raw.server, &place, problems);
+                apps.push(built);
+            }
+            Err(missing) => problems.push(place.problem(
+                &[],
+                format!("an app needs {missing}: id, key and secret must be given"),
+            )),
+        }
+    }
+    unique(
+        raw,
+        tree,
+        "id",
+        |app| app.id.as_ref().map(|id| id.0.as_str()),
+        problems,
+    );
+    unique(
+        raw,
+        tree,
+        "key",
+        |app| app.key.as_ref().map(|key| key.0.as_str()),
+        problems,
+    );
+    if raw.apps.is_empty() {
+        let text = "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, \
+                    TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET";
+        problems.push(Problem::at(None, &[], text));
+    }
+    Apps::new(apps)
+}
+
+/// The ids of the apps that use the shipped secret.
+pub(super) fn with_development_secret(apps: &Apps) -> Vec<&str> {
+    let known = apps
+        .iter()
+        .filter(|app| app.secret.equals(DEVELOPMENT_SECRET));
+    known.map(|app| app.id.as_str()).collect()
+}
+
+/// Where an app stands in the tree.
+struct Place<'a> {
+    tree: &'a Tree,
+    index: usize,
+}
+
+impl Place<'_> {
+    fn path(&self, keys: &[&str]) -> Vec<Step> {
+        let app = [Step::Key("apps".to_owned()), Step::Index(self.index)];
+        let keys = keys.iter().map(|key| Step::Key((*key).to_owned()));
+        app.into_iter().chain(keys).collect()
+    }
+
+    fn problem(&self, keys: &[&str], text: String) -> Problem {
+        let path = self.path(keys);
+        // A default stands nowhere; then the app's own place is nearest.
+        let origin = self
+            .tree
+            .origin(&path)
+            .or_else(|| self.tree.origin(&path[..2]));
+        let path = if keys.is_empty() { &[] } else { &path[..] };
+        Problem::at(origin, path, text)
+    }
+}
+
+/// The app, or the key that it lacks.
+fn built(raw: &raw::App) -> Result<App, &'static str> {
+    Ok(App {
+        id: AppId::new(&raw.id.as_ref().ok_or("an id")?.0),
+        key: AppKey::new(&raw.key.as_ref().ok_or("a key")?.0),
+        secret: raw.secret.as_ref().ok_or("a secret")?.secret(),
+        name: raw.name.clone(),
+        enabled: raw.enabled,
+        client_events: raw.client_events,
+        subscription_count: raw.subscription_count,
+        watchlist: raw.watchlist,
+        allowed_origins: raw
+            .allowed_origins
+            .iter()
+            .map(|origin| OriginPattern::new(&origin.0))
+            .collect(),
+        authorize_within: match raw.authorize_within.get() {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds.into())),
+        },
+        api_tokens: raw
+            .api_tokens
+            .iter()
+            .map(super::values::Masked::secret)
+            .collect(),
+        limits: limits(&raw.limits),
+    })
+}
+
+fn limits(raw: &raw::AppLimits) -> Limits {
+    Limits {
+        connections: raw
+            .connections
+            .and_then(|number| NonZeroU32::new(number.get())),
+        client_events_per_second: raw.client_events_per_second.get(),
+        channels_per_connection: raw.channels_per_connection.amount(),
+        presence_members: raw.presence_members.amount(),
+        presence_member_bytes: raw.presence_member_bytes.amount(),
+        event_bytes: raw.event_bytes.amount(),
+        channels_per_event: raw.channels_per_event.amount(),
+        batch_events: raw.batch_events.amount(),
+        channel_name_length: raw.channel_name_length.amount(),
+        event_name_length: raw.event_name_length.amount(),
+    }
+}
+
+/// A connection or a worker that cannot hold one message would lose every connection that gets it.
+fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut Vec<Problem>) {
+    let key = if limits.event_bytes >= limits.presence_member_bytes {
+        "event_bytes"
+    } else {
+        "presence_member_bytes"
+    };
+    let needed = limits.message_bytes();
+    for (name, available) in [
+        ("outbox_bytes", server.outbox_bytes.amount()),
+        ("inbox_bytes", server.inbox_bytes.amount()),
+    ] {
+        if needed > available {
+            let text = format!(
+                "messages of this size need {name} of at least {needed} in [server], where it is {available}"
+            );
+            problems.push(place.problem(&["limits", key], text));
+        }
+    }
+}
+
+/// Two apps with one id or one key: nobody could say which is meant.
+fn unique<'a>(
+    raw: &'a raw::Raw,
+    tree: &Tree,
+    key: &str,
+    name: impl Fn(&'a raw::App) -> Option<&'a str>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut seen = HashMap::new();
+    for (index, app) in raw.apps.iter().enumerate() {
+        let place = Place { tree, index };
+        let Some(name) = name(app) else {
+            continue;
+        };
+        let Some(first) = seen.insert(name, index) else {
+            continue;
+        };
+        let first = tree.origin(&Place { tree, index: first }.path(&[key]));
+        let first = first.map(ToString::to_string).unwrap_or_default();
+        let mut text = format!("\"{name}\" is taken by the app at {first}, each needs its own");
+        if let Some(Origin::Variable(_)) = tree.origin(&place.path(&[key])) {
+            text += ": the environment adds an app, it does not replace one of the file";
+        }
+        problems.push(place.problem(&[key], text));
+    }
+}

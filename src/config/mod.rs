@@ -1,0 +1,286 @@
+//! Settings: default < file < environment < flag, checked as a whole, or every problem with its place.
+//!
+//! A setting has one name. The field in `raw` is its key in the file; section and key give the environment variable
+//! (`TIDEWIRE_SERVER__PORT`), and the flags of `[server]` are their keys (`--path-prefix`). There is no other table of
+//! names. Unknown names and impossible values are errors: nothing falls back to a default.
+//!
+//! The layers are `Tree`s built with the `toml` crate, whose parser gives a place to every key. The `config` crate
+//! would merge layers for us, but it forgets the lines, and the lines are what a message needs.
+//!
+//! Nothing else in this crate reads the environment or the settings' file, and no one else sees the raw structs.
+
+mod apps;
+mod environment;
+mod error;
+mod raw;
+mod read;
+mod tree;
+mod values;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use crate::app::Apps;
+use crate::auth::Secret;
+pub use environment::Environment;
+use environment::{Override, Said};
+pub use error::{Error, Origin, Problem};
+use raw::Raw;
+use read::read;
+use tree::Tree;
+
+/// The file that is read when none is named, if it exists.
+const DEFAULT_FILE: &str = "apps.toml";
+
+/// Everything that can be set, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// `[server]`: the public listener.
+    pub server: Server,
+    /// `[admin]`: the operators' listener.
+    pub admin: Admin,
+    /// `[[apps]]`.
+    pub apps: Apps,
+    /// `TIDEWIRE_LOG` and `TIDEWIRE_LOG_FORMAT`.
+    pub log: Log,
+}
+
+/// The public listener and what its connections may use.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The address or host name to listen on; an IPv6 address has no brackets.
+    pub host: String,
+    /// The port; 0: any free one.
+    pub port: u16,
+    /// A path before all paths: `""`, or as `/realtime`, with no slash at the end. Served with and without it.
+    pub path_prefix: String,
+    /// Seconds of silence after which a client pings, as told to it.
+    pub activity_timeout: u32,
+    /// Worker threads, each with connections of its own; at least 1.
+    pub workers: usize,
+    /// Connections of all apps at a time; none: as many as the system allows.
+    pub max_connections: Option<NonZeroUsize>,
+    /// Bytes that may wait for one connection. Beyond it the connection is closed as slow.
+    pub outbox_bytes: usize,
+    /// Bytes that may wait for one worker. Beyond it publishers wait, then get 503.
+    pub inbox_bytes: usize,
+    /// Bytes for the last events of cache channels, of all apps.
+    pub cache_bytes: usize,
+    /// Seconds over which a shutdown spreads the closing of connections.
+    pub drain_seconds: u32,
+    /// Whether API tokens are taken over plain HTTP from beyond loopback.
+    pub allow_plain_tokens: bool,
+}
+
+/// The operators' listener.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The address or host name to listen on.
+    pub host: String,
+    /// The port; 0: any free one.
+    pub port: u16,
+    /// What operators must show; always there when `host` is not loopback.
+    pub token: Option<Secret>,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A filter of the `tracing` family: `info`, `info,tidewire::ws=debug`.
+    pub filter: String,
+    /// For whom.
+    pub format: LogFormat,
+}
+
+/// Who reads the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// People: one line of text per event.
+    Human,
+    /// Machines: one JSON object per line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Human,
+        }
+    }
+}
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file, if one was named by flag; it must exist then.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Environment,
+    /// Flags: a key of `[server]` and the text given for it.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// What [`load`] found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// What an operator should know before it serves.
+    pub warnings: Vec<String>,
+    raw: Raw,
+}
+
+impl Loaded {
+    /// The effective settings as a file would say them, with `***` for every secret.
+    ///
+    /// # Errors
+    /// If TOML has no way to write them, which a test rules out.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(&self.raw)
+    }
+}
+
+/// Reads and checks everything.
+///
+/// # Errors
+/// If a named file cannot be read, there are no apps, or anything said is unknown or impossible: all problems that
+/// one reading can find.
+pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+    let said = sources.environment.said();
+    let named = sources.file.as_deref().or(said.file.as_deref());
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let name = path.display().to_string();
+            Tree::parse(&name, &text).map_or_else(
+                |problem| Err(Error::Problems(vec![problem])),
+                |tree| checked(tree, said, &sources.flags),
+            )
+        }
+        Err(source) if named.is_none() && source.kind() == std::io::ErrorKind::NotFound => {
+            if said.app.is_none() && said.problems.is_empty() {
+                return Err(Error::NoFile);
+            }
+            checked(Tree::new(), said, &sources.flags)
+        }
+        Err(source) => Err(Error::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is told
+/// even where a later layer hides it.
+fn checked(file: Tree, said: Said, flags: &[(&'static str, String)]) -> Result<Loaded, Error> {
+    let mut overrides = said.overrides;
+    overrides.extend(flags.iter().map(|(key, text)| Override {
+        path: vec!["server".to_owned(), (*key).to_owned()],
+        origin: Origin::Flag(format!("--{}", key.replace('_', "-"))),
+        text: text.clone(),
+    }));
+    let mut problems = said.problems;
+    problems.extend(read::<Raw>(&file).err().into_iter().flatten());
+    let mut above = Tree::new();
+    let mut all = file;
+    for Override { path, origin, text } in &overrides {
+        above.set(path, origin, text);
+        all.set(path, origin, text);
+    }
+    if let Some(app) = &said.app {
+        above.push("apps", app);
+        all.push("apps", app);
+    }
+    problems.extend(read::<Raw>(&above).err().into_iter().flatten());
+    if problems.is_empty() {
+        let raw: Raw = read(&all).map_err(Error::Problems)?;
+        let apps = apps::build(&raw, &all, &mut problems);
+        problems.extend(listeners(&raw, &all));
+        if problems.is_empty() {
+            let settings = settings(&raw, apps, said.log);
+            let mut warnings = said.warnings;
+            warnings.extend(development_secret(&raw, &settings.apps));
+            return Ok(Loaded {
+                settings,
+                warnings,
+                raw,
+            });
+        }
+    }
+    problems.sort_by(|a, b| a.origin.cmp(&b.origin));
+    Err(Error::Problems(problems))
+}
+
+/// What only the two listeners together can get wrong.
+fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut say = |key: &str, text: String| {
+        let path = ["admin", key].map(|key| error::Step::Key(key.to_owned()));
+        problems.push(Problem::at(tree.origin(&path), &path, text));
+    };
+    let admin = &raw.admin;
+    if !admin.host.is_loopback() && admin.token.is_none() {
+        let host = &admin.host.0;
+        say(
+            "host",
+            format!(
+                "\"{host}\" is reachable from beyond this machine: set token in [admin] too, or listen on 127.0.0.1"
+            ),
+        );
+    }
+    let port = admin.port.get();
+    if port != 0 && port == raw.server.port.get() {
+        say(
+            "port",
+            format!("{port} is the port of [server] too: the two listeners need their own"),
+        );
+    }
+    problems
+}
+
+fn settings(raw: &Raw, apps: Apps, log: Log) -> Settings {
+    let Raw { server, admin, .. } = raw;
+    // The type of a port has 16 bits' bounds.
+    let port = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    Settings {
+        server: Server {
+            host: server.host.0.clone(),
+            port: port(server.port.get()),
+            path_prefix: server.path_prefix.0.clone(),
+            activity_timeout: server.activity_timeout.get(),
+            workers: server.workers.amount(),
+            max_connections: server
+                .max_connections
+                .and_then(|number| NonZeroUsize::new(number.amount())),
+            outbox_bytes: server.outbox_bytes.amount(),
+            inbox_bytes: server.inbox_bytes.amount(),
+            cache_bytes: server.cache_bytes.amount(),
+            drain_seconds: server.drain_seconds.get(),
+            allow_plain_tokens: server.allow_plain_tokens,
+        },
+        admin: Admin {
+            host: admin.host.0.clone(),
+            port: port(admin.port.get()),
+            token: admin.token.as_ref().map(values::Masked::secret),
+        },
+        apps,
+        log,
+    }
+}
+
+fn development_secret(raw: &Raw, apps: &Apps) -> Option<String> {
+    let ids = apps::with_development_secret(apps);
+    let host = &raw.server.host;
+    (!ids.is_empty() && !host.is_loopback()).then(|| {
+        format!(
+            "app {} uses the shipped development secret, and host \"{}\" is reachable from beyond this machine: anyone \
+             can publish and sign for it. Set a secret of your own, or listen on 127.0.0.1",
+            ids.join(", "),
+            host.0
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

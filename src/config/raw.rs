@@ -1,0 +1,146 @@
+//! What the file may say, key by key: the structs that `read` fills, and with them the names of all settings.
+//!
+//! Their `Default` is the only home of defaults (an app's limits have theirs in `app::Limits`). A field's name is
+//! its key, and with the section its environment variable. Nobody outside `config` sees these.
+
+use serde::{Deserialize, Serialize};
+
+use super::values::{Host, Masked, Name, Origin, PathPrefix, Whole};
+use crate::app::Limits;
+
+/// The whole file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "tables and [[apps]]")]
+pub(super) struct Raw {
+    pub(super) server: Server,
+    pub(super) admin: Admin,
+    pub(super) apps: Vec<App>,
+}
+
+/// `[server]`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [server]")]
+pub(super) struct Server {
+    pub(super) host: Host,
+    pub(super) port: Whole<0, 65535>,
+    pub(super) path_prefix: PathPrefix,
+    pub(super) activity_timeout: Whole<1, 3600>,
+    pub(super) workers: Whole<1, 1024>,
+    pub(super) max_connections: Option<Whole<1, { u32::MAX }>>,
+    pub(super) outbox_bytes: Whole<65_536, 1_073_741_824>,
+    pub(super) inbox_bytes: Whole<1_048_576, { u32::MAX }>,
+    pub(super) cache_bytes: Whole<65_536, { u32::MAX }>,
+    pub(super) drain_seconds: Whole<0, 3600>,
+    pub(super) allow_plain_tokens: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        // One per core that this process may use; where that cannot be told, one.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            host: Host("0.0.0.0".to_owned()),
+            port: Whole::new(6001),
+            path_prefix: PathPrefix(String::new()),
+            activity_timeout: Whole::new(120),
+            workers: Whole::new(u32::try_from(cores).unwrap_or(u32::MAX)),
+            max_connections: None,
+            outbox_bytes: Whole::new(1_048_576),
+            inbox_bytes: Whole::new(67_108_864),
+            cache_bytes: Whole::new(67_108_864),
+            drain_seconds: Whole::new(10),
+            allow_plain_tokens: false,
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [admin]")]
+pub(super) struct Admin {
+    pub(super) host: Host,
+    pub(super) port: Whole<0, 65535>,
+    pub(super) token: Option<Masked>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            host: Host("127.0.0.1".to_owned()),
+            port: Whole::new(9601),
+            token: None,
+        }
+    }
+}
+
+/// `[[apps]]`. The first three must be given; `apps` checks it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [[apps]]")]
+pub(super) struct App {
+    pub(super) id: Option<Name>,
+    pub(super) key: Option<Name>,
+    pub(super) secret: Option<Masked>,
+    pub(super) name: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) client_events: bool,
+    pub(super) subscription_count: bool,
+    pub(super) watchlist: bool,
+    pub(super) allowed_origins: Vec<Origin>,
+    pub(super) authorize_within: Whole<0, 3600>,
+    pub(super) api_tokens: Vec<Masked>,
+    pub(super) limits: AppLimits,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self {
+            id: None,
+            key: None,
+            secret: None,
+            name: None,
+            enabled: true,
+            client_events: false,
+            subscription_count: true,
+            watchlist: true,
+            allowed_origins: Vec::new(),
+            authorize_within: Whole::new(0),
+            api_tokens: Vec::new(),
+            limits: AppLimits::default(),
+        }
+    }
+}
+
+/// `[apps.limits]`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [apps.limits]")]
+pub(super) struct AppLimits {
+    pub(super) connections: Option<Whole<1, { u32::MAX }>>,
+    pub(super) client_events_per_second: Whole<1, 1_000_000>,
+    pub(super) channels_per_connection: Whole<1, 1_000_000>,
+    pub(super) presence_members: Whole<1, 1_000_000>,
+    pub(super) presence_member_bytes: Whole<1, 1_048_576>,
+    pub(super) event_bytes: Whole<1, 16_777_216>,
+    pub(super) channels_per_event: Whole<1, 10_000>,
+    pub(super) batch_events: Whole<1, 1000>,
+    pub(super) channel_name_length: Whole<1, 1024>,
+    pub(super) event_name_length: Whole<1, 1024>,
+}
+
+impl Default for AppLimits {
+    fn default() -> Self {
+        let limits = Limits::default();
+        let amount = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Self {
+            connections: limits.connections.map(|number| Whole::new(number.get())),
+            client_events_per_second: Whole::new(limits.client_events_per_second),
+            channels_per_connection: Whole::new(amount(limits.channels_per_connection)),
+            presence_members: Whole::new(amount(limits.presence_members)),
+            presence_member_bytes: Whole::new(amount(limits.presence_member_bytes)),
+            event_bytes: Whole::new(amount(limits.event_bytes)),
+            channels_per_event: Whole::new(amount(limits.channels_per_event)),
+            batch_events: Whole::new(amount(limits.batch_events)),
+            channel_name_length: Whole::new(amount(limits.channel_name_length)),
+            event_name_length: Whole::new(amount(limits.event_name_length)),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Tables of what may be said and what may not, without a process or a real environment.
+
+use super::*;
+
+mod refused;
+
+const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s3cret\"\n";
+
+fn load_text(file: &str, variables: &[(&str, &str)]) -> Result<Loaded, Error> {
+    load_all(file, variables, &[])
+}
+
+fn load_all(
+    file: &str,
+    variables: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Loaded, Error> {
+    let environment: Environment = variables.iter().copied().collect();
+    let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+    match Tree::parse("apps.toml", file) {
+        Ok(tree) => checked(tree, environment.said(), &flags),
+        Err(problem) => Err(Error::Problems(vec![problem])),
+    }
+}
+
+#[track_caller]
+fn refused(file: &str, variables: &[(&str, &str)], expected: &[&str]) {
+    let error = load_text(file, variables).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), expected.join("\n"), "{file}");
+}
+
+#[test]
+fn defaults() {
+    let Settings {
+        server,
+        admin,
+        apps,
+        log,
+    } = load_text(APP, &[]).unwrap().settings;
+    assert_eq!((server.host.as_str(), server.port), ("0.0.0.0", 6001));
+    assert_eq!(server.path_prefix, "");
+    assert_eq!(server.activity_timeout, 120);
+    assert_eq!(
+        server.workers,
+        std::thread::available_parallelism().unwrap().get()
+    );
+    assert_eq!(server.max_connections, None);
+    assert_eq!(server.outbox_bytes, 1 << 20);
+    assert_eq!(server.inbox_bytes, 64 << 20);
+    assert_eq!(server.cache_bytes, 64 << 20);
+    assert_eq!(server.drain_seconds, 10);
+    assert!(!server.allow_plain_tokens);
+    assert_eq!((admin.host.as_str(), admin.port), ("127.0.0.1", 9601));
+    assert!(admin.token.is_none());
+    assert_eq!(log, Log::default());
+    let app = apps.by_key("k").unwrap();
+    assert!(app.enabled && app.subscription_count && app.watchlist && !app.client_events);
+    assert!(app.name.is_none() && app.allowed_origins.is_empty() && app.api_tokens.is_empty());
+    assert_eq!(app.authorize_within, None);
+    assert_eq!(app.limits, crate::app::Limits::default());
+}
+
+/// Every key with a value that is not its default, so that none can be forgotten on the way.
+const EVERY_KEY: &str = r#"
+        [server]
+        host = "[::1]"
+        port = 0
+        path_prefix = "realtime/"
+        activity_timeout = 30
+        workers = 3
+        max_connections = 7
+        outbox_bytes = 65_536
+        inbox_bytes = 0x20_0000
+        cache_bytes = 100000
+        drain_seconds = 0
+        allow_plain_tokens = true
+        [admin]
+        host = "0.0.0.0"
+        port = 0
+        token = "operator"
+        [[apps]]
+        id = "1"
+        key = "2"
+        secret = "three"
+        name = "Invoices"
+        enabled = false
+        client_events = true
+        subscription_count = false
+        watchlist = false
+        allowed_origins = ["https://*.example.com", "null"]
+        authorize_within = 5
+        api_tokens = ["t"]
+        [apps.limits]
+        connections = 11
+        client_events_per_second = 12
+        channels_per_connection = 13
+        presence_members = 14
+        presence_member_bytes = 15
+        event_bytes = 16
+        channels_per_event = 17
+        batch_events = 18
+        channel_name_length = 19
+        event_name_length = 20
+    "#;
+
+#[test]
+fn every_key_arrives() {
+    let loaded = load_text(EVERY_KEY, &[]).unwrap();
+    let Settings {
+        server,
+        admin,
+        apps,
+        ..
+    } = &loaded.settings;
+    assert_eq!((server.host.as_str(), server.port), ("::1", 0));
+    assert_eq!(server.path_prefix, "/realtime");
+    assert_eq!((server.activity_timeout, server.workers), (30, 3));
+    assert_eq!(server.max_connections.unwrap().get(), 7);
+    assert_eq!(server.outbox_bytes, 65_536);
+    assert_eq!(server.inbox_bytes, 0x20_0000);
+    assert_eq!((server.cache_bytes, server.drain_seconds), (100_000, 0));
+    assert!(server.allow_plain_tokens);
+    assert_eq!((admin.host.as_str(), admin.port), ("0.0.0.0", 0));
+    assert!(admin.token.as_ref().unwrap().equals("operator"));
+    let app = apps.by_id("1").unwrap();
+    assert!(app.key.as_str() == "2" && app.secret.equals("three"));
+    assert_eq!(app.name.as_deref(), Some("Invoices"));
+    assert!(!app.enabled && app.client_events && !app.subscription_count && !app.watchlist);
+    assert!(app.allowed_origins[0].allows("https://a.example.com"));
+    assert!(app.allowed_origins[1].allows("null"));
+    assert_eq!(app.authorize_within.unwrap().as_secs(), 5);
+    assert!(app.api_tokens[0].equals("t"));
+    limits_arrive(&app.limits);
+    // What is printed is what was read, without its secrets.
+    let printed = loaded.to_toml().unwrap();
+    for secret in ["three", "operator", "\"t\""] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+    let again = load_text(&printed, &[]).unwrap();
+    assert_eq!(again.to_toml().unwrap(), printed);
+}
+
+fn limits_arrive(limits: &crate::app::Limits) {
+    assert_eq!(limits.connections.unwrap().get(), 11);
+    assert_eq!(limits.client_events_per_second, 12);
+    assert_eq!(
+        [
+            limits.channels_per_connection,
+            limits.presence_members,
+            limits.presence_member_bytes,
+            limits.event_bytes,
+            limits.channels_per_event,
+            limits.batch_events,
+            limits.channel_name_length,
+            limits.event_name_length,
+        ],
+        [13, 14, 15, 16, 17, 18, 19, 20]
+    );
+}
+
+#[test]
+fn the_shipped_file_says_the_defaults() {
+    let shipped = load_text(include_str!("../../../apps.toml"), &[]).unwrap();
+    let id = "[[apps]]\nid = \"app-id\"\nkey = \"app-key\"\nsecret = \"app-secret\"\nname = \"Development\"";
+    let defaults = load_text(id, &[]).unwrap();
+    assert_eq!(shipped.to_toml().unwrap(), defaults.to_toml().unwrap());
+    // Keys without a default stand there as comments.
+    for key in [
+        "# workers = ",
+        "# max_connections = ",
+        "# token = ",
+        "# connections = ",
+    ] {
+        assert!(include_str!("../../../apps.toml").contains(key), "{key}");
+    }
+    let [warning] = &shipped.warnings[..] else {
+        panic!("{:?}", shipped.warnings);
+    };
+    assert!(warning.starts_with("app app-id uses the shipped development secret"));
+    let local = load_text(id, &[("TIDEWIRE_SERVER__HOST", "::1")]).unwrap();
+    assert!(local.warnings.is_empty());
+}
+
+#[test]
+fn precedence() {
+    let file = format!("[server]\nport = 1\nworkers = 1\ndrain_seconds = 1\n{APP}");
+    let variables = [
+        ("TIDEWIRE_SERVER__PORT", "2"),
+        ("TIDEWIRE_SERVER__WORKERS", "2"),
+        ("TIDEWIRE_SERVER__PATH_PREFIX", "123"),
+        ("TIDEWIRE_SERVER__ALLOW_PLAIN_TOKENS", "true"),
+        ("TIDEWIRE_ADMIN__TOKEN", "9"),
+        ("TIDEWIRE_LOG", "debug"),
+        ("TIDEWIRE_LOG_FORMAT", "json"),
+        ("PATH", "elsewhere"),
+    ];
+    let flags = [("port", "3")];
+    let Settings {
+        server, admin, log, ..
+    } = load_all(&file, &variables, &flags).unwrap().settings;
+    assert_eq!(
+        (server.port, server.workers, server.drain_seconds),
+        (3, 2, 1)
+    );
+    assert_eq!(server.path_prefix, "/123");
+    assert!(server.allow_plain_tokens);
+    assert!(admin.token.unwrap().equals("9"));
+    assert_eq!(
+        (log.filter.as_str(), log.format),
+        ("debug", LogFormat::Json)
+    );
+}
+
+#[test]
+fn the_environment_adds_an_app() {
+    let variables = [
+        ("TIDEWIRE_APP_ID", "7"),
+        ("TIDEWIRE_APP_KEY", "8"),
+        ("TIDEWIRE_APP_SECRET", "nine"),
+    ];
+    for (file, count) in [("", 1), (APP, 2)] {
+        let apps = load_text(file, &variables).unwrap().settings.apps;
+        assert_eq!(apps.len(), count);
+        assert!(apps.by_id("7").unwrap().secret.equals("nine"));
+    }
+    refused(
+        "",
+        &variables[..1],
+        &[
+            "TIDEWIRE_APP_ID: TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET must be set too: the three together make an app",
+        ],
+    );
+    refused(
+        "[[apps]]\nid = \"7\"\nkey = \"other\"\nsecret = \"other\"",
+        &variables,
+        &[
+            "TIDEWIRE_APP_ID: id in [[apps]]: \"7\" is taken by the app at apps.toml:2, each needs its own: the environment adds an app, it does not replace one of the file",
+        ],
+    );
+    refused(
+        "",
+        &[variables[0], variables[1], ("TIDEWIRE_APP_SECRET", "")],
+        &["TIDEWIRE_APP_SECRET: secret in [[apps]]: expected a secret text, found an empty one"],
+    );
+}

@@ -1,0 +1,233 @@
+//! What is refused, and in which words.
+
+use super::*;
+
+/// A file, and the one line that is said of it.
+const WRONG: &[(&str, &str)] = &[
+    (
+        "[server]\nprot = 1",
+        "apps.toml:2: unknown key \"prot\" in [server]; did you mean \"port\"? Valid: host, port, path_prefix, activity_timeout, workers, max_connections, outbox_bytes, inbox_bytes, cache_bytes, drain_seconds, allow_plain_tokens",
+    ),
+    (
+        "[sever]\nport = 1",
+        "apps.toml:1: unknown key \"sever\" at the top level; did you mean \"server\"? Valid: server, admin, apps",
+    ),
+    (
+        "xyz = 1",
+        "apps.toml:1: unknown key \"xyz\" at the top level. Valid: server, admin, apps",
+    ),
+    (
+        "[admin]\nport = -1",
+        "apps.toml:2: port in [admin]: expected a whole number from 0 to 65535, found -1",
+    ),
+    (
+        "[server]\nport = 65536",
+        "apps.toml:2: port in [server]: expected a whole number from 0 to 65535, found 65536",
+    ),
+    (
+        "[server]\nport = \"80\"",
+        "apps.toml:2: port in [server]: expected a whole number from 0 to 65535, found the text \"80\"",
+    ),
+    (
+        "[server]\nport = 99999999999999999999",
+        "apps.toml:2: port in [server]: expected a whole number from 0 to 65535, found 100000000000000000000",
+    ),
+    (
+        "[server]\nactivity_timeout = 1.5",
+        "apps.toml:2: activity_timeout in [server]: expected a whole number from 1 to 3600, found 1.5",
+    ),
+    (
+        "[server]\nworkers = 0",
+        "apps.toml:2: workers in [server]: expected a whole number from 1 to 1024, found 0",
+    ),
+    (
+        "[server]\nhost = 1",
+        "apps.toml:2: host in [server]: expected a text in quotes, found 1",
+    ),
+    (
+        "[server]\nhost = 2026-01-01",
+        "apps.toml:2: host in [server]: expected a text in quotes, found a date",
+    ),
+    (
+        "[server]\nallow_plain_tokens = 1",
+        "apps.toml:2: allow_plain_tokens in [server]: expected true or false, found 1",
+    ),
+    (
+        "server = 1",
+        "apps.toml:1: server at the top level: expected a table, [server], found 1",
+    ),
+    (
+        "[apps]\nid = \"a\"",
+        "apps.toml:1: apps at the top level: expected a list, found a table",
+    ),
+    (
+        "[[apps]]\nallowed_origins = \"*\"",
+        "apps.toml:2: allowed_origins in [[apps]]: expected a list, found a text",
+    ),
+    (
+        "[[apps]]\napi_tokens = [5]",
+        "apps.toml:2: api_tokens in [[apps]]: expected a text in quotes",
+    ),
+    (
+        "[[apps]]\nsecret = 12345",
+        "apps.toml:2: secret in [[apps]]: expected a text in quotes",
+    ),
+    (
+        "[[apps]]\nsecret = \"\"",
+        "apps.toml:2: secret in [[apps]]: expected a secret text, found an empty one",
+    ),
+    (
+        "[[apps]]\nsecret = \"hidden\\n\"",
+        "apps.toml:2: secret in [[apps]]: expected a text without control characters and without white space around it",
+    ),
+    (
+        "[[apps]]\n[apps.limits]\nevent_bytes = 0",
+        "apps.toml:3: event_bytes in [apps.limits]: expected a whole number from 1 to 16777216, found 0",
+    ),
+    (
+        "[server]\nport = 1\nport = 2",
+        "apps.toml:3: this is not TOML: duplicate key",
+    ),
+    (
+        "",
+        "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET",
+    ),
+    (
+        "\n[[apps]]\nid = \"a\"\nkey = \"k\"",
+        "apps.toml:2: an app needs a secret: id, key and secret must be given",
+    ),
+];
+
+#[test]
+fn one_line_says_what_is_wrong() {
+    for (file, expected) in WRONG {
+        refused(file, &[], &[expected]);
+    }
+}
+
+#[test]
+fn variables_are_as_strict() {
+    for (variable, expected) in [
+        (
+            ("TIDEWIRE_ADMIN__PROT", "1"),
+            "TIDEWIRE_ADMIN__PROT: unknown key \"prot\" in [admin]; did you mean TIDEWIRE_ADMIN__PORT? Valid: host, port, token",
+        ),
+        (
+            ("TIDEWIRE_SEVER__PORT", "1"),
+            "TIDEWIRE_SEVER__PORT: unknown key \"sever\" at the top level; did you mean TIDEWIRE_SERVER__PORT? Valid: server, admin, apps",
+        ),
+        (
+            ("TIDEWIRE_SERVER__PORT", ""),
+            "TIDEWIRE_SERVER__PORT: port in [server]: expected a whole number from 0 to 65535, found the text \"\"",
+        ),
+        (
+            ("TIDEWIRE_SERVER__PORT__X", "1"),
+            "TIDEWIRE_SERVER__PORT__X: port in [server]: expected a whole number from 0 to 65535, found a table",
+        ),
+        (
+            ("TIDEWIRE_SERVER__ALLOW_PLAIN_TOKENS", "yes"),
+            "TIDEWIRE_SERVER__ALLOW_PLAIN_TOKENS: allow_plain_tokens in [server]: expected true or false, found the text \"yes\"",
+        ),
+        (("TIDEWIRE_SERVER", "1"), ""),
+        (
+            ("TIDEWIRE_APPS__0__ID", "1"),
+            "TIDEWIRE_APPS__0__ID: the environment adds one app, by TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY, TIDEWIRE_APP_SECRET; others are [[apps]] of the file",
+        ),
+        (
+            ("TIDEWIRE_LOG_FORMAT", "xml"),
+            "TIDEWIRE_LOG_FORMAT: expected \"human\" or \"json\", found the text \"xml\"",
+        ),
+        (
+            ("TIDEWIRE_LOG", "a=b=c"),
+            "TIDEWIRE_LOG: expected a level (error, warn, info, debug, trace) or a filter like \"info,tidewire::ws=debug\", found the text \"a=b=c\"",
+        ),
+    ] {
+        if expected.is_empty() {
+            assert_eq!(load_text(APP, &[variable]).unwrap().warnings.len(), 1);
+        } else {
+            refused(APP, &[variable], &[expected]);
+        }
+    }
+}
+
+#[test]
+fn what_a_cluster_injects_is_only_a_warning() {
+    let variables = [
+        ("TIDEWIRE_PORT", "tcp://10.0.0.1:6001"),
+        ("TIDEWIRE_SERVICE_HOST", "10.0.0.1"),
+        ("TIDEWIRE_SERVER_PORT", "7000"),
+    ];
+    let loaded = load_text(APP, &variables).unwrap();
+    assert_eq!(loaded.settings.server.port, 6001);
+    assert_eq!(
+        loaded.warnings,
+        [
+            "no setting has these environment variables' names, they are ignored: TIDEWIRE_PORT, \
+          TIDEWIRE_SERVER_PORT (did you mean TIDEWIRE_SERVER__PORT?), TIDEWIRE_SERVICE_HOST"
+        ]
+    );
+}
+
+#[test]
+fn values_must_fit_together() {
+    refused(
+        &format!("{APP}{APP}"),
+        &[],
+        &[
+            "apps.toml:6: id in [[apps]]: \"a\" is taken by the app at apps.toml:2, each needs its own",
+            "apps.toml:7: key in [[apps]]: \"k\" is taken by the app at apps.toml:3, each needs its own",
+        ],
+    );
+    refused(
+        &format!("[admin]\nhost = \"::\"\nport = 6001\n{APP}[apps.limits]\nevent_bytes = 1000000"),
+        &[],
+        &[
+            "apps.toml:2: host in [admin]: \"::\" is reachable from beyond this machine: set token in [admin] too, or listen on 127.0.0.1",
+            "apps.toml:3: port in [admin]: 6001 is the port of [server] too: the two listeners need their own",
+            "apps.toml:9: event_bytes in [apps.limits]: messages of this size need outbox_bytes of at least 2004096 in [server], where it is 1048576",
+        ],
+    );
+    // The variable that breaks a rule is named, not the file.
+    refused(
+        APP,
+        &[("TIDEWIRE_ADMIN__PORT", "6001")],
+        &[
+            "TIDEWIRE_ADMIN__PORT: port in [admin]: 6001 is the port of [server] too: the two listeners need their own",
+        ],
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_in_order() {
+    refused(
+        "[server]\nworkers = 0\nport = \"x\"\n[[apps]]\nid = \"/\"\nkey = \"\"\n",
+        &[("TIDEWIRE_SERVER__PORT", "y")],
+        &[
+            "apps.toml:2: workers in [server]: expected a whole number from 1 to 1024, found 0",
+            "apps.toml:3: port in [server]: expected a whole number from 0 to 65535, found the text \"x\"",
+            "apps.toml:5: id in [[apps]]: expected a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs; found \"/\"",
+            "apps.toml:6: key in [[apps]]: expected a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs; found \"\"",
+            "TIDEWIRE_SERVER__PORT: port in [server]: expected a whole number from 0 to 65535, found the text \"y\"",
+        ],
+    );
+}
+
+#[test]
+fn no_message_shows_a_secret() {
+    let secret = "c4tch-me";
+    for file in [
+        format!("[[apps]]\nsecret = \"{secret}"),
+        format!("[[apps]]\nsecret = {secret}"),
+        format!("[[apps]]\nsecret = [\"{secret}\"]"),
+        format!("[[apps]]\nsecret = {{ text = \"{secret}\" }}"),
+        format!("[[apps]]\nsecret = \"{secret} \""),
+        format!("[[apps]]\napi_tokens = \"{secret}\""),
+        format!("[admin]\ntoken = \"\\u0007{secret}\""),
+    ] {
+        let error = load_text(&file, &[]).map(|_| ()).unwrap_err().to_string();
+        assert!(!error.contains(secret), "{error}");
+        assert!(error.starts_with("apps.toml:2: "), "{error}");
+    }
+    let loaded = load_text(APP, &[]).unwrap();
+    assert!(!format!("{loaded:?}").contains("s3cret"));
+}

@@ -1,0 +1,319 @@
+//! The kinds of value that keys take: what each allows is checked while it is read, so that a problem is told where
+//! the value stands, and holding one is the proof.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::auth::Secret;
+
+/// A whole number within bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Whole<const MIN: u32, const MAX: u32>(u32);
+
+impl<const MIN: u32, const MAX: u32> Whole<MIN, MAX> {
+    /// A default, which its author keeps within the bounds.
+    pub(super) fn new(number: u32) -> Self {
+        Self(number.clamp(MIN, MAX))
+    }
+
+    /// The number.
+    pub(super) fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The number as an amount of something in memory: no target of ours has fewer than 32 bits.
+    pub(super) fn amount(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded<const MIN: u32, const MAX: u32>;
+
+        impl<const MIN: u32, const MAX: u32> Visitor<'_> for Bounded<MIN, MAX> {
+            type Value = Whole<MIN, MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from {MIN} to {MAX}")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+                u32::try_from(number)
+                    .ok()
+                    .filter(|number| (MIN..=MAX).contains(number))
+                    .map(Whole)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
+            }
+        }
+
+        deserializer.deserialize_i64(Bounded)
+    }
+}
+
+/// A secret or a token. It is written as `***`, and no message shows what was given for it.
+#[derive(Clone)]
+pub(super) struct Masked(pub(super) String);
+
+impl Masked {
+    /// For those who sign and compare.
+    pub(super) fn secret(&self) -> Secret {
+        Secret::new(&self.0)
+    }
+}
+
+impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Masked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for Masked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Hidden;
+
+        impl Visitor<'_> for Hidden {
+            type Value = Masked;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text in quotes")
+            }
+
+            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Masked, E> {
+                Err(E::custom("expected a text in quotes"))
+            }
+
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Masked, E> {
+                Err(E::custom("expected a text in quotes"))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Masked, E> {
+                Err(E::custom("expected a text in quotes"))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Masked, E> {
+                if text.is_empty() {
+                    return Err(E::custom("expected a secret text, found an empty one"));
+                }
+                // Most often a line end that a file or a shell added; it would make every signature wrong.
+                if text.trim() != text || text.contains(char::is_control) {
+                    return Err(E::custom(
+                        "expected a text without control characters and without white space around it",
+                    ));
+                }
+                Ok(Masked(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_str(Hidden)
+    }
+}
+
+/// Declares a checked text: its check gets what was given and answers with what is kept, or with what is wrong.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $type:ident, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(try_from = "String")]
+        pub(super) struct $type(pub(super) String);
+
+        impl TryFrom<String> for $type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                $check(&text).map(Self)
+            }
+        }
+    };
+}
+
+checked_text! {
+    /// An app's id or key: a segment of a URL path, and what stands before the colon of an `auth`.
+    Name, name
+}
+
+checked_text! {
+    /// An address or host name to listen on, IPv6 without its brackets.
+    Host, host
+}
+
+checked_text! {
+    /// `""`, or a path that begins with a slash and does not end with one.
+    PathPrefix, path_prefix
+}
+
+checked_text! {
+    /// An entry of `allowed_origins`.
+    Origin, origin
+}
+
+impl Host {
+    /// Whether only this machine reaches it.
+    pub(super) fn is_loopback(&self) -> bool {
+        match self.0.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => self.0.eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+/// RFC 3986's unreserved characters: nothing in between escapes or splits them.
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.~".contains(c)
+}
+
+fn is_path_segment(text: &str) -> bool {
+    !text.is_empty() && text != "." && text != ".." && text.chars().all(is_plain)
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if is_path_segment(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs; found {text:?}"
+        ))
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.chars().all(is_name)) {
+        Ok(bare.to_owned())
+    } else {
+        Err(format!(
+            "expected an address (\"0.0.0.0\", \"::\") or a host name, without scheme and port; found {text:?}"
+        ))
+    }
+}
+
+fn path_prefix(text: &str) -> Result<String, String> {
+    let trimmed = text.strip_suffix('/').unwrap_or(text);
+    let trimmed = trimmed.strip_prefix('/').unwrap_or(trimmed);
+    if trimmed.is_empty() {
+        return Ok(String::new());
+    }
+    let segments: Vec<&str> = trimmed.split('/').collect();
+    if !segments.iter().all(|segment| is_path_segment(segment)) {
+        return Err(format!(
+            "expected a path like \"/realtime\" of letters, digits, \"-\", \"_\", \".\" and \"~\"; found {text:?}"
+        ));
+    }
+    if matches!(segments.first(), Some(&("app" | "apps"))) {
+        return Err(format!(
+            "expected a path that does not begin with /app or /apps, which clients use themselves; found {text:?}"
+        ));
+    }
+    Ok(format!("/{trimmed}"))
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    // A page opened from a file says "null".
+    if text == "*" || text == "null" {
+        return Ok(text.to_owned());
+    }
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.*".contains(c);
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-._*:[]".contains(c);
+    let fits = text.split_once("://").is_some_and(|(scheme, host)| {
+        let host = host.strip_suffix('/').unwrap_or(host);
+        !scheme.is_empty()
+            && scheme.chars().all(is_scheme)
+            && !host.is_empty()
+            && host.chars().all(is_host)
+    });
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected scheme and host as browsers send them (\"https://example.com\", \"https://*.example.com\", \
+             \"http://localhost:*\"), \"null\" or \"*\"; found {text:?}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_kept_normalised_or_refused() {
+        let kept = |text: &str| Ok(text.to_owned());
+        for (check, given, expected) in [
+            (
+                name as fn(&str) -> Result<String, String>,
+                "app-id",
+                kept("app-id"),
+            ),
+            (name, "1.2_~A", kept("1.2_~A")),
+            (host, "[::1]", kept("::1")),
+            (host, "localhost", kept("localhost")),
+            (path_prefix, "", kept("")),
+            (path_prefix, "/", kept("")),
+            (path_prefix, "realtime", kept("/realtime")),
+            (path_prefix, "/a/b/", kept("/a/b")),
+            (path_prefix, "/application", kept("/application")),
+            (origin, "*", kept("*")),
+            (origin, "null", kept("null")),
+            (
+                origin,
+                "https://*.example.com:8443/",
+                kept("https://*.example.com:8443/"),
+            ),
+            (origin, "http://[::1]:5173", kept("http://[::1]:5173")),
+        ] {
+            assert_eq!(check(given), expected, "{given}");
+        }
+        for (check, given) in [
+            (name as fn(&str) -> Result<String, String>, ""),
+            (name, ".."),
+            (name, "a/b"),
+            (name, "a:b"),
+            (name, "a b"),
+            (name, "ä"),
+            (host, ""),
+            (host, "http://0.0.0.0"),
+            (host, "0.0.0.0:6001"),
+            (path_prefix, "/real time"),
+            (path_prefix, "//a"),
+            (path_prefix, "/a/../b"),
+            (path_prefix, "/apps"),
+            (path_prefix, "/a?b"),
+            (origin, ""),
+            (origin, "example.com"),
+            (origin, "https://"),
+            (origin, "https://example.com/path"),
+            (origin, "https://user@example.com"),
+        ] {
+            let error = check(given).unwrap_err();
+            assert!(error.ends_with(&format!("found {given:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn loopback() {
+        for (host, expected) in [
+            ("127.0.0.1", true),
+            ("127.1.2.3", true),
+            ("::1", true),
+            ("localhost", true),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(Host(host.to_owned()).is_loopback(), expected, "{host}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Where log lines go: to stderr, as text for people or JSON for machines. Stdout is for answers.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Why logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter is none; `config` refuses such ones.
+    #[error("not a log filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Something else in this process logs already.
+    #[error("logging was started twice: {0}")]
+    Started(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Starts logging, once per process.
+///
+/// # Errors
+/// If the filter is none, or logging was started before.
+pub fn start(log: &Log) -> Result<(), Error> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&log.filter)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match log.format {
+        LogFormat::Human => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    }
+    .map_err(Error::Started)
+}
