@@ -2,6 +2,8 @@
 
 pub mod app;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod protocol;
+pub mod server;
 pub mod telemetry;

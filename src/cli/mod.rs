@@ -1,0 +1,194 @@
+//! The command line: what can be asked of the `tidewire` program, and the exit code of each answer.
+//!
+//! Commands write their answers to stdout and nothing else there. What goes wrong is an [`Error`], which `main` writes
+//! to stderr. Knows `config` and `server`; no protocol beyond signing a request.
+
+mod request;
+mod sign;
+mod trigger;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Environment, Loaded, Sources};
+use crate::{server, telemetry};
+
+/// A self-hosted realtime server that speaks the Pusher Channels protocol.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const AFTER_HELP: &str = "\
+Without a command: serve.
+
+Examples:
+  tidewire
+      serve with ./apps.toml
+  tidewire --config /etc/tidewire/apps.toml --port 7000
+      serve with another file on another port
+  TIDEWIRE_APP_ID=1 TIDEWIRE_APP_KEY=web TIDEWIRE_APP_SECRET=... tidewire
+      serve one app without any file
+  tidewire trigger invoice.7 payment.received '{\"status\":\"paid\"}'
+      publish an event to the server that runs here
+
+Settings: default < file < environment < flag. Every key of the file's [server] and [admin] is an environment
+variable too: port in [server] is TIDEWIRE_SERVER__PORT (two underscores). TIDEWIRE_CONFIG names the file, TIDEWIRE_LOG
+sets the log's filter (info, debug, ...), TIDEWIRE_LOG_FORMAT=json its format.
+
+Exit codes: 0 done, 1 it went wrong, 2 wrong usage, 78 wrong configuration.";
+
+/// The flags that stand for settings: their names are the keys of `[server]`.
+#[derive(Debug, Args)]
+struct Settings {
+    /// The configuration file [default: apps.toml, if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to listen on
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// The port to listen on; 0: any free one
+    #[arg(long, global = true, value_name = "NUMBER")]
+    port: Option<String>,
+    /// A path before all paths, such as /realtime
+    #[arg(long, global = true, value_name = "PATH")]
+    path_prefix: Option<String>,
+    /// Worker threads
+    #[arg(long, global = true, value_name = "NUMBER")]
+    workers: Option<String>,
+}
+
+impl Settings {
+    fn load(self) -> Result<Loaded, config::Error> {
+        let flags = [
+            ("host", self.host),
+            ("port", self.port),
+            ("path_prefix", self.path_prefix),
+            ("workers", self.workers),
+        ];
+        config::load(&Sources {
+            file: self.config,
+            environment: Environment::of_process(),
+            flags: flags
+                .into_iter()
+                .filter_map(|(key, text)| Some((key, text?)))
+                .collect(),
+        })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop
+    Serve,
+    /// Check the settings as serve does, and print the effective ones with secrets masked
+    CheckConfig,
+    /// Sign an HTTP API request and print it as a curl command, good for ten minutes
+    Sign(sign::Sign),
+    /// Publish an event through the HTTP API and print the answer
+    Trigger(trigger::Trigger),
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// If it cannot be done; the text says what to put right.
+    pub fn run(self) -> Result<(), Error> {
+        let loaded = self.settings.load()?;
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve(loaded),
+            Command::CheckConfig => check_config(&loaded),
+            Command::Sign(sign) => print(&sign.curl(&loaded.settings)?),
+            Command::Trigger(trigger) => print(&trigger.send(&loaded.settings)?),
+        }
+    }
+}
+
+fn serve(loaded: Loaded) -> Result<(), Error> {
+    telemetry::start(&loaded.settings.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(server::run(loaded.settings)?)
+}
+
+fn check_config(loaded: &Loaded) -> Result<(), Error> {
+    for warning in &loaded.warnings {
+        // A warning that cannot be written has no reader; the answer on stdout is what counts.
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    print(&loaded.to_toml()?)
+}
+
+/// Writes an answer, with one line end. A reader that went away has seen enough.
+fn print(answer: &str) -> Result<(), Error> {
+    match writeln!(io::stdout(), "{}", answer.trim_end_matches('\n')) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error("the configuration cannot be used:\n{0}")]
+    Config(#[from] config::Error),
+    /// The arguments do not go together, or not with the configuration.
+    #[error("{0}")]
+    Usage(String),
+    /// Logging.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+    /// Serving.
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    /// No answer from the server.
+    #[error("no answer from {url}: {reason}.\n{hint}")]
+    NoAnswer {
+        /// The server.
+        url: String,
+        /// What the client library says.
+        reason: String,
+        /// What to look at.
+        hint: &'static str,
+    },
+    /// The server said no.
+    #[error("the server answered {status}: {text}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The body.
+        text: String,
+    },
+    /// The effective settings could not be written as TOML.
+    #[error("cannot write the settings as TOML: {0}")]
+    Toml(#[from] toml::ser::Error),
+    /// Stdout.
+    #[error("cannot write the answer: {0}")]
+    Output(io::Error),
+}
+
+impl Error {
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 78,
+            Self::Usage(_) => 2,
+            Self::Telemetry(_)
+            | Self::Server(_)
+            | Self::NoAnswer { .. }
+            | Self::Refused { .. }
+            | Self::Toml(_)
+            | Self::Output(_) => 1,
+        }
+    }
+}
