@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{Host, Masked, Name, Origin, PathPrefix, Whole};
+use super::values::{Host, Masked, Name, PageOrigin, PathPrefix, Whole};
 use crate::app::Limits;
 
 /// The whole file.
@@ -85,7 +85,7 @@ pub(super) struct App {
     pub(super) client_events: bool,
     pub(super) subscription_count: bool,
     pub(super) watchlist: bool,
-    pub(super) allowed_origins: Vec<Origin>,
+    pub(super) allowed_origins: Vec<PageOrigin>,
     pub(super) authorize_within: Whole<0, 3600>,
     pub(super) api_tokens: Vec<Masked>,
     pub(super) limits: AppLimits,

@@ -53,7 +53,10 @@ impl Tree {
     /// What a TOML text says. `file` is its name in messages.
     pub(super) fn parse(file: &str, text: &str) -> Result<Self, Problem> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let source = Source { file, text };
+        let source = Source {
+            file,
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+        };
         match DeTable::parse(text) {
             Ok(table) => Ok(Self(source.table(table.get_ref()))),
             Err(error) => {
@@ -160,15 +163,15 @@ impl Node {
 /// A text being turned into a tree.
 struct Source<'a> {
     file: &'a str,
-    text: &'a str,
+    /// Ascending.
+    line_ends: Vec<usize>,
 }
 
 impl Source<'_> {
     fn origin(&self, at: usize) -> Origin {
-        let before = self.text.as_bytes().iter().take(at);
         Origin::File {
             file: self.file.to_owned(),
-            line: 1 + before.filter(|&&byte| byte == b'\n').count(),
+            line: 1 + self.line_ends.partition_point(|&end| end < at),
         }
     }
 

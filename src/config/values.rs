@@ -153,7 +153,7 @@ checked_text! {
 
 checked_text! {
     /// An entry of `allowed_origins`.
-    Origin, origin
+    PageOrigin, page_origin
 }
 
 impl Host {
@@ -220,7 +220,7 @@ fn path_prefix(text: &str) -> Result<String, String> {
     Ok(format!("/{trimmed}"))
 }
 
-fn origin(text: &str) -> Result<String, String> {
+fn page_origin(text: &str) -> Result<String, String> {
     // A page opened from a file says "null".
     if text == "*" || text == "null" {
         return Ok(text.to_owned());
@@ -265,14 +265,14 @@ mod tests {
             (path_prefix, "realtime", kept("/realtime")),
             (path_prefix, "/a/b/", kept("/a/b")),
             (path_prefix, "/application", kept("/application")),
-            (origin, "*", kept("*")),
-            (origin, "null", kept("null")),
+            (page_origin, "*", kept("*")),
+            (page_origin, "null", kept("null")),
             (
-                origin,
+                page_origin,
                 "https://*.example.com:8443/",
                 kept("https://*.example.com:8443/"),
             ),
-            (origin, "http://[::1]:5173", kept("http://[::1]:5173")),
+            (page_origin, "http://[::1]:5173", kept("http://[::1]:5173")),
         ] {
             assert_eq!(check(given), expected, "{given}");
         }
@@ -291,11 +291,11 @@ mod tests {
             (path_prefix, "/a/../b"),
             (path_prefix, "/apps"),
             (path_prefix, "/a?b"),
-            (origin, ""),
-            (origin, "example.com"),
-            (origin, "https://"),
-            (origin, "https://example.com/path"),
-            (origin, "https://user@example.com"),
+            (page_origin, ""),
+            (page_origin, "example.com"),
+            (page_origin, "https://"),
+            (page_origin, "https://example.com/path"),
+            (page_origin, "https://user@example.com"),
         ] {
             let error = check(given).unwrap_err();
             assert!(error.ends_with(&format!("found {given:?}")), "{error}");

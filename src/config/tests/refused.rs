@@ -1,5 +1,7 @@
 //! What is refused, and in which words.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A file, and the one line that is said of it.
@@ -230,4 +232,21 @@ fn no_message_shows_a_secret() {
     }
     let loaded = load_text(APP, &[]).unwrap();
     assert!(!format!("{loaded:?}").contains("s3cret"));
+}
+
+proptest! {
+    /// Whatever a slip of the hand does to a file, it is taken or refused with a place, and shows no secret.
+    #[test]
+    fn a_damaged_file_is_only_refused(at in any::<prop::sample::Index>(), gone in 0..40_usize, put in "[\\PC\n\"\\[\\]{}=,]{0,12}") {
+        let mut file: Vec<char> = include_str!("../../../apps.toml").replace("app-secret", "c4tch-me").chars().collect();
+        let at = at.index(file.len());
+        let end = (at + gone).min(file.len());
+        file.splice(at..end, put.chars());
+        let file: String = file.into_iter().collect();
+        if let Err(error) = load_text(&file, &[]) {
+            let text = error.to_string();
+            prop_assert!(!text.contains("c4tch-me"), "{}", text);
+            prop_assert!(text.starts_with("apps.toml:") || text.starts_with("no apps: "), "{}", text);
+        }
+    }
 }
