@@ -1,9 +1,28 @@
 //! Tidewire: a self-hosted realtime server that speaks the Pusher Channels protocol.
+//!
+//! The modules in reading order; imports go only upwards in this list (`tests/tidy.rs` holds them to it).
+
+pub mod protocol;
 
 pub mod app;
 pub mod auth;
-pub mod cli;
+pub mod limits;
+pub mod metrics;
+
+pub mod hub;
+pub mod registry;
+
+pub mod adapter;
+
+pub mod node;
+
+pub mod http;
+pub mod ws;
+
+pub mod admin;
+
 pub mod config;
-pub mod protocol;
 pub mod server;
 pub mod telemetry;
+
+pub mod cli;

@@ -1,16 +1,326 @@
-//! Stub: the composition root.
+//! The composition root: ports, workers, wiring, and the one shutdown sequence.
 
+use std::io::{self, Write as _};
+use std::net::{TcpListener, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_rt::net::TcpStream;
+use actix_server::Server;
+use actix_service::{ServiceFactory, fn_factory, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App as WebApp, HttpServer};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+
+use crate::adapter::Local;
+use crate::admin::Admin;
 use crate::config::Settings;
+use crate::http::Api;
+use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
+use crate::hub::{Hub, HubSettings};
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::protocol::CloseCode;
+use crate::registry::Registry;
+use crate::ws::{Gate, Upgrades};
 
-/// Why the server stopped.
+/// How often a drain closes the next connections.
+const DRAIN_TICK: Duration = Duration::from_millis(100);
+
+/// A drain need not be slower than this per worker and tick: a small server stops at once.
+const DRAIN_LEAST: usize = 50;
+
+/// How long last frames, close handshakes and requests in flight may take after the drain.
+const STOP_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long a client may take for the head of a request.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a refused request's sender may take to read why.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long an idle HTTP connection is kept: longer than the pools of common clients and proxies keep theirs.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} (host and port of [{section}]): {source}")]
+    Listen {
+        /// The section of the settings.
+        section: &'static str,
+        /// The address as configured.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refuses threads, signals or the like.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
 
-/// Serves until a signal.
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once. Prints one line on stdout when it
+/// listens.
 ///
 /// # Errors
-/// None here.
+/// It could not start.
 pub fn run(settings: Settings) -> Result<(), Error> {
-    drop(settings);
+    actix_rt::System::new().block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<(), Error> {
+    let public_listener = listen("server", &settings.server.host, settings.server.port)?;
+    let admin_listener = listen("admin", &settings.admin.host, settings.admin.port)?;
+    let line = startup_line(&public_listener, &admin_listener, settings.apps.len())?;
+    let mut signals = Signals::new()?;
+
+    let drain_seconds = settings.server.drain_seconds;
+    let token = settings.admin.token.clone();
+    let wired = Wired::new(settings);
+    let admin = Admin::new(
+        Arc::clone(&wired.worker.node),
+        Arc::clone(&wired.worker.gate),
+        token,
+    );
+    let admin =
+        HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
+            .workers(1)
+            .disable_signals()
+            .shutdown_timeout(1)
+            .listen(admin_listener)?
+            .run();
+    let public = wired.start(public_listener)?;
+    let (admin_handle, public_handle) = (admin.handle(), public.handle());
+    // Both run on their own; their ends are awaited through their handles.
+    tokio::task::spawn_local(admin);
+    tokio::task::spawn_local(public);
+    print_line(&line);
+
+    signals.next().await;
+    let stop = async {
+        wired.drain(drain_seconds).await;
+        public_handle.stop(true).await;
+        admin_handle.stop(true).await;
+    };
+    tokio::select! {
+        () = stop => info!("stopped"),
+        () = signals.next() => warn!("second signal: stopped at once"),
+    }
     Ok(())
+}
+
+fn listen(section: &'static str, host: &str, port: u16) -> Result<TcpListener, Error> {
+    let failed = |source| Error::Listen {
+        section,
+        address: format!("{host}:{port}"),
+        source,
+    };
+    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// `tidewire 0.1.0 listening on http://127.0.0.1:6001, 1 app, admin on http://127.0.0.1:9601`
+fn startup_line(public: &TcpListener, admin: &TcpListener, apps: usize) -> Result<String, Error> {
+    let (public, admin) = (public.local_addr()?, admin.local_addr()?);
+    let noun = if apps == 1 { "app" } else { "apps" };
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(format!(
+        "tidewire {version} listening on http://{public}, {apps} {noun}, admin on http://{admin}"
+    ))
+}
+
+fn print_line(line: &str) {
+    let mut out = io::stdout();
+    // Nobody may be reading: the server serves all the same.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        info!(signal = name, "shutting down");
+    }
+}
+
+/// Everything that is shared by workers, put together.
+struct Wired {
+    worker: WorkerParts,
+    inboxes: Inboxes,
+    unclaimed: Arc<Unclaimed>,
+    workers: usize,
+}
+
+/// What each worker gets.
+#[derive(Clone)]
+struct WorkerParts {
+    node: Arc<Node>,
+    gate: Arc<Gate>,
+    api: Api,
+    path_prefix: Arc<str>,
+    hub: HubSettings,
+    metrics: Metrics,
+}
+
+impl Wired {
+    fn new(settings: Settings) -> Self {
+        let server = settings.server;
+        let metrics = Metrics::default();
+        let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
+        let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
+        let registry = Arc::new(Registry::new(server.cache_bytes));
+        let adapter = Arc::new(Local::new(
+            Arc::clone(&registry),
+            inboxes.clone(),
+            metrics.clone(),
+        ));
+        tokio::task::spawn_local(Arc::clone(&adapter).tell_due_counts());
+        let node = Arc::new(Node::new(
+            Arc::new(settings.apps),
+            adapter,
+            registry,
+            inboxes.clone(),
+            server.activity_timeout,
+            metrics.clone(),
+        ));
+        let worker = WorkerParts {
+            api: Api::new(
+                Arc::clone(&node),
+                &server.path_prefix,
+                server.allow_plain_tokens,
+            ),
+            node,
+            gate: Arc::new(Gate::new(server.max_connections.map(Into::into))),
+            path_prefix: server.path_prefix.as_str().into(),
+            hub: HubSettings {
+                outbox_bytes: server.outbox_bytes,
+                activity_timeout: server.activity_timeout,
+            },
+            metrics,
+        };
+        Self {
+            worker,
+            inboxes,
+            unclaimed: Arc::new(unclaimed),
+            workers: usize::from(workers),
+        }
+    }
+
+    /// Starts the workers; each claims one inbox.
+    fn start(&self, listener: TcpListener) -> io::Result<Server> {
+        let parts = self.worker.clone();
+        let unclaimed = Arc::clone(&self.unclaimed);
+        Server::build()
+            .workers(self.workers)
+            // Connections are counted by the gate; the HTTP server's own count does not know of upgrades.
+            .max_concurrent_connections(1 << 20)
+            .disable_signals()
+            .shutdown_timeout(STOP_PATIENCE.as_secs())
+            .listen("public", listener, move || {
+                parts.service(Arc::clone(&unclaimed))
+            })
+            .map(actix_server::ServerBuilder::run)
+    }
+
+    /// Refuses upgrades, then closes the connections in even waves, and waits until they are gone.
+    async fn drain(&self, drain_seconds: u32) {
+        self.worker.gate.close();
+        let open = self.worker.gate.open();
+        let ticks = usize::try_from(drain_seconds).unwrap_or(1).max(1) * 10;
+        let per_tick = open.div_ceil(ticks * self.workers).max(DRAIN_LEAST);
+        info!(connections = open, per_tick, "draining");
+        let deadline = Instant::now() + Duration::from_secs(drain_seconds.into()) + STOP_PATIENCE;
+        while self.worker.gate.open() > 0 && Instant::now() < deadline {
+            self.inboxes.post_all(|| Order::Close {
+                code: CloseCode::ShuttingDown,
+                per_tick,
+            });
+            tokio::time::sleep(DRAIN_TICK).await;
+        }
+    }
+}
+
+impl WorkerParts {
+    /// What a worker does with the connections that it accepts: HTTP requests to the API, upgrades to its hub.
+    fn service(
+        &self,
+        unclaimed: Arc<Unclaimed>,
+    ) -> impl ServiceFactory<
+        TcpStream,
+        Config = (),
+        Response = (),
+        Error = DispatchError,
+        InitError = (),
+    > + use<> {
+        let api = self.api.clone();
+        let parts = self.clone();
+        let upgrades = fn_factory(move || {
+            let upgrades = parts.upgrades(&unclaimed);
+            async move { upgrades }
+        });
+        HttpService::build()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_PATIENCE)
+            // Gives a refused request's sender the time to read the answer before the connection is reset.
+            .client_disconnect_timeout(LINGER)
+            .tcp_nodelay(true)
+            .upgrade(upgrades)
+            .finish(map_config(
+                WebApp::new().configure(|config| api.configure(config)),
+                |()| AppConfig::default(),
+            ))
+            .tcp()
+    }
+
+    /// Starts this worker's hub and makes its upgrade service.
+    fn upgrades(&self, unclaimed: &Unclaimed) -> Result<Upgrades, ()> {
+        let Some((index, inbox)) = unclaimed.claim() else {
+            error!("a worker was restarted and cannot be supplied again; restart the server");
+            return Err(());
+        };
+        let hub = Hub::new(index, self.hub, self.metrics.clone());
+        tokio::task::spawn_local(tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)));
+        tokio::task::spawn_local(beat(Rc::clone(&hub)));
+        Ok(Upgrades::new(
+            Arc::clone(&self.node),
+            hub,
+            Arc::clone(&self.gate),
+            &self.path_prefix,
+        ))
+    }
+}
+
+/// One worker's clock.
+async fn beat(hub: Rc<Hub>) {
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let started = Instant::now();
+    loop {
+        interval.tick().await;
+        // 136 years.
+        hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod channel;
 pub mod client;
+pub mod encoded;
 pub mod error;
 pub mod event;
 pub mod server;
@@ -13,11 +14,12 @@ pub mod user;
 
 pub use channel::{ChannelKind, ChannelName};
 pub use client::ClientFrame;
+pub use encoded::Encoded;
 pub use error::{CloseCode, ErrorCode};
 pub use event::EventName;
-pub use server::{Encoded, ServerFrame};
+pub use server::ServerFrame;
 pub use socket_id::SocketId;
-pub use user::{Member, UserId};
+pub use user::{Member, User, UserId};
 
 /// The protocol versions that a client may ask for with `?protocol=`.
 /// 1 to 3 lack the `pusher:` prefix or present-day presence events and are refused with 4007.

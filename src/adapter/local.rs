@@ -1,0 +1,296 @@
+//! One node: every answer is in the registry, and nothing is ever awaited.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Subscriber, Watched};
+use crate::app::{App, AppId};
+use crate::hub::inbox::{Delivery, Inboxes, Order};
+use crate::metrics::Metrics;
+use crate::protocol::{
+    ChannelKind, ChannelName, CloseCode, Encoded, ServerFrame, SocketId, User, UserId,
+};
+use crate::registry::{Audience, Join, Leave, Registry};
+
+/// How often held-back subscription counts are looked for.
+const COUNT_TICK: Duration = Duration::from_secs(1);
+
+/// The adapter of a node that is alone.
+pub struct Local {
+    registry: Arc<Registry>,
+    inboxes: Inboxes,
+    metrics: Metrics,
+}
+
+impl Local {
+    /// Over this process's registry and workers.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, inboxes: Inboxes, metrics: Metrics) -> Self {
+        Self {
+            registry,
+            inboxes,
+            metrics,
+        }
+    }
+
+    /// Tells the counts of busy channels that were held back; runs for as long as the server.
+    pub async fn tell_due_counts(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(COUNT_TICK);
+        loop {
+            interval.tick().await;
+            self.registry
+                .due_counts(Instant::now(), |app, channel, count, audience| {
+                    let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
+                    self.tell(app, channel, Told::all(&frame), audience);
+                });
+        }
+    }
+
+    fn tell(&self, app: &AppId, channel: &ChannelName, told: Told<'_>, audience: &Audience<'_>) {
+        if audience.is_empty() {
+            return;
+        }
+        let Told { frame, except } = told;
+        let delivery = Delivery {
+            number: audience.next(),
+            frame: frame.clone(),
+            except,
+        };
+        for worker in audience.workers() {
+            let (app, channel, delivery) = (app.clone(), channel.clone(), delivery.clone());
+            self.inboxes.post(
+                worker,
+                Order::Deliver {
+                    app,
+                    channel,
+                    delivery,
+                },
+            );
+        }
+    }
+
+    fn tell_status(&self, app: &App, user: &UserId, online: bool, audience: &Audience<'_>) {
+        if audience.is_empty() {
+            return;
+        }
+        let users = std::slice::from_ref(user);
+        let (online, offline) = if online {
+            (users, &[][..])
+        } else {
+            (&[][..], users)
+        };
+        let frame = ServerFrame::WatchlistEvents { online, offline }.encode();
+        self.tell(
+            &app.id,
+            &ChannelName::watchers_of(user),
+            Told::all(&frame),
+            audience,
+        );
+    }
+
+    fn join(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        subscriber: Subscriber<'_>,
+    ) -> Result<Joined, Error> {
+        let join = Join {
+            app: &app.id,
+            channel,
+            worker: subscriber.worker,
+            member: subscriber.member,
+            max_members: app.limits.presence_members,
+            tell_count: tells_count(app, channel),
+        };
+        let joined = self
+            .registry
+            .join(&join, Instant::now(), |joined, audience| {
+                if let Some(member) = subscriber.member.filter(|_| joined.member_added) {
+                    let frame = ServerFrame::MemberAdded { channel, member }.encode();
+                    let told = Told {
+                        frame: &frame,
+                        except: Some(subscriber.socket_id),
+                    };
+                    self.tell(&app.id, channel, told, audience);
+                }
+                if joined.tell_count {
+                    let frame = ServerFrame::SubscriptionCount {
+                        channel,
+                        count: joined.subscriptions,
+                    }
+                    .encode();
+                    self.tell(&app.id, channel, Told::all(&frame), audience);
+                }
+            });
+        let joined = joined.map_err(|_| Error::PresenceFull)?;
+        Ok(Joined {
+            since: joined.since,
+            members: joined.members,
+            last_event: joined.last_event,
+        })
+    }
+
+    fn leave(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
+        let user = subscriber.member.map(|member| &member.id);
+        let leave = Leave {
+            app: &app.id,
+            channel,
+            worker: subscriber.worker,
+            user,
+            tell_count: tells_count(app, channel),
+        };
+        self.registry
+            .leave(&leave, Instant::now(), |left, audience| {
+                if let Some(user_id) = user.filter(|_| left.member_removed) {
+                    let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
+                    self.tell(&app.id, channel, Told::all(&frame), audience);
+                }
+                if left.tell_count {
+                    let frame = ServerFrame::SubscriptionCount {
+                        channel,
+                        count: left.subscriptions,
+                    }
+                    .encode();
+                    self.tell(&app.id, channel, Told::all(&frame), audience);
+                }
+            });
+    }
+}
+
+/// A frame and whom it passes over.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    frame: &'a Encoded,
+    except: Option<SocketId>,
+}
+
+impl<'a> Told<'a> {
+    fn all(frame: &'a Encoded) -> Self {
+        Self {
+            frame,
+            except: None,
+        }
+    }
+}
+
+/// Presence channels have members instead, and plumbing is not counted (protocol §3.9, §3.11).
+fn tells_count(app: &App, channel: &ChannelName) -> bool {
+    app.subscription_count && channel.kind().is_listed() && channel.kind() != ChannelKind::Presence
+}
+
+fn now<'a, T: Send + 'a>(answer: Result<T, Error>) -> Answer<'a, T> {
+    Box::pin(ready(answer))
+}
+
+impl Adapter for Local {
+    fn subscribe<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        subscriber: Subscriber<'a>,
+    ) -> Answer<'a, Joined> {
+        now(self.join(app, channel, subscriber))
+    }
+
+    fn unsubscribe<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        subscriber: Subscriber<'a>,
+    ) -> Answer<'a, ()> {
+        self.leave(app, channel, subscriber);
+        now(Ok(()))
+    }
+
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, ()> {
+        let evicted = self
+            .registry
+            .publish(&app.id, event.channel, event.keep, |audience| {
+                self.tell(
+                    &app.id,
+                    event.channel,
+                    Told {
+                        frame: &event.frame,
+                        except: event.except,
+                    },
+                    audience,
+                );
+            });
+        self.metrics.cache_evictions.inc_by(evicted as u64);
+        now(Ok(()))
+    }
+
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
+        now(Ok(self.registry.counts(&app.id, channel)))
+    }
+
+    fn channels<'a>(
+        &'a self,
+        app: &'a App,
+        prefix: &'a str,
+    ) -> Answer<'a, Vec<(ChannelName, Counts)>> {
+        now(Ok(self.registry.channels(&app.id, prefix)))
+    }
+
+    fn members<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Vec<UserId>> {
+        now(Ok(self.registry.members(&app.id, channel)))
+    }
+
+    fn last_event<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+    ) -> Answer<'a, Option<LastEvent>> {
+        now(Ok(self.registry.last_event(
+            &app.id,
+            channel,
+            Instant::now(),
+        )))
+    }
+
+    fn sign_in<'a>(
+        &'a self,
+        app: &'a App,
+        user: &'a User,
+        worker: u16,
+    ) -> Answer<'a, Vec<Watched>> {
+        let id = &user.member.id;
+        self.registry.sign_in(&app.id, id, worker, |audience| {
+            self.tell_status(app, id, true, audience)
+        });
+        let watch = |watched: &UserId| {
+            let (since, online) = self.registry.watch(&app.id, watched, worker);
+            Watched { since, online }
+        };
+        now(Ok(user.watchlist.iter().map(watch).collect()))
+    }
+
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
+        for watched in &user.watchlist {
+            self.registry.unwatch(&app.id, watched, worker);
+        }
+        let id = &user.member.id;
+        self.registry.sign_out(&app.id, id, worker, |audience| {
+            self.tell_status(app, id, false, audience)
+        });
+        now(Ok(()))
+    }
+
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
+        self.registry.reach(&app.id, user, |audience| {
+            for worker in audience.workers() {
+                let (app, channel) = (app.id.clone(), ChannelName::connections_of(user));
+                self.inboxes.post(
+                    worker,
+                    Order::End {
+                        app,
+                        channel,
+                        code: CloseCode::Terminated,
+                    },
+                );
+            }
+        });
+        now(Ok(()))
+    }
+}

@@ -1,0 +1,127 @@
+//! The seam to the rest of a cluster: what the server may ask of "all nodes together". Nobody above it knows how many
+//! nodes there are.
+//!
+//! Everything that subscribers are told because of an answer here (events, members, counts, watchlists) is posted to
+//! the workers' inboxes by the adapter itself, in the order in which the changes happened.
+
+mod local;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use crate::registry::{Counts, LastEvent};
+pub use local::Local;
+
+use crate::app::App;
+use crate::protocol::{ChannelName, Encoded, Member, SocketId, User, UserId};
+
+/// An answer that may have to be awaited. The local adapter's are ready at once.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// Why the adapter could not do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A presence channel has as many members as the app allows.
+    #[error("the presence channel is full")]
+    PresenceFull,
+    /// This node's workers cannot keep up.
+    #[error(transparent)]
+    Overloaded(#[from] crate::hub::inbox::Full),
+}
+
+/// A connection that subscribes or leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscriber<'a> {
+    /// Its worker on this node.
+    pub worker: u16,
+    /// Its name, so that it is not told of its own joining.
+    pub socket_id: SocketId,
+    /// Who it is, on a presence channel.
+    pub member: Option<&'a Member>,
+}
+
+/// What a new subscriber learns.
+#[derive(Debug)]
+pub struct Joined {
+    /// Deliveries up to this number came before the subscription.
+    pub since: u64,
+    /// Everybody on a presence channel, the joiner included.
+    pub members: Vec<Member>,
+    /// A cache channel's last event.
+    pub last_event: Option<LastEvent>,
+}
+
+/// An event for one channel.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// Where.
+    pub channel: &'a ChannelName,
+    /// The frame for every subscriber.
+    pub frame: Encoded,
+    /// The connection that is passed over.
+    pub except: Option<SocketId>,
+    /// What a cache channel keeps of it; client events are not kept.
+    pub keep: Option<LastEvent>,
+}
+
+/// A watched user, as of the sign-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// Deliveries up to this number came before the watching.
+    pub since: u64,
+    /// Whether the user has a signed-in connection.
+    pub online: bool,
+}
+
+/// The seam. Two implementations: [`Local`], and one over Redis.
+pub trait Adapter: Send + Sync {
+    /// Counts a subscription and tells the others.
+    fn subscribe<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        subscriber: Subscriber<'a>,
+    ) -> Answer<'a, Joined>;
+
+    /// Uncounts a subscription and tells the others.
+    fn unsubscribe<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        subscriber: Subscriber<'a>,
+    ) -> Answer<'a, ()>;
+
+    /// Delivers an event to all subscribers of its channel.
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, ()>;
+
+    /// One channel's counts.
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts>;
+
+    /// The occupied channels whose names start with `prefix`.
+    fn channels<'a>(
+        &'a self,
+        app: &'a App,
+        prefix: &'a str,
+    ) -> Answer<'a, Vec<(ChannelName, Counts)>>;
+
+    /// The users on a presence channel.
+    fn members<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Vec<UserId>>;
+
+    /// What a cache channel would repeat.
+    fn last_event<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+    ) -> Answer<'a, Option<LastEvent>>;
+
+    /// Counts a signed-in connection and its watches; tells the user's watchers. The answer is in the order of the
+    /// watchlist.
+    fn sign_in<'a>(&'a self, app: &'a App, user: &'a User, worker: u16)
+    -> Answer<'a, Vec<Watched>>;
+
+    /// Undoes [`Adapter::sign_in`].
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()>;
+
+    /// Ends the connections signed in as a user.
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()>;
+}

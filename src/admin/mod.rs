@@ -1,0 +1,184 @@
+//! The second port, for operators: liveness, readiness, health and metrics. Binds to loopback unless told otherwise.
+//!
+//! Gauges are read from the structures that own the numbers, when somebody asks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+
+use crate::auth::Secret;
+use crate::hub::inbox::Report;
+use crate::node::Node;
+use crate::ws::Gate;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Admin {
+    node: Arc<Node>,
+    gate: Arc<Gate>,
+    token: Option<Secret>,
+    started: Instant,
+}
+
+impl Admin {
+    /// With a token, everything but `/live` and `/ready` asks for it.
+    #[must_use]
+    pub fn new(node: Arc<Node>, gate: Arc<Gate>, token: Option<Secret>) -> Self {
+        Self {
+            node,
+            gate,
+            token,
+            started: Instant::now(),
+        }
+    }
+
+    /// Adds the routes.
+    pub fn configure(self, config: &mut ServiceConfig) {
+        config
+            .app_data(Data::new(self))
+            .route("/live", web::get().to(live))
+            .route("/ready", web::get().to(ready))
+            .route("/health", web::get().to(health))
+            .route("/metrics", web::get().to(metrics));
+    }
+
+    fn admits(&self, request: &HttpRequest) -> bool {
+        let Some(token) = &self.token else {
+            return true;
+        };
+        let given = request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        given
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .is_some_and(|given| token.equals(given.trim()))
+    }
+}
+
+fn refused() -> HttpResponse {
+    HttpResponse::Unauthorized()
+        .insert_header(("WWW-Authenticate", "Bearer"))
+        .content_type("text/plain")
+        .body(
+            "This path needs the header `Authorization: Bearer TOKEN` with the token of [admin]\n",
+        )
+}
+
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain").body("live\n")
+}
+
+async fn ready(admin: Data<Admin>) -> HttpResponse {
+    if admin.gate.is_closed() {
+        return HttpResponse::ServiceUnavailable()
+            .content_type("text/plain")
+            .body("not ready: shutting down\n");
+    }
+    HttpResponse::Ok()
+        .content_type("text/plain")
+        .body("ready\n")
+}
+
+async fn health(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
+    if !admin.admits(&request) {
+        return refused();
+    }
+    let totals = admin.node.totals();
+    let workers = admin.node.worker_reports().await;
+    let status = if admin.gate.is_closed() {
+        "draining"
+    } else {
+        "ok"
+    };
+    HttpResponse::Ok().json(json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": admin.started.elapsed().as_secs(),
+        "sockets": admin.gate.open(),
+        "connections": totals.connections,
+        "channels": totals.channels,
+        "subscriptions": totals.subscriptions,
+        "members": totals.members,
+        "users": totals.users,
+        "last_events": totals.last_events,
+        "last_event_bytes": totals.last_event_bytes,
+        "inbox_bytes": admin.node.inbox_bytes(),
+        "workers": workers.iter().map(worker).collect::<Vec<_>>(),
+    }))
+}
+
+fn worker(report: &Report) -> serde_json::Value {
+    json!({
+        "connections": report.connections,
+        "channels": report.channels,
+        "subscriptions": report.subscriptions,
+        "outbox_bytes": report.outbox_bytes,
+    })
+}
+
+async fn metrics(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
+    if !admin.admits(&request) {
+        return refused();
+    }
+    let mut registry = Registry::default();
+    admin.node.metrics().register(&mut registry);
+    registry.register_collector(Box::new(Gauges(gauges(&admin).await)));
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+    HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(text)
+}
+
+async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
+    let totals = admin.node.totals();
+    let workers = admin.node.worker_reports().await;
+    vec![
+        ("connections", "Live connections", totals.connections),
+        ("channels", "Occupied channels", totals.channels),
+        ("subscriptions", "Subscriptions", totals.subscriptions),
+        ("members", "Presence members", totals.members),
+        ("users", "Users signed in or watched", totals.users),
+        (
+            "last_events",
+            "Last events kept for cache channels",
+            totals.last_events,
+        ),
+        ("last_event_bytes", "Their bytes", totals.last_event_bytes),
+        (
+            "inbox_bytes",
+            "Bytes of orders that wait for workers",
+            admin.node.inbox_bytes(),
+        ),
+        (
+            "outbox_bytes",
+            "Bytes that wait for sockets",
+            workers.iter().map(|w| w.outbox_bytes).sum(),
+        ),
+    ]
+}
+
+#[derive(Debug)]
+struct Gauges(Vec<(&'static str, &'static str, usize)>);
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, value) in &self.0 {
+            let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
+            let name = format!("tidewire_{name}");
+            let metric = encoder.encode_descriptor(&name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! `POST /apps/{id}/events` and `/batch_events` (protocol §4.4, §4.5).
+
+use actix_web::HttpResponse;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::error::{ApiError, Failure};
+use super::signed::Signed;
+use crate::app::App;
+use crate::node::{Node, Publication};
+use crate::protocol::{ChannelKind, ChannelName, EventName, SocketId, excerpt};
+
+/// The body of a publish, unchecked: raw values, so that an error can name the key.
+#[derive(Deserialize)]
+struct EventBody<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channels: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channel: Option<&'a RawValue>,
+    #[serde(borrow)]
+    socket_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct BatchBody<'a> {
+    #[serde(borrow)]
+    batch: Option<Vec<EventBody<'a>>>,
+}
+
+/// Which counts a publisher wants back.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    user_count: bool,
+    subscription_count: bool,
+}
+
+/// A checked publish.
+struct Request {
+    publication: Publication,
+    wanted: Option<Wanted>,
+}
+
+/// `POST /events`: `{}`, or the counts of its channels.
+pub(super) async fn publish(signed: Signed) -> Result<HttpResponse, Failure> {
+    signed.answer(publish_one(&signed).await)
+}
+
+async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
+    let body: EventBody<'_> = parse_body(&signed.body)?;
+    let request = check(&signed.app, &body)?;
+    signed
+        .node
+        .publish(&signed.app, &request.publication)
+        .await?;
+    let Some(wanted) = request.wanted else {
+        return Ok(HttpResponse::Ok()
+            .content_type("application/json")
+            .body("{}"));
+    };
+    let mut channels = Map::new();
+    for channel in &request.publication.channels {
+        let info = counts(&signed.node, &signed.app, channel, wanted).await?;
+        channels.insert(channel.to_string(), info);
+    }
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "channels": channels })))
+}
+
+/// `POST /batch_events`: all or nothing is checked; `{}`, or an array with an entry for each event.
+pub(super) async fn publish_batch(signed: Signed) -> Result<HttpResponse, Failure> {
+    signed.answer(publish_all(&signed).await)
+}
+
+async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
+    let body: BatchBody<'_> = parse_body(&signed.body)?;
+    let batch = body.batch.ok_or_else(|| missing("batch"))?;
+    let max = signed.app.limits.batch_events;
+    if batch.len() > max {
+        return Err(bad(format!(
+            "Batch too large: {} events, allowed are {max}",
+            batch.len()
+        )));
+    }
+    let requests = batch
+        .iter()
+        .map(|body| check(&signed.app, body))
+        .collect::<Result<Vec<_>, _>>()?;
+    for request in &requests {
+        signed
+            .node
+            .publish(&signed.app, &request.publication)
+            .await?;
+    }
+    if requests.iter().all(|request| request.wanted.is_none()) {
+        return Ok(HttpResponse::Ok()
+            .content_type("application/json")
+            .body("{}"));
+    }
+    let mut infos = Vec::new();
+    for request in &requests {
+        let wanted = request.wanted.unwrap_or_default();
+        for channel in &request.publication.channels {
+            infos.push(counts(&signed.node, &signed.app, channel, wanted).await?);
+        }
+    }
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "batch": infos })))
+}
+
+/// Counts after the publish was accepted; what does not apply to the channel is left out.
+async fn counts(
+    node: &Node,
+    app: &App,
+    channel: &ChannelName,
+    wanted: Wanted,
+) -> Result<Value, ApiError> {
+    let mut info = Map::new();
+    if wanted.user_count || wanted.subscription_count {
+        let counts = node.counts(app, channel).await?;
+        if wanted.user_count && channel.kind() == ChannelKind::Presence {
+            info.insert("user_count".to_owned(), counts.users.into());
+        }
+        if wanted.subscription_count {
+            info.insert("subscription_count".to_owned(), counts.subscriptions.into());
+        }
+    }
+    Ok(Value::Object(info))
+}
+
+fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        bad(format!(
+            "The body is not a JSON object as expected: {error}"
+        ))
+    })
+}
+
+/// Checks the body in the order in which a reader would.
+fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
+    let limits = &app.limits;
+    let name = string("name", body.name)?.ok_or_else(|| missing("name"))?;
+    let event = EventName::parse(&name, limits.event_name_length)?;
+    let data = string("data", body.data)?.ok_or_else(|| missing("data"))?;
+    if data.len() > limits.event_bytes {
+        return Err(ApiError::DataTooLarge(limits.event_bytes));
+    }
+    let channels = channels(app, body)?;
+    let except = match string("socket_id", body.socket_id)? {
+        Some(text) => Some(
+            text.parse::<SocketId>()
+                .map_err(|e| bad(format!("Invalid socket_id: {e}")))?,
+        ),
+        None => None,
+    };
+    let wanted = string("info", body.info)?
+        .map(|info| wanted(&info))
+        .transpose()?;
+    Ok(Request {
+        publication: Publication {
+            event,
+            data,
+            channels,
+            except,
+        },
+        wanted,
+    })
+}
+
+/// `channels`, or the single `channel` that PHP and batches send; without doubles.
+fn channels(app: &App, body: &EventBody<'_>) -> Result<Vec<ChannelName>, ApiError> {
+    let names: Vec<String> = match (given(body.channels), string("channel", body.channel)?) {
+        (Some(raw), _) => serde_json::from_str(raw.get())
+            .map_err(|_| bad("Expected channels parameter to be an array of strings".to_owned()))?,
+        (None, Some(name)) => vec![name],
+        (None, None) => return Err(missing("channels")),
+    };
+    let max = app.limits.channels_per_event;
+    if names.is_empty() || names.len() > max {
+        return Err(bad(format!(
+            "An event needs 1 to {max} channels, this one has {}",
+            names.len()
+        )));
+    }
+    let mut channels: Vec<ChannelName> = Vec::with_capacity(names.len());
+    for name in &names {
+        let channel = channel_name(app, name)?;
+        if !channels.contains(&channel) {
+            channels.push(channel);
+        }
+    }
+    Ok(channels)
+}
+
+/// A channel name in a body or a path.
+pub(super) fn channel_name(app: &App, name: &str) -> Result<ChannelName, ApiError> {
+    ChannelName::parse(name, app.limits.channel_name_length).map_err(|reason| {
+        ApiError::ChannelName {
+            name: excerpt(name).to_owned(),
+            reason,
+        }
+    })
+}
+
+fn wanted(info: &str) -> Result<Wanted, ApiError> {
+    let mut wanted = Wanted::default();
+    for attribute in info
+        .split(',')
+        .map(str::trim)
+        .filter(|attribute| !attribute.is_empty())
+    {
+        match attribute {
+            "user_count" => wanted.user_count = true,
+            "subscription_count" => wanted.subscription_count = true,
+            _ => return Err(unknown_info(attribute, "user_count, subscription_count")),
+        }
+    }
+    Ok(wanted)
+}
+
+pub(super) fn unknown_info(attribute: &str, known: &str) -> ApiError {
+    bad(format!(
+        "info should be a comma separated list of attributes: {known}; {:?} is none",
+        excerpt(attribute)
+    ))
+}
+
+/// A value that is there: `null` counts as missing.
+fn given(raw: Option<&RawValue>) -> Option<&RawValue> {
+    raw.filter(|raw| raw.get() != "null")
+}
+
+fn string(key: &str, raw: Option<&RawValue>) -> Result<Option<String>, ApiError> {
+    let Some(raw) = given(raw) else {
+        return Ok(None);
+    };
+    let expected = |hint: &str| bad(format!("Expected {key} parameter to be a string{hint}"));
+    if !raw.get().starts_with('"') {
+        let hint = if key == "data" {
+            ": send the JSON of an object as text"
+        } else {
+            ""
+        };
+        return Err(expected(hint));
+    }
+    serde_json::from_str(raw.get())
+        .map(Some)
+        .map_err(|error| expected(&format!(" of valid Unicode: {error}")))
+}
+
+pub(super) fn bad(text: String) -> ApiError {
+    ApiError::BadRequest(text)
+}
+
+fn missing(key: &str) -> ApiError {
+    bad(format!("Missing required parameter: {key}"))
+}

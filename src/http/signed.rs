@@ -1,0 +1,406 @@
+//! `Signed`: having one means that the app was found, the request was signed for it (or bore its token) and the body
+//! arrived within the app's limits (protocol §4.2).
+//!
+//! The signature covers the body only through `body_md5`, so everything else is checked before a byte of the body is
+//! read: whoever cannot sign costs no memory.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::body::{BodyStream, to_bytes_limited};
+use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use actix_web::web::{Bytes, Data};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev};
+use percent_encoding::percent_decode_str;
+use tracing::debug;
+
+use super::Api;
+use super::error::{ApiError, Failure, wants_json};
+use crate::app::App;
+use crate::auth;
+use crate::node::Node;
+use crate::protocol::excerpt;
+
+/// `auth_timestamp` must be off by less than this many seconds.
+const CLOCK_WINDOW: u64 = 600;
+
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An authenticated request.
+pub(super) struct Signed {
+    pub(super) node: Arc<Node>,
+    pub(super) app: Arc<App>,
+    pub(super) body: Bytes,
+    query: Vec<(String, String)>,
+    json_errors: bool,
+}
+
+impl Signed {
+    /// A query parameter's value.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The answer, with an error in the form that the request asked for.
+    pub(super) fn answer(
+        &self,
+        result: Result<HttpResponse, ApiError>,
+    ) -> Result<HttpResponse, Failure> {
+        result.map_err(|error| {
+            self.node.metrics().http_refused.inc();
+            debug!(app.id = %self.app.id, %error, "request refused");
+            Failure::new(error, self.json_errors)
+        })
+    }
+}
+
+impl FromRequest for Signed {
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Failure>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = payload.take();
+        Box::pin(async move {
+            let json = wants_json(&request);
+            read(&request, payload).await.map_err(|error| {
+                if let Some(api) = request.app_data::<Data<Api>>() {
+                    api.node.metrics().http_refused.inc();
+                }
+                debug!(path = request.path(), %error, "request refused");
+                Failure::new(error, json)
+            })
+        })
+    }
+}
+
+async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Signed, ApiError> {
+    let missing = || ApiError::BadRequest("The server is not set up for this request".to_owned());
+    let api = request.app_data::<Data<Api>>().ok_or_else(missing)?;
+    let node = Arc::clone(&api.node);
+    node.metrics().http_requests.inc();
+    let query = pairs(request.query_string(), Decoding::Percent);
+    let (app, by_token) = match bearer(request) {
+        Some(token) => (check_token(api, request, token)?, true),
+        None => (check_signature(api, request, &query)?, false),
+    };
+    if !app.enabled {
+        return Err(ApiError::AppDisabled);
+    }
+    let body = read_body(request, payload, &app).await?;
+    if !by_token {
+        check_md5(&query, &body)?;
+    }
+    Ok(Signed {
+        node,
+        app,
+        body,
+        query,
+        json_errors: wants_json(request),
+    })
+}
+
+/// The app that the path names; none for the paths that name none.
+fn app_of_path(api: &Api, request: &HttpRequest) -> Result<Option<Arc<App>>, ApiError> {
+    let Some(id) = request.match_info().get("app_id") else {
+        return Ok(None);
+    };
+    let id = percent_decode_str(id).decode_utf8_lossy();
+    match api.node.apps().by_id(&id) {
+        Some(app) => Ok(Some(Arc::clone(app))),
+        None => Err(ApiError::UnknownApp(excerpt(&id).to_owned())),
+    }
+}
+
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    request
+        .headers()
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
+}
+
+fn check_token(api: &Api, request: &HttpRequest, token: &str) -> Result<Arc<App>, ApiError> {
+    let path_needed = || unauthorized("An API token works on paths under /apps/{app_id}/ only");
+    let app = app_of_path(api, request)?.ok_or_else(path_needed)?;
+    let local = request
+        .peer_addr()
+        .is_some_and(|address| is_loopback(address.ip()));
+    if !local && !api.allow_plain_tokens {
+        return Err(ApiError::PlainToken);
+    }
+    // All are compared, so that the time does not tell which one came close.
+    let matches = app
+        .api_tokens
+        .iter()
+        .filter(|known| known.equals(token))
+        .count();
+    if matches == 0 {
+        return Err(unauthorized(
+            "Invalid API token: it is not one of the app's api_tokens",
+        ));
+    }
+    Ok(app)
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn unauthorized(text: impl Into<String>) -> ApiError {
+    ApiError::Unauthorized(text.into())
+}
+
+/// Checks in the order of the reference validator: key, version, timestamp, signature.
+fn check_signature(
+    api: &Api,
+    request: &HttpRequest,
+    query: &[(String, String)],
+) -> Result<Arc<App>, ApiError> {
+    let of_path = app_of_path(api, request)?;
+    let key = get(query, "auth_key").ok_or_else(|| unauthorized("Missing parameter: auth_key"))?;
+    let app = api
+        .node
+        .apps()
+        .by_key(key)
+        .ok_or_else(|| unauthorized("Unknown auth_key"))?;
+    if let Some(of_path) = of_path.filter(|of_path| of_path.id != app.id) {
+        let key = excerpt(key);
+        return Err(unauthorized(format!(
+            "Unknown auth_key: {key} is not the key of app {}",
+            of_path.id
+        )));
+    }
+    match get(query, "auth_version") {
+        None => return Err(unauthorized("Version required")),
+        Some("1.0") => {}
+        Some(_) => {
+            return Err(unauthorized(
+                "Version not supported: auth_version must be 1.0",
+            ));
+        }
+    }
+    check_timestamp(get(query, "auth_timestamp"))?;
+    let given = get(query, "auth_signature")
+        .ok_or_else(|| unauthorized("Missing parameter: auth_signature"))?;
+    let method = request.method().as_str();
+    let paths = signed_paths(request.uri().path(), &api.path_prefix);
+    let canonical = auth::request_string(method, &paths[0], query);
+    let verifies = |text: &str| app.secret.verifies(text.as_bytes(), given);
+    if verifies(&canonical) || other_readings(request, method, &paths).any(|text| verifies(&text)) {
+        return Ok(Arc::clone(app));
+    }
+    Err(unauthorized(format!(
+        "Invalid signature: you should have sent HmacSHA256Hex({canonical:?}, your_secret_key), but you sent {:?}",
+        excerpt(given)
+    )))
+}
+
+/// The paths that may have been signed: without the mount prefix first, as sent and decoded.
+fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
+    let stripped = path
+        .strip_prefix(prefix)
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(path);
+    let mut paths = vec![stripped.to_owned()];
+    for candidate in [stripped, path] {
+        for reading in [
+            candidate.to_owned(),
+            percent_decode_str(candidate)
+                .decode_utf8_lossy()
+                .into_owned(),
+        ] {
+            if !paths.contains(&reading) {
+                paths.push(reading);
+            }
+        }
+    }
+    paths
+}
+
+/// What else the client may have signed: SDKs differ in how they escape. Only tried when the usual reading failed.
+fn other_readings<'a>(
+    request: &'a HttpRequest,
+    method: &'a str,
+    paths: &'a [String],
+) -> impl Iterator<Item = String> + 'a {
+    [Decoding::Percent, Decoding::Form, Decoding::None]
+        .into_iter()
+        .flat_map(move |decoding| {
+            let query = pairs(request.query_string(), decoding);
+            paths
+                .iter()
+                .map(move |path| auth::request_string(method, path, &query))
+                .collect::<Vec<_>>()
+        })
+}
+
+/// How a query string's values are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decoding {
+    /// `%2B` is a plus, and so is `+`.
+    Percent,
+    /// `+` is a space.
+    Form,
+    /// As they stand.
+    None,
+}
+
+fn pairs(query: &str, decoding: Decoding) -> Vec<(String, String)> {
+    let read = |text: &str| match decoding {
+        Decoding::Percent => percent_decode_str(text).decode_utf8_lossy().into_owned(),
+        Decoding::Form => percent_decode_str(&text.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned(),
+        Decoding::None => text.to_owned(),
+    };
+    let split = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (read(key), read(value))
+    };
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(split)
+        .collect()
+}
+
+fn get<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    query
+        .iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+}
+
+fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
+    let given = given.ok_or_else(|| unauthorized("Timestamp required"))?;
+    let seconds: u64 = given.parse().map_err(|_| {
+        unauthorized("Timestamp required: auth_timestamp must be the unix time in seconds")
+    })?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs());
+    let skew = now.abs_diff(seconds);
+    if skew < CLOCK_WINDOW {
+        return Ok(());
+    }
+    let direction = if seconds < now { "behind" } else { "ahead of" };
+    Err(unauthorized(format!(
+        "Timestamp expired: Given timestamp ({}) not within {CLOCK_WINDOW}s of server time ({}): your clock is {skew} s {direction} the server's",
+        iso(seconds),
+        iso(now)
+    )))
+}
+
+fn iso(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_else(|| seconds.to_string())
+}
+
+/// A body without `body_md5` would be unsigned. Python sends the MD5 of nothing on GETs: fine.
+fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), ApiError> {
+    let given = get(query, "body_md5");
+    if body.is_empty() && given.is_none() {
+        return Ok(());
+    }
+    let computed = auth::body_md5(body);
+    match given {
+        None => Err(unauthorized(format!(
+            "body_md5 required: the request has a body, whose MD5 is {computed}"
+        ))),
+        Some(given) if given.eq_ignore_ascii_case(&computed) => Ok(()),
+        Some(given) => Err(unauthorized(format!(
+            "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {:?}",
+            excerpt(given)
+        ))),
+    }
+}
+
+async fn read_body(
+    request: &HttpRequest,
+    payload: dev::Payload,
+    app: &App,
+) -> Result<Bytes, ApiError> {
+    let limit = match request.match_pattern() {
+        Some(pattern) if pattern.ends_with("/batch_events") => app.limits.batch_body_bytes(),
+        _ => app.limits.event_body_bytes(),
+    };
+    let length = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(ApiError::BodyTooLarge(limit));
+    }
+    let body = to_bytes_limited(BodyStream::new(payload), limit);
+    let body = tokio::time::timeout(BODY_PATIENCE, body)
+        .await
+        .map_err(|_| ApiError::BodyTimeout)?;
+    let body = body.map_err(|_| ApiError::BodyTooLarge(limit))?;
+    body.map_err(|error| ApiError::BadRequest(format!("The request body broke off: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_may_have_been_signed() {
+        assert_eq!(signed_paths("/apps/1/events", ""), ["/apps/1/events"]);
+        assert_eq!(
+            signed_paths("/rt/apps/1/events", "/rt"),
+            ["/apps/1/events", "/rt/apps/1/events"]
+        );
+        assert_eq!(
+            signed_paths("/apps/1/channels/a%3Bb", ""),
+            ["/apps/1/channels/a%3Bb", "/apps/1/channels/a;b"]
+        );
+        assert_eq!(signed_paths("/rtx/a", "/rt"), ["/rtx/a"]);
+    }
+
+    #[test]
+    fn queries_split_on_the_first_equals_sign_only() {
+        let query = pairs("a=1=2&b&c=%2B+;x&=v", Decoding::Percent);
+        let expected = [("a", "1=2"), ("b", ""), ("c", "++;x"), ("", "v")];
+        assert_eq!(query, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(pairs("c=%2B+", Decoding::Form)[0].1, "+ ");
+    }
+
+    #[test]
+    fn the_clock_window_is_exclusive() {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        assert!(check_timestamp(Some(&(now - 590).to_string())).is_ok());
+        assert!(check_timestamp(Some(&(now + 590).to_string())).is_ok());
+        let error = check_timestamp(Some(&(now - 700).to_string()))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("not within 600s") && error.contains("s behind the server's"),
+            "{error}"
+        );
+        let error = check_timestamp(Some("18446744073709551615"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("ahead of the server's"), "{error}");
+        assert!(check_timestamp(Some("soon")).is_err());
+        assert_eq!(iso(1_385_034_491), "2013-11-21T11:48:11Z");
+    }
+}

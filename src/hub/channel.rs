@@ -1,0 +1,187 @@
+//! One channel's subscribers on one worker, and the deliveries that wait for their turn.
+//!
+//! Subscribers live in numbered slots that do not move, so a walk may be interrupted between slices while others come
+//! and go: who comes during a walk has a `since` above its number and is passed over.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::inbox::Delivery;
+use super::peer::{Ending, Peer};
+use crate::app::AppId;
+use crate::protocol::{ChannelName, CloseCode, Encoded};
+
+/// The `since` of a subscription whose acceptance is still awaited: no delivery has a number above it.
+const PENDING: u64 = u64::MAX;
+
+/// How many deliveries are held for one channel's pending subscriptions. A subscription that waits for longer than
+/// that many events is better started again: its connection is closed as a slow consumer and comes back.
+const MAX_HELD: usize = 1024;
+
+pub(super) struct LocalChannel {
+    app: AppId,
+    name: ChannelName,
+    slots: RefCell<Vec<Option<Subscriber>>>,
+    free: RefCell<Vec<u32>>,
+    held: RefCell<Vec<(u32, Delivery)>>,
+    backlog: RefCell<VecDeque<Delivery>>,
+    position: Cell<usize>,
+}
+
+/// Sixteen bytes: what a walk reads for each subscriber before it touches the connection.
+struct Subscriber {
+    peer: Rc<Peer>,
+    since: u64,
+}
+
+impl LocalChannel {
+    pub(super) fn new(app: AppId, name: ChannelName) -> Self {
+        Self {
+            app,
+            name,
+            slots: RefCell::default(),
+            free: RefCell::default(),
+            held: RefCell::default(),
+            backlog: RefCell::default(),
+            position: Cell::new(0),
+        }
+    }
+
+    pub(super) fn app(&self) -> &AppId {
+        &self.app
+    }
+
+    pub(super) fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    /// How many slots a walk passes, free ones included.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.borrow().len()
+    }
+
+    /// How many subscribers there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.borrow().len() - self.free.borrow().len()
+    }
+
+    /// Adds a pending subscriber; the number of its slot.
+    pub(super) fn insert(&self, peer: Rc<Peer>) -> u32 {
+        let mut slots = self.slots.borrow_mut();
+        let subscriber = Some(Subscriber {
+            peer,
+            since: PENDING,
+        });
+        if let Some(index) = self.free.borrow_mut().pop() {
+            slots[index as usize] = subscriber;
+            return index;
+        }
+        // A worker has far fewer connections than 2^32: file descriptors are 31-bit.
+        let index = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        slots.push(subscriber);
+        index
+    }
+
+    pub(super) fn activate(&self, index: u32, since: u64, first: &[Encoded]) {
+        let mut slots = self.slots.borrow_mut();
+        let Some(Some(subscriber)) = slots.get_mut(index as usize) else {
+            return;
+        };
+        subscriber.since = since;
+        for frame in first {
+            subscriber.peer.send(frame);
+        }
+        self.held.borrow_mut().retain(|(slot, delivery)| {
+            if *slot == index {
+                subscriber.offer(delivery);
+            }
+            *slot != index
+        });
+    }
+
+    /// Frees a slot; how many subscribers are left.
+    pub(super) fn remove(&self, index: u32) -> usize {
+        let mut slots = self.slots.borrow_mut();
+        let mut free = self.free.borrow_mut();
+        if let Some(slot) = slots.get_mut(index as usize)
+            && slot.take().is_some()
+        {
+            free.push(index);
+            self.held.borrow_mut().retain(|(slot, _)| *slot != index);
+        }
+        slots.len() - free.len()
+    }
+
+    /// Walks up to `most` slots from `from`; how many subscribers were sent to. Allocates nothing.
+    pub(super) fn deliver(&self, delivery: &Delivery, from: usize, most: usize) -> usize {
+        let slots = self.slots.borrow();
+        let mut sent = 0;
+        for (offset, slot) in slots.iter().skip(from).take(most).enumerate() {
+            let Some(subscriber) = slot else { continue };
+            if subscriber.since == PENDING {
+                self.hold(from + offset, subscriber, delivery);
+            } else if subscriber.offer(delivery) {
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    fn hold(&self, index: usize, subscriber: &Subscriber, delivery: &Delivery) {
+        let mut held = self.held.borrow_mut();
+        if held.len() >= MAX_HELD {
+            subscriber.peer.end(Ending::close(CloseCode::SlowConsumer));
+            return;
+        }
+        // Slot numbers are made from u32.
+        held.push((u32::try_from(index).unwrap_or(u32::MAX), delivery.clone()));
+    }
+
+    pub(super) fn for_each(&self, act: impl Fn(&Peer)) {
+        for subscriber in self.slots.borrow().iter().flatten() {
+            act(&subscriber.peer);
+        }
+    }
+
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.borrow().is_empty()
+    }
+
+    /// Queues a delivery behind the channel's others; whether it is the first.
+    pub(super) fn put_behind(&self, delivery: Delivery) -> bool {
+        let mut backlog = self.backlog.borrow_mut();
+        backlog.push_back(delivery);
+        backlog.len() == 1
+    }
+
+    /// The delivery under way and the slot where it goes on.
+    pub(super) fn current(&self) -> Option<(Delivery, usize)> {
+        self.backlog
+            .borrow()
+            .front()
+            .map(|delivery| (delivery.clone(), self.position.get()))
+    }
+
+    /// Notes that `slots` more were walked; whether that finished the delivery and made way for the next.
+    pub(super) fn advance(&self, slots: usize) -> bool {
+        let position = self.position.get() + slots;
+        let finished = position >= self.slots();
+        self.position.set(if finished { 0 } else { position });
+        if finished {
+            self.backlog.borrow_mut().pop_front();
+        }
+        finished
+    }
+}
+
+impl Subscriber {
+    /// Sends a delivery unless it came before the subscription or is not for this connection.
+    fn offer(&self, delivery: &Delivery) -> bool {
+        if delivery.number <= self.since || delivery.except == Some(self.peer.socket_id()) {
+            return false;
+        }
+        self.peer.send(&delivery.frame);
+        true
+    }
+}

@@ -1,0 +1,167 @@
+//! Deadlines of all connections of a worker in buckets of one second: one timer per worker, not one per connection.
+//!
+//! Life is judged by what is received; writing to a socket proves nothing about the peer. Each connection stands in
+//! exactly one bucket, the one of the next moment at which something may have to be done about it. Knows no timers:
+//! the worker calls [`Heartbeat::tick`] with the second it is.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::peer::{Ending, Peer};
+use crate::protocol::{CloseCode, Encoded, SocketId};
+
+/// How long a pinged connection has to answer (protocol §2.6), in seconds.
+const PONG_SECONDS: u32 = 30;
+
+/// How long a client that is not obliged to answer pings may be silent, in seconds.
+const INACTIVE_SECONDS: u32 = 24 * 60 * 60;
+
+/// The buckets.
+#[derive(Debug, Default)]
+pub(super) struct Heartbeat {
+    now: Cell<u32>,
+    buckets: RefCell<BTreeMap<u32, Vec<Watched>>>,
+}
+
+/// A connection in a bucket: its key may be another's by the time the bucket is due, its socket id tells.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    key: usize,
+    socket_id: SocketId,
+}
+
+/// What a connection notes of its own life, in seconds of its worker's clock.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    since: u32,
+    heard: Cell<u32>,
+    pinged: Cell<Option<u32>>,
+}
+
+impl Pulse {
+    pub(super) fn new(now: u32) -> Self {
+        Self {
+            since: now,
+            heard: Cell::new(now),
+            pinged: Cell::new(None),
+        }
+    }
+
+    pub(super) fn heard(&self, now: u32) {
+        self.heard.set(now);
+        self.pinged.set(None);
+    }
+}
+
+/// What is due for a connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Ping,
+    Close(CloseCode),
+}
+
+impl Heartbeat {
+    pub(super) fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    /// Puts a connection under watch, from the next second on.
+    pub(super) fn watch(&self, peer: &Rc<Peer>) {
+        self.put(
+            self.now.get() + 1,
+            Watched {
+                key: peer.key(),
+                socket_id: peer.socket_id(),
+            },
+        );
+    }
+
+    fn put(&self, second: u32, watched: Watched) {
+        self.buckets
+            .borrow_mut()
+            .entry(second)
+            .or_default()
+            .push(watched);
+    }
+
+    /// Looks after every connection whose bucket is due; how many were closed for their silence.
+    pub(super) fn tick(
+        &self,
+        now: u32,
+        activity_timeout: u32,
+        find: impl Fn(usize) -> Option<Rc<Peer>>,
+    ) -> usize {
+        self.now.set(now);
+        let later = self.buckets.borrow_mut().split_off(&(now + 1));
+        let due = std::mem::replace(&mut *self.buckets.borrow_mut(), later);
+        let mut silent = 0;
+        for watched in due.into_values().flatten() {
+            let Some(peer) = find(watched.key).filter(|p| p.socket_id() == watched.socket_id)
+            else {
+                continue;
+            };
+            let (due, next) = look(&peer, now, activity_timeout);
+            match due {
+                Due::Nothing => {}
+                Due::Ping => {
+                    peer.pulse.pinged.set(Some(now));
+                    peer.send(&Encoded::ping());
+                }
+                Due::Close(code) => {
+                    silent += usize::from(code != CloseCode::Unauthorized);
+                    peer.end(Ending::close(code));
+                    continue;
+                }
+            }
+            self.put(next.max(now + 1), watched);
+        }
+        silent
+    }
+}
+
+/// What is to be done about a connection now, and when to look again.
+fn look(peer: &Peer, now: u32, activity_timeout: u32) -> (Due, u32) {
+    let pulse = &peer.pulse;
+    let heard = pulse.heard.get();
+    let (due, next) = if !peer.answers_pings() {
+        let end = heard + INACTIVE_SECONDS;
+        (
+            if now >= end {
+                Due::Close(CloseCode::Inactive)
+            } else {
+                Due::Nothing
+            },
+            end,
+        )
+    } else if let Some(pinged) = pulse.pinged.get() {
+        let end = pinged + PONG_SECONDS;
+        (
+            if now >= end {
+                Due::Close(CloseCode::NoPong)
+            } else {
+                Due::Nothing
+            },
+            end,
+        )
+    } else if now >= heard + activity_timeout {
+        (Due::Ping, now + PONG_SECONDS)
+    } else {
+        (Due::Nothing, heard + activity_timeout)
+    };
+    match peer.app().authorize_within {
+        Some(within) if !peer.is_authorized() => {
+            let end = pulse
+                .since
+                .saturating_add(u32::try_from(within.as_secs()).unwrap_or(u32::MAX));
+            let due = if now >= end {
+                Due::Close(CloseCode::Unauthorized)
+            } else {
+                due
+            };
+            (due, next.min(end))
+        }
+        _ => (due, next),
+    }
+}

@@ -1,0 +1,340 @@
+//! What other threads may ask of a worker: one queue per worker, bounded in bytes.
+//!
+//! Posting never waits and never fails, so that it can happen under a registry lock and in the order of the changes.
+//! The bound is kept by whoever is about to cause deliveries: they await [`Inboxes::room`] first, and are refused
+//! when there is none in time. So a queue exceeds its bound by at most what the commands under way cause.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::app::AppId;
+use crate::metrics::Metrics;
+use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
+
+/// How long a publisher waits for room before it is refused.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an order costs beside its frame.
+const ORDER_BYTES: usize = 128;
+
+/// One event for the subscribers of one channel.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Rising within a channel; subscriptions made at a higher one do not get it.
+    pub number: u64,
+    /// What is sent.
+    pub frame: Encoded,
+    /// The connection that is passed over.
+    pub except: Option<SocketId>,
+}
+
+/// One thing to do for a worker.
+#[derive(Debug)]
+pub enum Order {
+    /// Send to a channel's subscribers.
+    Deliver {
+        /// Whose channel.
+        app: AppId,
+        /// Which.
+        channel: ChannelName,
+        /// What.
+        delivery: Delivery,
+    },
+    /// Close the connections of a channel's subscribers.
+    End {
+        /// Whose channel.
+        app: AppId,
+        /// Which.
+        channel: ChannelName,
+        /// How.
+        code: CloseCode,
+    },
+    /// Close up to `per_tick` connections, and every new one.
+    Close {
+        /// How.
+        code: CloseCode,
+        /// How many.
+        per_tick: usize,
+    },
+    /// Count.
+    Report(oneshot::Sender<Report>),
+}
+
+/// What a worker holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Live connections.
+    pub connections: usize,
+    /// Channels with a local subscriber, internal ones included.
+    pub channels: usize,
+    /// Their subscribers.
+    pub subscriptions: usize,
+    /// Bytes that wait for sockets.
+    pub outbox_bytes: usize,
+}
+
+/// The receiving end: one worker's.
+#[derive(Debug)]
+pub struct Inbox {
+    orders: mpsc::UnboundedReceiver<Order>,
+    level: Arc<Level>,
+}
+
+/// The sending ends of all workers.
+#[derive(Debug, Clone)]
+pub struct Inboxes {
+    workers: Arc<[Sender]>,
+    max_bytes: usize,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct Sender {
+    orders: mpsc::UnboundedSender<Order>,
+    level: Arc<Level>,
+}
+
+/// How full an inbox is.
+#[derive(Debug, Default)]
+struct Level {
+    bytes: AtomicUsize,
+    drained: Notify,
+}
+
+/// A worker's inbox stayed full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the server is overloaded: a worker's inbox stayed full for {} s", PATIENCE.as_secs())]
+pub struct Full;
+
+/// The inboxes that no worker has claimed yet.
+#[derive(Debug)]
+pub struct Unclaimed(Claims);
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "locked once by each worker at its start, never afterwards"
+)]
+type Claims = std::sync::Mutex<Vec<(u16, Inbox)>>;
+
+impl Unclaimed {
+    /// A worker's index and inbox; none when all are taken.
+    #[must_use]
+    pub fn claim(&self) -> Option<(u16, Inbox)> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .pop()
+    }
+}
+
+/// Makes `workers` inboxes of `max_bytes` each.
+#[must_use]
+pub fn inboxes(workers: u16, max_bytes: usize, metrics: Metrics) -> (Inboxes, Unclaimed) {
+    let mut receivers = Vec::new();
+    let senders: Arc<[Sender]> = (0..workers)
+        .map(|index| {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "bounded in bytes by `room`, see the module's head"
+            )]
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let level = Arc::new(Level::default());
+            receivers.push((
+                index,
+                Inbox {
+                    orders: receiver,
+                    level: Arc::clone(&level),
+                },
+            ));
+            Sender {
+                orders: sender,
+                level,
+            }
+        })
+        .collect();
+    (
+        Inboxes {
+            workers: senders,
+            max_bytes,
+            metrics,
+        },
+        Unclaimed(Claims::new(receivers)),
+    )
+}
+
+impl Inboxes {
+    /// Waits until no inbox is over its bound.
+    ///
+    /// # Errors
+    /// One stayed over it for two seconds.
+    pub async fn room(&self) -> Result<(), Full> {
+        for worker in self.workers.iter().filter(|w| !w.has_room(self.max_bytes)) {
+            if tokio::time::timeout(PATIENCE, worker.drained(self.max_bytes))
+                .await
+                .is_err()
+            {
+                self.metrics.inbox_overflows.inc();
+                return Err(Full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Posts an order. A worker that is gone (at the end of the process) needs none.
+    pub fn post(&self, worker: u16, order: Order) {
+        let Some(worker) = self.workers.get(usize::from(worker)) else {
+            return;
+        };
+        worker
+            .level
+            .bytes
+            .fetch_add(order.cost(), Ordering::Relaxed);
+        let _ = worker.orders.send(order);
+    }
+
+    /// Posts an order to every worker.
+    pub fn post_all(&self, order: impl Fn() -> Order) {
+        for worker in self.indexes() {
+            self.post(worker, order());
+        }
+    }
+
+    /// Asks every worker what it holds.
+    pub async fn reports(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for worker in self.indexes() {
+            let (answer, question) = oneshot::channel();
+            self.post(worker, Order::Report(answer));
+            reports.push(question.await.unwrap_or_default());
+        }
+        reports
+    }
+
+    /// Bytes in all inboxes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.workers
+            .iter()
+            .map(|w| w.level.bytes.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    fn indexes(&self) -> impl Iterator<Item = u16> + use<> {
+        // Made from a u16 count.
+        0..u16::try_from(self.workers.len()).unwrap_or(u16::MAX)
+    }
+}
+
+impl Sender {
+    fn has_room(&self, max_bytes: usize) -> bool {
+        self.level.bytes.load(Ordering::Relaxed) < max_bytes
+    }
+
+    async fn drained(&self, max_bytes: usize) {
+        loop {
+            let drained = self.level.drained.notified();
+            tokio::pin!(drained);
+            // Registered before the look at the level: a drain in between is not missed.
+            drained.as_mut().enable();
+            if self.has_room(max_bytes) {
+                return;
+            }
+            drained.await;
+        }
+    }
+}
+
+impl Inbox {
+    /// The next order; none when all senders are gone.
+    pub async fn receive(&mut self) -> Option<Order> {
+        let order = self.orders.recv().await;
+        self.note(order)
+    }
+
+    /// The next order, if there is one.
+    pub fn receive_now(&mut self) -> Option<Order> {
+        let order = self.orders.try_recv().ok();
+        self.note(order)
+    }
+
+    fn note(&self, order: Option<Order>) -> Option<Order> {
+        if let Some(order) = &order {
+            self.level.fall(order.cost());
+        }
+        order
+    }
+
+    /// Counts a delivery that was taken out but must wait for its turn.
+    pub(super) fn hold(&self, delivery: &Delivery) {
+        self.level
+            .bytes
+            .fetch_add(delivery.cost(), Ordering::Relaxed);
+    }
+
+    /// Uncounts it.
+    pub(super) fn release(&self, delivery: &Delivery) {
+        self.level.fall(delivery.cost());
+    }
+}
+
+impl Level {
+    fn fall(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.drained.notify_waiters();
+    }
+}
+
+impl Delivery {
+    fn cost(&self) -> usize {
+        ORDER_BYTES + self.frame.bytes().len()
+    }
+}
+
+impl Order {
+    fn cost(&self) -> usize {
+        match self {
+            Self::Deliver { delivery, .. } => delivery.cost(),
+            Self::End { .. } | Self::Close { .. } | Self::Report(_) => ORDER_BYTES,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ServerFrame;
+
+    fn order() -> Order {
+        Order::Deliver {
+            app: AppId::new("1"),
+            channel: ChannelName::parse("c", 200).unwrap(),
+            delivery: Delivery {
+                number: 1,
+                frame: ServerFrame::Pong.encode(),
+                except: None,
+            },
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_publisher_waits_for_room_and_is_refused_in_time() {
+        let metrics = Metrics::default();
+        let (inboxes, unclaimed) = inboxes(2, 100, metrics.clone());
+        let (worker, mut inbox) = unclaimed.claim().unwrap();
+        assert_eq!(inboxes.room().await, Ok(()));
+        inboxes.post(worker, order());
+        assert_eq!(inboxes.room().await, Err(Full));
+        assert_eq!(metrics.inbox_overflows.get(), 1);
+        let waiting = tokio::spawn({
+            let inboxes = inboxes.clone();
+            async move { inboxes.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(inbox.receive_now().is_some());
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(inboxes.bytes(), 0);
+    }
+}

@@ -1,0 +1,278 @@
+//! `Peer`: what the worker's other parts may do with a connection: send to it, end it, note that it lives.
+//!
+//! The connection's own task (in `ws`) reads; it is woken when the outbox needs flushing or when somebody ended it.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::Hub;
+use super::heartbeat::Pulse;
+use super::outbox::{Outbox, Sent};
+use super::socket::Socket;
+use crate::app::App;
+use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
+
+/// Who a connection is; fixed from its first moment.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its public name.
+    pub socket_id: SocketId,
+    /// Its app.
+    pub app: Arc<App>,
+    /// Whether its protocol version obliges it to answer pings (5 and later).
+    pub answers_pings: bool,
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The other side closed it, or it broke: there is nobody to tell.
+    Gone,
+    /// The other side sent a close frame: it is answered with the same code.
+    Answered(Option<u16>),
+    /// We close it.
+    Close {
+        /// With which code.
+        code: CloseCode,
+        /// And which text.
+        text: String,
+    },
+}
+
+impl Ending {
+    /// Closes with the code's own text.
+    #[must_use]
+    pub fn close(code: CloseCode) -> Self {
+        Self::Close {
+            code,
+            text: code.text().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("gone"),
+            Self::Answered(_) => f.write_str("closed by the client"),
+            Self::Close { code, text } => write!(f, "{} {text}", code.number()),
+        }
+    }
+}
+
+/// One live connection, as its worker sees it.
+pub struct Peer {
+    hub: Rc<Hub>,
+    key: usize,
+    identity: Identity,
+    socket: Socket,
+    outbox: RefCell<Outbox>,
+    ending: RefCell<Option<Box<Ending>>>,
+    waker: RefCell<Option<Waker>>,
+    pub(super) pulse: Pulse,
+    authorized: Cell<bool>,
+}
+
+impl Peer {
+    pub(super) fn new(hub: Rc<Hub>, key: usize, identity: Identity, socket: Socket) -> Self {
+        let pulse = Pulse::new(hub.now());
+        // Without the option, every connection counts as authorised.
+        let authorized = Cell::new(identity.app.authorize_within.is_none());
+        Self {
+            hub,
+            key,
+            identity,
+            socket,
+            outbox: RefCell::default(),
+            ending: RefCell::default(),
+            waker: RefCell::default(),
+            pulse,
+            authorized,
+        }
+    }
+
+    /// Its public name.
+    #[must_use]
+    pub fn socket_id(&self) -> SocketId {
+        self.identity.socket_id
+    }
+
+    /// Its app.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.identity.app
+    }
+
+    /// Its worker's hub.
+    #[must_use]
+    pub fn hub(&self) -> &Rc<Hub> {
+        &self.hub
+    }
+
+    /// Whether it can be pinged.
+    #[must_use]
+    pub fn answers_pings(&self) -> bool {
+        self.identity.answers_pings
+    }
+
+    pub(super) fn key(&self) -> usize {
+        self.key
+    }
+
+    /// Whether it has signed in or subscribed to a private or presence channel, as far as its app asks for it.
+    #[must_use]
+    pub fn is_authorized(&self) -> bool {
+        self.authorized.get()
+    }
+
+    /// It has.
+    pub fn authorize(&self) {
+        self.authorized.set(true);
+    }
+
+    /// Sends a frame: straight to the socket if nothing waits, else behind what waits. A full outbox ends the
+    /// connection as a slow consumer; nobody waits for it.
+    pub fn send(&self, frame: &Encoded) {
+        if self.is_ending() {
+            return;
+        }
+        let sent = self
+            .outbox
+            .borrow_mut()
+            .send(frame, &self.socket, self.hub.outbox_limit());
+        match sent {
+            Sent::Whole | Sent::Queued => {}
+            Sent::Begun => self.wake(),
+            Sent::Refused => {
+                self.hub.metrics().slow_consumers.inc();
+                self.end(Ending::close(CloseCode::SlowConsumer));
+            }
+            Sent::Broken => self.end(Ending::Gone),
+        }
+    }
+
+    /// Ends the connection; the first reason counts.
+    pub fn end(&self, ending: Ending) {
+        let mut slot = self.ending.borrow_mut();
+        if slot.is_none() {
+            *slot = Some(Box::new(ending));
+            drop(slot);
+            self.wake();
+        }
+    }
+
+    /// Whether somebody ended it.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.borrow().is_some()
+    }
+
+    /// Bytes that wait for the socket.
+    #[must_use]
+    pub fn outbox_bytes(&self) -> usize {
+        self.outbox.borrow().bytes()
+    }
+
+    /// Notes inbound traffic: the only sign of life that counts.
+    pub fn heard(&self) {
+        self.pulse.heard(self.hub.now());
+    }
+
+    /// The io object, for reading.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// What the connection's task does first whenever it is woken: registers itself, flushes the outbox, and learns
+    /// whether the connection has ended.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.register(cx);
+        if self.poll_flush(cx).is_err() {
+            self.end(Ending::Gone);
+        }
+        match self.ending.borrow().as_deref() {
+            Some(ending) => Poll::Ready(ending.clone()),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Says goodbye: the `pusher:error` where the code has one, the close frame, and everything that still waits for
+    /// the socket, except for a slow consumer, which would not read it. Ends when it is all written; the caller
+    /// bounds the time.
+    pub async fn say_goodbye(&self, ending: &Ending) -> io::Result<()> {
+        let frames = match ending {
+            Ending::Gone => return Ok(()),
+            Ending::Answered(code) => vec![Encoded::close(code.unwrap_or(1000), "")],
+            Ending::Close { code, text } => {
+                let error = ServerFrame::Closing {
+                    code: *code,
+                    message: text,
+                };
+                let error = code.is_announced().then(|| error.encode());
+                error
+                    .into_iter()
+                    .chain([Encoded::close(code.number(), text)])
+                    .collect()
+            }
+        };
+        if matches!(
+            ending,
+            Ending::Close {
+                code: CloseCode::SlowConsumer,
+                ..
+            }
+        ) {
+            self.outbox.borrow_mut().cut();
+        }
+        for frame in &frames {
+            self.outbox
+                .borrow_mut()
+                .send(frame, &self.socket, usize::MAX);
+        }
+        poll_fn(|cx| match self.poll_flush(cx) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => Poll::Pending,
+            Err(e) => Poll::Ready(Err(e)),
+        })
+        .await?;
+        self.socket.finish();
+        Ok(())
+    }
+
+    /// Whether everything is written; if not, the task is woken when the socket takes more.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut outbox = self.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            match outbox.flush(&self.socket) {
+                Ok(()) => return Ok(true),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    match self.socket.poll_writable(cx) {
+                        Poll::Ready(ready) => ready?,
+                        Poll::Pending => return Ok(false),
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    }
+
+    fn register(&self, cx: &mut Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! The hub with real sockets: order, slices, pending subscriptions, and that a walk costs nothing per subscriber.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+
+use super::inbox::{Inboxes, inboxes};
+use super::*;
+use crate::app::{App, AppKey, Limits};
+use crate::auth::Secret;
+use crate::protocol::{ServerFrame, SocketId};
+
+const SETTINGS: HubSettings = HubSettings {
+    outbox_bytes: 1 << 20,
+    activity_timeout: 120,
+};
+
+/// A hub with its inbox being served, and a way to connect peers to it.
+struct Fixture {
+    hub: Rc<Hub>,
+    inboxes: Inboxes,
+    listener: TcpListener,
+    app: Arc<App>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let metrics = Metrics::default();
+        let (inboxes, unclaimed) = inboxes(1, 1 << 20, metrics.clone());
+        let (index, inbox) = unclaimed.claim().unwrap();
+        let hub = Hub::new(index, SETTINGS, metrics);
+        tokio::task::spawn_local(Rc::clone(&hub).serve(inbox));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self {
+            hub,
+            inboxes,
+            listener,
+            app: Arc::new(app()),
+        }
+    }
+
+    /// A peer and the client's end of its connection.
+    async fn peer(&self) -> (Rc<Peer>, TcpStream) {
+        let address = self.listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), self.listener.accept());
+        let identity = Identity {
+            socket_id: SocketId::random(),
+            app: Arc::clone(&self.app),
+            answers_pings: true,
+        };
+        (
+            self.hub.admit(identity, Socket::new(accepted.unwrap().0)),
+            client.unwrap(),
+        )
+    }
+
+    fn post(&self, name: &ChannelName, number: u64, except: Option<SocketId>) {
+        let delivery = Delivery {
+            number,
+            frame: frame(name, number),
+            except,
+        };
+        self.inboxes.post(
+            0,
+            Order::Deliver {
+                app: self.app.id.clone(),
+                channel: name.clone(),
+                delivery,
+            },
+        );
+    }
+}
+
+fn app() -> App {
+    App {
+        id: AppId::new("1"),
+        key: AppKey::new("k"),
+        secret: Secret::new("s"),
+        name: None,
+        enabled: true,
+        client_events: false,
+        subscription_count: false,
+        watchlist: false,
+        allowed_origins: Vec::new(),
+        authorize_within: None,
+        api_tokens: Vec::new(),
+        limits: Limits::default(),
+    }
+}
+
+fn name(text: &str) -> ChannelName {
+    ChannelName::parse(text, 200).unwrap()
+}
+
+fn frame(channel: &ChannelName, number: u64) -> Encoded {
+    ServerFrame::Event {
+        channel,
+        event: &number.to_string(),
+        data: "",
+        user_id: None,
+    }
+    .encode()
+}
+
+/// The event names of the next `count` frames.
+async fn events(client: &mut TcpStream, count: usize) -> Vec<String> {
+    let mut events = Vec::new();
+    for _ in 0..count {
+        let mut header = [0; 2];
+        tokio::time::timeout(Duration::from_secs(10), client.read_exact(&mut header))
+            .await
+            .unwrap()
+            .unwrap();
+        let mut text = vec![0; usize::from(header[1])];
+        client.read_exact(&mut text).await.unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        events.push(value["event"].as_str().unwrap().to_owned());
+    }
+    events
+}
+
+#[actix_web::test]
+async fn a_channel_of_many_slices_keeps_its_order_beside_others() {
+    let fixture = Fixture::new().await;
+    let (large, small) = (name("large"), name("small"));
+    let mut clients = Vec::new();
+    let mut slots = Vec::new();
+    for i in 0..(3 * SLICE + 7) {
+        let (peer, client) = fixture.peer().await;
+        let channel = if i == 0 { &small } else { &large };
+        let slot = fixture.hub.reserve(channel, &peer);
+        fixture.hub.activate(&slot, 0, &[]);
+        slots.push((slot, peer));
+        clients.push(client);
+    }
+    let excluded = slots[5].1.socket_id();
+    for number in 1..=4 {
+        fixture.post(&large, number, (number == 2).then_some(excluded));
+        fixture.post(&small, number, None);
+    }
+    for (i, client) in clients.iter_mut().enumerate() {
+        let expected: &[&str] = if i == 5 {
+            &["1", "3", "4"]
+        } else {
+            &["1", "2", "3", "4"]
+        };
+        assert_eq!(events(client, expected.len()).await, expected);
+    }
+    for (slot, peer) in slots {
+        fixture.hub.release(&slot);
+        fixture.hub.dismiss(&peer);
+    }
+    assert!(fixture.hub.is_empty());
+    assert_eq!(fixture.inboxes.bytes(), 0);
+}
+
+#[actix_web::test]
+async fn a_pending_subscription_gets_what_came_meanwhile_after_its_welcome_and_nothing_older() {
+    let fixture = Fixture::new().await;
+    let channel = name("c");
+    let (other, mut others_end) = fixture.peer().await;
+    let others = fixture.hub.reserve(&channel, &other);
+    fixture.hub.activate(&others, 0, &[]);
+    let (peer, mut client) = fixture.peer().await;
+    let slot = fixture.hub.reserve(&channel, &peer);
+    for number in [10, 11, 12] {
+        fixture.post(&channel, number, None);
+    }
+    assert_eq!(
+        events(&mut others_end, 3).await,
+        ["10", "11", "12"],
+        "the worker has seen all three"
+    );
+    fixture.hub.activate(&slot, 10, &[frame(&channel, 999)]);
+    fixture.post(&channel, 13, None);
+    assert_eq!(events(&mut client, 4).await, ["999", "11", "12", "13"]);
+}
+
+#[actix_web::test]
+async fn who_leaves_during_a_walk_is_passed_over_and_its_slot_is_used_again() {
+    let fixture = Fixture::new().await;
+    let channel = name("c");
+    let (first, mut firsts_end) = fixture.peer().await;
+    let (second, mut seconds_end) = fixture.peer().await;
+    let slot = fixture.hub.reserve(&channel, &first);
+    fixture.hub.activate(&slot, 0, &[]);
+    let keeper = fixture.hub.reserve(&channel, &second);
+    fixture.hub.activate(&keeper, 0, &[]);
+    fixture.post(&channel, 1, None);
+    assert_eq!(events(&mut firsts_end, 1).await, ["1"]);
+    fixture.hub.release(&slot);
+    let again = fixture.hub.reserve(&channel, &first);
+    fixture.hub.activate(&again, 1, &[]);
+    fixture.post(&channel, 1, None);
+    fixture.post(&channel, 2, None);
+    assert_eq!(
+        events(&mut firsts_end, 1).await,
+        ["2"],
+        "an older number is not for the new subscription"
+    );
+    assert_eq!(events(&mut seconds_end, 3).await, ["1", "1", "2"]);
+    assert_eq!(fixture.hub.report().subscriptions, 2);
+}
+
+#[actix_web::test]
+async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
+    let fixture = Fixture::new().await;
+    let channel = name("c");
+    let (stuck, _stucks_end) = fixture.peer().await;
+    let (good, mut goods_end) = fixture.peer().await;
+    for peer in [&stuck, &good] {
+        let slot = fixture.hub.reserve(&channel, peer);
+        fixture.hub.activate(&slot, 0, &[]);
+    }
+    let big = "x".repeat(60_000);
+    let read = tokio::task::spawn_local(async move {
+        let mut buffer = vec![0; 1 << 20];
+        let mut total = 0;
+        while total < 200 * 60_000 {
+            total += goods_end.read(&mut buffer).await.unwrap();
+        }
+    });
+    for number in 1..=200 {
+        let event = ServerFrame::Event {
+            channel: &channel,
+            event: "e",
+            data: &big,
+            user_id: None,
+        };
+        let delivery = Delivery {
+            number,
+            frame: event.encode(),
+            except: None,
+        };
+        let (app, channel) = (fixture.app.id.clone(), channel.clone());
+        fixture.inboxes.post(
+            0,
+            Order::Deliver {
+                app,
+                channel,
+                delivery,
+            },
+        );
+        // No task flushes these peers: the test does it, for the good one.
+        let delivered = fixture.hub.metrics.deliveries.get();
+        while fixture.hub.metrics.deliveries.get() == delivered || good.outbox_bytes() > 0 {
+            tokio::task::yield_now().await;
+            std::future::poll_fn(|cx| std::task::Poll::Ready(good.poll(cx).is_ready())).await;
+        }
+    }
+    read.await.unwrap();
+    assert!(stuck.is_ending() && !good.is_ending());
+    assert!(stuck.outbox_bytes() <= SETTINGS.outbox_bytes);
+    assert_eq!(fixture.hub.metrics.slow_consumers.get(), 1);
+}
+
+#[actix_web::test]
+async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
+    let fixture = Fixture::new().await;
+    let (peer, mut client) = fixture.peer().await;
+    fixture.hub.tick(119);
+    assert_eq!(
+        client.try_read(&mut [0; 8]).unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
+    fixture.hub.tick(120);
+    let mut ping = [0; 2];
+    client.read_exact(&mut ping).await.unwrap();
+    assert_eq!(ping, [0x89, 0]);
+    fixture.hub.tick(140);
+    peer.heard();
+    fixture.hub.tick(151);
+    assert!(!peer.is_ending(), "an answer is life");
+    fixture.hub.tick(260);
+    fixture.hub.tick(289);
+    assert!(!peer.is_ending());
+    fixture.hub.tick(290);
+    assert!(peer.is_ending());
+    assert_eq!(fixture.hub.metrics.silent_connections.get(), 1);
+}

@@ -1,0 +1,78 @@
+//! Every counter, declared once; the doc comment is the help text. Gauges are not here: they are read from the
+//! structure that owns the number when somebody asks.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+macro_rules! counters {
+    ($(#[doc = $help:literal] $field:ident,)+) => {
+        /// What this process has counted since its start. Cheap to clone: clones count together.
+        #[derive(Debug, Clone, Default)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $field: Counter,)+
+        }
+
+        impl Metrics {
+            /// Registers all of them under `tidewire_`.
+            pub fn register(&self, registry: &mut Registry) {
+                $(registry.register(
+                    concat!("tidewire_", stringify!($field)),
+                    $help.trim().trim_end_matches('.'),
+                    self.$field.clone(),
+                );)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// WebSocket connections that were established.
+    connections_opened,
+    /// WebSocket connections that ended.
+    connections_closed,
+    /// Connections accepted only to be closed with a code of the protocol (unknown app, quota, origin …).
+    connections_refused,
+    /// Upgrades answered with an HTTP error instead of a WebSocket.
+    upgrades_refused,
+    /// Messages that clients sent.
+    messages_received,
+    /// Commands of clients answered with an error.
+    commands_refused,
+    /// Events accepted through the HTTP API, one for each channel.
+    events_published,
+    /// Client events relayed.
+    client_events,
+    /// Client events dropped because they came too fast.
+    client_events_limited,
+    /// Frames handed to sockets or their outboxes by fan-out.
+    deliveries,
+    /// Connections closed because their outbox was full.
+    slow_consumers,
+    /// Connections closed because they were silent after a ping.
+    silent_connections,
+    /// Publishes and commands refused because a worker's inbox stayed full.
+    inbox_overflows,
+    /// Last events of cache channels dropped before their time, to stay within their bytes.
+    cache_evictions,
+    /// HTTP API requests.
+    http_requests,
+    /// HTTP API requests answered with an error.
+    http_refused,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_is_exported_with_its_help() {
+        let metrics = Metrics::default();
+        metrics.deliveries.inc_by(3);
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        assert!(text.contains("# HELP tidewire_deliveries Frames handed to sockets"));
+        assert!(text.contains("tidewire_deliveries_total 3"));
+    }
+}

@@ -1,0 +1,119 @@
+//! Client events: what one connection sends to the others of a private or presence channel.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Node;
+use super::connect::Session;
+use crate::adapter::{self, Event};
+use crate::hub::inbox::Full;
+use crate::protocol::client::ClientEvent;
+use crate::protocol::{ErrorCode, ServerFrame, excerpt};
+
+/// Why a client event is dropped. The texts are the real service's where they are known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientEventError {
+    /// The app has the feature off.
+    #[error(
+        "To send client events, you must enable this feature in the Settings page of your dashboard. (client_events = true in the app's configuration)"
+    )]
+    Disabled,
+    /// The sender is not on the channel.
+    #[error("Cannot broadcast client event (connection not subscribed to channel {0})")]
+    NotSubscribed(String),
+    /// Public and encrypted channels have none.
+    #[error("Client events are only supported on private and presence channels, not on {0}")]
+    Kind(String),
+    /// The name is too long.
+    #[error("The client event's name is too long: the limit is {0} characters")]
+    NameTooLong(usize),
+    /// The data is too large.
+    #[error("The data content of this event exceeds the allowed maximum ({0} bytes)")]
+    TooLarge(usize),
+    /// Too many in a second.
+    #[error("Client event rejected due to rate limit ({0} per second)")]
+    TooFast(u32),
+    /// The server cannot take it now.
+    #[error(transparent)]
+    Overloaded(#[from] Full),
+}
+
+impl ClientEventError {
+    /// `pusher:error` code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooFast(_) => ErrorCode::ClientEventRate,
+            Self::Disabled
+            | Self::NotSubscribed(_)
+            | Self::Kind(_)
+            | Self::NameTooLong(_)
+            | Self::TooLarge(_)
+            | Self::Overloaded(_) => ErrorCode::None,
+        }
+    }
+}
+
+impl Node {
+    /// Relays a client event to every other subscriber of its channel; never kept, never echoed.
+    ///
+    /// # Errors
+    /// It was dropped.
+    pub async fn relay(
+        &self,
+        session: &mut Session,
+        command: &ClientEvent,
+    ) -> Result<(), ClientEventError> {
+        let app = Arc::clone(session.app());
+        if !app.client_events {
+            return Err(ClientEventError::Disabled);
+        }
+        let limits = &app.limits;
+        let at = session
+            .position(&command.channel)
+            .filter(|&at| session.subscriptions[at].active)
+            .ok_or_else(|| ClientEventError::NotSubscribed(excerpt(&command.channel).to_owned()))?;
+        if !session.subscriptions[at]
+            .slot
+            .channel()
+            .kind()
+            .allows_client_events()
+        {
+            return Err(ClientEventError::Kind(command.channel.clone()));
+        }
+        if command.event.chars().count() > limits.event_name_length {
+            return Err(ClientEventError::NameTooLong(limits.event_name_length));
+        }
+        if command.data.len() > limits.event_bytes {
+            return Err(ClientEventError::TooLarge(limits.event_bytes));
+        }
+        if !session.take_client_event(Instant::now()) {
+            self.metrics.client_events_limited.inc();
+            return Err(ClientEventError::TooFast(limits.client_events_per_second));
+        }
+        self.inboxes.room().await?;
+        let subscription = &session.subscriptions[at];
+        let channel = subscription.slot.channel();
+        let user_id = subscription.member.as_ref().map(|member| &member.id);
+        let frame = ServerFrame::Event {
+            channel,
+            event: &command.event,
+            data: &command.data,
+            user_id,
+        }
+        .encode();
+        let event = Event {
+            channel,
+            frame,
+            except: Some(session.peer.socket_id()),
+            keep: None,
+        };
+        match self.adapter.publish(&app, event).await {
+            Ok(()) => self.metrics.client_events.inc(),
+            Err(adapter::Error::Overloaded(full)) => return Err(full.into()),
+            // Publishing joins nothing.
+            Err(adapter::Error::PresenceFull) => 0,
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Connect and disconnect: whether a WebSocket may become a connection of an app, and what it owns while it is one.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Node;
+use crate::adapter::Subscriber;
+use crate::app::App;
+use crate::hub::{Identity, Peer, Slot};
+use crate::limits::TokenBucket;
+use crate::protocol::{CloseCode, Encoded, Member, ServerFrame, SocketId, User, VERSIONS, excerpt};
+
+/// What a client says of itself in its upgrade request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hello<'a> {
+    /// The `{key}` of `/app/{key}`; none: some other path.
+    pub key: Option<&'a str>,
+    /// `?protocol=`.
+    pub protocol: Option<&'a str>,
+    /// `?version=`.
+    pub version: Option<&'a str>,
+    /// The `Origin` header. Native clients send none.
+    pub origin: Option<&'a str>,
+}
+
+/// Why a WebSocket is accepted only to be closed: a browser can read a close code, not an HTTP error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code.
+    pub code: CloseCode,
+    /// What to fix.
+    pub text: String,
+}
+
+impl Refusal {
+    fn new(code: CloseCode) -> Self {
+        Self {
+            code,
+            text: code.text().to_owned(),
+        }
+    }
+}
+
+/// What one connection owns beside its socket. Lives and dies on its worker.
+pub struct Session {
+    /// The connection, as its worker sees it.
+    pub peer: Rc<Peer>,
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) user: Option<SignedIn>,
+    pub(super) client_events: Option<TokenBucket>,
+}
+
+/// One connection on one channel.
+pub(super) struct Subscription {
+    pub(super) slot: Slot,
+    /// Whether `subscription_succeeded` has been sent.
+    pub(super) active: bool,
+    /// Who, on a presence channel. Boxed: most subscriptions have none.
+    pub(super) member: Option<Box<Member>>,
+}
+
+/// A signed-in user and the places that tell this connection about it.
+pub(super) struct SignedIn {
+    pub(super) user: User,
+    pub(super) slots: Vec<Slot>,
+}
+
+impl Session {
+    /// A connection that has done nothing yet.
+    #[must_use]
+    pub fn new(peer: Rc<Peer>) -> Self {
+        Self {
+            peer,
+            subscriptions: Vec::new(),
+            user: None,
+            client_events: None,
+        }
+    }
+
+    pub(super) fn app(&self) -> &Arc<App> {
+        self.peer.app()
+    }
+
+    pub(super) fn position(&self, channel: &str) -> Option<usize> {
+        self.subscriptions
+            .iter()
+            .position(|s| s.slot.channel().as_str() == channel)
+    }
+
+    pub(super) fn send(&self, frame: &ServerFrame<'_>) {
+        self.peer.send(&frame.encode());
+    }
+
+    pub(super) fn take_client_event(&mut self, now: Instant) -> bool {
+        let rate = self.app().limits.client_events_per_second;
+        self.client_events
+            .get_or_insert_with(|| TokenBucket::new(rate, now))
+            .take(rate, now)
+    }
+}
+
+impl Subscription {
+    pub(super) fn subscriber<'a>(&'a self, peer: &Peer) -> Subscriber<'a> {
+        Subscriber {
+            worker: peer.hub().index(),
+            socket_id: peer.socket_id(),
+            member: self.member.as_deref(),
+        }
+    }
+}
+
+impl Node {
+    /// Decides on an upgrade; an accepted connection is counted until [`Node::disconnect`].
+    ///
+    /// # Errors
+    /// The code and text to close with.
+    pub fn connect(&self, hello: &Hello<'_>) -> Result<Identity, Refusal> {
+        let accepted = self.check(hello);
+        let counter = if accepted.is_ok() {
+            &self.metrics.connections_opened
+        } else {
+            &self.metrics.connections_refused
+        };
+        counter.inc();
+        accepted
+    }
+
+    fn check(&self, hello: &Hello<'_>) -> Result<Identity, Refusal> {
+        let key = hello
+            .key
+            .ok_or_else(|| Refusal::new(CloseCode::PathNotFound))?;
+        let protocol = protocol(hello)?;
+        let app = self.apps.by_key(key).ok_or_else(|| Refusal {
+            code: CloseCode::UnknownApp,
+            text: format!(
+                "App key {} not in this cluster. Did you forget to specify the cluster?",
+                short(key)
+            ),
+        })?;
+        if !app.enabled {
+            return Err(Refusal::new(CloseCode::AppDisabled));
+        }
+        if !app.allowed_origins.is_empty() {
+            let origin = hello.origin.unwrap_or("none");
+            if !app
+                .allowed_origins
+                .iter()
+                .any(|allowed| allowed.allows(origin))
+            {
+                let text = format!(
+                    "Origin not allowed: {} is not in allowed_origins of this app",
+                    short(origin)
+                );
+                return Err(Refusal {
+                    code: CloseCode::OriginRefused,
+                    text,
+                });
+            }
+        }
+        if !self.registry.connect(&app.id, app.limits.connections) {
+            return Err(Refusal::new(CloseCode::OverQuota));
+        }
+        Ok(Identity {
+            socket_id: SocketId::random(),
+            app: Arc::clone(app),
+            answers_pings: protocol >= 5,
+        })
+    }
+
+    /// The first frame of every connection.
+    #[must_use]
+    pub fn greeting(&self, identity: &Identity) -> Encoded {
+        ServerFrame::ConnectionEstablished {
+            socket_id: identity.socket_id,
+            activity_timeout: self.activity_timeout,
+        }
+        .encode()
+    }
+
+    /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
+    pub async fn disconnect(&self, mut session: Session) {
+        while let Some(at) = session.subscriptions.len().checked_sub(1) {
+            self.leave(&mut session, at).await;
+        }
+        self.sign_out(&mut session).await;
+        self.registry.disconnect(&session.app().id);
+        session.peer.hub().dismiss(&session.peer);
+        self.metrics.connections_closed.inc();
+    }
+}
+
+/// The protocol version, and a look at the library's version (only its form: nobody branches on it).
+fn protocol(hello: &Hello<'_>) -> Result<u32, Refusal> {
+    const MAX_VERSION_CHARS: usize = 100;
+    if hello
+        .version
+        .is_some_and(|v| v.len() > MAX_VERSION_CHARS || v.chars().any(|c| !c.is_ascii_graphic()))
+    {
+        return Err(Refusal::new(CloseCode::BadVersion));
+    }
+    let text = hello
+        .protocol
+        .filter(|p| !p.is_empty())
+        .ok_or_else(|| Refusal::new(CloseCode::NoProtocol))?;
+    text.parse()
+        .ok()
+        .filter(|version| VERSIONS.contains(version))
+        .ok_or_else(|| {
+            let (least, most) = (VERSIONS.start(), VERSIONS.end());
+            let text = format!(
+                "Unsupported protocol version {}: supported are {least} to {most}",
+                short(text)
+            );
+            Refusal {
+                code: CloseCode::UnsupportedProtocol,
+                text,
+            }
+        })
+}
+
+/// Untrusted text must leave room in the 123 bytes of a close reason for what is said about it.
+fn short(text: &str) -> &str {
+    const MAX_CHARS: usize = 48;
+    let text = excerpt(text);
+    text.char_indices()
+        .nth(MAX_CHARS)
+        .map_or(text, |(end, _)| &text[..end])
+}

@@ -1,0 +1,97 @@
+//! Policy: what a command of a client or a request of a backend leads to. One verb per file, each an `impl Node`.
+//!
+//! Transports call verbs with typed values and turn outcomes into frames and responses; verbs use the worker's hub
+//! and the adapter. Nothing here knows sockets, HTTP or Redis.
+
+mod client_event;
+mod connect;
+mod publish;
+mod query;
+mod signin;
+mod subscribe;
+mod terminate;
+
+use std::sync::Arc;
+
+pub use client_event::ClientEventError;
+pub use connect::{Hello, Refusal, Session};
+pub use publish::{Publication, Published};
+pub use query::ChannelInfo;
+pub use signin::SigninError;
+pub use subscribe::SubscribeError;
+
+use crate::adapter::Adapter;
+use crate::app::Apps;
+use crate::hub::inbox::Inboxes;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+
+/// One running server's decisions. Shared by all workers; everything in it is immutable or has its own owner.
+pub struct Node {
+    apps: Arc<Apps>,
+    adapter: Arc<dyn Adapter>,
+    registry: Arc<Registry>,
+    inboxes: Inboxes,
+    metrics: Metrics,
+    activity_timeout: u32,
+}
+
+impl Node {
+    /// Puts the parts together; `activity_timeout` is in seconds, as told to clients.
+    #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "wiring: each part is named once, here and in the server"
+    )]
+    pub fn new(
+        apps: Arc<Apps>,
+        adapter: Arc<dyn Adapter>,
+        registry: Arc<Registry>,
+        inboxes: Inboxes,
+        activity_timeout: u32,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            apps,
+            adapter,
+            registry,
+            inboxes,
+            metrics,
+            activity_timeout,
+        }
+    }
+
+    /// The apps as of now.
+    #[must_use]
+    pub fn apps(&self) -> &Apps {
+        &self.apps
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+/// What an `auth` value is wrong in. The texts are the real service's; none of them holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum AuthFault {
+    Format,
+    Key(String),
+    Signature(String),
+}
+
+/// Checks `key:signature` against what should have been signed.
+fn check_auth(app: &crate::app::App, auth: &str, message: &str) -> Result<(), AuthFault> {
+    let (key, signature) = auth.split_once(':').ok_or(AuthFault::Format)?;
+    if key != app.key.as_str() {
+        return Err(AuthFault::Key(crate::protocol::excerpt(key).to_owned()));
+    }
+    if !app.secret.verifies(message.as_bytes(), signature) {
+        return Err(AuthFault::Signature(
+            crate::protocol::excerpt(signature).to_owned(),
+        ));
+    }
+    Ok(())
+}

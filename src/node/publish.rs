@@ -1,0 +1,73 @@
+//! Publish: an event of a backend to its channels.
+
+use std::time::Instant;
+
+use super::Node;
+use crate::adapter::{self, Event, LastEvent};
+use crate::app::App;
+use crate::protocol::{ChannelName, EventName, ServerFrame, SocketId};
+use crate::registry::LAST_EVENT_TTL;
+
+/// An event as a backend wants it published: typed, and within the app's limits.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The event's name.
+    pub event: EventName,
+    /// The string that subscribers get.
+    pub data: String,
+    /// Where, without doubles.
+    pub channels: Vec<ChannelName>,
+    /// The connection that gets nothing.
+    pub except: Option<SocketId>,
+}
+
+/// That all channels of a publication have accepted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published;
+
+impl Node {
+    /// Publishes to each channel: encoded once, kept where the channel caches, posted to the workers concerned.
+    ///
+    /// # Errors
+    /// The server cannot take it now; channels earlier in the list may have got it.
+    pub async fn publish(
+        &self,
+        app: &App,
+        publication: &Publication,
+    ) -> Result<Published, adapter::Error> {
+        let Publication {
+            event,
+            data,
+            channels,
+            except,
+        } = publication;
+        self.inboxes.room().await?;
+        for channel in channels {
+            let frame = ServerFrame::Event {
+                channel,
+                event: event.as_str(),
+                data,
+                user_id: None,
+            }
+            .encode();
+            let keep = channel.is_cache().then(|| LastEvent {
+                event: event.as_str().into(),
+                data: data.as_str().into(),
+                expires: Instant::now() + LAST_EVENT_TTL,
+            });
+            self.adapter
+                .publish(
+                    app,
+                    Event {
+                        channel,
+                        frame,
+                        except: *except,
+                        keep,
+                    },
+                )
+                .await?;
+            self.metrics.events_published.inc();
+        }
+        Ok(Published)
+    }
+}

@@ -1,0 +1,164 @@
+//! Sign-in: a connection says who it is; then server-to-user events, termination and watchlists know it.
+
+use super::connect::{Session, SignedIn};
+use super::{AuthFault, Node, check_auth};
+use crate::auth;
+use crate::hub::inbox::Full;
+use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
+use crate::protocol::{ChannelName, ErrorCode, ServerFrame, User, UserId};
+
+/// Why a sign-in is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SigninError {
+    /// `auth` has no colon.
+    #[error("Invalid format: auth must have the format key:signature")]
+    AuthFormat,
+    /// `auth` names another app's key.
+    #[error("Invalid key in signin auth data: '{0}'")]
+    AuthKey(String),
+    /// `auth` is signed wrongly.
+    #[error("Invalid signature: Expected HMAC SHA256 hex digest of {expected}, but got {got}")]
+    Signature {
+        /// What should have been signed.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// `user_data` is nobody's.
+    #[error(transparent)]
+    User(#[from] InvalidUser),
+    /// Somebody else is signed in here.
+    #[error("The connection is already signed in as user {0}")]
+    AlreadySignedIn(UserId),
+    /// The server cannot take it now.
+    #[error(transparent)]
+    Overloaded(#[from] Full),
+}
+
+/// What a sign-in is confirmed with beside `signin_success`.
+const WATCHLIST_CUT: &str = "Only the first 100 user IDs are accepted";
+
+impl Node {
+    /// Signs a connection in and answers it; the same user again is a success without further effect.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub async fn sign_in(
+        &self,
+        session: &mut Session,
+        given: &str,
+        user_data: &str,
+    ) -> Result<(), SigninError> {
+        let user = verify(session, given, user_data)?;
+        match &session.user {
+            Some(known) if known.user.member.id == user.member.id => {
+                session.send(&ServerFrame::SigninSuccess { user_data });
+                return Ok(());
+            }
+            Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
+            None => {}
+        }
+        self.inboxes.room().await?;
+        self.register(session, user, user_data).await;
+        Ok(())
+    }
+
+    async fn register(&self, session: &mut Session, mut user: User, user_data: &str) {
+        let app = std::sync::Arc::clone(session.app());
+        let cut = app.watchlist && std::mem::take(&mut user.watchlist_cut);
+        if !app.watchlist {
+            user.watchlist.clear();
+        }
+        let hub = session.peer.hub();
+        let connections = hub.reserve(&ChannelName::connections_of(&user.member.id), &session.peer);
+        let watches: Vec<_> = user
+            .watchlist
+            .iter()
+            .map(|watched| hub.reserve(&ChannelName::watchers_of(watched), &session.peer))
+            .collect();
+        // Known before anything is awaited, so that a connection's end undoes it.
+        let slots = std::iter::once(connections).chain(watches).collect();
+        let signed_in = session.user.insert(SignedIn { user, slots });
+        // A cluster that cannot be asked knows nobody online; what changes later is told.
+        let watched = self
+            .adapter
+            .sign_in(&app, &signed_in.user, hub.index())
+            .await
+            .unwrap_or_default();
+
+        session.peer.authorize();
+        let mut frames = vec![ServerFrame::SigninSuccess { user_data }.encode()];
+        if cut {
+            let code = ErrorCode::WatchlistTooLong;
+            frames.push(
+                ServerFrame::Error {
+                    code,
+                    message: WATCHLIST_CUT,
+                }
+                .encode(),
+            );
+        }
+        let (mut online, mut offline) = (Vec::new(), Vec::new());
+        for (id, state) in signed_in.user.watchlist.iter().zip(&watched) {
+            (if state.online {
+                &mut online
+            } else {
+                &mut offline
+            })
+            .push(id.clone());
+        }
+        if !watched.is_empty() {
+            frames.push(
+                ServerFrame::WatchlistEvents {
+                    online: &online,
+                    offline: &offline,
+                }
+                .encode(),
+            );
+        }
+        let since = |at: usize| watched.get(at).map_or(0, |state| state.since);
+        for (at, slot) in signed_in.slots.iter().enumerate() {
+            // The first slot is the user's own and gets the frames; the others follow the watchlist.
+            let first = if at == 0 {
+                std::mem::take(&mut frames)
+            } else {
+                Vec::new()
+            };
+            hub.activate(slot, at.checked_sub(1).map_or(0, since), &first);
+        }
+    }
+
+    /// Undoes a sign-in at the end of a connection.
+    pub(super) async fn sign_out(&self, session: &mut Session) {
+        let Some(signed_in) = session.user.take() else {
+            return;
+        };
+        let hub = session.peer.hub();
+        for slot in &signed_in.slots {
+            hub.release(slot);
+        }
+        // As with a subscription: the cluster learns it or reaps it.
+        let _ = self
+            .adapter
+            .sign_out(session.app(), &signed_in.user, hub.index())
+            .await;
+    }
+}
+
+fn verify(session: &Session, given: &str, user_data: &str) -> Result<User, SigninError> {
+    let expected = auth::user_string(session.peer.socket_id(), user_data);
+    check_auth(session.app(), given, &expected).map_err(|fault| match fault {
+        AuthFault::Format => SigninError::AuthFormat,
+        AuthFault::Key(key) => SigninError::AuthKey(key),
+        AuthFault::Signature(got) => SigninError::Signature { expected, got },
+    })?;
+    const PREFIX_LEN: usize = "#server-to-user-".len();
+    let max_id_len = session
+        .app()
+        .limits
+        .channel_name_length
+        .saturating_sub(PREFIX_LEN);
+    Ok(User::parse(user_data, max_id_len)?)
+}
+
+const _: () = assert!(MAX_WATCHLIST == 100, "WATCHLIST_CUT names the number");

@@ -1,0 +1,293 @@
+//! Subscribe and unsubscribe: the order of checks of protocol §3.14; a refusal leaves no trace.
+
+use super::connect::{Session, Subscription};
+use super::{AuthFault, Node, check_auth};
+use crate::adapter::{self, Joined};
+use crate::auth;
+use crate::hub::inbox::Full;
+use crate::protocol::channel::InvalidChannelName;
+use crate::protocol::client::Subscribe;
+use crate::protocol::user::InvalidUser;
+use crate::protocol::{ChannelKind, ChannelName, Encoded, ErrorCode, Member, ServerFrame, excerpt};
+
+/// Why a subscription is refused, or an unsubscription. The texts are the real service's where they are known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// Not a channel name.
+    #[error("Invalid channel name {name:?}: {reason}")]
+    Name {
+        /// The text, cut.
+        name: String,
+        /// The rule.
+        reason: InvalidChannelName,
+    },
+    /// Subscribed already; the first subscription stays.
+    #[error("Existing subscription to channel {0}")]
+    Existing(ChannelName),
+    /// Nothing to unsubscribe from.
+    #[error("No current subscription to channel {0}, or subscription in progress")]
+    NotSubscribed(String),
+    /// A private or presence channel without `auth`.
+    #[error("Auth info required to subscribe to {0}")]
+    AuthRequired(ChannelName),
+    /// `auth` has no colon.
+    #[error("Auth value for subscription to {0} is invalid: should be of format 'key:signature'")]
+    AuthFormat(ChannelName),
+    /// `auth` names another app's key.
+    #[error("Invalid key in subscription auth data: '{0}'")]
+    AuthKey(String),
+    /// `auth` is signed wrongly.
+    #[error("Invalid signature: Expected HMAC SHA256 hex digest of {expected}, but got {got}")]
+    Signature {
+        /// What should have been signed.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A presence channel without member data, on a connection that is not signed in.
+    #[error("presence-channel is a presence channel and subscription must include channel_data")]
+    NoMember,
+    /// Member data that is no member's.
+    #[error(transparent)]
+    Member(#[from] InvalidUser),
+    /// Another user's `#server-to-user-` channel.
+    #[error("{0} is only for the connections signed in as that user")]
+    OtherUser(ChannelName),
+    /// The presence channel has as many members as the app allows.
+    #[error("The presence channel is full: the limit is {0} members")]
+    PresenceFull(usize),
+    /// The connection has as many subscriptions as the app allows.
+    #[error("The connection has too many subscriptions: the limit is {0} channels")]
+    TooManyChannels(usize),
+    /// The server cannot take it now.
+    #[error(transparent)]
+    Overloaded(#[from] Full),
+}
+
+impl SubscribeError {
+    /// `pusher:error` code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::PresenceFull(_) => ErrorCode::PresenceFull,
+            Self::Name { .. }
+            | Self::Existing(_)
+            | Self::NotSubscribed(_)
+            | Self::AuthRequired(_)
+            | Self::AuthFormat(_)
+            | Self::AuthKey(_)
+            | Self::Signature { .. }
+            | Self::NoMember
+            | Self::Member(_)
+            | Self::OtherUser(_)
+            | Self::TooManyChannels(_)
+            | Self::Overloaded(_) => ErrorCode::None,
+        }
+    }
+
+    /// `type` and `status` of a `pusher:subscription_error`; none where nothing failed that anybody waits for.
+    #[must_use]
+    pub fn kind(&self) -> Option<(&'static str, u16)> {
+        match self {
+            Self::AuthRequired(_)
+            | Self::AuthFormat(_)
+            | Self::AuthKey(_)
+            | Self::Signature { .. }
+            | Self::NoMember
+            | Self::OtherUser(_) => Some(("AuthError", 401)),
+            Self::Member(InvalidUser::MemberTooLarge { .. } | InvalidUser::IdTooLong { .. }) => {
+                Some(("LimitReached", 413))
+            }
+            Self::Name { .. } | Self::Member(_) => Some(("InvalidRequest", 400)),
+            Self::PresenceFull(_) | Self::TooManyChannels(_) => Some(("LimitReached", 403)),
+            Self::Overloaded(_) => Some(("ServerError", 503)),
+            Self::Existing(_) | Self::NotSubscribed(_) => None,
+        }
+    }
+}
+
+impl Node {
+    /// Subscribes a connection: checks, registers, then sends `subscription_succeeded` and a cache channel's last
+    /// event (or `cache_miss`) in one step with the beginning of delivery.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub async fn subscribe(
+        &self,
+        session: &mut Session,
+        command: &Subscribe,
+    ) -> Result<(), SubscribeError> {
+        let limits = &session.app().limits;
+        let channel = parse_name(&command.channel, limits.channel_name_length)?;
+        if session.position(channel.as_str()).is_some() {
+            return Err(SubscribeError::Existing(channel));
+        }
+        let member = authorize(session, &channel, command)?;
+        if session.subscriptions.len() >= limits.channels_per_connection {
+            return Err(SubscribeError::TooManyChannels(
+                limits.channels_per_connection,
+            ));
+        }
+        self.inboxes.room().await?;
+
+        let slot = session.peer.hub().reserve(&channel, &session.peer);
+        // In the list before anything is awaited: whatever ends the connection then finds it there.
+        session.subscriptions.push(Subscription {
+            slot,
+            active: false,
+            member: member.map(Box::new),
+        });
+        let app = std::sync::Arc::clone(session.app());
+        let at = session.subscriptions.len() - 1;
+        let subscription = &mut session.subscriptions[at];
+        let subscriber = subscription.subscriber(&session.peer);
+        let joined = match self.adapter.subscribe(&app, &channel, subscriber).await {
+            Ok(joined) => joined,
+            Err(error) => {
+                let subscription = session.subscriptions.remove(at);
+                session.peer.hub().release(&subscription.slot);
+                return Err(match error {
+                    adapter::Error::PresenceFull => {
+                        SubscribeError::PresenceFull(app.limits.presence_members)
+                    }
+                    adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
+                });
+            }
+        };
+        subscription.active = true;
+        session.peer.hub().activate(
+            &subscription.slot,
+            joined.since,
+            &welcome(&channel, &joined),
+        );
+        if channel.kind().needs_auth() {
+            session.peer.authorize();
+        }
+        Ok(())
+    }
+
+    /// Unsubscribes a connection. Never acknowledged.
+    ///
+    /// # Errors
+    /// It was not subscribed.
+    pub async fn unsubscribe(
+        &self,
+        session: &mut Session,
+        channel: &str,
+    ) -> Result<(), SubscribeError> {
+        let at = session
+            .position(channel)
+            .ok_or_else(|| SubscribeError::NotSubscribed(excerpt(channel).to_owned()))?;
+        self.inboxes.room().await?;
+        self.leave(session, at).await;
+        Ok(())
+    }
+
+    /// Ends one subscription: the only way there is, for a command and for a connection's end.
+    pub(super) async fn leave(&self, session: &mut Session, at: usize) {
+        let subscription = session.subscriptions.swap_remove(at);
+        session.peer.hub().release(&subscription.slot);
+        let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
+        // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
+        let _ = self
+            .adapter
+            .unsubscribe(app, subscription.slot.channel(), subscriber)
+            .await;
+    }
+}
+
+fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError> {
+    ChannelName::parse(text, max_len).map_err(|reason| SubscribeError::Name {
+        name: excerpt(text).to_owned(),
+        reason,
+    })
+}
+
+/// What the joiner is told before anything else of the channel.
+fn welcome(channel: &ChannelName, joined: &Joined) -> Vec<Encoded> {
+    let succeeded = match channel.kind() {
+        ChannelKind::Presence => ServerFrame::PresenceSucceeded {
+            channel,
+            members: &joined.members,
+        },
+        _ => ServerFrame::SubscriptionSucceeded { channel },
+    };
+    let mut frames = vec![succeeded.encode()];
+    if channel.is_cache() {
+        let cached = match &joined.last_event {
+            Some(last) => ServerFrame::Event {
+                channel,
+                event: &last.event,
+                data: &last.data,
+                user_id: None,
+            },
+            None => ServerFrame::CacheMiss { channel },
+        };
+        frames.push(cached.encode());
+    }
+    frames
+}
+
+/// Whether the connection may; who it is on a presence channel.
+fn authorize(
+    session: &Session,
+    channel: &ChannelName,
+    command: &Subscribe,
+) -> Result<Option<Member>, SubscribeError> {
+    match channel.kind() {
+        ChannelKind::Public => Ok(None),
+        ChannelKind::ServerToUser => {
+            let own = session
+                .user
+                .as_ref()
+                .map(|signed_in| signed_in.user.member.id.as_str());
+            let is_own = own.is_some() && own == channel.server_to_user_id();
+            if is_own {
+                Ok(None)
+            } else {
+                Err(SubscribeError::OtherUser(channel.clone()))
+            }
+        }
+        ChannelKind::Private | ChannelKind::Encrypted => {
+            check(session, channel, command)?;
+            Ok(None)
+        }
+        ChannelKind::Presence => {
+            check(session, channel, command)?;
+            member(session, command).map(Some)
+        }
+        // Internal names do not parse; nobody gets here with one.
+        ChannelKind::Internal => Err(SubscribeError::OtherUser(channel.clone())),
+    }
+}
+
+fn check(
+    session: &Session,
+    channel: &ChannelName,
+    command: &Subscribe,
+) -> Result<(), SubscribeError> {
+    let given = command
+        .auth
+        .as_deref()
+        .filter(|auth| !auth.is_empty())
+        .ok_or_else(|| SubscribeError::AuthRequired(channel.clone()))?;
+    let data = command.channel_data.as_deref();
+    let expected = auth::channel_string(session.peer.socket_id(), channel.as_str(), data);
+    check_auth(session.app(), given, &expected).map_err(|fault| match fault {
+        AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
+        AuthFault::Key(key) => SubscribeError::AuthKey(key),
+        AuthFault::Signature(got) => SubscribeError::Signature { expected, got },
+    })
+}
+
+/// Explicit `channel_data` wins; a signed-in connection may leave it out.
+fn member(session: &Session, command: &Subscribe) -> Result<Member, SubscribeError> {
+    match (&command.channel_data, &session.user) {
+        (Some(data), _) => Ok(Member::parse(
+            data,
+            session.app().limits.presence_member_bytes,
+        )?),
+        (None, Some(signed_in)) => Ok(signed_in.user.member.clone()),
+        (None, None) => Err(SubscribeError::NoMember),
+    }
+}

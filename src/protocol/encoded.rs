@@ -1,0 +1,100 @@
+//! `Encoded`: one WebSocket frame of the server, header included, as shared bytes. Fan-out takes nothing else, so
+//! encoding once for each subscriber cannot be written.
+
+use bytes::Bytes;
+
+/// One WebSocket frame from the server, ready for any number of sockets. Cloning shares the bytes.
+#[derive(Debug, Clone)]
+pub struct Encoded(Bytes);
+
+impl Encoded {
+    /// The frame's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// A text frame around a payload: RFC 6455 §5.2 with FIN, no mask (a server does not).
+    pub(super) fn text(payload: &str) -> Self {
+        Self::frame(0x1, payload.as_bytes())
+    }
+
+    /// This frame behind bytes of another kind, for one write: the response to the upgrade.
+    #[must_use]
+    pub fn behind(&self, head: &[u8]) -> Self {
+        Self([head, &self.0].concat().into())
+    }
+
+    /// An empty ping.
+    #[must_use]
+    pub fn ping() -> Self {
+        Self(Bytes::from_static(&[0x89, 0]))
+    }
+
+    /// The answer to a ping, with its payload (at most 125 bytes, as the frame parser has checked).
+    #[must_use]
+    pub fn pong(payload: &[u8]) -> Self {
+        Self::frame(0xA, payload)
+    }
+
+    /// A close frame; the reason is cut to the 123 bytes that fit.
+    #[must_use]
+    pub fn close(code: u16, reason: &str) -> Self {
+        let end = (0..=reason.len().min(123))
+            .rev()
+            .find(|&i| reason.is_char_boundary(i))
+            .unwrap_or(0);
+        let mut payload = code.to_be_bytes().to_vec();
+        payload.extend_from_slice(&reason.as_bytes()[..end]);
+        Self::frame(0x8, &payload)
+    }
+
+    fn frame(opcode: u8, payload: &[u8]) -> Self {
+        let len = payload.len();
+        let mut out = Vec::with_capacity(len + 10);
+        out.push(0x80 | opcode);
+        if let Ok(short) = u8::try_from(len)
+            && short < 126
+        {
+            out.push(short);
+        } else if let Ok(medium) = u16::try_from(len) {
+            out.push(126);
+            out.extend_from_slice(&medium.to_be_bytes());
+        } else {
+            out.push(127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+        out.extend_from_slice(payload);
+        Self(out.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_headers() {
+        for (len, header) in [
+            (5, vec![0x81, 5]),
+            (126, vec![0x81, 126, 0, 126]),
+            (65536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = Encoded::text(&"x".repeat(len));
+            assert_eq!(frame.bytes()[..header.len()], header);
+            assert_eq!(frame.bytes().len(), header.len() + len);
+        }
+        assert_eq!(
+            Encoded::close(4200, "go").bytes()[..],
+            [0x88, 4, 0x10, 0x68, b'g', b'o']
+        );
+        assert_eq!(
+            Encoded::close(1002, &"ü".repeat(100)).bytes().len(),
+            2 + 2 + 122
+        );
+        assert_eq!(
+            Encoded::ping().bytes()[..],
+            Encoded::frame(0x9, b"").bytes()[..]
+        );
+    }
+}

@@ -1,0 +1,641 @@
+//! What this process knows beyond one worker: per channel the subscription count, the presence members, the last
+//! event of a cache channel, and which workers are concerned; per user the same; per app its connections.
+//!
+//! The only shared locks of the server. They are sharded, held for a map operation and the posting of what follows
+//! from it, never across an `.await`. Written on join and leave, locked once per publish and channel, never per
+//! subscriber. Knows neither hubs nor sockets: what must be told to workers in the order of the changes is posted by
+//! the caller's closure while the lock is held ([`Audience`]).
+
+mod cache;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use crate::app::AppId;
+use crate::protocol::{ChannelName, Member, UserId};
+use cache::Cache;
+pub use cache::{LAST_EVENT_TTL, LastEvent};
+
+#[expect(clippy::disallowed_types, reason = "the one home of shared locks")]
+type Lock<T> = std::sync::Mutex<T>;
+
+/// Up to this many subscriptions every change of the count is told; above it at most every [`COUNT_INTERVAL`].
+const COUNT_ALWAYS: usize = 100;
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+
+const SHARDS: usize = 64;
+
+/// The process-wide maps. All methods are short and synchronous.
+#[derive(Debug)]
+pub struct Registry {
+    shards: Box<[Lock<Shard>]>,
+    users: Box<[Lock<Users>]>,
+    connections: Lock<HashMap<AppId, usize>>,
+    hasher: std::hash::RandomState,
+    sequence: AtomicU64,
+    cache_bytes_per_shard: usize,
+}
+
+type Users = HashMap<AppId, HashMap<UserId, Presence>>;
+
+#[derive(Debug, Default)]
+struct Shard {
+    channels: HashMap<AppId, HashMap<ChannelName, Channel>>,
+    cache: Cache,
+    due_counts: VecDeque<(Instant, AppId, ChannelName)>,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    workers: Workers,
+    members: BTreeMap<UserId, Present>,
+    count_told: Option<Instant>,
+    count_due: bool,
+}
+
+#[derive(Debug)]
+struct Present {
+    connections: usize,
+    info: Option<Arc<str>>,
+}
+
+/// Which workers hold how many of something.
+#[derive(Debug, Default)]
+struct Workers(SmallVec<[(u16, u32); 2]>);
+
+impl Workers {
+    fn add(&mut self, worker: u16) {
+        match self.0.iter_mut().find(|(w, _)| *w == worker) {
+            Some((_, n)) => *n += 1,
+            None => self.0.push((worker, 1)),
+        }
+    }
+
+    fn remove(&mut self, worker: u16) {
+        if let Some(at) = self.0.iter().position(|(w, _)| *w == worker) {
+            self.0[at].1 -= 1;
+            if self.0[at].1 == 0 {
+                self.0.swap_remove(at);
+            }
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.0.iter().map(|(_, n)| *n as usize).sum()
+    }
+}
+
+/// One user: who is signed in as them, and who watches them.
+#[derive(Debug, Default)]
+struct Presence {
+    connections: Workers,
+    watchers: Workers,
+}
+
+/// Whom a change concerns, handed to the caller's closure while the channel is locked: what is posted to these
+/// workers with [`Audience::next`] as its number is in the order in which the changes happened.
+pub struct Audience<'a> {
+    workers: &'a Workers,
+    sequence: &'a AtomicU64,
+}
+
+impl Audience<'_> {
+    /// The workers that hold at least one subscriber.
+    pub fn workers(&self) -> impl Iterator<Item = u16> {
+        self.workers.0.iter().map(|(worker, _)| *worker)
+    }
+
+    /// Whether there is nobody to tell.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.workers.0.is_empty()
+    }
+
+    /// A number greater than all that were given for this channel before, and than the `since` of every
+    /// subscription that exists.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// A subscription about to be counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Join<'a> {
+    /// Whose.
+    pub app: &'a AppId,
+    /// Where.
+    pub channel: &'a ChannelName,
+    /// The worker that owns the connection.
+    pub worker: u16,
+    /// Who, on a presence channel.
+    pub member: Option<&'a Member>,
+    /// The app's `presence_members`.
+    pub max_members: usize,
+    /// Whether count changes are told.
+    pub tell_count: bool,
+}
+
+/// What a [`Join`] led to.
+#[derive(Debug)]
+pub struct Joined {
+    /// Deliveries up to this number came before the subscription.
+    pub since: u64,
+    /// Subscriptions now.
+    pub subscriptions: usize,
+    /// Whether the member was not there before.
+    pub member_added: bool,
+    /// Whether the count is to be told now.
+    pub tell_count: bool,
+    /// Everybody on a presence channel, the joiner included.
+    pub members: Vec<Member>,
+    /// A cache channel's last event.
+    pub last_event: Option<LastEvent>,
+}
+
+/// A presence channel has as many members as the app allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresenceFull;
+
+/// A subscription that ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Leave<'a> {
+    /// Whose.
+    pub app: &'a AppId,
+    /// Where.
+    pub channel: &'a ChannelName,
+    /// The worker that owns the connection.
+    pub worker: u16,
+    /// Who, on a presence channel.
+    pub user: Option<&'a UserId>,
+    /// Whether count changes are told.
+    pub tell_count: bool,
+}
+
+/// What a [`Leave`] led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Subscriptions now.
+    pub subscriptions: usize,
+    /// Whether that was the member's last connection.
+    pub member_removed: bool,
+    /// Whether the count is to be told now.
+    pub tell_count: bool,
+}
+
+/// How many are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Connections subscribed.
+    pub subscriptions: usize,
+    /// Distinct users, on a presence channel.
+    pub users: usize,
+}
+
+/// Sums over all apps, for the admin port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Connections counted against their apps.
+    pub connections: usize,
+    /// Channels with a subscription.
+    pub channels: usize,
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Presence members.
+    pub members: usize,
+    /// Users signed in or watched.
+    pub users: usize,
+    /// Last events kept for cache channels.
+    pub last_events: usize,
+    /// Their bytes.
+    pub last_event_bytes: usize,
+}
+
+impl Registry {
+    /// Empty maps; all cache channels together keep about `cache_bytes`.
+    #[must_use]
+    pub fn new(cache_bytes: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Lock::default()).collect(),
+            users: (0..SHARDS).map(|_| Lock::default()).collect(),
+            connections: Lock::default(),
+            hasher: std::hash::RandomState::new(),
+            sequence: AtomicU64::new(0),
+            cache_bytes_per_shard: cache_bytes / SHARDS,
+        }
+    }
+
+    /// Counts a connection against its app, unless the app has `limit` of them.
+    #[must_use]
+    pub fn connect(&self, app: &AppId, limit: Option<NonZeroU32>) -> bool {
+        let mut connections = lock(&self.connections);
+        let count = connections.entry(app.clone()).or_default();
+        if limit.is_some_and(|limit| *count >= limit.get() as usize) {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Undoes [`Registry::connect`].
+    pub fn disconnect(&self, app: &AppId) {
+        let mut connections = lock(&self.connections);
+        if let Some(count) = connections.get_mut(app) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                connections.remove(app);
+            }
+        }
+    }
+
+    /// Counts a subscription. `tell` runs while the channel is locked.
+    ///
+    /// # Errors
+    /// A new member finds no room; nothing has changed then.
+    pub fn join(
+        &self,
+        join: &Join<'_>,
+        now: Instant,
+        tell: impl FnOnce(&Joined, &Audience<'_>),
+    ) -> Result<Joined, PresenceFull> {
+        let mut shard = lock(self.shard(join.app, join.channel));
+        let shard = &mut *shard;
+        // The common case finds the app's map; only an app's first channel in a shard clones the id.
+        let channels = match shard.channels.get_mut(join.app) {
+            Some(channels) => channels,
+            None => shard.channels.entry(join.app.clone()).or_default(),
+        };
+        if let Some(member) = join.member {
+            let known = channels.get(join.channel);
+            let members = known.map_or(0, |c| c.members.len());
+            if members >= join.max_members
+                && !known.is_some_and(|c| c.members.contains_key(&member.id))
+            {
+                return Err(PresenceFull);
+            }
+        }
+        let channel = channels.entry(join.channel.clone()).or_default();
+        let since = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        channel.workers.add(join.worker);
+        let member_added = join.member.is_some_and(|member| channel.add_member(member));
+        let tell_count = join.tell_count && channel.tells_count(now);
+        let joined = Joined {
+            since,
+            subscriptions: channel.workers.total(),
+            member_added,
+            tell_count,
+            members: channel.snapshot(),
+            last_event: if join.channel.is_cache() {
+                shard.cache.get(join.app, join.channel, now)
+            } else {
+                None
+            },
+        };
+        if join.tell_count && channel.becomes_due(tell_count) {
+            shard.due_counts.push_back((
+                now + COUNT_INTERVAL,
+                join.app.clone(),
+                join.channel.clone(),
+            ));
+        }
+        tell(
+            &joined,
+            &Audience {
+                workers: &channel.workers,
+                sequence: &self.sequence,
+            },
+        );
+        Ok(joined)
+    }
+
+    /// Uncounts a subscription that [`Registry::join`] counted. `tell` runs while the channel is locked.
+    pub fn leave(&self, leave: &Leave<'_>, now: Instant, tell: impl FnOnce(&Left, &Audience<'_>)) {
+        let mut shard = lock(self.shard(leave.app, leave.channel));
+        let shard = &mut *shard;
+        let Some(channels) = shard.channels.get_mut(leave.app) else {
+            return;
+        };
+        let Some(channel) = channels.get_mut(leave.channel) else {
+            return;
+        };
+        channel.workers.remove(leave.worker);
+        let member_removed = leave.user.is_some_and(|user| channel.remove_member(user));
+        let subscriptions = channel.workers.total();
+        let tell_count = leave.tell_count && subscriptions > 0 && channel.tells_count(now);
+        if leave.tell_count && channel.becomes_due(tell_count) && subscriptions > 0 {
+            shard.due_counts.push_back((
+                now + COUNT_INTERVAL,
+                leave.app.clone(),
+                leave.channel.clone(),
+            ));
+        }
+        let left = Left {
+            subscriptions,
+            member_removed,
+            tell_count,
+        };
+        tell(
+            &left,
+            &Audience {
+                workers: &channel.workers,
+                sequence: &self.sequence,
+            },
+        );
+        if subscriptions == 0 {
+            channels.remove(leave.channel);
+            if channels.is_empty() {
+                shard.channels.remove(leave.app);
+            }
+        }
+    }
+
+    /// Keeps a cache channel's last event, if there is one, and lets `tell` post the event, in one step: a
+    /// concurrent subscriber gets it either way and once. Returns how many kept events had to go for it.
+    pub fn publish(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        keep: Option<LastEvent>,
+        tell: impl FnOnce(&Audience<'_>),
+    ) -> usize {
+        let mut shard = lock(self.shard(app, channel));
+        let evicted = keep.map_or(0, |event| {
+            shard
+                .cache
+                .put(app, channel, event, self.cache_bytes_per_shard)
+        });
+        let nobody = Workers::default();
+        let workers = shard.channel(app, channel).map_or(&nobody, |c| &c.workers);
+        tell(&Audience {
+            workers,
+            sequence: &self.sequence,
+        });
+        evicted
+    }
+
+    /// The counts that were held back and are due: calls `tell` for each, with its channel locked.
+    pub fn due_counts(
+        &self,
+        now: Instant,
+        mut tell: impl FnMut(&AppId, &ChannelName, usize, &Audience<'_>),
+    ) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let shard = &mut *shard;
+            while shard
+                .due_counts
+                .front()
+                .is_some_and(|(due, ..)| *due <= now)
+            {
+                let Some((_, app, name)) = shard.due_counts.pop_front() else {
+                    break;
+                };
+                let Some(channel) = shard.channels.get_mut(&app).and_then(|c| c.get_mut(&name))
+                else {
+                    continue;
+                };
+                channel.count_due = false;
+                channel.count_told = Some(now);
+                let audience = Audience {
+                    workers: &channel.workers,
+                    sequence: &self.sequence,
+                };
+                tell(&app, &name, channel.workers.total(), &audience);
+            }
+        }
+    }
+
+    /// One channel's counts; zeros when nobody is there.
+    #[must_use]
+    pub fn counts(&self, app: &AppId, channel: &ChannelName) -> Counts {
+        lock(self.shard(app, channel))
+            .channel(app, channel)
+            .map_or_else(Counts::default, Channel::counts)
+    }
+
+    /// The occupied channels of an app whose names start with `prefix`, in no order.
+    #[must_use]
+    pub fn channels(&self, app: &AppId, prefix: &str) -> Vec<(ChannelName, Counts)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let channels = shard.channels.get(app).into_iter().flatten();
+            let matching = channels
+                .filter(|(name, _)| name.kind().is_listed() && name.as_str().starts_with(prefix));
+            found.extend(matching.map(|(name, channel)| (name.clone(), channel.counts())));
+        }
+        found
+    }
+
+    /// The users on a presence channel.
+    #[must_use]
+    pub fn members(&self, app: &AppId, channel: &ChannelName) -> Vec<UserId> {
+        lock(self.shard(app, channel))
+            .channel(app, channel)
+            .map_or_else(Vec::new, |c| c.members.keys().cloned().collect())
+    }
+
+    /// A cache channel's last event, unless it has expired.
+    #[must_use]
+    pub fn last_event(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        now: Instant,
+    ) -> Option<LastEvent> {
+        lock(self.shard(app, channel)).cache.get(app, channel, now)
+    }
+
+    /// Counts a signed-in connection; `tell` gets the watchers if it is the user's first.
+    pub fn sign_in(
+        &self,
+        app: &AppId,
+        user: &UserId,
+        worker: u16,
+        tell: impl FnOnce(&Audience<'_>),
+    ) {
+        self.with_user(app, user, |presence| {
+            presence.connections.add(worker);
+            if presence.connections.total() == 1 {
+                tell(&Audience {
+                    workers: &presence.watchers,
+                    sequence: &self.sequence,
+                });
+            }
+        });
+    }
+
+    /// Uncounts a signed-in connection; `tell` gets the watchers if it was the user's last.
+    pub fn sign_out(
+        &self,
+        app: &AppId,
+        user: &UserId,
+        worker: u16,
+        tell: impl FnOnce(&Audience<'_>),
+    ) {
+        self.with_user(app, user, |presence| {
+            presence.connections.remove(worker);
+            if presence.connections.total() == 0 {
+                tell(&Audience {
+                    workers: &presence.watchers,
+                    sequence: &self.sequence,
+                });
+            }
+        });
+    }
+
+    /// Counts a watcher. Says since which number it hears of changes and whether the user is there now.
+    #[must_use]
+    pub fn watch(&self, app: &AppId, user: &UserId, worker: u16) -> (u64, bool) {
+        self.with_user(app, user, |presence| {
+            presence.watchers.add(worker);
+            let since = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+            (since, presence.connections.total() > 0)
+        })
+    }
+
+    /// Undoes [`Registry::watch`].
+    pub fn unwatch(&self, app: &AppId, user: &UserId, worker: u16) {
+        self.with_user(app, user, |presence| presence.watchers.remove(worker));
+    }
+
+    /// Lets `tell` reach the workers that own connections signed in as the user.
+    pub fn reach(&self, app: &AppId, user: &UserId, tell: impl FnOnce(&Audience<'_>)) {
+        self.with_user(app, user, |presence| {
+            tell(&Audience {
+                workers: &presence.connections,
+                sequence: &self.sequence,
+            });
+        });
+    }
+
+    /// Sums over everything, by counting: for people and tests, not for a hot path.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            connections: lock(&self.connections).values().sum(),
+            ..Totals::default()
+        };
+        for shard in &self.shards {
+            let shard = lock(shard);
+            for (name, channel) in shard.channels.values().flatten() {
+                let counts = channel.counts();
+                totals.channels += usize::from(name.kind().is_listed());
+                totals.subscriptions += counts.subscriptions;
+                totals.members += counts.users;
+            }
+            totals.last_events += shard.cache.len();
+            totals.last_event_bytes += shard.cache.bytes();
+        }
+        totals.users = self
+            .users
+            .iter()
+            .map(|users| lock(users).values().map(HashMap::len).sum::<usize>())
+            .sum();
+        totals
+    }
+
+    fn shard(&self, app: &AppId, channel: &ChannelName) -> &Lock<Shard> {
+        &self.shards[self.index((app, channel))]
+    }
+
+    fn index(&self, key: impl std::hash::Hash) -> usize {
+        // The remainder is below SHARDS, so the narrowing loses nothing.
+        (self.hasher.hash_one(key) % SHARDS as u64) as usize
+    }
+
+    /// Finds or makes a user's entry, and forgets it when nothing is left in it.
+    fn with_user<T>(&self, app: &AppId, user: &UserId, act: impl FnOnce(&mut Presence) -> T) -> T {
+        let mut users = lock(&self.users[self.index((app, user))]);
+        let of_app = users.entry(app.clone()).or_default();
+        let presence = of_app.entry(user.clone()).or_default();
+        let result = act(presence);
+        if presence.connections.0.is_empty() && presence.watchers.0.is_empty() {
+            of_app.remove(user);
+            if of_app.is_empty() {
+                users.remove(app);
+            }
+        }
+        result
+    }
+}
+
+/// A panic while a lock was held would have been a bug of ours in one of the short methods above; the maps are
+/// changed in single steps, so going on with them beats taking every worker down.
+fn lock<T>(lock: &Lock<T>) -> impl std::ops::DerefMut<Target = T> {
+    lock.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Shard {
+    fn channel(&self, app: &AppId, channel: &ChannelName) -> Option<&Channel> {
+        self.channels.get(app)?.get(channel)
+    }
+}
+
+impl Channel {
+    /// Adds a connection of a user; a later one's `info` replaces the earlier one's. Whether the user is new.
+    fn add_member(&mut self, member: &Member) -> bool {
+        let present = self.members.entry(member.id.clone()).or_insert(Present {
+            connections: 0,
+            info: None,
+        });
+        present.connections += 1;
+        present.info.clone_from(&member.info);
+        present.connections == 1
+    }
+
+    fn remove_member(&mut self, user: &UserId) -> bool {
+        let Some(present) = self.members.get_mut(user) else {
+            return false;
+        };
+        present.connections -= 1;
+        if present.connections > 0 {
+            return false;
+        }
+        self.members.remove(user);
+        true
+    }
+
+    fn snapshot(&self) -> Vec<Member> {
+        self.members
+            .iter()
+            .map(|(id, present)| Member {
+                id: id.clone(),
+                info: present.info.clone(),
+            })
+            .collect()
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            subscriptions: self.workers.total(),
+            users: self.members.len(),
+        }
+    }
+
+    /// Whether a changed count may be told now.
+    fn tells_count(&mut self, now: Instant) -> bool {
+        let told = self.workers.total() <= COUNT_ALWAYS
+            || self
+                .count_told
+                .is_none_or(|at| now.saturating_duration_since(at) >= COUNT_INTERVAL);
+        if told {
+            self.count_told = Some(now);
+        }
+        told
+    }
+
+    /// Whether a change that was not told must be put on the list of those told later: once.
+    fn becomes_due(&mut self, told: bool) -> bool {
+        !told && !std::mem::replace(&mut self.count_due, true)
+    }
+}

@@ -1,0 +1,242 @@
+//! The registry against a naive model under random operations, and the rules that a model would only repeat.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: usize = 3;
+
+fn app() -> AppId {
+    AppId::new("1")
+}
+
+fn channel(text: &str) -> ChannelName {
+    ChannelName::parse(text, 200).unwrap()
+}
+
+fn member(id: &str, info: Option<&str>) -> Member {
+    Member {
+        id: UserId::new(id).unwrap(),
+        info: info.map(Into::into),
+    }
+}
+
+fn join<'a>(
+    app: &'a AppId,
+    channel: &'a ChannelName,
+    worker: u16,
+    member: Option<&'a Member>,
+) -> Join<'a> {
+    Join {
+        app,
+        channel,
+        worker,
+        member,
+        max_members: LIMIT,
+        tell_count: true,
+    }
+}
+
+fn leave<'a>(
+    app: &'a AppId,
+    channel: &'a ChannelName,
+    worker: u16,
+    user: Option<&'a UserId>,
+) -> Leave<'a> {
+    Leave {
+        app,
+        channel,
+        worker,
+        user,
+        tell_count: true,
+    }
+}
+
+/// One subscription of the model: (user, worker).
+type Model = Vec<(String, u16)>;
+
+fn users(model: &Model) -> Vec<String> {
+    let mut users: Vec<String> = model.iter().map(|(user, _)| user.clone()).collect();
+    users.sort();
+    users.dedup();
+    users
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_naive_model(operations in proptest::collection::vec((any::<bool>(), 0..5u8, 0..3u16, any::<prop::sample::Index>()), 0..60)) {
+        let (registry, app, room) = (Registry::new(0), app(), channel("presence-room"));
+        let now = Instant::now();
+        let mut model = Model::new();
+        let there: RefCell<HashMap<String, bool>> = RefCell::default();
+        for (joins, user, worker, index) in operations {
+            let before = users(&model);
+            if joins {
+                let user = user.to_string();
+                let member = member(&user, None);
+                let joined = registry.join(&join(&app, &room, worker, Some(&member)), now, |joined, audience| {
+                    assert!(audience.workers().any(|w| w == worker));
+                    if joined.member_added {
+                        assert_ne!(there.borrow_mut().insert(user.clone(), true), Some(true), "added twice");
+                    }
+                });
+                if before.len() >= LIMIT && !before.contains(&user) {
+                    prop_assert!(joined.is_err());
+                    continue;
+                }
+                model.push((user.clone(), worker));
+                let joined = joined.unwrap();
+                prop_assert_eq!(joined.member_added, !before.contains(&user));
+                prop_assert_eq!(joined.subscriptions, model.len());
+                let ids: Vec<String> = joined.members.iter().map(|m| m.id.to_string()).collect();
+                prop_assert_eq!(ids, users(&model));
+            } else if !model.is_empty() {
+                let (user, worker) = model.swap_remove(index.index(model.len()));
+                let user = UserId::new(&user).unwrap();
+                registry.leave(&leave(&app, &room, worker, Some(&user)), now, |left, audience| {
+                    assert_eq!(left.subscriptions, model.len());
+                    assert_eq!(audience.is_empty(), model.is_empty());
+                    if left.member_removed {
+                        assert_eq!(there.borrow_mut().insert(user.to_string(), false), Some(true), "removed twice");
+                    }
+                });
+            }
+            let counts = registry.counts(&app, &room);
+            prop_assert_eq!(counts, Counts { subscriptions: model.len(), users: users(&model).len() });
+            prop_assert_eq!(registry.totals().channels, usize::from(!model.is_empty()), "no empty channel survives");
+        }
+    }
+}
+
+#[test]
+fn later_connections_replace_the_members_info_and_tell_nobody() {
+    let (registry, app, room) = (Registry::new(0), app(), channel("presence-room"));
+    let (old, new) = (
+        member("7", Some(r#"{"v":1}"#)),
+        member("7", Some(r#"{"v":2}"#)),
+    );
+    assert!(
+        registry
+            .join(&join(&app, &room, 0, Some(&old)), Instant::now(), |_, _| ())
+            .unwrap()
+            .member_added
+    );
+    let second = registry
+        .join(&join(&app, &room, 1, Some(&new)), Instant::now(), |_, _| ())
+        .unwrap();
+    assert!(!second.member_added);
+    assert_eq!(second.members, [new]);
+}
+
+#[test]
+fn numbers_rise_so_that_a_subscription_gets_exactly_what_comes_after_it() {
+    let (registry, app, room) = (Registry::new(0), app(), channel("a"));
+    let number = |registry: &Registry| {
+        let number = RefCell::new(0);
+        registry.publish(&app, &room, None, |audience| {
+            *number.borrow_mut() = audience.next()
+        });
+        number.into_inner()
+    };
+    let before = number(&registry);
+    let joined = registry
+        .join(&join(&app, &room, 0, None), Instant::now(), |_, _| ())
+        .unwrap();
+    let after = number(&registry);
+    assert!(before <= joined.since && joined.since < after);
+}
+
+#[test]
+fn counts_above_a_hundred_are_told_every_five_seconds_and_the_last_one_always() {
+    let (registry, app, room, start) = (Registry::new(0), app(), channel("a"), Instant::now());
+    let told = |at: u64| {
+        let now = start + Duration::from_secs(at);
+        registry
+            .join(&join(&app, &room, 0, None), now, |_, _| ())
+            .unwrap()
+            .tell_count
+    };
+    assert_eq!((0..100).filter(|_| told(0)).count(), 100);
+    assert_eq!((0..50).filter(|_| told(1)).count(), 0);
+    let due = |at: u64| {
+        let counts = RefCell::new(Vec::new());
+        registry.due_counts(start + Duration::from_secs(at), |_, _, count, _| {
+            counts.borrow_mut().push(count)
+        });
+        counts.into_inner()
+    };
+    assert!(due(3).is_empty());
+    assert_eq!(due(6), [150]);
+    assert!(due(60).is_empty(), "told once");
+    assert!(told(61), "after a quiet time at once");
+}
+
+#[test]
+fn only_presence_channels_and_applications_channels_are_listed() {
+    let (registry, app) = (Registry::new(0), app());
+    for name in ["a", "presence-b", "#server-to-user-7"] {
+        let name = channel(name);
+        registry
+            .join(&join(&app, &name, 0, None), Instant::now(), |_, _| ())
+            .unwrap();
+    }
+    let list = |prefix: &str| {
+        let mut names: Vec<String> = registry
+            .channels(&app, prefix)
+            .iter()
+            .map(|(n, _)| n.to_string())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(list(""), ["a", "presence-b"]);
+    assert_eq!(list("presence-"), ["presence-b"]);
+    assert!(registry.channels(&AppId::new("2"), "").is_empty());
+}
+
+#[test]
+fn users_are_online_from_their_first_connection_to_their_last() {
+    let (registry, app, ada) = (Registry::new(0), app(), UserId::new("ada").unwrap());
+    assert!(!registry.watch(&app, &ada, 3).1);
+    let told = RefCell::new(Vec::new());
+    let tell = |word: &'static str| {
+        let told = &told;
+        move |audience: &Audience<'_>| {
+            told.borrow_mut()
+                .push((word, audience.workers().collect::<Vec<_>>()))
+        }
+    };
+    registry.sign_in(&app, &ada, 0, tell("online"));
+    registry.sign_in(&app, &ada, 1, tell("online"));
+    registry.reach(&app, &ada, tell("reach"));
+    registry.sign_out(&app, &ada, 0, tell("offline"));
+    registry.sign_out(&app, &ada, 1, tell("offline"));
+    registry.unwatch(&app, &ada, 3);
+    let told = told.into_inner();
+    assert_eq!(
+        told,
+        [
+            ("online", vec![3]),
+            ("reach", vec![0, 1]),
+            ("offline", vec![3])
+        ]
+    );
+    assert_eq!(registry.totals(), Totals::default());
+}
+
+#[test]
+fn the_connection_limit_is_exact() {
+    let (registry, app, limit) = (Registry::new(0), app(), NonZeroU32::new(2));
+    assert!(registry.connect(&app, limit) && registry.connect(&app, limit));
+    assert!(!registry.connect(&app, limit));
+    assert!(
+        registry.connect(&AppId::new("2"), limit),
+        "each app has its own"
+    );
+    registry.disconnect(&app);
+    assert!(registry.connect(&app, limit));
+}

@@ -1,0 +1,418 @@
+//! One WebSocket: bytes → frame → `ClientFrame` → verb → reply; and its goodbye.
+//!
+//! The task keeps no buffer while nothing comes: it reads into its worker's buffer and keeps only what is incomplete.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix_codec::Decoder as _;
+use actix_http::{Request, ws};
+use bytes::{Bytes, BytesMut};
+use tracing::{debug, info};
+
+use super::{Buffered, Pass};
+use crate::hub::{Ending, Hub, Identity, Peer, Socket};
+use crate::node::{ClientEventError, Node, Refusal, Session, SubscribeError};
+use crate::protocol::client::Subscribe;
+use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
+
+/// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// The longest frame header of RFC 6455: 2 bytes, 8 of length, 4 of mask.
+const MAX_HEADER_BYTES: usize = 14;
+
+/// An upgrade that has been found good, not yet answered.
+pub(super) struct Handshake {
+    response: String,
+    socket: Socket,
+    buffered: Buffered,
+}
+
+impl Handshake {
+    pub(super) fn new(request: &Request, socket: Socket, buffered: Buffered) -> Self {
+        let headers = &request.head().headers;
+        let key = headers
+            .get("sec-websocket-key")
+            .map_or(&b""[..], |key| key.as_bytes());
+        let accept = ws::hash_key(key);
+        let accept = String::from_utf8_lossy(&accept);
+        let mut response = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n"
+        );
+        let offered = headers
+            .get_all("sec-websocket-protocol")
+            .filter_map(|value| value.to_str().ok());
+        if let Some(chosen) = choose_protocol(offered) {
+            response.push_str("Sec-WebSocket-Protocol: ");
+            response.push_str(chosen);
+            response.push_str("\r\n");
+        }
+        response.push_str("\r\n");
+        Self {
+            response,
+            socket,
+            buffered,
+        }
+    }
+
+    /// Accepts only to say why not: a browser can read a close code.
+    pub(super) async fn reject(self, refusal: &Refusal) {
+        let error = ServerFrame::Closing {
+            code: refusal.code,
+            message: &refusal.text,
+        }
+        .encode();
+        let close = Encoded::close(refusal.code.number(), &refusal.text);
+        let bytes = error.behind(self.response.as_bytes()).bytes().clone();
+        say(&self.socket, &[&bytes[..], close.bytes()].concat()).await;
+    }
+}
+
+/// Platforms of Apple fail a handshake that does not echo one of the offered sub-protocols: the first that we know,
+/// else the first (protocol §2.2).
+fn choose_protocol<'a>(offered: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let known = |name: &str| {
+        name.strip_prefix("pusher-channels-protocol-")
+            .is_some_and(|v| matches!(v, "4" | "5" | "6" | "7"))
+    };
+    let names: Vec<&str> = offered
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .filter(|n| !n.is_empty())
+        .collect();
+    names
+        .iter()
+        .copied()
+        .find(|name| known(name))
+        .or_else(|| names.first().copied())
+}
+
+/// Answers an upgrade with an HTTP error.
+pub(super) async fn refuse(socket: Socket, status: &'static str, text: String) {
+    let retry = if status.starts_with("503") {
+        "Retry-After: 15\r\n"
+    } else {
+        ""
+    };
+    let response = format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{retry}\r\n{text}",
+        text.len()
+    );
+    say(&socket, response.as_bytes()).await;
+}
+
+/// Writes all of it, ends our direction and waits for the other side's end, for a while.
+async fn say(socket: &Socket, bytes: &[u8]) {
+    let goodbye = async {
+        if write_all(socket, bytes).await.is_ok() {
+            socket.finish();
+            drain(socket).await;
+        }
+    };
+    // Whoever does not take it in time is left alone.
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+}
+
+async fn write_all(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match socket.try_write(bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                poll_fn(|cx| socket.poll_writable(cx)).await?
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Reads and forgets until the end: closing a socket with unread bytes would reset the connection, and the last
+/// frames with it.
+async fn drain(socket: &Socket) {
+    let mut sink = BytesMut::with_capacity(4096);
+    loop {
+        sink.clear();
+        match socket.try_read(&mut sink) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                if poll_fn(|cx| socket.poll_readable(cx)).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// The whole life of an accepted connection.
+pub(super) async fn serve(
+    node: Arc<Node>,
+    hub: Rc<Hub>,
+    identity: Identity,
+    handshake: Handshake,
+    pass: Pass,
+) {
+    let greeting = node.greeting(&identity);
+    let app = identity.app.id.clone();
+    let opening = greeting.behind(handshake.response.as_bytes());
+    let address = handshake.socket.address();
+    let peer = hub.admit(identity, handshake.socket);
+    let socket_id = peer.socket_id();
+    info!(app.id = %app, socket.id = %socket_id, address = ?address, "connected");
+
+    peer.send(&opening);
+    drop(opening);
+    let mut connection = Connection {
+        session: Session::new(Rc::clone(&peer)),
+        node: Arc::clone(&node),
+        codec: codec(&peer),
+        rest: handshake.buffered,
+        text: None,
+    };
+    let ending = {
+        let mut reader = pin!(connection.read());
+        poll_fn(|cx| match peer.poll(cx) {
+            Poll::Ready(ending) => Poll::Ready(ending),
+            Poll::Pending => reader.as_mut().poll(cx),
+        })
+        .await
+    };
+    // Nothing more is sent to it by others, and what they still try is in vain.
+    peer.end(ending.clone());
+    info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
+    node.disconnect(connection.session).await;
+    let goodbye = async {
+        if peer.say_goodbye(&ending).await.is_ok() && ending != Ending::Gone {
+            drain(peer.socket()).await;
+        }
+    };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    drop(pass);
+}
+
+fn codec(peer: &Peer) -> ws::Codec {
+    ws::Codec::new().max_size(peer.app().limits.message_bytes())
+}
+
+/// What one connection owns.
+struct Connection {
+    session: Session,
+    node: Arc<Node>,
+    codec: ws::Codec,
+    /// Bytes of an incomplete frame.
+    rest: BytesMut,
+    /// The fragments of an unfinished text message.
+    text: Option<Box<BytesMut>>,
+}
+
+impl Connection {
+    /// Reads until the connection ends from this side.
+    async fn read(&mut self) -> Ending {
+        let peer = Rc::clone(&self.session.peer);
+        let mut buffer = std::mem::take(&mut self.rest);
+        loop {
+            if let Err(ending) = self.take_frames(&mut buffer).await {
+                return ending;
+            }
+            self.put_away(buffer);
+            if poll_fn(|cx| peer.socket().poll_readable(cx)).await.is_err() {
+                return Ending::Gone;
+            }
+            buffer = self.buffer();
+            match peer.socket().try_read(&mut buffer) {
+                Ok(0) => return Ending::Gone,
+                Ok(_) => peer.heard(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Ending::Gone,
+            }
+        }
+    }
+
+    /// Something to read into: what is incomplete, or the worker's buffer.
+    fn buffer(&mut self) -> BytesMut {
+        if self.rest.is_empty() {
+            return self.session.peer.hub().take_buffer();
+        }
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.reserve(4096);
+        rest
+    }
+
+    /// Keeps what is incomplete in an allocation of its size and gives the buffer back.
+    fn put_away(&mut self, mut buffer: BytesMut) {
+        if !buffer.is_empty() {
+            self.rest = BytesMut::from(&buffer[..]);
+            buffer.clear();
+        }
+        self.session.peer.hub().return_buffer(buffer);
+    }
+
+    async fn take_frames(&mut self, buffer: &mut BytesMut) -> Result<(), Ending> {
+        loop {
+            let max = self.session.peer.app().limits.message_bytes();
+            let frame = match self.codec.decode(buffer) {
+                Ok(Some(frame)) => frame,
+                // The codec waits for a whole frame, however long its header says it is.
+                Ok(None) if buffer.len() > max + MAX_HEADER_BYTES => return Err(too_big(max)),
+                Ok(None) => return Ok(()),
+                Err(ws::ProtocolError::Overflow) => return Err(too_big(max)),
+                Err(error) => {
+                    debug!(%error, "frame refused");
+                    return Err(Ending::close(CloseCode::ProtocolViolation));
+                }
+            };
+            if let Some(message) = self.assemble(frame, max)? {
+                self.node.metrics().messages_received.inc();
+                // Boxed so that an idle connection's task has no room for a command's state.
+                Box::pin(self.command(&message)).await?;
+            }
+        }
+    }
+
+    /// Answers control frames; the text of a message once it is whole.
+    fn assemble(&mut self, frame: ws::Frame, max: usize) -> Result<Option<Bytes>, Ending> {
+        match frame {
+            ws::Frame::Text(text) => return Ok(Some(text)),
+            ws::Frame::Ping(payload) => self.session.peer.send(&Encoded::pong(&payload)),
+            ws::Frame::Pong(_) => {}
+            ws::Frame::Close(reason) => {
+                return Err(Ending::Answered(reason.map(|r| r.code.into())));
+            }
+            ws::Frame::Binary(_) | ws::Frame::Continuation(ws::Item::FirstBinary(_)) => {
+                return Err(Ending::close(CloseCode::Binary));
+            }
+            ws::Frame::Continuation(ws::Item::FirstText(part)) => {
+                self.text = Some(Box::new(BytesMut::from(&part[..])));
+            }
+            ws::Frame::Continuation(ws::Item::Continue(part)) => self.append(&part, max)?,
+            ws::Frame::Continuation(ws::Item::Last(part)) => {
+                self.append(&part, max)?;
+                return Ok(self.text.take().map(|text| text.freeze()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn append(&mut self, part: &[u8], max: usize) -> Result<(), Ending> {
+        if let Some(text) = &mut self.text {
+            if text.len() + part.len() > max {
+                return Err(too_big(max));
+            }
+            text.extend_from_slice(part);
+        }
+        Ok(())
+    }
+
+    /// Carries one command out and answers it.
+    async fn command(&mut self, message: &[u8]) -> Result<(), Ending> {
+        let Ok(text) = std::str::from_utf8(message) else {
+            return Err(Ending::close(CloseCode::NotUtf8));
+        };
+        let frame = match ClientFrame::parse(text) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.refuse_command(ErrorCode::None, &error.to_string());
+                return Ok(());
+            }
+        };
+        let session = &mut self.session;
+        match frame {
+            ClientFrame::Ping => session.peer.send(&ServerFrame::Pong.encode()),
+            ClientFrame::Pong => {}
+            ClientFrame::Subscribe(command) => {
+                if let Err(error) = self.node.subscribe(session, &command).await {
+                    self.refuse_subscription(&command, &error);
+                }
+            }
+            ClientFrame::Unsubscribe { channel } => {
+                if let Err(error) = self.node.unsubscribe(session, &channel).await {
+                    self.refuse_command(error.code(), &error.to_string());
+                }
+            }
+            ClientFrame::Signin { auth, user_data } => {
+                if let Err(error) = self.node.sign_in(session, &auth, &user_data).await {
+                    self.refuse_command(ErrorCode::None, &error.to_string());
+                }
+            }
+            ClientFrame::ClientEvent(command) => {
+                let relayed: Result<(), ClientEventError> =
+                    self.node.relay(session, &command).await;
+                if let Err(error) = relayed {
+                    self.refuse_command(error.code(), &error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_command(&self, code: ErrorCode, message: &str) {
+        self.node.metrics().commands_refused.inc();
+        debug!(socket.id = %self.session.peer.socket_id(), reason = message, "command refused");
+        self.session
+            .peer
+            .send(&ServerFrame::Error { code, message }.encode());
+    }
+
+    /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
+    fn refuse_subscription(&self, command: &Subscribe, error: &SubscribeError) {
+        let text = error.to_string();
+        self.refuse_command(error.code(), &text);
+        let Some((kind, status)) = error.kind() else {
+            return;
+        };
+        let channel = excerpt(&command.channel);
+        let peer = &self.session.peer;
+        peer.send(
+            &ServerFrame::SubscriptionError {
+                channel,
+                kind,
+                error: &text,
+                status,
+            }
+            .encode(),
+        );
+        peer.send(&ServerFrame::InternalSubscriptionError { channel }.encode());
+    }
+}
+
+fn too_big(max: usize) -> Ending {
+    Ending::Close {
+        code: CloseCode::TooBig,
+        text: format!("Message too big: the limit is {max} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sub_protocols() {
+        for (offered, chosen) in [
+            (vec![], None),
+            (
+                vec!["pusher-channels-protocol-7"],
+                Some("pusher-channels-protocol-7"),
+            ),
+            (
+                vec!["x, pusher-channels-protocol-5"],
+                Some("pusher-channels-protocol-5"),
+            ),
+            (vec!["x", "y"], Some("x")),
+            (
+                vec!["pusher-channels-protocol-3"],
+                Some("pusher-channels-protocol-3"),
+            ),
+            (vec![" , "], None),
+        ] {
+            assert_eq!(choose_protocol(offered.into_iter()), chosen);
+        }
+    }
+}
