@@ -7,29 +7,26 @@
 //! the caller's closure while the lock is held ([`Audience`]).
 
 mod cache;
+mod channel;
 #[cfg(test)]
 mod tests;
+mod users;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-use smallvec::SmallVec;
+use std::time::Instant;
 
 use crate::app::AppId;
 use crate::protocol::{ChannelName, Member, UserId};
 use cache::Cache;
 pub use cache::{LAST_EVENT_TTL, LastEvent};
+use channel::{COUNT_INTERVAL, Channel, Workers};
+use users::Users;
 
 #[expect(clippy::disallowed_types, reason = "the one home of shared locks")]
 type Lock<T> = std::sync::Mutex<T>;
-
-/// Up to this many subscriptions every change of the count is told; above it at most every [`COUNT_INTERVAL`].
-const COUNT_ALWAYS: usize = 100;
-const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
 const SHARDS: usize = 64;
 
@@ -44,60 +41,11 @@ pub struct Registry {
     cache_bytes_per_shard: usize,
 }
 
-type Users = HashMap<AppId, HashMap<UserId, Presence>>;
-
 #[derive(Debug, Default)]
 struct Shard {
     channels: HashMap<AppId, HashMap<ChannelName, Channel>>,
     cache: Cache,
     due_counts: VecDeque<(Instant, AppId, ChannelName)>,
-}
-
-#[derive(Debug, Default)]
-struct Channel {
-    workers: Workers,
-    members: BTreeMap<UserId, Present>,
-    count_told: Option<Instant>,
-    count_due: bool,
-}
-
-#[derive(Debug)]
-struct Present {
-    connections: usize,
-    info: Option<Arc<str>>,
-}
-
-/// Which workers hold how many of something.
-#[derive(Debug, Default)]
-struct Workers(SmallVec<[(u16, u32); 2]>);
-
-impl Workers {
-    fn add(&mut self, worker: u16) {
-        match self.0.iter_mut().find(|(w, _)| *w == worker) {
-            Some((_, n)) => *n += 1,
-            None => self.0.push((worker, 1)),
-        }
-    }
-
-    fn remove(&mut self, worker: u16) {
-        if let Some(at) = self.0.iter().position(|(w, _)| *w == worker) {
-            self.0[at].1 -= 1;
-            if self.0[at].1 == 0 {
-                self.0.swap_remove(at);
-            }
-        }
-    }
-
-    fn total(&self) -> usize {
-        self.0.iter().map(|(_, n)| *n as usize).sum()
-    }
-}
-
-/// One user: who is signed in as them, and who watches them.
-#[derive(Debug, Default)]
-struct Presence {
-    connections: Workers,
-    watchers: Workers,
 }
 
 /// Whom a change concerns, handed to the caller's closure while the channel is locked: what is posted to these
@@ -454,69 +402,6 @@ impl Registry {
         lock(self.shard(app, channel)).cache.get(app, channel, now)
     }
 
-    /// Counts a signed-in connection; `tell` gets the watchers if it is the user's first.
-    pub fn sign_in(
-        &self,
-        app: &AppId,
-        user: &UserId,
-        worker: u16,
-        tell: impl FnOnce(&Audience<'_>),
-    ) {
-        self.with_user(app, user, |presence| {
-            presence.connections.add(worker);
-            if presence.connections.total() == 1 {
-                tell(&Audience {
-                    workers: &presence.watchers,
-                    sequence: &self.sequence,
-                });
-            }
-        });
-    }
-
-    /// Uncounts a signed-in connection; `tell` gets the watchers if it was the user's last.
-    pub fn sign_out(
-        &self,
-        app: &AppId,
-        user: &UserId,
-        worker: u16,
-        tell: impl FnOnce(&Audience<'_>),
-    ) {
-        self.with_user(app, user, |presence| {
-            presence.connections.remove(worker);
-            if presence.connections.total() == 0 {
-                tell(&Audience {
-                    workers: &presence.watchers,
-                    sequence: &self.sequence,
-                });
-            }
-        });
-    }
-
-    /// Counts a watcher. Says since which number it hears of changes and whether the user is there now.
-    #[must_use]
-    pub fn watch(&self, app: &AppId, user: &UserId, worker: u16) -> (u64, bool) {
-        self.with_user(app, user, |presence| {
-            presence.watchers.add(worker);
-            let since = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-            (since, presence.connections.total() > 0)
-        })
-    }
-
-    /// Undoes [`Registry::watch`].
-    pub fn unwatch(&self, app: &AppId, user: &UserId, worker: u16) {
-        self.with_user(app, user, |presence| presence.watchers.remove(worker));
-    }
-
-    /// Lets `tell` reach the workers that own connections signed in as the user.
-    pub fn reach(&self, app: &AppId, user: &UserId, tell: impl FnOnce(&Audience<'_>)) {
-        self.with_user(app, user, |presence| {
-            tell(&Audience {
-                workers: &presence.connections,
-                sequence: &self.sequence,
-            });
-        });
-    }
-
     /// Sums over everything, by counting: for people and tests, not for a hot path.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -551,21 +436,6 @@ impl Registry {
         // The remainder is below SHARDS, so the narrowing loses nothing.
         (self.hasher.hash_one(key) % SHARDS as u64) as usize
     }
-
-    /// Finds or makes a user's entry, and forgets it when nothing is left in it.
-    fn with_user<T>(&self, app: &AppId, user: &UserId, act: impl FnOnce(&mut Presence) -> T) -> T {
-        let mut users = lock(&self.users[self.index((app, user))]);
-        let of_app = users.entry(app.clone()).or_default();
-        let presence = of_app.entry(user.clone()).or_default();
-        let result = act(presence);
-        if presence.connections.0.is_empty() && presence.watchers.0.is_empty() {
-            of_app.remove(user);
-            if of_app.is_empty() {
-                users.remove(app);
-            }
-        }
-        result
-    }
 }
 
 /// A panic while a lock was held would have been a bug of ours in one of the short methods above; the maps are
@@ -578,64 +448,5 @@ fn lock<T>(lock: &Lock<T>) -> impl std::ops::DerefMut<Target = T> {
 impl Shard {
     fn channel(&self, app: &AppId, channel: &ChannelName) -> Option<&Channel> {
         self.channels.get(app)?.get(channel)
-    }
-}
-
-impl Channel {
-    /// Adds a connection of a user; a later one's `info` replaces the earlier one's. Whether the user is new.
-    fn add_member(&mut self, member: &Member) -> bool {
-        let present = self.members.entry(member.id.clone()).or_insert(Present {
-            connections: 0,
-            info: None,
-        });
-        present.connections += 1;
-        present.info.clone_from(&member.info);
-        present.connections == 1
-    }
-
-    fn remove_member(&mut self, user: &UserId) -> bool {
-        let Some(present) = self.members.get_mut(user) else {
-            return false;
-        };
-        present.connections -= 1;
-        if present.connections > 0 {
-            return false;
-        }
-        self.members.remove(user);
-        true
-    }
-
-    fn snapshot(&self) -> Vec<Member> {
-        self.members
-            .iter()
-            .map(|(id, present)| Member {
-                id: id.clone(),
-                info: present.info.clone(),
-            })
-            .collect()
-    }
-
-    fn counts(&self) -> Counts {
-        Counts {
-            subscriptions: self.workers.total(),
-            users: self.members.len(),
-        }
-    }
-
-    /// Whether a changed count may be told now.
-    fn tells_count(&mut self, now: Instant) -> bool {
-        let told = self.workers.total() <= COUNT_ALWAYS
-            || self
-                .count_told
-                .is_none_or(|at| now.saturating_duration_since(at) >= COUNT_INTERVAL);
-        if told {
-            self.count_told = Some(now);
-        }
-        told
-    }
-
-    /// Whether a change that was not told must be put on the list of those told later: once.
-    fn becomes_due(&mut self, told: bool) -> bool {
-        !told && !std::mem::replace(&mut self.count_due, true)
     }
 }

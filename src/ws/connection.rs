@@ -11,145 +11,22 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actix_codec::Decoder as _;
-use actix_http::{Request, ws};
+use actix_http::ws;
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, info};
 
-use super::{Buffered, Pass};
-use crate::hub::{Ending, Hub, Identity, Peer, Socket};
-use crate::node::{ClientEventError, Node, Refusal, Session, SubscribeError};
+use super::Pass;
+use super::handshake::{Handshake, drain};
+use crate::hub::{Ending, Hub, Identity, Peer};
+use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::Subscribe;
 use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
 
 /// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
-const GOODBYE: Duration = Duration::from_secs(5);
+pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The longest frame header of RFC 6455: 2 bytes, 8 of length, 4 of mask.
 const MAX_HEADER_BYTES: usize = 14;
-
-/// An upgrade that has been found good, not yet answered.
-pub(super) struct Handshake {
-    response: String,
-    socket: Socket,
-    buffered: Buffered,
-}
-
-impl Handshake {
-    pub(super) fn new(request: &Request, socket: Socket, buffered: Buffered) -> Self {
-        let headers = &request.head().headers;
-        let key = headers
-            .get("sec-websocket-key")
-            .map_or(&b""[..], |key| key.as_bytes());
-        let accept = ws::hash_key(key);
-        let accept = String::from_utf8_lossy(&accept);
-        let mut response = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n"
-        );
-        let offered = headers
-            .get_all("sec-websocket-protocol")
-            .filter_map(|value| value.to_str().ok());
-        if let Some(chosen) = choose_protocol(offered) {
-            response.push_str("Sec-WebSocket-Protocol: ");
-            response.push_str(chosen);
-            response.push_str("\r\n");
-        }
-        response.push_str("\r\n");
-        Self {
-            response,
-            socket,
-            buffered,
-        }
-    }
-
-    /// Accepts only to say why not: a browser can read a close code.
-    pub(super) async fn reject(self, refusal: &Refusal) {
-        let error = ServerFrame::Closing {
-            code: refusal.code,
-            message: &refusal.text,
-        }
-        .encode();
-        let close = Encoded::close(refusal.code.number(), &refusal.text);
-        let bytes = error.behind(self.response.as_bytes()).bytes().clone();
-        say(&self.socket, &[&bytes[..], close.bytes()].concat()).await;
-    }
-}
-
-/// Platforms of Apple fail a handshake that does not echo one of the offered sub-protocols: the first that we know,
-/// else the first (protocol §2.2).
-fn choose_protocol<'a>(offered: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let known = |name: &str| {
-        name.strip_prefix("pusher-channels-protocol-")
-            .is_some_and(|v| matches!(v, "4" | "5" | "6" | "7"))
-    };
-    let names: Vec<&str> = offered
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .filter(|n| !n.is_empty())
-        .collect();
-    names
-        .iter()
-        .copied()
-        .find(|name| known(name))
-        .or_else(|| names.first().copied())
-}
-
-/// Answers an upgrade with an HTTP error.
-pub(super) async fn refuse(socket: Socket, status: &'static str, text: String) {
-    let retry = if status.starts_with("503") {
-        "Retry-After: 15\r\n"
-    } else {
-        ""
-    };
-    let response = format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{retry}\r\n{text}",
-        text.len()
-    );
-    say(&socket, response.as_bytes()).await;
-}
-
-/// Writes all of it, ends our direction and waits for the other side's end, for a while.
-async fn say(socket: &Socket, bytes: &[u8]) {
-    let goodbye = async {
-        if write_all(socket, bytes).await.is_ok() {
-            socket.finish();
-            drain(socket).await;
-        }
-    };
-    // Whoever does not take it in time is left alone.
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
-}
-
-async fn write_all(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.try_write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                poll_fn(|cx| socket.poll_writable(cx)).await?
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-/// Reads and forgets until the end: closing a socket with unread bytes would reset the connection, and the last
-/// frames with it.
-async fn drain(socket: &Socket) {
-    let mut sink = BytesMut::with_capacity(4096);
-    loop {
-        sink.clear();
-        match socket.try_read(&mut sink) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                if poll_fn(|cx| socket.poll_readable(cx)).await.is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
-        }
-    }
-}
 
 /// The whole life of an accepted connection.
 pub(super) async fn serve(
@@ -386,33 +263,5 @@ fn too_big(max: usize) -> Ending {
     Ending::Close {
         code: CloseCode::TooBig,
         text: format!("Message too big: the limit is {max} bytes"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sub_protocols() {
-        for (offered, chosen) in [
-            (vec![], None),
-            (
-                vec!["pusher-channels-protocol-7"],
-                Some("pusher-channels-protocol-7"),
-            ),
-            (
-                vec!["x, pusher-channels-protocol-5"],
-                Some("pusher-channels-protocol-5"),
-            ),
-            (vec!["x", "y"], Some("x")),
-            (
-                vec!["pusher-channels-protocol-3"],
-                Some("pusher-channels-protocol-3"),
-            ),
-            (vec![" , "], None),
-        ] {
-            assert_eq!(choose_protocol(offered.into_iter()), chosen);
-        }
     }
 }

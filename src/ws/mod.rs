@@ -5,6 +5,7 @@
 //! pusher-js back off.
 
 mod connection;
+mod handshake;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -17,12 +18,12 @@ use actix_codec::Framed;
 use actix_http::{Request, h1, ws};
 use actix_rt::net::TcpStream;
 use actix_service::Service;
-use bytes::BytesMut;
 use tracing::{debug, info};
 
 use crate::hub::{Hub, Identity, Socket};
 use crate::node::{Hello, Node, Refusal};
-use connection::{Handshake, refuse, serve};
+use connection::serve;
+use handshake::{Handshake, refuse};
 
 /// Whether upgrades are taken, and how many there are; shared by all workers.
 #[derive(Debug, Default)]
@@ -191,6 +192,3 @@ impl Service<(Request, Framed<TcpStream, h1::Codec>)> for Upgrades {
         ready(Ok(()))
     }
 }
-
-/// What the first bytes of a connection may be beside frames.
-type Buffered = BytesMut;
