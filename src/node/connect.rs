@@ -141,23 +141,7 @@ impl Node {
         if !app.enabled {
             return Err(Refusal::new(CloseCode::AppDisabled));
         }
-        if !app.allowed_origins.is_empty() {
-            let origin = hello.origin.unwrap_or("none");
-            if !app
-                .allowed_origins
-                .iter()
-                .any(|allowed| allowed.allows(origin))
-            {
-                let text = format!(
-                    "Origin not allowed: {} is not in allowed_origins of this app",
-                    short(origin)
-                );
-                return Err(Refusal {
-                    code: CloseCode::OriginRefused,
-                    text,
-                });
-            }
-        }
+        check_origin(app, hello.origin)?;
         if !self.registry.connect(&app.id, app.limits.connections) {
             return Err(Refusal::new(CloseCode::OverQuota));
         }
@@ -187,6 +171,27 @@ impl Node {
         self.registry.disconnect(&session.app().id);
         session.peer.hub().dismiss(&session.peer);
         self.metrics.connections_closed.inc();
+    }
+}
+
+/// The list protects pages from other pages. Native clients send no `Origin` and are let in (protocol §2.2): whoever
+/// is not a browser could send any.
+fn check_origin(app: &App, origin: Option<&str>) -> Result<(), Refusal> {
+    let allowed = &app.allowed_origins;
+    match origin {
+        Some(origin)
+            if !allowed.is_empty() && !allowed.iter().any(|pattern| pattern.allows(origin)) =>
+        {
+            let text = format!(
+                "Origin not allowed: {} is not in allowed_origins of this app",
+                short(origin)
+            );
+            Err(Refusal {
+                code: CloseCode::OriginRefused,
+                text,
+            })
+        }
+        _ => Ok(()),
     }
 }
 
