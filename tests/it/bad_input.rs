@@ -1,7 +1,9 @@
 //! Hostile input: each is answered with what RFC 6455 or the protocol has for it, only its sender pays, and another
 //! connection on the same server goes on hearing events.
 
-use crate::harness::{Config, Message, Opcode, Server, Ws, event_body, frame, header};
+use crate::harness::{
+    Config, Http, Message, Opcode, Server, TARGET, Ws, event_body, frame, header,
+};
 
 /// A server with a bystander, who after every attack still gets an event.
 struct Scene {
@@ -73,12 +75,10 @@ fn binary_messages_close_with_1003() {
 fn oversized_messages_close_with_1009() {
     let mut scene = Scene::new();
     scene.closes(&frame(true, Opcode::Text, &[b' '; 200_000]), 1009);
-    // Decided by the header: the megabytes that it announces are not waited for.
-    scene.closes(
-        &[&[0x81, 0xff][..], &[0, 0, 0, 0, 0x40, 0, 0, 0], &[0; 4]].concat(),
-        1009,
-    );
-    scene.closes(&[&[0x81, 0xff][..], &[0x7f; 8], &[0; 4]].concat(), 1009);
+    // However long the header says it is: no more than the limit is ever kept.
+    let announced = [header(true, Opcode::Text, 1 << 30, true), vec![0; 70_000]];
+    scene.closes(&announced.concat(), 1009);
+    scene.closes(&[&[0x81, 0xff][..], &[0xff; 8], &[0; 4]].concat(), 1009);
     // In pieces, each of them small.
     let mut pieces = frame(false, Opcode::Text, &[b' '; 1000]);
     for _ in 0..200 {
@@ -143,6 +143,48 @@ fn a_message_may_come_in_pieces() {
     assert_eq!(ws.next(), Message::Pong(b"between".to_vec()));
     assert!(ws.text().contains("not subscribed to channel x"));
     ws.silent();
+    scene.unaffected();
+}
+
+#[test]
+fn frames_may_come_together_with_the_upgrade_request() {
+    let mut scene = Scene::new();
+    let frames = [
+        frame(true, Opcode::Text, br#"{"event":"pusher:ping"}"#),
+        frame(
+            true,
+            Opcode::Text,
+            br#"{"event":"pusher:subscribe","data":{"channel":"y"}}"#,
+        ),
+    ];
+    let mut ws = Ws::open_with_frames(&scene.server, TARGET, &frames.concat());
+    ws.established();
+    assert_eq!(ws.text(), r#"{"event":"pusher:pong","data":"{}"}"#);
+    assert_eq!(
+        ws.text(),
+        r#"{"event":"pusher_internal:subscription_succeeded","channel":"y","data":"{}"}"#
+    );
+    ws.silent();
+    scene.unaffected();
+}
+
+#[test]
+fn what_is_no_handshake_is_refused_by_http() {
+    let mut scene = Scene::new();
+    let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    let version = ("Sec-WebSocket-Version", "13");
+    let old = ("Sec-WebSocket-Version", "8");
+    let key = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    for extra in [&[][..], &[version], &[key], &[old, key]] {
+        let headers = [&upgrade[..], extra].concat();
+        let mut http = Http::connect(scene.server.public);
+        let response = http.request("GET", TARGET, &headers, "");
+        assert!(matches!(response.status(), 400 | 426), "{response:?}");
+        scene.unaffected();
+    }
+    let mut http = Http::connect(scene.server.public);
+    http.write("NONSENSE\r\n\r\n");
+    assert_eq!(http.read().status(), 400);
     scene.unaffected();
 }
 

@@ -63,7 +63,9 @@ fn churn(server: &Server, seed: u64) {
     let end = Instant::now() + DURATION;
     while Instant::now() < end {
         let at = random.random_range(0..connections.len());
-        if random.random_ratio(1, 20) {
+        if random.random_ratio(1, 50) {
+            drop(Ws::open(server, "/app/no-such-key?protocol=7", &[]));
+        } else if random.random_ratio(1, 20) {
             let ws = connections.swap_remove(at);
             // Half of them without a word, often with frames unread, which resets the connection.
             if random.random_bool(0.5) {

@@ -1,16 +1,14 @@
 //! Dead peers: judged by what they send, and asked with WebSocket pings, which every client's stack answers
 //! (protocol §2.6).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::{Config, Message, Opcode, Server, Ws};
 
-/// The wait for a pong, 30 s, and some.
-const LONGEST: Duration = Duration::from_secs(38);
-
-/// How a client behaves until it is closed or the time is over.
-#[derive(Clone, Copy)]
+/// How a client behaves until it is closed or told to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Habit {
     /// Reads, and never writes.
     Silent,
@@ -20,44 +18,49 @@ enum Habit {
     Pings,
 }
 
-#[test]
-fn the_silent_are_closed_and_the_others_stay() {
-    let server = Server::start(&Config::new().server("activity_timeout", "1"));
-    let [silent, pongs, pings] = [Habit::Silent, Habit::Pongs, Habit::Pings].map(|habit| {
-        let ws = Ws::connect(&server);
-        thread::spawn(move || live(ws, habit))
-    });
-    let silent = silent.join().unwrap();
-    assert!(silent.pinged, "it was asked");
-    assert_eq!(
-        silent.closed,
-        Some((4201, "Pong reply not received".to_owned()))
-    );
-    let pongs = pongs.join().unwrap();
-    assert!(pongs.pinged && pongs.closed.is_none());
-    assert_eq!(pings.join().unwrap().closed, None);
-}
-
 /// What a client lived through.
+#[derive(Default)]
 struct Life {
     pinged: bool,
     closed: Option<(u16, String)>,
 }
 
-fn live(mut ws: Ws, habit: Habit) -> Life {
-    let end = Instant::now() + LONGEST;
-    let mut life = Life {
-        pinged: false,
-        closed: None,
-    };
-    while Instant::now() < end && life.closed.is_none() {
-        if matches!(habit, Habit::Pings) {
+/// Takes the wait for a pong, which is 30 s.
+#[test]
+fn the_silent_are_closed_and_the_others_stay() {
+    let server = Server::start(&Config::new().server("activity_timeout", "1"));
+    let [silent, pongs, pings] = [(); 3].map(|()| Ws::connect(&server));
+    let over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let pongs = scope.spawn(|| live(pongs, Habit::Pongs, over));
+        let pings = scope.spawn(|| live(pings, Habit::Pings, over));
+        let silent = live(silent, Habit::Silent, over);
+        over.store(true, Ordering::Relaxed);
+        assert!(silent.pinged, "it was asked");
+        let no_pong = (4201, "Pong reply not received".to_owned());
+        assert_eq!(silent.closed, Some(no_pong));
+        let pongs = pongs.join().expect("it stays");
+        assert!(pongs.pinged && pongs.closed.is_none());
+        assert_eq!(pings.join().expect("it stays").closed, None);
+    });
+    server.await_count("connections", 0);
+}
+
+fn live(mut ws: Ws, habit: Habit, over: &AtomicBool) -> Life {
+    /// Ten times what it should take.
+    const STEPS: usize = 10 * 2 * 32;
+    let mut life = Life::default();
+    for _ in 0..STEPS {
+        if over.load(Ordering::Relaxed) || life.closed.is_some() {
+            return life;
+        }
+        if habit == Habit::Pings {
             ws.send(r#"{"event":"pusher:ping"}"#);
         }
         match ws.try_next(Duration::from_millis(500)) {
             Some(Message::Ping(payload)) => {
                 life.pinged = true;
-                if matches!(habit, Habit::Pongs) {
+                if habit == Habit::Pongs {
                     ws.send_frame(true, Opcode::Pong, &payload);
                 }
             }
@@ -66,5 +69,5 @@ fn live(mut ws: Ws, habit: Habit) -> Life {
             Some(Message::Text(_) | Message::Pong(_)) | None => {}
         }
     }
-    life
+    panic!("neither closed nor told to stop");
 }

@@ -16,6 +16,7 @@ mod bad_input;
 mod churn;
 mod cli;
 mod config;
+mod counts;
 mod http;
 mod liveness;
 mod ordering;

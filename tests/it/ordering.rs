@@ -21,22 +21,13 @@ fn assert_all_in_order(mut subscriber: Ws) {
 #[test]
 fn a_thousand_triggers_arrive_in_order_at_fifty_subscribers() {
     let server = Server::start(&Config::new());
-    let subscribers: Vec<Ws> = (0..SUBSCRIBERS)
-        .map(|_| {
-            let mut ws = Ws::connect(&server);
-            ws.subscribe("x", None);
-            ws
-        })
-        .collect();
-    let readers: Vec<_> = subscribers
+    let readers: Vec<_> = subscribed(&server, SUBSCRIBERS)
         .into_iter()
         .map(|ws| thread::spawn(move || assert_all_in_order(ws)))
         .collect();
     let mut publisher = Http::connect(server.public);
     for number in 0..EVENTS {
-        let body = event_body("x", "e", &number.to_string());
-        let response = publisher.signed(&APP, "POST", "/apps/app-id/events", &body);
-        assert_eq!((response.status(), response.body.as_str()), (200, "{}"));
+        publish(&mut publisher, "x", number);
     }
     for reader in readers {
         reader.join().expect("every event in order");
@@ -67,41 +58,83 @@ fn client_events_of_one_sender_arrive_in_order() {
     }
 }
 
-/// Subscribers that come while events are published see a run without gaps, from some event on, after their
-/// `subscription_succeeded`.
+/// A fan-out to more sockets than one turn of a worker writes to is cut into slices; order holds across them, also
+/// while others come and go.
+#[test]
+fn order_holds_when_a_fan_out_is_cut_into_slices() {
+    const SUBSCRIBERS: usize = 300;
+    const EVENTS: usize = 100;
+    let server = Server::start(&Config::new().server("workers", "1"));
+    let mut subscribers = subscribed(&server, SUBSCRIBERS);
+    let mut restless = subscribed(&server, 20);
+    let mut publisher = Http::connect(server.public);
+    for number in 0..EVENTS {
+        publish(&mut publisher, "x", number);
+        let ws = &mut restless[number % 20];
+        ws.unsubscribe("x");
+        ws.send_subscribe("x", None);
+    }
+    drop(restless);
+    for ws in &mut subscribers {
+        for number in 0..EVENTS {
+            assert_eq!(ws.text(), event(number));
+        }
+        ws.silent();
+    }
+}
+
+fn subscribed(server: &Server, many: usize) -> Vec<Ws> {
+    let mut connections: Vec<Ws> = (0..many).map(|_| Ws::connect(server)).collect();
+    for ws in &mut connections {
+        ws.subscribe("x", None);
+    }
+    connections
+}
+
+fn publish(publisher: &mut Http, channel: &str, number: usize) {
+    let body = event_body(channel, "e", &number.to_string());
+    let response = publisher.signed(&APP, "POST", "/apps/app-id/events", &body);
+    assert_eq!((response.status(), response.body.as_str()), (200, "{}"));
+}
+
+/// Subscribers that come while events are published see a run without gaps or doubles, from some event on, after
+/// their `subscription_succeeded`. On a cache channel it begins with the kept event.
 #[test]
 fn a_late_subscriber_misses_nothing_after_its_success() {
-    let server = Server::start(&Config::new());
-    let publisher = thread::spawn({
-        let address = server.public;
-        move || {
-            let mut http = Http::connect(address);
-            for number in 0..EVENTS {
-                let body = event_body("x", "e", &number.to_string());
-                let response = http.signed(&APP, "POST", "/apps/app-id/events", &body);
-                assert_eq!(response.status(), 200);
+    for channel in ["x", "cache-x"] {
+        let server = Server::start(&Config::new());
+        let mut publisher = Http::connect(server.public);
+        publish(&mut publisher, channel, 0);
+        let publishing = thread::spawn(move || {
+            for number in 1..EVENTS {
+                publish(&mut publisher, channel, number);
             }
+        });
+        let mut subscribers = Vec::new();
+        while !publishing.is_finished() {
+            let mut ws = Ws::connect(&server);
+            ws.subscribe(channel, None);
+            subscribers.push(ws);
         }
-    });
-    let mut subscribers = Vec::new();
-    while !publisher.is_finished() {
-        let mut ws = Ws::connect(&server);
-        ws.subscribe("x", None);
-        subscribers.push(ws);
-    }
-    publisher.join().expect("every event is accepted");
-    server.trigger("x", "end", "");
-    for mut ws in subscribers {
-        let mut next = None;
-        loop {
-            let frame: serde_json::Value = serde_json::from_str(&ws.text()).unwrap();
-            if frame["event"] == "end" {
-                break;
-            }
-            let number: usize = frame["data"].as_str().unwrap().parse().unwrap();
-            assert_eq!(number, next.unwrap_or(number), "a gap or a double");
-            next = Some(number + 1);
+        publishing.join().expect("every event is accepted");
+        server.trigger(channel, "end", "");
+        for ws in subscribers {
+            assert_a_run_to_the_end(ws, channel);
         }
-        assert!(next.is_none_or(|next| next == EVENTS), "the run ends early");
     }
+}
+
+fn assert_a_run_to_the_end(mut ws: Ws, channel: &str) {
+    let mut next = None;
+    loop {
+        let frame: serde_json::Value = serde_json::from_str(&ws.text()).unwrap();
+        assert_eq!(frame["channel"], channel);
+        if frame["event"] == "end" {
+            break;
+        }
+        let number: usize = frame["data"].as_str().unwrap().parse().unwrap();
+        assert_eq!(number, next.unwrap_or(number), "a gap or a double");
+        next = Some(number + 1);
+    }
+    assert!(next.is_none_or(|next| next == EVENTS), "the run ends early");
 }

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::harness::{Config, PATIENCE, Server, Ws, eventually};
+use crate::harness::{Config, PATIENCE, Server, TARGET, Ws, eventually};
 
 #[test]
 fn sigterm_closes_with_4200_and_exits_with_0() {
@@ -45,12 +45,17 @@ fn skip_to_close(ws: &mut Ws) -> (u16, String) {
 fn while_it_drains_it_is_not_ready_and_refuses_upgrades() {
     let mut server = Server::start(&Config::new().server("drain_seconds", "3"));
     assert_eq!(server.admin("/ready").status(), 200);
-    assert_eq!(server.admin("/live").status(), 200);
+    // Clients that do not answer the close hold the drain up for a while.
     let connections: Vec<Ws> = (0..50).map(|_| Ws::connect(&server)).collect();
     server.terminate();
     eventually(PATIENCE, "/ready fails while draining", || {
         (server.admin("/ready").status() == 503).then_some(())
     });
+    assert_eq!(server.admin("/live").status(), 200);
+    let refused = Ws::try_open(&server, TARGET, &[]).err();
+    let refused = refused.expect("an HTTP refusal: pusher-js backs off only then");
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
     drop(connections);
     assert!(server.exit_status().success());
 }

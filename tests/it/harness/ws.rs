@@ -53,24 +53,44 @@ impl Ws {
 
     /// A WebSocket connection to any target, with further headers; nothing is read from it.
     pub(crate) fn open(server: &Server, target: &str, headers: &[(&str, &str)]) -> Self {
+        Self::try_open(server, target, headers).unwrap_or_else(|head| panic!("refused: {head:?}"))
+    }
+
+    /// The same where an HTTP refusal is possible.
+    ///
+    /// # Errors
+    /// Any status but 101.
+    pub(crate) fn try_open(
+        server: &Server,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Head> {
         let mut wire = Wire::connect(server.public);
-        let mut request = format!(
-            "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
-        );
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str("\r\n");
-        wire.write(request.as_bytes()).expect("the server reads");
+        wire.write(upgrade(target, headers).as_bytes())
+            .expect("the server reads");
+        Self::upgraded(wire)
+    }
+
+    /// Writes the upgrade request and frames behind it at once, before there is an answer.
+    pub(crate) fn open_with_frames(server: &Server, target: &str, frames: &[u8]) -> Self {
+        let mut wire = Wire::connect(server.public);
+        let request = upgrade(target, &[]);
+        wire.write(&[request.as_bytes(), frames].concat())
+            .expect("the server reads");
+        Self::upgraded(wire).unwrap_or_else(|head| panic!("refused: {head:?}"))
+    }
+
+    fn upgraded(mut wire: Wire) -> Result<Self, Head> {
         let handshake = wire.read_head();
-        assert_eq!(handshake.status, 101, "{handshake:?}");
+        if handshake.status != 101 {
+            return Err(handshake);
+        }
         assert_eq!(handshake.header("sec-websocket-accept"), Some(ACCEPT));
-        Self {
+        Ok(Self {
             wire,
             handshake,
             socket_id: String::new(),
-        }
+        })
     }
 
     /// A header of the 101 response.
@@ -220,6 +240,18 @@ impl Ws {
             Message::Close(1000, _) | Message::Ended
         ));
     }
+}
+
+/// A good upgrade request.
+fn upgrade(target: &str, headers: &[(&str, &str)]) -> String {
+    let mut request = format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
+    );
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request + "\r\n"
 }
 
 /// A subscribe frame, signed for [`APP`] if the channel's prefix asks for it.

@@ -1,7 +1,9 @@
 //! HTTP/1.1 itself: keep-alive, pipelining, bodies of every kind, and what is on which port.
 
 use super::{EVENTS, assert_is, body};
-use crate::harness::{APP, Config, Http, Server, Ws, event_body, request};
+use crate::harness::{
+    APP, Config, Http, PATIENCE, Server, TARGET, Ws, event_body, eventually, request,
+};
 
 #[test]
 fn any_content_type_is_taken() {
@@ -141,4 +143,46 @@ fn the_admin_port_tells_counts_and_metrics() {
         let response = Http::connect(server.public).request("GET", target, &[], "");
         assert_eq!(response.status(), 404, "{target}");
     }
+}
+
+#[test]
+fn errors_are_json_for_those_who_ask() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    let headers = [("Accept", "application/json")];
+    let response = http.request("GET", "/apps/app-id/channels", &headers, "");
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.json()["error"], "Missing parameter: auth_key");
+}
+
+#[test]
+fn another_method_is_told_the_right_one() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    let response = http.signed(&APP, "GET", EVENTS, "");
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.head.header("allow"), Some("POST"));
+    let response = http.signed(&APP, "POST", "/apps/app-id/channels", "{}");
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.head.header("allow"), Some("GET"));
+}
+
+/// Overload is said by HTTP, because pusher-js backs off only then.
+#[test]
+fn an_upgrade_over_max_connections_is_refused_with_503() {
+    let server = Server::start(&Config::new().server("max_connections", "2"));
+    let first = Ws::connect(&server);
+    let mut second = Ws::connect(&server);
+    let refused = Ws::try_open(&server, TARGET, &[]).err();
+    let refused = refused.expect("no third connection");
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    // The HTTP API goes on, and a place that becomes free is given again.
+    assert_is(&server.post(EVENTS, &body()), 200, "{}");
+    first.close();
+    let mut third = eventually(PATIENCE, "a free place", || {
+        Ws::try_open(&server, TARGET, &[]).ok()
+    });
+    third.established();
+    second.silent();
 }
