@@ -24,3 +24,4 @@ mod presence_random;
 mod shutdown;
 mod slow;
 mod transcripts;
+mod watchlist_random;
