@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Config, Message, Opcode, Server, Ws};
 
@@ -17,6 +17,9 @@ enum Habit {
     /// Never answers a ping, but sends `pusher:ping` of its own.
     Pings,
 }
+
+/// Much longer than the silent one should last.
+const LONGEST: Duration = Duration::from_secs(90);
 
 /// What a client lived through.
 #[derive(Default)]
@@ -47,26 +50,31 @@ fn the_silent_are_closed_and_the_others_stay() {
 }
 
 fn live(mut ws: Ws, habit: Habit, over: &AtomicBool) -> Life {
-    /// Ten times what it should take.
-    const STEPS: usize = 10 * 2 * 32;
+    let end = Instant::now() + LONGEST;
     let mut life = Life::default();
-    for _ in 0..STEPS {
+    while Instant::now() < end {
         if over.load(Ordering::Relaxed) || life.closed.is_some() {
             return life;
         }
         if habit == Habit::Pings {
             ws.send(r#"{"event":"pusher:ping"}"#);
         }
-        match ws.try_next(Duration::from_millis(500)) {
-            Some(Message::Ping(payload)) => {
-                life.pinged = true;
-                if habit == Habit::Pongs {
-                    ws.send_frame(true, Opcode::Pong, &payload);
+        let step = Instant::now() + Duration::from_millis(500);
+        while let Some(message) = ws.try_next(step.saturating_duration_since(Instant::now())) {
+            match message {
+                Message::Ping(payload) => {
+                    life.pinged = true;
+                    if habit == Habit::Pongs {
+                        ws.send_frame(true, Opcode::Pong, &payload);
+                    }
                 }
+                Message::Close(code, reason) => {
+                    life.closed = Some((code, reason));
+                    break;
+                }
+                Message::Ended => panic!("ended without a close frame"),
+                Message::Text(_) | Message::Pong(_) => {}
             }
-            Some(Message::Close(code, reason)) => life.closed = Some((code, reason)),
-            Some(Message::Ended) => panic!("ended without a close frame"),
-            Some(Message::Text(_) | Message::Pong(_)) | None => {}
         }
     }
     panic!("neither closed nor told to stop");
