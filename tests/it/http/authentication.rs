@@ -235,9 +235,9 @@ fn a_bearer_token_replaces_the_signature_where_the_app_has_one() {
         .app("api_tokens", r#"["token-1", "token-2"]"#)
         .other_app(OTHER_APP);
     let server = Server::start(&config);
-    let mut http = Http::connect(server.public);
-    let mut publish = |path: &str, authorization: &str| {
-        http.request("POST", path, &[("Authorization", authorization)], &body())
+    let publish = |path: &str, authorization: &str| {
+        let headers = [("Authorization", authorization)];
+        Http::connect(server.public).request("POST", path, &headers, &body())
     };
     assert_is(&publish(EVENTS, "Bearer token-1"), 200, "{}");
     assert_is(&publish(EVENTS, "bearer token-2"), 200, "{}");
