@@ -15,9 +15,8 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use crate::auth::{Secret, bearer_token};
-use crate::hub::inbox::Report;
-use crate::node::Node;
-use crate::ws::Gate;
+use crate::limits::Gate;
+use crate::node::{Node, Report};
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -15,8 +15,9 @@ use actix_http::{Request, ws};
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, info};
 
-use super::{Buffered, Pass};
+use super::Buffered;
 use crate::hub::{Ending, Hub, Identity, Peer, Socket};
+use crate::limits::Pass;
 use crate::node::{ClientEventError, Node, Refusal, Session, SubscribeError};
 use crate::protocol::client::Subscribe;
 use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
