@@ -1,6 +1,9 @@
 //! Hostile input: each is answered with what RFC 6455 or the protocol has for it, only its sender pays, and another
 //! connection on the same server goes on hearing events.
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
 use crate::harness::{
     Config, Http, Message, Opcode, Server, TARGET, Ws, event_body, frame, header,
 };
@@ -321,6 +324,41 @@ fn a_connection_that_dies_in_the_middle_of_a_frame_is_forgotten() {
         attacker.subscribe("private-x", None);
         let bytes = frame(true, Opcode::Text, &[b' '; 100]);
         attacker.write(&bytes[..cut]).expect("the server reads");
+    }
+    scene.server.await_count("connections", 1);
+    scene.unaffected();
+}
+
+/// Frames whose every part is drawn at random, near enough to good ones to get past the first check.
+#[test]
+fn random_frames_hurt_only_their_sender() {
+    const PAYLOADS: [&[u8]; 8] = [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        br#"{"event":"pusher:ping"}"#,
+        br#"{"event":"pusher:subscribe","data":{"channel":"y"}}"#,
+        br#"{"event":"pusher:unsubscribe","data":{"channel":"y"}}"#,
+        br#"{"event":"client-e","channel":"y"}"#,
+        br#"{"event":"pusher:signin","data":{"auth":"a:b","user_data":"{}"}}"#,
+    ];
+    let mut scene = Scene::new();
+    let mut random = StdRng::seed_from_u64(1);
+    for _ in 0..300 {
+        let mut attacker = scene.attacker();
+        let mut bytes = Vec::new();
+        for _ in 0..random.random_range(1..10) {
+            let mut next = frame(true, Opcode::Text, PAYLOADS[random.random_range(0..8)]);
+            if random.random_ratio(1, 3) {
+                next[0] = random.random();
+            }
+            if random.random_ratio(1, 10) {
+                next[1] = random.random();
+            }
+            bytes.extend(next);
+        }
+        bytes.truncate(random.random_range(1..=bytes.len()));
+        attacker.write(&bytes).expect("the server reads");
     }
     scene.server.await_count("connections", 1);
     scene.unaffected();

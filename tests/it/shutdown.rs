@@ -1,6 +1,7 @@
 //! SIGTERM: every connection is told to come back at once (4200), the process ends with 0 and frees its port.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use crate::harness::{Config, PATIENCE, Server, TARGET, Ws, eventually};
 
@@ -58,6 +59,22 @@ fn while_it_drains_it_is_not_ready_and_refuses_upgrades() {
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     drop(connections);
     assert!(server.exit_status().success());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(&Config::new().server("drain_seconds", "600"));
+    let connections: Vec<Ws> = (0..10).map(|_| Ws::connect(&server)).collect();
+    server.signal("INT");
+    eventually(PATIENCE, "/ready fails while draining", || {
+        (server.admin("/ready").status() == 503).then_some(())
+    });
+    let second = Instant::now();
+    server.signal("INT");
+    assert!(server.exit_status().success());
+    // Clients that do not answer a close are waited for longer than that.
+    assert!(second.elapsed() < Duration::from_secs(3));
+    drop(connections);
 }
 
 #[test]

@@ -111,14 +111,31 @@ impl Server {
 
     /// Sends SIGTERM and returns at once.
     pub(crate) fn terminate(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal that ends the server.
+    pub(crate) fn signal(&mut self, name: &str) {
         self.stopped = true;
-        self.process.signal("TERM");
+        self.process.signal(name);
     }
 
     /// Waits for the end of the process.
     pub(crate) fn exit_status(&mut self) -> ExitStatus {
         let child = &mut self.process.child;
         eventually(PATIENCE, "the process ends", || child.try_wait().unwrap())
+    }
+
+    fn await_emptiness(&self) {
+        let mut left = Vec::new();
+        eventually(PATIENCE, "nothing is left in the server", || {
+            let now = self.leftovers();
+            if now != left {
+                eprintln!("left in the server: {now:?}");
+            }
+            left = now;
+            left.is_empty().then_some(())
+        });
     }
 
     fn leftovers(&self) -> Vec<(&'static str, u64)> {
@@ -142,21 +159,15 @@ impl Drop for Server {
             self.process.show_log();
             return;
         }
-        if self.stopped {
-            return;
+        if !self.stopped {
+            self.await_emptiness();
+            self.terminate();
         }
-        let mut left = Vec::new();
-        eventually(PATIENCE, "nothing is left in the server", || {
-            let now = self.leftovers();
-            if now != left {
-                eprintln!("left in the server: {now:?}");
-            }
-            left = now;
-            left.is_empty().then_some(())
-        });
-        self.terminate();
         let status = self.exit_status();
         assert!(status.success(), "the server ended with {status}");
+        // A panic in a connection's task ends only that task: nobody else would notice.
+        let log = self.process.log();
+        assert!(!log.contains("panicked at"), "{log}");
     }
 }
 
@@ -200,8 +211,12 @@ impl Process {
         assert!(status.success(), "kill -{name}");
     }
 
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     fn show_log(&self) {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let from = log.len().saturating_sub(4000);
         eprintln!("server log: {}", log.get(from..).unwrap_or(&log));
     }
