@@ -1,5 +1,5 @@
-//! HMAC-SHA256 over what the protocol signs: channels, users, HTTP requests. Checks are constant-time, a `Secret`
-//! prints nothing, and nobody else compares signatures.
+//! HMAC-SHA256 over what the protocol signs: channels, users, HTTP requests; and bearer tokens. Checks are
+//! constant-time, a `Secret` prints nothing, and nobody else compares signatures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -101,6 +101,13 @@ pub fn request_string(method: &str, path: &str, query: &[(String, String)]) -> S
 pub fn body_md5(body: &[u8]) -> String {
     use md5::Digest as _;
     hex::encode(md5::Md5::digest(body))
+}
+
+/// The token of an `Authorization` header's value, if that is of the scheme `Bearer`, in whatever case (RFC 9110 §11.1).
+#[must_use]
+pub fn bearer_token(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]

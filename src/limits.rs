@@ -1,5 +1,8 @@
-//! Rates over a given `now`: a token bucket. Knows no clock of its own.
+//! Rates over a given `now`: a token bucket, without a clock of its own; and the gate that bounds how many
+//! WebSockets there are.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Lets `per_second` things through each second, with a burst of as many.
@@ -36,6 +39,70 @@ impl TokenBucket {
 /// Exact for every rate below 65,536 a second; above, nobody can tell.
 fn rate(per_second: u32) -> f32 {
     f32::from(u16::try_from(per_second).unwrap_or(u16::MAX))
+}
+
+/// Whether upgrades are taken, and how many there are; shared by all workers.
+#[derive(Debug, Default)]
+pub struct Gate {
+    draining: AtomicBool,
+    open: AtomicUsize,
+    max: Option<usize>,
+}
+
+impl Gate {
+    /// Lets up to `max` WebSockets in at a time.
+    #[must_use]
+    pub fn new(max: Option<usize>) -> Self {
+        Self {
+            max,
+            ..Self::default()
+        }
+    }
+
+    /// From now on refuses every upgrade.
+    pub fn close(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server takes no new connections.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How many WebSockets are in, those included that are being closed.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Lets one more WebSocket in.
+    ///
+    /// # Errors
+    /// None is taken now; the text says why, for people.
+    pub fn enter(self: &Arc<Self>) -> Result<Pass, &'static str> {
+        if self.is_closed() {
+            return Err("The server is shutting down; connect to another one\n");
+        }
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        let pass = Pass(Arc::clone(self));
+        match self.max {
+            Some(max) if open >= max => {
+                Err("The server has max_connections connections; try again later\n")
+            }
+            _ => Ok(pass),
+        }
+    }
+}
+
+/// Counts one WebSocket for as long as it lives.
+#[derive(Debug)]
+pub struct Pass(Arc<Gate>);
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]

@@ -23,11 +23,12 @@ use crate::config::Settings;
 use crate::http::Api;
 use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
 use crate::hub::{Hub, HubSettings};
+use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
-use crate::ws::{Gate, Upgrades};
+use crate::ws::Upgrades;
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);

@@ -14,10 +14,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
-use crate::auth::Secret;
-use crate::hub::inbox::Report;
-use crate::node::Node;
-use crate::ws::Gate;
+use crate::auth::{Secret, bearer_token};
+use crate::limits::Gate;
+use crate::node::{Node, Report};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -59,8 +58,8 @@ impl Admin {
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok());
         given
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .is_some_and(|given| token.equals(given.trim()))
+            .and_then(bearer_token)
+            .is_some_and(|given| token.equals(given))
     }
 }
 

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
-use crate::adapter;
+use crate::node::Unavailable;
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
 
@@ -55,11 +55,11 @@ pub enum ApiError {
     BodyTimeout,
     /// 503.
     #[error("{0}")]
-    Unavailable(adapter::Error),
+    Unavailable(Unavailable),
 }
 
-impl From<adapter::Error> for ApiError {
-    fn from(error: adapter::Error) -> Self {
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> Self {
         Self::Unavailable(error)
     }
 }

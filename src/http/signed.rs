@@ -120,13 +120,8 @@ fn app_of_path(api: &Api, request: &HttpRequest) -> Result<Option<Arc<App>>, Api
 }
 
 fn bearer(request: &HttpRequest) -> Option<&str> {
-    request
-        .headers()
-        .get(AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Bearer ")
-        .map(str::trim)
+    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    auth::bearer_token(value)
 }
 
 fn check_token(api: &Api, request: &HttpRequest, token: &str) -> Result<Arc<App>, ApiError> {
@@ -205,14 +200,16 @@ fn check_signature(
     )))
 }
 
-/// The paths that may have been signed: without the mount prefix first, as sent and decoded.
+/// The paths that may have been signed: without the mount prefix first, as sent, and with the prefix that a proxy took
+/// off; each as sent and decoded.
 fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
     let stripped = path
         .strip_prefix(prefix)
         .filter(|rest| rest.starts_with('/'))
         .unwrap_or(path);
+    let mounted = format!("{prefix}{stripped}");
     let mut paths = vec![stripped.to_owned()];
-    for candidate in [stripped, path] {
+    for candidate in [stripped, path, &mounted] {
         for reading in [
             candidate.to_owned(),
             percent_decode_str(candidate)
@@ -370,7 +367,8 @@ mod tests {
             signed_paths("/apps/1/channels/a%3Bb", ""),
             ["/apps/1/channels/a%3Bb", "/apps/1/channels/a;b"]
         );
-        assert_eq!(signed_paths("/rtx/a", "/rt"), ["/rtx/a"]);
+        assert_eq!(signed_paths("/a", "/rt"), ["/a", "/rt/a"]);
+        assert_eq!(signed_paths("/rtx/a", "/rt"), ["/rtx/a", "/rt/rtx/a"]);
     }
 
     #[test]

@@ -20,6 +20,11 @@ pub use query::ChannelInfo;
 pub use signin::SigninError;
 pub use subscribe::SubscribeError;
 
+/// Why a verb cannot be carried out now.
+pub use crate::adapter::Error as Unavailable;
+/// What one worker holds.
+pub use crate::hub::inbox::Report;
+
 use crate::adapter::Adapter;
 use crate::app::Apps;
 use crate::hub::inbox::Inboxes;

@@ -15,9 +15,9 @@ use actix_http::ws;
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, info};
 
-use super::Pass;
 use super::handshake::{Handshake, drain};
 use crate::hub::{Ending, Hub, Identity, Peer};
+use crate::limits::Pass;
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::Subscribe;
 use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};

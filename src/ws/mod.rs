@@ -12,7 +12,6 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix_codec::Framed;
 use actix_http::{Request, h1, ws};
@@ -21,68 +20,10 @@ use actix_service::Service;
 use tracing::{debug, info};
 
 use crate::hub::{Hub, Identity, Socket};
+use crate::limits::{Gate, Pass};
 use crate::node::{Hello, Node, Refusal};
 use connection::serve;
 use handshake::{Handshake, refuse};
-
-/// Whether upgrades are taken, and how many there are; shared by all workers.
-#[derive(Debug, Default)]
-pub struct Gate {
-    draining: AtomicBool,
-    open: AtomicUsize,
-    max: Option<usize>,
-}
-
-impl Gate {
-    /// Lets up to `max` WebSockets in at a time.
-    #[must_use]
-    pub fn new(max: Option<usize>) -> Self {
-        Self {
-            max,
-            ..Self::default()
-        }
-    }
-
-    /// From now on refuses every upgrade.
-    pub fn close(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the server takes no new connections.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// How many WebSockets are in, those included that are being closed.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    fn enter(self: &Arc<Self>) -> Result<Pass, &'static str> {
-        if self.is_closed() {
-            return Err("The server is shutting down; connect to another one\n");
-        }
-        let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let pass = Pass(Arc::clone(self));
-        match self.max {
-            Some(max) if open >= max => {
-                Err("The server has max_connections connections; try again later\n")
-            }
-            _ => Ok(pass),
-        }
-    }
-}
-
-/// Counts one WebSocket for as long as it lives.
-struct Pass(Arc<Gate>);
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The upgrade service of one worker.
 pub struct Upgrades {

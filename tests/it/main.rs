@@ -1,8 +1,27 @@
-//! Black-box tests of the real binary.
+//! Black-box tests: every test starts the real binary on free ports and speaks to it over sockets.
+//!
+//! `harness` starts and stops servers and holds the WebSocket and HTTP clients; `transcripts` plays the files of
+//! `tests/transcripts`; the other modules are suites, one subject each. Nothing here sleeps to wait for something:
+//! reads have deadlines, everything else goes through `harness::eventually`.
+
 #![expect(
+    clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test's helper has nobody to return an error to"
+    reason = "clippy's allowance for tests does not reach the helpers, and a test may end at the first surprise"
 )]
 
+mod harness;
+
+mod bad_input;
+mod churn;
 mod cli;
 mod config;
+mod counts;
+mod http;
+mod liveness;
+mod ordering;
+mod presence_random;
+mod shutdown;
+mod slow;
+mod transcripts;
+mod watchlist_random;

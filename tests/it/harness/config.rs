@@ -1,0 +1,86 @@
+//! The configuration file of one test server, as a list of overrides.
+
+use super::credentials::{APP, Credentials};
+
+/// Settings by section. What a test does not set has the server's default, except for free ports on loopback, two
+/// workers (so that every test crosses threads) and `subscription_count = false` (so that it does not have to read
+/// the counts).
+#[derive(Clone)]
+pub(crate) struct Config {
+    server: Vec<(String, String)>,
+    app: Vec<(String, String)>,
+    limits: Vec<(String, String)>,
+    others: Vec<Credentials>,
+}
+
+impl Config {
+    /// The app of [`APP`] and nothing special.
+    pub(crate) fn new() -> Self {
+        Self {
+            server: Vec::new(),
+            app: Vec::new(),
+            limits: Vec::new(),
+            others: Vec::new(),
+        }
+        .server("host", "\"127.0.0.1\"")
+        .server("port", "0")
+        .server("workers", "2")
+        .app("subscription_count", "false")
+    }
+
+    /// A key of `[server]`, its value in TOML.
+    pub(crate) fn server(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.server, key, value);
+        self
+    }
+
+    /// A key of the app.
+    pub(crate) fn app(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.app, key, value);
+        self
+    }
+
+    /// A key of the app's limits.
+    pub(crate) fn limit(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.limits, key, value);
+        self
+    }
+
+    /// One more app, with defaults.
+    pub(crate) fn other_app(mut self, app: Credentials) -> Self {
+        self.others.push(app);
+        self
+    }
+
+    /// The file's text.
+    pub(crate) fn toml(&self) -> String {
+        let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n");
+        push_lines(&mut out, &self.server);
+        push_credentials(&mut out, &APP);
+        push_lines(&mut out, &self.app);
+        out.push_str("[apps.limits]\n");
+        push_lines(&mut out, &self.limits);
+        for app in &self.others {
+            push_credentials(&mut out, app);
+        }
+        out
+    }
+}
+
+fn set(section: &mut Vec<(String, String)>, key: &str, value: &str) {
+    section.retain(|(known, _)| known != key);
+    section.push((key.to_owned(), value.to_owned()));
+}
+
+fn push_lines(out: &mut String, section: &[(String, String)]) {
+    for (key, value) in section {
+        out.push_str(&format!("{key} = {value}\n"));
+    }
+}
+
+fn push_credentials(out: &mut String, app: &Credentials) {
+    out.push_str(&format!(
+        "\n[[apps]]\nid = \"{}\"\nkey = \"{}\"\nsecret = \"{}\"\n",
+        app.id, app.key, app.secret
+    ));
+}

@@ -1,0 +1,86 @@
+//! A blocking HTTP/1.1 client: one keep-alive connection, pipelining, raw writes.
+
+use std::net::SocketAddr;
+
+use super::Credentials;
+use super::wire::{Head, Wire};
+
+/// One connection to the HTTP API or the admin port.
+pub(crate) struct Http(Wire);
+
+/// A response with its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) head: Head,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e} in {self:?}"))
+    }
+}
+
+impl Http {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self(Wire::connect(address))
+    }
+
+    /// Sends a request and waits for its response.
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
+        self.write(&request(method, target, headers, body));
+        self.read()
+    }
+
+    /// A signed request in the dialect of node.
+    pub(crate) fn signed(
+        &mut self,
+        app: &Credentials,
+        method: &str,
+        target: &str,
+        body: &str,
+    ) -> Response {
+        let signed = app.target(method, target, body);
+        self.request(method, &signed, &[], body)
+    }
+
+    /// Writes any bytes.
+    pub(crate) fn write(&mut self, bytes: &str) {
+        self.0.write(bytes.as_bytes()).expect("the server reads");
+    }
+
+    /// Reads the next response.
+    pub(crate) fn read(&mut self) -> Response {
+        let head = self.0.read_head();
+        let length = head
+            .header("content-length")
+            .map_or(0, |text| text.parse().expect("a numeric content-length"));
+        let body = self.0.read_body(length);
+        Response { head, body }
+    }
+}
+
+/// The text of a request, ready to be written, alone or after another.
+pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if method == "POST" {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    text
+}

@@ -1,0 +1,245 @@
+//! One running `tidewire serve`: its ports, its end, and what may be left in it when a test is over.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use super::{APP, Config, Http, PATIENCE, Response, eventually};
+
+/// A server that is stopped at the end of the test, after a check that no connection, channel, subscription, member
+/// or user is left. Declare it before its clients, so that they are dropped first.
+pub(crate) struct Server {
+    /// The public listener.
+    pub(crate) public: SocketAddr,
+    /// The admin listener.
+    pub(crate) admin: SocketAddr,
+    process: Process,
+    stopped: bool,
+}
+
+/// The child process with its files; never outlives the test.
+struct Process {
+    child: Child,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts the binary and waits for its startup line.
+    pub(crate) fn start(config: &Config) -> Self {
+        let mut process = Process::spawn(&config.toml());
+        let line = process.first_line();
+        let addresses: Vec<SocketAddr> = line
+            .split("http://")
+            .skip(1)
+            .filter_map(|rest| rest.split([',', ' ', '/']).next()?.trim().parse().ok())
+            .collect();
+        let [public, admin] = addresses[..] else {
+            panic!("two addresses expected in the startup line: {line:?}");
+        };
+        Self {
+            public,
+            admin,
+            process,
+            stopped: false,
+        }
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// A signed POST on a connection of its own.
+    pub(crate) fn post(&self, target: &str, body: &str) -> Response {
+        Http::connect(self.public).signed(&APP, "POST", target, body)
+    }
+
+    /// A signed GET on a connection of its own.
+    pub(crate) fn get(&self, target: &str) -> Response {
+        Http::connect(self.public).signed(&APP, "GET", target, "")
+    }
+
+    /// Publishes one event and checks the answer.
+    pub(crate) fn trigger(&self, channel: &str, event: &str, data: &str) {
+        let body = event_body(channel, event, data);
+        let response = self.post("/apps/app-id/events", &body);
+        assert_eq!((response.status(), response.body.as_str()), (200, "{}"));
+    }
+
+    /// `GET` on the admin port, unsigned.
+    pub(crate) fn admin(&self, target: &str) -> Response {
+        Http::connect(self.admin).request("GET", target, &[], "")
+    }
+
+    /// One number of `/health`.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let health = self.admin("/health").json();
+        health[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no number {name:?} in {health}"))
+    }
+
+    /// Waits until a number of `/health` has a value.
+    pub(crate) fn await_count(&self, name: &str, value: u64) {
+        eventually(PATIENCE, &format!("{name} = {value} at /health"), || {
+            (self.count(name) == value).then_some(())
+        });
+    }
+
+    /// How many file descriptors the process has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+            .expect("VmRSS in /proc")
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub(crate) fn terminate(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal that ends the server.
+    pub(crate) fn signal(&mut self, name: &str) {
+        self.stopped = true;
+        self.process.signal(name);
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn exit_status(&mut self) -> ExitStatus {
+        let child = &mut self.process.child;
+        eventually(PATIENCE, "the process ends", || child.try_wait().unwrap())
+    }
+
+    fn await_emptiness(&self) {
+        let mut left = Vec::new();
+        eventually(PATIENCE, "nothing is left in the server", || {
+            let now = self.leftovers();
+            if now != left {
+                eprintln!("left in the server: {now:?}");
+            }
+            left = now;
+            left.is_empty().then_some(())
+        });
+    }
+
+    fn leftovers(&self) -> Vec<(&'static str, u64)> {
+        [
+            "connections",
+            "channels",
+            "subscriptions",
+            "members",
+            "users",
+        ]
+        .into_iter()
+        .map(|name| (name, self.count(name)))
+        .filter(|(_, count)| *count != 0)
+        .collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.process.show_log();
+            return;
+        }
+        if !self.stopped {
+            self.await_emptiness();
+            self.terminate();
+        }
+        let status = self.exit_status();
+        assert!(status.success(), "the server ended with {status}");
+        // A panic in a connection's task ends only that task: nobody else would notice.
+        let log = self.process.log();
+        assert!(!log.contains("panicked at"), "{log}");
+    }
+}
+
+impl Process {
+    fn spawn(toml: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let stem = format!("server-{}-{number}", std::process::id());
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let config = folder.join(format!("{stem}.toml"));
+        let log = folder.join(format!("{stem}.log"));
+        std::fs::write(&config, toml).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tidewire"))
+            .args(["serve", "--config"])
+            .arg(&config)
+            // The machine's own TIDEWIRE_ settings must not reach the tests.
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .expect("the binary starts");
+        Self { child, config, log }
+    }
+
+    fn first_line(&mut self) -> String {
+        let stdout = self.child.stdout.take().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || forward_lines(stdout, &sender));
+        receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            self.show_log();
+            panic!("no startup line");
+        })
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status()
+            .expect("kill exists");
+        assert!(status.success(), "kill -{name}");
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn show_log(&self) {
+        let log = self.log();
+        let from = log.len().saturating_sub(4000);
+        eprintln!("server log: {}", log.get(from..).unwrap_or(&log));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already ended is fine: then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.config);
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// Reads to the end, so that the server never blocks on a full pipe; nobody listens after the first line.
+fn forward_lines(stdout: ChildStdout, lines: &mpsc::Sender<String>) {
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        let _ = lines.send(line);
+    }
+}
+
+/// The body of a publish to one channel.
+pub(crate) fn event_body(channel: &str, event: &str, data: &str) -> String {
+    serde_json::json!({"name": event, "channel": channel, "data": data}).to_string()
+}

@@ -1,0 +1,143 @@
+//! A blocking socket with deadlines, and the part of HTTP/1.1 that a WebSocket handshake shares with the HTTP API:
+//! reading a response's head.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// A TCP connection and what has been read from it but not yet used.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    used: usize,
+}
+
+/// What an attempt to read brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    More,
+    Ended,
+    TimedOut,
+}
+
+/// Status line and headers of a response.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Head {
+    /// The first header of that name, whatever its case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Wire {
+    /// Connects.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+            .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
+        stream.set_nodelay(true).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream,
+            buffer: Vec::new(),
+            used: 0,
+        }
+    }
+
+    /// What is there to be parsed.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.buffer[self.used..]
+    }
+
+    /// Marks the first bytes of [`Self::unread`] as parsed.
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
+
+    /// Writes everything.
+    ///
+    /// # Errors
+    /// When the peer is gone.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Reads once, at the latest until `end`.
+    pub(crate) fn fill(&mut self, end: Instant) -> Filled {
+        self.buffer.drain(..self.used);
+        self.used = 0;
+        let left = end.saturating_duration_since(Instant::now());
+        self.stream
+            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+            .unwrap();
+        let mut chunk = [0; 64 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => Filled::Ended,
+            Ok(n) => {
+                self.buffer.extend_from_slice(&chunk[..n]);
+                Filled::More
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Filled::TimedOut
+            }
+            // A reset is an end too: the peer closed with bytes of ours unread.
+            Err(_) => Filled::Ended,
+        }
+    }
+
+    /// Reads a response's head.
+    pub(crate) fn read_head(&mut self) -> Head {
+        let end = Instant::now() + PATIENCE;
+        let length = loop {
+            if let Some(at) = self.unread().windows(4).position(|w| w == b"\r\n\r\n") {
+                break at;
+            }
+            let filled = self.fill(end);
+            assert_eq!(filled, Filled::More, "no response: {:?}", self.text());
+        };
+        let head = parse_head(&self.buffer[self.used..self.used + length]);
+        self.consume(length + 4);
+        head
+    }
+
+    /// Reads exactly that many bytes as text.
+    pub(crate) fn read_body(&mut self, length: usize) -> String {
+        let end = Instant::now() + PATIENCE;
+        while self.unread().len() < length {
+            let filled = self.fill(end);
+            assert_eq!(filled, Filled::More, "body is cut: {:?}", self.text());
+        }
+        let body = String::from_utf8(self.unread()[..length].to_vec()).expect("UTF-8 body");
+        self.consume(length);
+        body
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(self.unread()).into_owned()
+    }
+}
+
+fn parse_head(bytes: &[u8]) -> Head {
+    let text = std::str::from_utf8(bytes).expect("an ASCII head");
+    let mut lines = text.split("\r\n");
+    let status_line = lines.next().unwrap_or_default();
+    let status = status_line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3))
+        .and_then(|code| code.parse().ok())
+        .unwrap_or_else(|| panic!("not a status line: {status_line:?}"));
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect();
+    Head { status, headers }
+}

@@ -1,0 +1,252 @@
+//! Who may use the HTTP API: every refusal in its words, and the dialects of the server SDKs (protocol §4.2, §4.9).
+
+use super::{EVENTS, assert_is, assert_refused, body};
+use crate::harness::{
+    APP, Config, Credentials, Http, OTHER_APP, Response, Server, Ws, event_body, now, raw_query,
+};
+
+/// A query of the given parameters in that order, signed at the end.
+fn signed_query(method: &str, path: &str, params: &[(String, String)]) -> String {
+    let signature = APP.request_signature(method, path, params);
+    format!("{path}?{}&auth_signature={signature}", raw_query(params))
+}
+
+/// The parameters of a publish with one of them replaced (or taken away), signed as they then are.
+fn publish_with(server: &Server, name: &str, value: Option<&str>) -> Response {
+    let body = body();
+    let mut params = APP.auth_params(&body);
+    params.retain(|(known, _)| known != name);
+    if let Some(value) = value {
+        params.push((name.to_owned(), value.to_owned()));
+    }
+    let target = signed_query("POST", EVENTS, &params);
+    Http::connect(server.public).request("POST", &target, &[], &body)
+}
+
+#[test]
+fn authentication_says_what_is_missing_or_wrong() {
+    let server = Server::start(&Config::new().other_app(OTHER_APP));
+    let with = |name: &str, value: Option<&str>| publish_with(&server, name, value);
+    assert_refused(&with("auth_key", None), 401, "Missing parameter: auth_key");
+    assert_refused(&with("auth_key", Some("nobody")), 401, "Unknown auth_key");
+    assert_refused(&with("auth_version", None), 401, "Version required");
+    assert_refused(
+        &with("auth_version", Some("2.0")),
+        401,
+        "Version not supported",
+    );
+    assert_refused(&with("auth_timestamp", None), 401, "Timestamp required");
+    assert_refused(&with("auth_timestamp", Some("noon")), 401, "");
+    assert_refused(&with("body_md5", None), 401, "");
+    let wrong_md5 = with("body_md5", Some("d41d8cd98f00b204e9800998ecf8427e"));
+    assert_refused(&wrong_md5, 401, "");
+    let computed = tidewire::auth::body_md5(body().as_bytes());
+    assert!(wrong_md5.body.contains(&computed), "{wrong_md5:?}");
+
+    // Key and path must be of one and the same app.
+    let other = Credentials {
+        id: "app-id",
+        ..OTHER_APP
+    };
+    let body = body();
+    let target = other.target("POST", EVENTS, &body);
+    let response = Http::connect(server.public).request("POST", &target, &[], &body);
+    assert_refused(&response, 401, "");
+    let target = APP.target("POST", "/apps/no-such-app/events", &body);
+    let response = Http::connect(server.public).request("POST", &target, &[], &body);
+    assert!(matches!(response.status(), 401 | 404), "{response:?}");
+}
+
+#[test]
+fn a_wrong_signature_is_shown_what_should_have_been_signed() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let mut params = APP.auth_params(&body);
+    params.sort();
+    let target = format!("{EVENTS}?{}&auth_signature=abc", raw_query(&params));
+    let response = Http::connect(server.public).request("POST", &target, &[], &body);
+    let expected = format!(
+        "Invalid signature: you should have sent HmacSHA256Hex(\"POST\\n{EVENTS}\\n{}\", your_secret_key), but you sent \"abc\"",
+        raw_query(&params)
+    );
+    assert_refused(&response, 401, &expected);
+    assert!(!response.body.contains(APP.secret));
+
+    let unsigned = format!("{EVENTS}?{}", raw_query(&params));
+    let response = Http::connect(server.public).request("POST", &unsigned, &[], &body);
+    assert_refused(&response, 401, "");
+    let other_body = event_body("x", "e", "2");
+    let target = APP.target("POST", EVENTS, &body);
+    let response = Http::connect(server.public).request("POST", &target, &[], &other_body);
+    assert_refused(&response, 401, "");
+    let response = Http::connect(server.public).request("POST", EVENTS, &[], &body);
+    assert_refused(&response, 401, "Missing parameter: auth_key");
+}
+
+#[test]
+fn the_clock_may_be_off_by_less_than_ten_minutes() {
+    let server = Server::start(&Config::new());
+    let at = |offset: i64| {
+        publish_with(
+            &server,
+            "auth_timestamp",
+            Some(&(now() + offset).to_string()),
+        )
+    };
+    // Two seconds of room where the clock's own going would decide.
+    assert_is(&at(-598), 200, "{}");
+    assert_is(&at(598), 200, "{}");
+    assert_refused(&at(-600), 401, "Timestamp expired: Given timestamp (");
+    let late = at(602);
+    assert_refused(&late, 401, "Timestamp expired: Given timestamp (");
+    assert!(
+        late.body.contains("not within 600s of server time ("),
+        "{late:?}"
+    );
+    assert_refused(&at(-now()), 401, "Timestamp expired");
+    assert_refused(&at(i64::MAX - 2 * now()), 401, "Timestamp expired");
+}
+
+/// What the SDKs' queries look like on the wire (protocol §4.9).
+#[test]
+fn every_dialect_of_signing_is_understood() {
+    let server = Server::start(&Config::new());
+    let path = "/apps/app-id/channels";
+    let extra = [("filter_by_prefix", "presence-"), ("info", "user_count")];
+    let mut params = APP.auth_params("");
+    params.extend(extra.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    params.sort();
+    let signature = APP.request_signature("GET", path, &params);
+    let signature_first = format!("{path}?auth_signature={signature}&{}", raw_query(&params));
+    let mut all = params.clone();
+    all.push(("auth_signature".to_owned(), signature.clone()));
+    all.sort();
+    let sorted_together = format!("{path}?{}", raw_query(&all));
+    let mut reversed = all.clone();
+    reversed.reverse();
+    let unordered = format!("{path}?{}", raw_query(&reversed));
+    let encoded = sorted_together
+        .replace("presence-", "presence%2d")
+        .replace('_', "%5F");
+    let capitals = sorted_together.replace("auth_key=", "AUTH_KEY=");
+    for target in [
+        signature_first,
+        sorted_together,
+        unordered,
+        encoded,
+        capitals,
+    ] {
+        let response = Http::connect(server.public).request("GET", &target, &[], "");
+        assert_is(&response, 200, r#"{"channels":{}}"#);
+    }
+
+    // python signs the MD5 of nothing.
+    params.push(("body_md5".to_owned(), tidewire::auth::body_md5(b"")));
+    let python = signed_query("GET", path, &params);
+    let response = Http::connect(server.public).request("GET", &python, &[], "");
+    assert_is(&response, 200, r#"{"channels":{}}"#);
+}
+
+/// The Python SDK leaves `/apps/{id}` out of one path; the app is then the key's (protocol §4.8).
+#[test]
+fn pythons_path_for_terminating_is_understood() {
+    let server = Server::start(&Config::new().other_app(OTHER_APP));
+    let path = "/users/7/terminate_connections";
+    let response = server.post(path, "{}");
+    assert_is(&response, 200, "{}");
+    let body = "{}";
+    let target = OTHER_APP
+        .target("POST", path, body)
+        .replace("other-key", "app-key");
+    let response = Http::connect(server.public).request("POST", &target, &[], body);
+    assert_refused(&response, 401, "Invalid signature");
+}
+
+/// Values are signed decoded and come encoded or not, whatever the client's library thinks.
+#[test]
+fn values_may_come_encoded_or_not() {
+    let server = Server::start(&Config::new());
+    let path = "/apps/app-id/channels";
+    for (value, on_the_wire) in [
+        ("a,b;c=d@e", "a,b;c=d@e"),
+        ("a,b;c=d@e", "a%2Cb%3Bc%3Dd%40e"),
+        ("a b", "a%20b"),
+        ("a+b", "a+b"),
+        ("a+b", "a%2Bb"),
+        // Form rules: php's http_build_query among others.
+        ("a b", "a+b"),
+        ("é%", "%C3%A9%25"),
+        ("", ""),
+    ] {
+        let mut params = APP.auth_params("");
+        params.push(("filter_by_prefix".to_owned(), value.to_owned()));
+        let signature = APP.request_signature("GET", path, &params);
+        params.pop();
+        let target = format!(
+            "{path}?{}&filter_by_prefix={on_the_wire}&auth_signature={signature}",
+            raw_query(&params)
+        );
+        let response = Http::connect(server.public).request("GET", &target, &[], "");
+        assert_is(&response, 200, r#"{"channels":{}}"#);
+    }
+}
+
+/// The path is signed as sent, or decoded.
+#[test]
+fn channel_names_in_the_path_may_be_encoded() {
+    let server = Server::start(&Config::new());
+    let mut ws = Ws::connect(&server);
+    ws.subscribe("a;b=c@d,e", None);
+    let encoded = "/apps/app-id/channels/a%3Bb%3Dc%40d%2Ce";
+    let decoded = "/apps/app-id/channels/a;b=c@d,e";
+    for (sent, signed) in [(encoded, encoded), (encoded, decoded), (decoded, decoded)] {
+        let params = APP.auth_params("");
+        let signature = APP.request_signature("GET", signed, &params);
+        let target = format!("{sent}?{}&auth_signature={signature}", raw_query(&params));
+        let response = Http::connect(server.public).request("GET", &target, &[], "");
+        assert_is(&response, 200, r#"{"occupied":true}"#);
+    }
+}
+
+#[test]
+fn a_prefix_is_accepted_signed_or_not() {
+    let server = Server::start(&Config::new().server("path_prefix", "\"/realtime\""));
+    for (sent, signed) in [
+        ("/realtime/apps/app-id/channels", "/apps/app-id/channels"),
+        (
+            "/realtime/apps/app-id/channels",
+            "/realtime/apps/app-id/channels",
+        ),
+        ("/apps/app-id/channels", "/apps/app-id/channels"),
+        ("/apps/app-id/channels", "/realtime/apps/app-id/channels"),
+    ] {
+        let params = APP.auth_params("");
+        let signature = APP.request_signature("GET", signed, &params);
+        let target = format!("{sent}?{}&auth_signature={signature}", raw_query(&params));
+        let response = Http::connect(server.public).request("GET", &target, &[], "");
+        assert_is(&response, 200, r#"{"channels":{}}"#);
+    }
+    assert_eq!(server.get("/realtimes/apps/app-id/channels").status(), 404);
+}
+
+#[test]
+fn a_bearer_token_replaces_the_signature_where_the_app_has_one() {
+    let config = Config::new()
+        .app("api_tokens", r#"["token-1", "token-2"]"#)
+        .other_app(OTHER_APP);
+    let server = Server::start(&config);
+    let publish = |path: &str, authorization: &str| {
+        let headers = [("Authorization", authorization)];
+        Http::connect(server.public).request("POST", path, &headers, &body())
+    };
+    assert_is(&publish(EVENTS, "Bearer token-1"), 200, "{}");
+    assert_is(&publish(EVENTS, "bearer token-2"), 200, "{}");
+    assert_eq!(publish(EVENTS, "Bearer token-3").status(), 401);
+    assert_eq!(publish(EVENTS, "Bearer ").status(), 401);
+    assert_eq!(publish(EVENTS, "Basic token-1").status(), 401);
+    assert_eq!(
+        publish("/apps/other-id/events", "Bearer token-1").status(),
+        401
+    );
+    assert_is(&server.post(EVENTS, &body()), 200, "{}");
+}

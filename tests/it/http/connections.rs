@@ -1,0 +1,188 @@
+//! HTTP/1.1 itself: keep-alive, pipelining, bodies of every kind, and what is on which port.
+
+use super::{EVENTS, assert_is, body};
+use crate::harness::{
+    APP, Config, Http, PATIENCE, Server, TARGET, Ws, event_body, eventually, request,
+};
+
+#[test]
+fn any_content_type_is_taken() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    for content_type in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "text/plain",
+        "x",
+    ] {
+        let target = APP.target("POST", EVENTS, &body);
+        let headers = [("Content-Type", content_type)];
+        let response = Http::connect(server.public).request("POST", &target, &headers, &body);
+        assert_is(&response, 200, "{}");
+    }
+}
+
+#[test]
+fn one_connection_serves_many_requests() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    for _ in 0..10 {
+        assert_is(&http.signed(&APP, "POST", EVENTS, &body()), 200, "{}");
+        // A refusal does not end it either.
+        assert_eq!(
+            http.request("GET", "/apps/app-id/channels", &[], "")
+                .status(),
+            401
+        );
+        assert_eq!(http.signed(&APP, "GET", "/nothing", "").status(), 404);
+    }
+}
+
+#[test]
+fn pipelined_publishes_are_taken_in_order() {
+    let server = Server::start(&Config::new());
+    let mut ws = Ws::connect(&server);
+    ws.subscribe("x", None);
+    let mut http = Http::connect(server.public);
+    let requests: Vec<String> = (0..20)
+        .map(|number| {
+            let body = event_body("x", "e", &number.to_string());
+            request("POST", &APP.target("POST", EVENTS, &body), &[], &body)
+        })
+        .collect();
+    http.write(&requests.concat());
+    for _ in 0..20 {
+        assert_is(&http.read(), 200, "{}");
+    }
+    for number in 0..20 {
+        assert_eq!(
+            ws.text(),
+            format!(r#"{{"event":"e","channel":"x","data":"{number}"}}"#)
+        );
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_refused_before_it_is_read() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    for path in [EVENTS, "/apps/app-id/batch_events"] {
+        let target = APP.target("POST", path, &body);
+        let mut http = Http::connect(server.public);
+        http.write(&format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\n{body}"
+        ));
+        assert_eq!(http.read().status(), 413);
+    }
+    // The same without an announcement: at the limit, not at the end.
+    let target = APP.target("POST", EVENTS, &body);
+    let mut http = Http::connect(server.public);
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    http.write(&format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        chunk.repeat(4)
+    ));
+    assert_eq!(http.read().status(), 413);
+}
+
+#[test]
+fn a_chunked_body_is_a_body() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let target = APP.target("POST", EVENTS, &body);
+    let mut http = Http::connect(server.public);
+    http.write(&format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    ));
+    assert_is(&http.read(), 200, "{}");
+}
+
+#[test]
+fn a_plain_get_where_websockets_live_is_told_so() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    let response = http.request("GET", "/app/app-key?protocol=7", &[], "");
+    assert_eq!(response.status(), 426);
+    assert!(
+        response.body.to_lowercase().contains("upgrade"),
+        "{response:?}"
+    );
+    assert!(
+        response.body.to_lowercase().contains("proxy"),
+        "{response:?}"
+    );
+}
+
+#[test]
+fn the_admin_port_tells_counts_and_metrics() {
+    let server = Server::start(&Config::new());
+    let mut ws = Ws::connect(&server);
+    ws.subscribe("x", None);
+    ws.subscribe("presence-x", Some(r#"{"user_id":"7"}"#));
+    let health = server.admin("/health").json();
+    for (name, count) in [
+        ("connections", 1),
+        ("channels", 2),
+        ("subscriptions", 2),
+        ("members", 1),
+        ("users", 0),
+    ] {
+        assert_eq!(health[name], count, "{name} in {health}");
+    }
+    assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+    assert!(health["uptime_seconds"].is_number(), "{health}");
+    assert!(health["status"].is_string(), "{health}");
+    assert_eq!(server.admin("/live").status(), 200);
+    assert_eq!(server.admin("/ready").status(), 200);
+    let metrics = server.admin("/metrics");
+    assert_eq!(metrics.status(), 200);
+    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+    // Not on the port that the internet sees.
+    for target in ["/health", "/metrics"] {
+        let response = Http::connect(server.public).request("GET", target, &[], "");
+        assert_eq!(response.status(), 404, "{target}");
+    }
+}
+
+#[test]
+fn errors_are_json_for_those_who_ask() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    let headers = [("Accept", "application/json")];
+    let response = http.request("GET", "/apps/app-id/channels", &headers, "");
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.json()["error"], "Missing parameter: auth_key");
+}
+
+#[test]
+fn another_method_is_told_the_right_one() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    let response = http.signed(&APP, "GET", EVENTS, "");
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.head.header("allow"), Some("POST"));
+    let response = http.signed(&APP, "POST", "/apps/app-id/channels", "{}");
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.head.header("allow"), Some("GET"));
+}
+
+/// Overload is said by HTTP, because pusher-js backs off only then.
+#[test]
+fn an_upgrade_over_max_connections_is_refused_with_503() {
+    let server = Server::start(&Config::new().server("max_connections", "2"));
+    let first = Ws::connect(&server);
+    let mut second = Ws::connect(&server);
+    let refused = Ws::try_open(&server, TARGET, &[]).err();
+    let refused = refused.expect("no third connection");
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    // The HTTP API goes on, and a place that becomes free is given again.
+    assert_is(&server.post(EVENTS, &body()), 200, "{}");
+    first.close();
+    let mut third = eventually(PATIENCE, "a free place", || {
+        Ws::try_open(&server, TARGET, &[]).ok()
+    });
+    third.established();
+    second.silent();
+}

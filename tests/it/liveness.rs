@@ -1,0 +1,81 @@
+//! Dead peers: judged by what they send, and asked with WebSocket pings, which every client's stack answers
+//! (protocol §2.6).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Config, Message, Opcode, Server, Ws};
+
+/// How a client behaves until it is closed or told to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// Reads, and never writes.
+    Silent,
+    /// Answers pings as a browser does.
+    Pongs,
+    /// Never answers a ping, but sends `pusher:ping` of its own.
+    Pings,
+}
+
+/// Much longer than the silent one should last.
+const LONGEST: Duration = Duration::from_secs(90);
+
+/// What a client lived through.
+#[derive(Default)]
+struct Life {
+    pinged: bool,
+    closed: Option<(u16, String)>,
+}
+
+/// Takes the wait for a pong, which is 30 s.
+#[test]
+fn the_silent_are_closed_and_the_others_stay() {
+    let server = Server::start(&Config::new().server("activity_timeout", "1"));
+    let [silent, pongs, pings] = [(); 3].map(|()| Ws::connect(&server));
+    let over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let pongs = scope.spawn(|| live(pongs, Habit::Pongs, over));
+        let pings = scope.spawn(|| live(pings, Habit::Pings, over));
+        let silent = live(silent, Habit::Silent, over);
+        over.store(true, Ordering::Relaxed);
+        assert!(silent.pinged, "it was asked");
+        let no_pong = (4201, "Pong reply not received".to_owned());
+        assert_eq!(silent.closed, Some(no_pong));
+        let pongs = pongs.join().expect("it stays");
+        assert!(pongs.pinged && pongs.closed.is_none());
+        assert_eq!(pings.join().expect("it stays").closed, None);
+    });
+    server.await_count("connections", 0);
+}
+
+fn live(mut ws: Ws, habit: Habit, over: &AtomicBool) -> Life {
+    let end = Instant::now() + LONGEST;
+    let mut life = Life::default();
+    while Instant::now() < end {
+        if over.load(Ordering::Relaxed) || life.closed.is_some() {
+            return life;
+        }
+        if habit == Habit::Pings {
+            ws.send(r#"{"event":"pusher:ping"}"#);
+        }
+        let step = Instant::now() + Duration::from_millis(500);
+        while let Some(message) = ws.try_next(step.saturating_duration_since(Instant::now())) {
+            match message {
+                Message::Ping(payload) => {
+                    life.pinged = true;
+                    if habit == Habit::Pongs {
+                        ws.send_frame(true, Opcode::Pong, &payload);
+                    }
+                }
+                Message::Close(code, reason) => {
+                    life.closed = Some((code, reason));
+                    break;
+                }
+                Message::Ended => panic!("ended without a close frame"),
+                Message::Text(_) | Message::Pong(_) => {}
+            }
+        }
+    }
+    panic!("neither closed nor told to stop");
+}

@@ -1,0 +1,290 @@
+//! What reviews would otherwise have to check by eye: every file says what it owns, long files are long for a reason,
+//! imports follow the direction of the architecture, and every setting is documented.
+
+#![expect(
+    clippy::expect_used,
+    reason = "clippy's allowance for tests does not reach helpers, and a test may end at the first surprise"
+)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// From here on (tests excluded) a file's name is on [`LONG_FILES`].
+const LONG: usize = 500;
+
+/// Files over the limit, and why each is one idea.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// Which modules of the crate each module may import, apart from itself. A new module is a new row.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("main", &["cli", "config", "server", "telemetry"]),
+    (
+        "cli",
+        &["app", "auth", "config", "protocol", "server", "telemetry"],
+    ),
+    (
+        "server",
+        &[
+            "adapter", "admin", "app", "auth", "config", "http", "hub", "limits", "metrics",
+            "node", "protocol", "registry", "webhook", "ws",
+        ],
+    ),
+    ("telemetry", &["config"]),
+    ("config", &["app", "auth", "protocol"]),
+    // Transports never touch the adapter or the registry, and never each other.
+    (
+        "ws",
+        &[
+            "app", "auth", "hub", "limits", "metrics", "node", "protocol",
+        ],
+    ),
+    (
+        "http",
+        &["app", "auth", "limits", "metrics", "node", "protocol"],
+    ),
+    (
+        "admin",
+        &["app", "auth", "limits", "metrics", "node", "protocol"],
+    ),
+    (
+        "node",
+        &[
+            "adapter", "app", "auth", "hub", "limits", "metrics", "protocol", "registry", "webhook",
+        ],
+    ),
+    (
+        "adapter",
+        &[
+            "app", "auth", "hub", "limits", "metrics", "protocol", "registry",
+        ],
+    ),
+    ("webhook", &["app", "auth", "limits", "metrics", "protocol"]),
+    // Neither knows the other.
+    (
+        "registry",
+        &["app", "auth", "limits", "metrics", "protocol"],
+    ),
+    ("hub", &["app", "auth", "limits", "metrics", "protocol"]),
+    ("app", &["auth", "protocol"]),
+    ("auth", &["protocol"]),
+    ("limits", &[]),
+    ("metrics", &[]),
+    ("protocol", &[]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Every Rust file below a folder, with its path as written in this file.
+fn files(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![root().join(folder)];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.ends_with("node_modules") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                let name = path
+                    .strip_prefix(root())
+                    .expect("below the root")
+                    .to_string_lossy();
+                found.push((name.into_owned(), read(&path)));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The text before the unit tests.
+fn without_tests(text: &str) -> &str {
+    text.split("\n#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or(text)
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    let silent: Vec<String> = ["src", "tests"]
+        .iter()
+        .flat_map(|folder| files(folder))
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(silent.is_empty(), "without //! at the top: {silent:?}");
+}
+
+#[test]
+fn long_files_are_listed_with_their_reason() {
+    let long: BTreeSet<String> = files("src")
+        .into_iter()
+        .filter(|(_, text)| without_tests(text).lines().count() > LONG)
+        .map(|(name, _)| name)
+        .collect();
+    let listed: BTreeSet<String> = LONG_FILES
+        .iter()
+        .map(|(name, reason)| {
+            assert!(!reason.is_empty(), "{name} has no reason");
+            (*name).to_owned()
+        })
+        .collect();
+    assert_eq!(long, listed, "files over {LONG} lines, and the list");
+}
+
+#[test]
+fn imports_follow_the_architecture() {
+    let mut wrong = Vec::new();
+    for (name, text) in files("src") {
+        let module = module_of(&name);
+        if module == "lib" {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_IMPORT.iter().find(|(known, _)| *known == module) else {
+            wrong.push(format!("{name}: module {module} has no row in MAY_IMPORT"));
+            continue;
+        };
+        let root = if module == "main" {
+            "tidewire::"
+        } else {
+            "crate::"
+        };
+        for import in imports(without_tests(&text), root) {
+            if import != module && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{name} imports {import}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// `src/hub/inbox.rs` and `src/hub.rs` are both `hub`.
+fn module_of(file: &str) -> String {
+    let below = file.strip_prefix("src/").unwrap_or(file);
+    let first = below.split('/').next().unwrap_or(below);
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The crate's modules that a text names behind `root`, in `use` declarations or inline.
+fn imports(text: &str, root: &str) -> BTreeSet<String> {
+    let code: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let code = code.join("\n");
+    code.split(root)
+        .skip(1)
+        .flat_map(first_names)
+        // A macro or item of the crate root is no module.
+        .filter(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}
+
+/// The first name of a path, or the first of each in `{a::b, c}`.
+fn first_names(path: &str) -> Vec<String> {
+    let name = |text: &str| -> String {
+        text.trim_start()
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let Some(group) = path.strip_prefix('{') else {
+        return vec![name(path)];
+    };
+    let mut names = Vec::new();
+    let mut depth = 0;
+    let mut begin = 0;
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.push(name(&group[begin..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.push(name(&group[begin..at]));
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+#[test]
+fn paths_are_read_as_written() {
+    let text = "use crate::a::{B, c};\nuse crate::{d, e::{F, g}, h};\nfn f() { crate::i::j() }\n// crate::k\n";
+    let found: Vec<String> = imports(text, "crate::").into_iter().collect();
+    assert_eq!(found, ["a", "d", "e", "h", "i"]);
+}
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    let readme = read(&root().join("README.md"));
+    let missing: Vec<String> = settings()
+        .into_iter()
+        .filter(|key| !readme.contains(&format!("`{key}`")))
+        // With its section: `[server] port`.
+        .filter(|key| !readme.contains(&format!("] {key}`")))
+        .collect();
+    assert!(missing.is_empty(), "not in README.md: {missing:?}");
+}
+
+/// The shipped configuration has every key, set or commented out, so it is the list of them.
+#[test]
+fn every_fixed_setting_is_in_the_shipped_configuration() {
+    let shipped = settings();
+    for key in [
+        "host",
+        "port",
+        "path_prefix",
+        "activity_timeout",
+        "workers",
+        "max_connections",
+        "outbox_bytes",
+        "inbox_bytes",
+        "cache_bytes",
+        "drain_seconds",
+        "allow_plain_tokens",
+        "id",
+        "key",
+        "secret",
+        "name",
+        "enabled",
+        "client_events",
+        "subscription_count",
+        "watchlist",
+        "allowed_origins",
+        "authorize_within",
+        "api_tokens",
+        "connections",
+        "client_events_per_second",
+        "channels_per_connection",
+        "presence_members",
+        "presence_member_bytes",
+        "event_bytes",
+        "channels_per_event",
+        "batch_events",
+        "channel_name_length",
+        "event_name_length",
+    ] {
+        assert!(shipped.contains(key), "{key} is not in apps.toml");
+    }
+}
+
+/// The keys of apps.toml: `key = value`, commented out or not.
+fn settings() -> BTreeSet<String> {
+    read(&root().join("apps.toml"))
+        .lines()
+        .map(|line| line.trim_start_matches(['#', ' ']))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(key, _)| key.to_owned())
+        .filter(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}
