@@ -8,22 +8,19 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use actix_codec::Decoder as _;
 use actix_http::ws;
 use bytes::{Bytes, BytesMut};
 use tracing::{debug, info};
 
+use super::GOODBYE;
 use super::handshake::{Handshake, drain};
 use crate::hub::{Ending, Hub, Identity, Peer};
 use crate::limits::Pass;
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::Subscribe;
 use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
-
-/// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
-pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The longest frame header of RFC 6455: 2 bytes, 8 of length, 4 of mask.
 const MAX_HEADER_BYTES: usize = 14;

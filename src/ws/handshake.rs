@@ -6,7 +6,7 @@ use std::io;
 use actix_http::{Request, ws};
 use bytes::BytesMut;
 
-use super::connection::GOODBYE;
+use super::GOODBYE;
 use crate::hub::Socket;
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};

@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::{Request, h1, ws};
@@ -24,6 +25,9 @@ use crate::limits::{Gate, Pass};
 use crate::node::{Hello, Node, Refusal};
 use connection::serve;
 use handshake::{Handshake, refuse};
+
+/// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The upgrade service of one worker.
 pub struct Upgrades {
