@@ -52,7 +52,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error("cannot listen on {address} (host and port of [{section}]): {source}")]
+    #[error(
+        "cannot listen on {address} (host and port of [{section}]): {source}{}",
+        hint(source)
+    )]
     Listen {
         /// The section of the settings.
         section: &'static str,
@@ -64,6 +67,19 @@ pub enum Error {
     /// The system refuses threads, signals or the like.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            ". Something else listens there: stop it, or set another port (0: any free one)"
+        }
+        io::ErrorKind::PermissionDenied => ". Ports below 1024 need a privilege: set another port",
+        io::ErrorKind::AddrNotAvailable => {
+            ". This machine has no such address: 0.0.0.0 stands for all it has"
+        }
+        _ => "",
+    }
 }
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once. Prints one line on stdout when it

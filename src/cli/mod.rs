@@ -38,9 +38,10 @@ Examples:
   tidewire trigger invoice.7 payment.received '{\"status\":\"paid\"}'
       publish an event to the server that runs here
 
-Settings: default < file < environment < flag. Every key of the file's [server] and [admin] is an environment
-variable too: port in [server] is TIDEWIRE_SERVER__PORT (two underscores). TIDEWIRE_CONFIG names the file, TIDEWIRE_LOG
-sets the log's filter (info, debug, ...), TIDEWIRE_LOG_FORMAT=json its format.
+Settings: default < file < environment < flag. Every key of [server] and [admin] is an
+environment variable too: port in [server] is TIDEWIRE_SERVER__PORT (two underscores).
+TIDEWIRE_CONFIG names the file, TIDEWIRE_LOG sets the log's filter (info, debug, ...),
+TIDEWIRE_LOG_FORMAT=json its format.
 
 Exit codes: 0 done, 1 it went wrong, 2 wrong usage, 78 wrong configuration.";
 
