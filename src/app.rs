@@ -9,7 +9,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::Uri;
+use actix_http::header::{HeaderName, HeaderValue};
+
 use crate::auth::Secret;
+use crate::protocol::{ChannelName, WebhookKind};
 
 /// The id in `/apps/{id}/…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +87,8 @@ pub struct App {
     pub authorize_within: Option<Duration>,
     /// Bearer tokens that replace the signature on the HTTP API.
     pub api_tokens: Vec<Secret>,
+    /// Who is told what happens on its channels.
+    pub webhooks: Vec<Webhook>,
     /// Limits.
     pub limits: Limits,
 }
@@ -198,6 +204,72 @@ impl OriginPattern {
     }
 }
 
+/// One receiver of an app's webhooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where to: `http` or `https`, with a host.
+    pub url: Uri,
+    /// Which events; empty: all.
+    pub events: Vec<WebhookKind>,
+    /// Of which channels; empty: all.
+    pub channels: Vec<ChannelPattern>,
+    /// Sent with each request. The values are marked as sensitive: printing them prints nothing of them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether one request may carry several events.
+    pub batch: bool,
+}
+
+impl Webhook {
+    /// What tells it from the app's other webhooks.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        format!("{} {:?} {:?}", self.url, self.events, self.channels)
+    }
+
+    /// Whether it is told such an event of this channel.
+    #[must_use]
+    pub fn wants(&self, kind: WebhookKind, channel: &ChannelName) -> bool {
+        let fits = |pattern: &ChannelPattern| pattern.fits(channel.as_str());
+        (self.events.is_empty() || self.events.contains(&kind))
+            && (self.channels.is_empty() || self.channels.iter().any(fits))
+    }
+}
+
+/// One entry of a webhook's `channels`: `private-*` or `presence-*-chat`; `*` stands for any run of characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ChannelPattern(String);
+
+impl ChannelPattern {
+    /// Takes a pattern.
+    #[must_use]
+    pub fn new(pattern: &str) -> Self {
+        Self(pattern.to_owned())
+    }
+
+    /// Whether a whole name fits.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        let Some((first, rest)) = self.0.split_once('*') else {
+            return self.0 == name;
+        };
+        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let Some(mut name) = name
+            .strip_prefix(first)
+            .and_then(|name| name.strip_suffix(last))
+        else {
+            return false;
+        };
+        // The earliest place for each part leaves the most for those behind it.
+        for part in middle.split('*') {
+            match name.find(part) {
+                Some(at) => name = &name[at + part.len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
 /// All apps, as of one reading of the configuration.
 #[derive(Debug, Default)]
 pub struct Apps {
@@ -251,6 +323,31 @@ impl Apps {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channel_patterns() {
+        for (pattern, name, fits) in [
+            ("x", "x", true),
+            ("x", "xy", false),
+            ("private-*", "private-a", true),
+            ("private-*", "private-", true),
+            ("private-*", "presence-a", false),
+            ("*-chat", "a-chat", true),
+            ("*-chat", "a-chats", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "abbc", true),
+            ("a*b*c", "ac", false),
+            ("ab*ba", "aba", false),
+            ("*", "", true),
+            ("**x**", "yxz", true),
+        ] {
+            assert_eq!(
+                ChannelPattern::new(pattern).fits(name),
+                fits,
+                "{pattern} {name}"
+            );
+        }
+    }
 
     #[test]
     fn origins() {

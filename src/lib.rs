@@ -12,6 +12,8 @@ pub mod metrics;
 pub mod hub;
 pub mod registry;
 
+pub mod webhook;
+
 pub mod adapter;
 
 pub mod node;

@@ -54,6 +54,16 @@ counters! {
     inbox_overflows,
     /// Last events of cache channels dropped before their time, to stay within their bytes.
     cache_evictions,
+    /// Webhook requests that were answered with 2xx.
+    webhook_deliveries,
+    /// Attempts at webhook requests that failed: no connection, no answer in time, or another status than 2xx.
+    webhook_failures,
+    /// Webhook events dropped because their endpoint's queue was full.
+    webhook_dropped,
+    /// Webhook events put on a dead-letter list after all attempts failed.
+    webhook_dead,
+    /// Dead letters dropped, the oldest first, because their list was full.
+    webhook_dead_dropped,
     /// HTTP API requests.
     http_requests,
     /// HTTP API requests answered with an error.

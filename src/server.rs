@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
+use crate::webhook::{self, Webhooks};
 use crate::ws::Upgrades;
 
 /// How often a drain closes the next connections.
@@ -38,6 +39,9 @@ const DRAIN_LEAST: usize = 50;
 
 /// How long last frames, close handshakes and requests in flight may take after the drain.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long queued webhooks are tried at least, however long the drain took.
+const WEBHOOK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a client may take for the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -64,6 +68,9 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// `spool` of `[webhooks]` cannot be used.
+    #[error(transparent)]
+    Spool(#[from] webhook::Error),
     /// The system refuses threads, signals or the like.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -97,9 +104,9 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     let line = startup_line(&public_listener, &admin_listener, settings.apps.len())?;
     let mut signals = Signals::new()?;
 
-    let drain_seconds = settings.server.drain_seconds;
+    let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();
-    let wired = Wired::new(settings);
+    let wired = Wired::new(settings)?;
     let admin = Admin::new(
         Arc::clone(&wired.worker.node),
         Arc::clone(&wired.worker.gate),
@@ -121,8 +128,10 @@ async fn serve(settings: Settings) -> Result<(), Error> {
 
     signals.next().await;
     let stop = async {
-        wired.drain(drain_seconds).await;
+        let begun = Instant::now();
+        wired.drain(drain).await;
         public_handle.stop(true).await;
+        wired.finish(drain.saturating_sub(begun.elapsed())).await;
         admin_handle.stop(true).await;
     };
     tokio::select! {
@@ -186,6 +195,7 @@ impl Signals {
 /// Everything that is shared by workers, put together.
 struct Wired {
     worker: WorkerParts,
+    adapter: Arc<Local>,
     inboxes: Inboxes,
     unclaimed: Arc<Unclaimed>,
     workers: usize,
@@ -203,23 +213,28 @@ struct WorkerParts {
 }
 
 impl Wired {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: Settings) -> Result<Self, Error> {
         let server = settings.server;
         let metrics = Metrics::default();
         let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
         let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes));
+        let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics)?;
         let adapter = Arc::new(Local::new(
             Arc::clone(&registry),
             inboxes.clone(),
+            webhooks.clone(),
             metrics.clone(),
         ));
         tokio::task::spawn_local(Arc::clone(&adapter).tell_due_counts());
+        let linger = settings.webhooks.linger;
+        tokio::task::spawn_local(Arc::clone(&adapter).announce_vacated(linger));
         let node = Arc::new(Node::new(
             Arc::new(settings.apps),
-            adapter,
+            Arc::clone(&adapter) as _,
             registry,
             inboxes.clone(),
+            webhooks,
             server.activity_timeout,
             metrics.clone(),
         ));
@@ -238,12 +253,13 @@ impl Wired {
             },
             metrics,
         };
-        Self {
+        Ok(Self {
             worker,
+            adapter,
             inboxes,
             unclaimed: Arc::new(unclaimed),
             workers: usize::from(workers),
-        }
+        })
     }
 
     /// Starts the workers; each claims one inbox.
@@ -263,13 +279,13 @@ impl Wired {
     }
 
     /// Refuses upgrades, then closes the connections in even waves, and waits until they are gone.
-    async fn drain(&self, drain_seconds: u32) {
+    async fn drain(&self, drain: Duration) {
         self.worker.gate.close();
         let open = self.worker.gate.open();
-        let ticks = usize::try_from(drain_seconds).unwrap_or(1).max(1) * 10;
+        let ticks = usize::try_from(drain.as_secs()).unwrap_or(1).max(1) * 10;
         let per_tick = open.div_ceil(ticks * self.workers).max(DRAIN_LEAST);
         info!(connections = open, per_tick, "draining");
-        let deadline = Instant::now() + Duration::from_secs(drain_seconds.into()) + STOP_PATIENCE;
+        let deadline = Instant::now() + drain + STOP_PATIENCE;
         while self.worker.gate.open() > 0 && Instant::now() < deadline {
             self.inboxes.post_all(|| Order::Close {
                 code: CloseCode::ShuttingDown,
@@ -277,6 +293,13 @@ impl Wired {
             });
             tokio::time::sleep(DRAIN_TICK).await;
         }
+    }
+
+    /// Tells webhooks what is still to be told, in what is left of the drain's time.
+    async fn finish(&self, left: Duration) {
+        self.adapter.announce_left(Duration::ZERO);
+        let webhooks = self.worker.node.webhooks();
+        webhooks.finish(left.max(WEBHOOK_PATIENCE)).await;
     }
 }
 

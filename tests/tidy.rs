@@ -30,7 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("telemetry", &["config"]),
-    ("config", &["app", "auth", "protocol"]),
+    ("config", &["app", "auth", "protocol", "webhook"]),
     // Transports never touch the adapter or the registry, and never each other.
     (
         "ws",
@@ -44,7 +44,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "admin",
-        &["app", "auth", "limits", "metrics", "node", "protocol"],
+        &[
+            "app", "auth", "limits", "metrics", "node", "protocol", "webhook",
+        ],
     ),
     (
         "node",
@@ -55,7 +57,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "adapter",
         &[
-            "app", "auth", "hub", "limits", "metrics", "protocol", "registry",
+            "app", "auth", "hub", "limits", "metrics", "protocol", "registry", "webhook",
         ],
     ),
     ("webhook", &["app", "auth", "limits", "metrics", "protocol"]),
@@ -273,6 +275,19 @@ fn every_fixed_setting_is_in_the_shipped_configuration() {
         "batch_events",
         "channel_name_length",
         "event_name_length",
+        "spool",
+        "linger_seconds",
+        "timeout_seconds",
+        "retry_seconds",
+        "queue_events",
+        "dead_letters",
+        "batch_size",
+        "batch_ms",
+        "url",
+        "events",
+        "channels",
+        "headers",
+        "batch",
     ] {
         assert!(shipped.contains(key), "{key} is not in apps.toml");
     }

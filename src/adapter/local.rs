@@ -9,27 +9,38 @@ use crate::app::{App, AppId};
 use crate::hub::inbox::{Delivery, Inboxes, Order};
 use crate::metrics::Metrics;
 use crate::protocol::{
-    ChannelKind, ChannelName, CloseCode, Encoded, ServerFrame, SocketId, User, UserId,
+    ChannelKind, ChannelName, CloseCode, Encoded, ServerFrame, SocketId, User, UserId, WebhookEvent,
 };
-use crate::registry::{Audience, Join, Leave, Registry};
+use crate::registry::{self, Audience, Join, Leave, Registry, Vacated};
+use crate::webhook::Webhooks;
 
 /// How often held-back subscription counts are looked for.
 const COUNT_TICK: Duration = Duration::from_secs(1);
+
+/// How often those are looked for who have stayed away: what webhooks say of it is later by at most this.
+const VACATED_TICK: Duration = Duration::from_millis(250);
 
 /// The adapter of a node that is alone.
 pub struct Local {
     registry: Arc<Registry>,
     inboxes: Inboxes,
+    webhooks: Webhooks,
     metrics: Metrics,
 }
 
 impl Local {
     /// Over this process's registry and workers.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, inboxes: Inboxes, metrics: Metrics) -> Self {
+    pub fn new(
+        registry: Arc<Registry>,
+        inboxes: Inboxes,
+        webhooks: Webhooks,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             registry,
             inboxes,
+            webhooks,
             metrics,
         }
     }
@@ -41,9 +52,57 @@ impl Local {
             interval.tick().await;
             self.registry
                 .due_counts(Instant::now(), |app, channel, count, audience| {
-                    let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
-                    self.tell(app, channel, Told::all(&frame), audience);
+                    self.tell_count(app, channel, count, audience);
                 });
+        }
+    }
+
+    /// Lets webhooks know who has left and not come back within `delay`; runs for as long as the server.
+    pub async fn announce_vacated(self: Arc<Self>, delay: Duration) {
+        let mut interval = tokio::time::interval(VACATED_TICK);
+        loop {
+            interval.tick().await;
+            self.announce_left(delay);
+        }
+    }
+
+    /// Lets webhooks know who left at least `delay` ago; with none, everybody who has left, before the end.
+    pub fn announce_left(&self, delay: Duration) {
+        let now = Instant::now();
+        self.registry
+            .due_vacated(delay, now, |app, channel, vacated| {
+                let event = match vacated {
+                    Vacated::Channel => WebhookEvent::ChannelVacated,
+                    Vacated::Member(user) => WebhookEvent::MemberRemoved(user),
+                };
+                self.webhooks.post(app, channel, &event);
+            });
+    }
+
+    /// Tells a count to the subscribers and to webhooks.
+    fn tell_count(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        count: usize,
+        audience: &Audience<'_>,
+    ) {
+        let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
+        self.tell(app, channel, Told::all(&frame), audience);
+        let event = WebhookEvent::SubscriptionCount(count);
+        self.webhooks.post(app, channel, &event);
+    }
+
+    /// What webhooks say of a join, as the channel's lock has it.
+    fn announce(&self, app: &AppId, join: &Join<'_>, joined: &registry::Joined) {
+        let member = join.member.filter(|_| joined.member_appeared);
+        let events = [
+            joined.occupied.then_some(WebhookEvent::ChannelOccupied),
+            member.map(|member| WebhookEvent::MemberAdded(&member.id)),
+            joined.cache_miss.then_some(WebhookEvent::CacheMiss),
+        ];
+        for event in events.into_iter().flatten() {
+            self.webhooks.post(app, join.channel, &event);
         }
     }
 
@@ -106,6 +165,7 @@ impl Local {
         let joined = self
             .registry
             .join(&join, Instant::now(), |joined, audience| {
+                self.announce(&app.id, &join, joined);
                 if let Some(member) = subscriber.member.filter(|_| joined.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
                     let told = Told {
@@ -115,12 +175,7 @@ impl Local {
                     self.tell(&app.id, channel, told, audience);
                 }
                 if joined.tell_count {
-                    let frame = ServerFrame::SubscriptionCount {
-                        channel,
-                        count: joined.subscriptions,
-                    }
-                    .encode();
-                    self.tell(&app.id, channel, Told::all(&frame), audience);
+                    self.tell_count(&app.id, channel, joined.subscriptions, audience);
                 }
             });
         let joined = joined.map_err(|_| Error::PresenceFull)?;
@@ -147,12 +202,7 @@ impl Local {
                     self.tell(&app.id, channel, Told::all(&frame), audience);
                 }
                 if left.tell_count {
-                    let frame = ServerFrame::SubscriptionCount {
-                        channel,
-                        count: left.subscriptions,
-                    }
-                    .encode();
-                    self.tell(&app.id, channel, Told::all(&frame), audience);
+                    self.tell_count(&app.id, channel, left.subscriptions, audience);
                 }
             });
     }

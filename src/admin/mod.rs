@@ -1,6 +1,8 @@
-//! The second port, for operators: liveness, readiness, health and metrics. Binds to loopback unless told otherwise.
+//! The second port, for operators: liveness, readiness, health, metrics and dead letters. Binds to loopback unless told otherwise.
 //!
 //! Gauges are read from the structures that own the numbers, when somebody asks.
+
+mod letters;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -46,7 +48,12 @@ impl Admin {
             .route("/live", web::get().to(live))
             .route("/ready", web::get().to(ready))
             .route("/health", web::get().to(health))
-            .route("/metrics", web::get().to(metrics));
+            .route("/metrics", web::get().to(metrics))
+            .route("/dead-letters", web::get().to(letters::list))
+            .route(
+                "/dead-letters/redeliver",
+                web::post().to(letters::redeliver),
+            );
     }
 
     fn admits(&self, request: &HttpRequest) -> bool {
@@ -140,6 +147,7 @@ async fn metrics(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
 }
 
 async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
+    let webhooks = admin.node.webhooks();
     let totals = admin.node.totals();
     let workers = admin.node.worker_reports().await;
     vec![
@@ -158,6 +166,16 @@ async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
             "inbox_bytes",
             "Bytes of orders that wait for workers",
             admin.node.inbox_bytes(),
+        ),
+        (
+            "webhook_queue",
+            "Webhook events that wait for their endpoints",
+            webhooks.queued(),
+        ),
+        (
+            "webhook_lag_seconds",
+            "How long the oldest of them has been waiting",
+            usize::try_from(webhooks.lag().as_secs()).unwrap_or(usize::MAX),
         ),
         (
             "outbox_bytes",

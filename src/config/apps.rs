@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::error::{Origin, Problem, Step};
 use super::raw;
 use super::tree::Tree;
+use super::webhooks;
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern};
 
 /// The shipped configuration's secret, which everybody knows.
@@ -20,7 +21,10 @@ pub(super) fn build(raw: &raw::Raw, tree: &Tree, problems: &mut Vec<Problem>) ->
         match built(app) {
             Ok(built) => {
                 fits(&built.limits, &raw.server, &place, problems);
-                apps.push(built);
+                match webhooks::built(&app.webhooks) {
+                    Ok(webhooks) => apps.push(App { webhooks, ..built }),
+                    Err((at, key, text)) => problems.push(place.webhook_problem(at, key, text)),
+                }
             }
             Err(missing) => problems.push(place.problem(
                 &[],
@@ -71,6 +75,17 @@ impl Place<'_> {
         app.into_iter().chain(keys).collect()
     }
 
+    fn webhook_problem(&self, at: usize, key: &str, text: String) -> Problem {
+        let mut path = self.path(&["webhooks"]);
+        path.extend([Step::Index(at), Step::Key(key.to_owned())]);
+        // A key that is missing stands nowhere; then the app's own place is nearest.
+        let origin = self
+            .tree
+            .origin(&path)
+            .or_else(|| self.tree.origin(&path[..2]));
+        Problem::at(origin, &path, text)
+    }
+
     fn problem(&self, keys: &[&str], text: String) -> Problem {
         let path = self.path(keys);
         // A default stands nowhere; then the app's own place is nearest.
@@ -108,6 +123,7 @@ fn built(raw: &raw::App) -> Result<App, &'static str> {
             .iter()
             .map(super::values::Masked::secret)
             .collect(),
+        webhooks: Vec::new(),
         limits: limits(&raw.limits),
     })
 }

@@ -171,7 +171,7 @@ pub(super) fn variable<'a>(path: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The name a mistyped one most likely stands for.
-fn nearest(name: &str, valid: &[&'static str]) -> Option<&'static str> {
+pub(super) fn nearest(name: &str, valid: &[&'static str]) -> Option<&'static str> {
     const LIKE: f64 = 0.6;
     valid
         .iter()

@@ -16,6 +16,7 @@ mod raw;
 mod read;
 mod tree;
 mod values;
+mod webhooks;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub server: Server,
     /// `[admin]`: the operators' listener.
     pub admin: Admin,
+    /// `[webhooks]`.
+    pub webhooks: crate::webhook::Settings,
     /// `[[apps]]`.
     pub apps: Apps,
     /// `TIDEWIRE_LOG` and `TIDEWIRE_LOG_FORMAT`.
@@ -264,6 +267,7 @@ fn settings(raw: &Raw, apps: Apps, log: Log) -> Settings {
             port: port(admin.port.get()),
             token: admin.token.as_ref().map(values::Masked::secret),
         },
+        webhooks: webhooks::settings(&raw.webhooks),
         apps,
         log,
     }

@@ -5,7 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::collections::BTreeMap;
+
 use super::values::{Host, Masked, Name, PageOrigin, PathPrefix, Whole};
+use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::app::Limits;
 
 /// The whole file.
@@ -14,6 +17,7 @@ use crate::app::Limits;
 pub(super) struct Raw {
     pub(super) server: Server,
     pub(super) admin: Admin,
+    pub(super) webhooks: Webhooks,
     pub(super) apps: Vec<App>,
 }
 
@@ -73,6 +77,46 @@ impl Default for Admin {
     }
 }
 
+/// `[webhooks]`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [webhooks]")]
+pub(super) struct Webhooks {
+    pub(super) spool: Option<String>,
+    pub(super) linger_seconds: Whole<0, 3600>,
+    pub(super) timeout_seconds: Whole<1, 300>,
+    pub(super) retry_seconds: Whole<0, 86_400>,
+    pub(super) queue_events: Whole<1, 1_000_000>,
+    pub(super) dead_letters: Whole<1, 1_000_000>,
+    pub(super) batch_size: Whole<1, 10_000>,
+    pub(super) batch_ms: Whole<0, 60_000>,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            spool: None,
+            linger_seconds: Whole::new(3),
+            timeout_seconds: Whole::new(10),
+            retry_seconds: Whole::new(300),
+            queue_events: Whole::new(10_000),
+            dead_letters: Whole::new(1000),
+            batch_size: Whole::new(100),
+            batch_ms: Whole::new(200),
+        }
+    }
+}
+
+/// `[[apps.webhooks]]`. The URL must be given; `apps` checks it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [[apps.webhooks]]")]
+pub(super) struct Webhook {
+    pub(super) url: Option<Target>,
+    pub(super) events: Vec<Kind>,
+    pub(super) channels: Vec<Pattern>,
+    pub(super) batch: bool,
+    pub(super) headers: BTreeMap<HeaderText, Masked>,
+}
+
 /// `[[apps]]`. The first three must be given; `apps` checks it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, [[apps]]")]
@@ -89,6 +133,7 @@ pub(super) struct App {
     pub(super) authorize_within: Whole<0, 3600>,
     pub(super) api_tokens: Vec<Masked>,
     pub(super) limits: AppLimits,
+    pub(super) webhooks: Vec<Webhook>,
 }
 
 impl Default for App {
@@ -106,6 +151,7 @@ impl Default for App {
             authorize_within: Whole::new(0),
             api_tokens: Vec::new(),
             limits: AppLimits::default(),
+            webhooks: Vec::new(),
         }
     }
 }

@@ -87,6 +87,7 @@ fn app() -> App {
         allowed_origins: Vec::new(),
         authorize_within: None,
         api_tokens: Vec::new(),
+        webhooks: Vec::new(),
         limits: Limits::default(),
     }
 }

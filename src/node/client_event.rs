@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::Node;
 use super::connect::Session;
 use crate::adapter::{self, Event};
+use crate::app::Limits;
 use crate::hub::inbox::Full;
 use crate::protocol::client::ClientEvent;
-use crate::protocol::{ErrorCode, ServerFrame, excerpt};
+use crate::protocol::{ErrorCode, ServerFrame, WebhookEvent, excerpt};
 
 /// Why a client event is dropped. The texts are the real service's where they are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,12 +82,7 @@ impl Node {
         {
             return Err(ClientEventError::Kind(command.channel.clone()));
         }
-        if command.event.chars().count() > limits.event_name_length {
-            return Err(ClientEventError::NameTooLong(limits.event_name_length));
-        }
-        if command.data.len() > limits.event_bytes {
-            return Err(ClientEventError::TooLarge(limits.event_bytes));
-        }
+        check_size(command, limits)?;
         if !session.take_client_event(Instant::now()) {
             self.metrics.client_events_limited.inc();
             return Err(ClientEventError::TooFast(limits.client_events_per_second));
@@ -109,11 +105,30 @@ impl Node {
             keep: None,
         };
         match self.adapter.publish(&app, event).await {
-            Ok(()) => self.metrics.client_events.inc(),
+            Ok(()) => {
+                let event = WebhookEvent::ClientEvent {
+                    event: &command.event,
+                    data: &command.data,
+                    socket_id: session.peer.socket_id(),
+                    user_id,
+                };
+                self.webhooks.post(&app.id, channel, &event);
+                self.metrics.client_events.inc()
+            }
             Err(adapter::Error::Overloaded(full)) => return Err(full.into()),
             // Publishing joins nothing.
             Err(adapter::Error::PresenceFull) => 0,
         };
         Ok(())
     }
+}
+
+fn check_size(command: &ClientEvent, limits: &Limits) -> Result<(), ClientEventError> {
+    if command.event.chars().count() > limits.event_name_length {
+        return Err(ClientEventError::NameTooLong(limits.event_name_length));
+    }
+    if command.data.len() > limits.event_bytes {
+        return Err(ClientEventError::TooLarge(limits.event_bytes));
+    }
+    Ok(())
 }

@@ -30,6 +30,7 @@ use crate::app::Apps;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::webhook::Webhooks;
 
 /// One running server's decisions. Shared by all workers; everything in it is immutable or has its own owner.
 pub struct Node {
@@ -37,6 +38,7 @@ pub struct Node {
     adapter: Arc<dyn Adapter>,
     registry: Arc<Registry>,
     inboxes: Inboxes,
+    webhooks: Webhooks,
     metrics: Metrics,
     activity_timeout: u32,
 }
@@ -53,6 +55,7 @@ impl Node {
         adapter: Arc<dyn Adapter>,
         registry: Arc<Registry>,
         inboxes: Inboxes,
+        webhooks: Webhooks,
         activity_timeout: u32,
         metrics: Metrics,
     ) -> Self {
@@ -61,6 +64,7 @@ impl Node {
             adapter,
             registry,
             inboxes,
+            webhooks,
             metrics,
             activity_timeout,
         }
@@ -70,6 +74,12 @@ impl Node {
     #[must_use]
     pub fn apps(&self) -> &Apps {
         &self.apps
+    }
+
+    /// The queues of the apps' webhooks.
+    #[must_use]
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// What is counted.

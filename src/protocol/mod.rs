@@ -11,6 +11,7 @@ pub mod event;
 pub mod server;
 pub mod socket_id;
 pub mod user;
+pub mod webhook;
 
 pub use channel::{ChannelKind, ChannelName};
 pub use client::ClientFrame;
@@ -20,6 +21,7 @@ pub use event::EventName;
 pub use server::ServerFrame;
 pub use socket_id::SocketId;
 pub use user::{Member, User, UserId};
+pub use webhook::{WebhookEvent, WebhookKind};
 
 /// The protocol versions that a client may ask for with `?protocol=`.
 /// 1 to 3 lack the `pusher:` prefix or present-day presence events and are refused with 4007.

@@ -21,6 +21,8 @@ pub(super) struct Channel {
     pub(super) members: BTreeMap<UserId, Present>,
     pub(super) count_told: Option<Instant>,
     pub(super) count_due: bool,
+    /// Whether a cache channel's miss has been told since its last value.
+    pub(super) missed: bool,
 }
 
 #[derive(Debug)]

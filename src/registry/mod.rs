@@ -8,6 +8,7 @@
 
 mod cache;
 mod channel;
+mod lingering;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -16,13 +17,15 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::app::AppId;
 use crate::protocol::{ChannelName, Member, UserId};
 use cache::Cache;
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
+use lingering::Lingering;
+pub use lingering::Vacated;
 use users::Users;
 
 #[expect(clippy::disallowed_types, reason = "the one home of shared locks")]
@@ -46,6 +49,7 @@ struct Shard {
     channels: HashMap<AppId, HashMap<ChannelName, Channel>>,
     cache: Cache,
     due_counts: VecDeque<(Instant, AppId, ChannelName)>,
+    lingering: Lingering,
 }
 
 /// Whom a change concerns, handed to the caller's closure while the channel is locked: what is posted to these
@@ -101,6 +105,13 @@ pub struct Joined {
     pub subscriptions: usize,
     /// Whether the member was not there before.
     pub member_added: bool,
+    /// Whether webhooks say that the channel is occupied: nobody was there, nor had just left.
+    pub occupied: bool,
+    /// Whether webhooks say that the member was added: it was not there, nor had it just left.
+    pub member_appeared: bool,
+    /// Whether webhooks say that a cache channel had nothing for the subscriber: once for each gap, as long as
+    /// somebody is there.
+    pub cache_miss: bool,
     /// Whether the count is to be told now.
     pub tell_count: bool,
     /// Everybody on a presence channel, the joiner included.
@@ -233,19 +244,25 @@ impl Registry {
         let channel = channels.entry(join.channel.clone()).or_default();
         let since = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
         channel.workers.add(join.worker);
+        let subscriptions = channel.workers.total();
         let member_added = join.member.is_some_and(|member| channel.add_member(member));
+        let (occupied, member_appeared) = shard.lingering.arrives(join, channel, member_added);
+        let is_cache = join.channel.is_cache();
+        let last_event = is_cache
+            .then(|| shard.cache.get(join.app, join.channel, now))
+            .flatten();
+        let is_miss = is_cache && last_event.is_none();
         let tell_count = join.tell_count && channel.tells_count(now);
         let joined = Joined {
             since,
-            subscriptions: channel.workers.total(),
+            subscriptions,
             member_added,
+            occupied,
+            member_appeared,
+            cache_miss: is_miss && !std::mem::replace(&mut channel.missed, true),
             tell_count,
             members: channel.snapshot(),
-            last_event: if join.channel.is_cache() {
-                shard.cache.get(join.app, join.channel, now)
-            } else {
-                None
-            },
+            last_event,
         };
         if join.tell_count && channel.becomes_due(tell_count) {
             shard.due_counts.push_back((
@@ -297,6 +314,7 @@ impl Registry {
                 sequence: &self.sequence,
             },
         );
+        shard.lingering.departs(leave, channel, member_removed, now);
         if subscriptions == 0 {
             channels.remove(leave.channel);
             if channels.is_empty() {
@@ -316,6 +334,7 @@ impl Registry {
     ) -> usize {
         let mut shard = lock(self.shard(app, channel));
         let evicted = keep.map_or(0, |event| {
+            shard.filled(app, channel);
             shard
                 .cache
                 .put(app, channel, event, self.cache_bytes_per_shard)
@@ -358,6 +377,19 @@ impl Registry {
                 };
                 tell(&app, &name, channel.workers.total(), &audience);
             }
+        }
+    }
+
+    /// Calls `tell`, with its channel locked, for each channel and member that was left at least `delay` before
+    /// `now` and has stayed so. The delay is the same at every call, but that a last one may be shorter.
+    pub fn due_vacated(
+        &self,
+        delay: Duration,
+        now: Instant,
+        mut tell: impl FnMut(&AppId, &ChannelName, Vacated<'_>),
+    ) {
+        for shard in &self.shards {
+            lock(shard).lingering.due(delay, now, &mut tell);
         }
     }
 
@@ -446,6 +478,14 @@ fn lock<T>(lock: &Lock<T>) -> impl std::ops::DerefMut<Target = T> {
 }
 
 impl Shard {
+    /// A cache channel has a value: the next miss is told again.
+    fn filled(&mut self, app: &AppId, name: &ChannelName) {
+        self.lingering.filled(app, name);
+        if let Some(channel) = self.channels.get_mut(app).and_then(|c| c.get_mut(name)) {
+            channel.missed = false;
+        }
+    }
+
     fn channel(&self, app: &AppId, channel: &ChannelName) -> Option<&Channel> {
         self.channels.get(app)?.get(channel)
     }

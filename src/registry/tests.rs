@@ -240,3 +240,103 @@ fn the_connection_limit_is_exact() {
     registry.disconnect(&app);
     assert!(registry.connect(&app, limit));
 }
+
+const DELAY: Duration = Duration::from_secs(3);
+
+/// What webhooks were told of a channel or one of its members: the last thing told of each.
+#[derive(Default)]
+struct Told(HashMap<Option<String>, bool>);
+
+impl Told {
+    fn tell(&mut self, who: Option<String>, there: bool) {
+        let before = self.0.insert(who.clone(), there).unwrap_or(false);
+        assert_ne!(before, there, "{who:?} told twice");
+    }
+
+    fn vacated(&mut self, vacated: Vacated<'_>) {
+        let user = match vacated {
+            Vacated::Channel => None,
+            Vacated::Member(user) => Some(user.to_string()),
+        };
+        self.tell(user, false);
+    }
+}
+
+proptest! {
+    /// Random joins, leaves and ticks of a clock: what is told of one channel or member alternates strictly, and in
+    /// the end it is what is so.
+    #[test]
+    fn webhooks_are_told_of_comings_and_goings_in_turns(operations in proptest::collection::vec((0..3u8, 0..3u8, 0..4000u64, any::<prop::sample::Index>()), 0..80)) {
+        let (registry, app, room) = (Registry::new(0), app(), channel("presence-room"));
+        let mut now = Instant::now();
+        let told = RefCell::new(Told::default());
+        let mut model = Model::new();
+        for (operation, user, wait_ms, index) in operations {
+            match operation {
+                0 => {
+                    let member = member(&user.to_string(), None);
+                    registry.join(&join(&app, &room, 0, Some(&member)), now, |joined, _| {
+                        if joined.occupied {
+                            told.borrow_mut().tell(None, true);
+                        }
+                        if joined.member_appeared {
+                            told.borrow_mut().tell(Some(user.to_string()), true);
+                        }
+                    }).unwrap();
+                    model.push((user.to_string(), 0));
+                }
+                1 if !model.is_empty() => {
+                    let (user, _) = model.swap_remove(index.index(model.len()));
+                    let user = UserId::new(&user).unwrap();
+                    registry.leave(&leave(&app, &room, 0, Some(&user)), now, |_, _| ());
+                }
+                _ => {
+                    now += Duration::from_millis(wait_ms);
+                    registry.due_vacated(DELAY, now, |_, _, vacated| told.borrow_mut().vacated(vacated));
+                }
+            }
+        }
+        registry.due_vacated(DELAY, now + DELAY, |_, _, vacated| told.borrow_mut().vacated(vacated));
+        let there = |who: &Option<String>| match who {
+            None => !model.is_empty(),
+            Some(user) => users(&model).contains(user),
+        };
+        let told = told.into_inner().0;
+        for (who, last) in &told {
+            prop_assert_eq!(*last, there(who), "{:?}", who);
+        }
+        prop_assert_eq!(told.values().filter(|there| **there).count(), users(&model).len() + usize::from(!model.is_empty()));
+        registry.due_vacated(Duration::ZERO, now + 2 * DELAY, |_, _, _| panic!("told already"));
+    }
+}
+
+#[test]
+fn one_miss_is_told_for_each_gap() {
+    let (registry, app, name, now) = (
+        Registry::new(10_000_000),
+        app(),
+        channel("cache-x"),
+        Instant::now(),
+    );
+    let joins = |at| {
+        let joined = registry.join(&join(&app, &name, 0, None), at, |_, _| ());
+        joined.unwrap().cache_miss
+    };
+    let leaves = |at| registry.leave(&leave(&app, &name, 0, None), at, |_, _| ());
+    let publishes = |at| {
+        let event = LastEvent {
+            event: "e".into(),
+            data: "1".into(),
+            expires: at + LAST_EVENT_TTL,
+        };
+        registry.publish(&app, &name, Some(event), |_| ());
+    };
+    assert!(joins(now) && !joins(now));
+    leaves(now);
+    leaves(now);
+    assert!(!joins(now), "a short absence changes nothing");
+    publishes(now);
+    assert!(!joins(now));
+    let later = now + LAST_EVENT_TTL;
+    assert!(joins(later) && !joins(later));
+}

@@ -25,3 +25,4 @@ mod shutdown;
 mod slow;
 mod transcripts;
 mod watchlist_random;
+mod webhooks;

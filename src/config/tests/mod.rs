@@ -34,6 +34,7 @@ fn defaults() {
     let Settings {
         server,
         admin,
+        webhooks,
         apps,
         log,
     } = load_text(APP, &[]).unwrap().settings;
@@ -53,6 +54,20 @@ fn defaults() {
     assert_eq!((admin.host.as_str(), admin.port), ("127.0.0.1", 9601));
     assert!(admin.token.is_none());
     assert_eq!(log, Log::default());
+    assert_eq!(webhooks.linger.as_secs(), 3);
+    assert_eq!(
+        (webhooks.timeout.as_secs(), webhooks.retry.as_secs()),
+        (10, 300)
+    );
+    assert_eq!(
+        (webhooks.queue_events, webhooks.dead_letters),
+        (10_000, 1000)
+    );
+    assert_eq!(
+        (webhooks.batch_size, webhooks.batch_window.as_millis()),
+        (100, 200)
+    );
+    assert!(webhooks.spool.is_none() && apps.by_key("k").unwrap().webhooks.is_empty());
     let app = apps.by_key("k").unwrap();
     assert!(app.enabled && app.subscription_count && app.watchlist && !app.client_events);
     assert!(app.name.is_none() && app.allowed_origins.is_empty() && app.api_tokens.is_empty());
@@ -242,4 +257,76 @@ fn the_environment_adds_an_app() {
         &[variables[0], variables[1], ("TIDEWIRE_APP_SECRET", "")],
         &["TIDEWIRE_APP_SECRET: secret in [[apps]]: expected a secret text, found an empty one"],
     );
+}
+
+#[test]
+fn webhooks_are_checked_and_their_headers_masked() {
+    let with = |webhook: &str| format!("{APP}\n[[apps.webhooks]]\n{webhook}");
+    let loaded = load_text(
+        &with(
+            "url = \"https://example.com/w?t=query-token\"\nevents = [\"member_added\"]\nchannels = [\"presence-*\"]\n\
+             batch = true\nheaders = { Authorization = \"Bearer header-token\" }",
+        ),
+        &[],
+    )
+    .unwrap();
+    let toml = loaded.to_toml().unwrap();
+    assert!(toml.contains("https://example.com/w?***"), "{toml}");
+    let webhook = &loaded.settings.apps.by_key("k").unwrap().webhooks[0];
+    assert!(webhook.batch && webhook.headers.len() == 1);
+    for shown in [
+        toml,
+        format!("{:?}", webhook.headers),
+        format!("{:?}", loaded.raw),
+    ] {
+        assert!(!shown.contains("-token"), "{shown}");
+    }
+}
+
+#[test]
+fn wrong_webhooks_are_refused_with_their_place() {
+    let with = |webhook: &str| format!("{APP}\n[[apps.webhooks]]\n{webhook}");
+    for (webhook, expected) in [
+        ("batch = true", "a webhook needs a url"),
+        ("url = \"ftp://example.com/\"", "expected a URL like"),
+        ("url = \"/webhooks\"", "expected a URL like"),
+        (
+            "url = \"https://user:pass@example.com/\"",
+            "expected a URL like",
+        ),
+        (
+            "url = \"https://a.b/\"\nevents = [\"channel_ocupied\"]",
+            "did you mean \"channel_occupied\"?",
+        ),
+        (
+            "url = \"https://a.b/\"\nchannels = [\"a b\"]",
+            "expected a channel's name or a pattern",
+        ),
+        (
+            "url = \"https://a.b/\"\nheaders = { \"a b\" = \"x\" }",
+            "expected the name of a header",
+        ),
+        (
+            "url = \"https://a.b/\"\nheaders = { Host = \"x\" }",
+            "is a header of the webhook itself",
+        ),
+        (
+            "url = \"https://a.b/\"\n[[apps.webhooks]]\nurl = \"https://a.b/\"",
+            "another webhook of this app",
+        ),
+        (
+            "url = \"https://a.b/\"\nevent = []",
+            "did you mean \"events\"?",
+        ),
+    ] {
+        let error = load_text(&with(webhook), &[])
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(expected) && error.contains("apps.toml:"),
+            "{error}"
+        );
+        assert!(!error.contains("pass"), "{error}");
+    }
 }

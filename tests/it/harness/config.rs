@@ -10,6 +10,8 @@ pub(crate) struct Config {
     server: Vec<(String, String)>,
     app: Vec<(String, String)>,
     limits: Vec<(String, String)>,
+    webhook_settings: Vec<(String, String)>,
+    webhooks: Vec<String>,
     others: Vec<Credentials>,
 }
 
@@ -20,6 +22,8 @@ impl Config {
             server: Vec::new(),
             app: Vec::new(),
             limits: Vec::new(),
+            webhook_settings: Vec::new(),
+            webhooks: Vec::new(),
             others: Vec::new(),
         }
         .server("host", "\"127.0.0.1\"")
@@ -46,6 +50,18 @@ impl Config {
         self
     }
 
+    /// A key of `[webhooks]`.
+    pub(crate) fn webhooks(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.webhook_settings, key, value);
+        self
+    }
+
+    /// A webhook of the app: the lines of its table.
+    pub(crate) fn webhook(mut self, lines: &str) -> Self {
+        self.webhooks.push(lines.to_owned());
+        self
+    }
+
     /// One more app, with defaults.
     pub(crate) fn other_app(mut self, app: Credentials) -> Self {
         self.others.push(app);
@@ -56,10 +72,15 @@ impl Config {
     pub(crate) fn toml(&self) -> String {
         let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n");
         push_lines(&mut out, &self.server);
+        out.push_str("[webhooks]\n");
+        push_lines(&mut out, &self.webhook_settings);
         push_credentials(&mut out, &APP);
         push_lines(&mut out, &self.app);
         out.push_str("[apps.limits]\n");
         push_lines(&mut out, &self.limits);
+        for lines in &self.webhooks {
+            out.push_str(&format!("[[apps.webhooks]]\n{lines}\n"));
+        }
         for app in &self.others {
             push_credentials(&mut out, app);
         }

@@ -3,6 +3,7 @@
 mod config;
 mod credentials;
 mod http;
+mod receiver;
 mod server;
 mod wire;
 mod ws;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub(crate) use config::Config;
 pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
 pub(crate) use http::{Http, Response, request};
+pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use server::{Server, event_body};
 pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header};
 

@@ -20,6 +20,7 @@ pub(crate) struct Server {
     pub(crate) admin: SocketAddr,
     process: Process,
     stopped: bool,
+    killed: bool,
 }
 
 /// The child process with its files; never outlives the test.
@@ -47,6 +48,7 @@ impl Server {
             admin,
             process,
             stopped: false,
+            killed: false,
         }
     }
 
@@ -120,6 +122,11 @@ impl Server {
         self.process.signal(name);
     }
 
+    /// Ends it without any warning (SIGKILL).
+    pub(crate) fn kill(mut self) {
+        self.killed = true;
+    }
+
     /// Waits for the end of the process.
     pub(crate) fn exit_status(&mut self) -> ExitStatus {
         let child = &mut self.process.child;
@@ -157,6 +164,9 @@ impl Drop for Server {
     fn drop(&mut self) {
         if thread::panicking() {
             self.process.show_log();
+            return;
+        }
+        if self.killed {
             return;
         }
         if !self.stopped {

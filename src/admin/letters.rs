@@ -1,0 +1,54 @@
+//! Dead letters: webhook requests that were given up, for people to look at and to send again.
+
+use actix_web::web::{Data, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Admin, refused};
+use crate::webhook::{Letter, epoch_ms};
+
+/// Which letters: all, or one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    id: Option<u64>,
+}
+
+/// `GET /dead-letters`: `{"dead_letters":[{"id":1,"app":"…","url":"https://host/path","events":[…],
+/// "first_attempt_ms":1327078148132,"last_attempt_ms":…,"error":"…"}]}`, times in milliseconds since 1970.
+pub(super) async fn list(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
+    if !admin.admits(&request) {
+        return refused();
+    }
+    let letters = admin.node.webhooks().dead_letters().await;
+    let letters: Vec<Value> = letters.iter().map(shown).collect();
+    HttpResponse::Ok().json(json!({"dead_letters": letters}))
+}
+
+/// `POST /dead-letters/redeliver` queues the events of all letters again, with `?id=1` of one: `{"redelivered":1}`.
+pub(super) async fn redeliver(
+    admin: Data<Admin>,
+    request: HttpRequest,
+    which: Query<Which>,
+) -> HttpResponse {
+    if !admin.admits(&request) {
+        return refused();
+    }
+    let redelivered = admin.node.webhooks().redeliver(which.id).await;
+    HttpResponse::Ok().json(json!({"redelivered": redelivered}))
+}
+
+fn shown(letter: &Letter) -> Value {
+    // They are JSON of our own making.
+    let event = |event: &std::sync::Arc<str>| serde_json::from_str(event).unwrap_or(Value::Null);
+    json!({
+        "id": letter.id,
+        "app": *letter.app,
+        "url": *letter.url,
+        "events": letter.events.iter().map(event).collect::<Vec<Value>>(),
+        "first_attempt_ms": epoch_ms(letter.first_attempt),
+        "last_attempt_ms": epoch_ms(letter.last_attempt),
+        "error": letter.error,
+    })
+}

@@ -1,0 +1,201 @@
+//! What `[webhooks]` and `[[apps.webhooks]]` take, and what becomes of it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use actix_http::Uri;
+use actix_http::header::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::error::nearest;
+use super::raw;
+use crate::app::{ChannelPattern, Webhook};
+use crate::protocol::WebhookKind;
+use crate::webhook::Settings;
+
+/// The headers that a webhook has of its own.
+const RESERVED: [&str; 6] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "x-pusher-key",
+];
+
+/// A webhook's URL. Its query may hold a token and is written as `***`.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Target(Uri);
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let expected = "expected a URL like \"https://example.com/webhooks\", http or https, without user and \
+                        fragment (a token goes into headers)";
+        let url: Uri = text.parse().map_err(|_| expected.to_owned())?;
+        let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+        let has_user = url.authority().is_some_and(|a| a.as_str().contains('@'));
+        let has_host = url.host().is_some_and(|host| !host.is_empty());
+        if is_http && has_host && !has_user && !text.contains('#') {
+            Ok(Self(url))
+        } else {
+            Err(expected.to_owned())
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        match text.split_once('?') {
+            Some((place, _)) => write!(f, "{place}?***"),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The name of a kind of event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct Kind(WebhookKind);
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let known = WebhookKind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == text);
+        known.map(Self).ok_or_else(|| {
+            let names = WebhookKind::ALL.map(WebhookKind::name);
+            let meant = nearest(&text, &names);
+            let meant = meant.map(|name| format!("; did you mean \"{name}\"?"));
+            format!(
+                "unknown event {text:?}{} Valid: {}",
+                meant.as_deref().unwrap_or("."),
+                names.join(", ")
+            )
+        })
+    }
+}
+
+impl From<Kind> for String {
+    fn from(kind: Kind) -> Self {
+        kind.0.name().to_owned()
+    }
+}
+
+/// An entry of `channels`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Pattern(String);
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_-=@,.;*".contains(c);
+        if !text.is_empty() && text.chars().all(is_name) {
+            Ok(Self(text))
+        } else {
+            Err(format!(
+                "expected a channel's name or a pattern like \"private-*\", where * stands for any characters; found {text:?}"
+            ))
+        }
+    }
+}
+
+/// The name of an additional header, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct HeaderText(String);
+
+impl TryFrom<String> for HeaderText {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let name: HeaderName = text
+            .parse()
+            .map_err(|_| format!("expected the name of a header, found {text:?}"))?;
+        if RESERVED.contains(&name.as_str()) || name == "x-pusher-signature" {
+            return Err(format!("{name} is a header of the webhook itself"));
+        }
+        Ok(Self(name.as_str().to_owned()))
+    }
+}
+
+/// An app's webhooks, or what is wrong: the webhook's index, the key, and the reason.
+pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, (usize, &'static str, String)> {
+    let mut seen = HashSet::new();
+    let mut webhooks = Vec::new();
+    for (index, raw) in raw.iter().enumerate() {
+        let url = raw.url.as_ref().ok_or_else(|| {
+            let text = "a webhook needs a url: [[apps.webhooks]] without one tells nobody";
+            (index, "url", text.to_owned())
+        })?;
+        let mut headers = Vec::new();
+        for (name, value) in &raw.headers {
+            let parsed = name
+                .0
+                .parse()
+                .ok()
+                .zip(HeaderValue::from_str(&value.0).ok());
+            let (name, mut value) = parsed.ok_or_else(|| {
+                let text = format!("the value of {} cannot be sent in a header", name.0);
+                (index, "headers", text)
+            })?;
+            value.set_sensitive(true);
+            headers.push((name, value));
+        }
+        let channels = raw.channels.iter();
+        let webhook = Webhook {
+            url: url.0.clone(),
+            events: raw.events.iter().map(|kind| kind.0).collect(),
+            channels: channels
+                .map(|pattern| ChannelPattern::new(&pattern.0))
+                .collect(),
+            headers,
+            batch: raw.batch,
+        };
+        if !seen.insert(webhook.identity()) {
+            let text = "another webhook of this app has the same url, events and channels";
+            return Err((index, "url", text.to_owned()));
+        }
+        webhooks.push(webhook);
+    }
+    Ok(webhooks)
+}
+
+/// `[webhooks]`
+pub(super) fn settings(raw: &raw::Webhooks) -> Settings {
+    let seconds = |number: u32| Duration::from_secs(number.into());
+    Settings {
+        linger: seconds(raw.linger_seconds.get()),
+        timeout: seconds(raw.timeout_seconds.get()),
+        retry: seconds(raw.retry_seconds.get()),
+        queue_events: raw.queue_events.amount(),
+        dead_letters: raw.dead_letters.amount(),
+        batch_size: raw.batch_size.amount(),
+        batch_window: Duration::from_millis(raw.batch_ms.get().into()),
+        spool: raw
+            .spool
+            .as_ref()
+            .filter(|path| !path.is_empty())
+            .map(Into::into),
+    }
+}

@@ -1,0 +1,268 @@
+//! Undelivered events on disk: one append-only file per endpoint, in a folder that one server uses at a time.
+//!
+//! A line is `CHECKSUM ID EVENT` for an event that waits and `CHECKSUM ID` for one that is settled; the checksum is
+//! of the rest of the line. An incomplete last line is cut, a damaged one passed over, both with a warning. Nothing
+//! secret is in it: requests are signed when they are sent, and of the URL there is only a digest, in the file's name.
+//!
+//! Lines are in the system's hands as soon as they are written, so they survive the end of the process; they are not
+//! forced to the disk, so a power failure may take the last seconds of them (and of what was settled: such events are
+//! sent again).
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tracing::{error, warn};
+
+use crate::app::{App, Webhook};
+
+/// From this size on a file is written anew when it is mostly of settled events.
+const COMPACT_BYTES: u64 = 1024 * 1024;
+
+/// The spool cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {} (spool of [webhooks]): {source}", path.display())]
+pub struct Error {
+    /// The folder or a file in it.
+    path: PathBuf,
+    /// What the system says.
+    source: io::Error,
+}
+
+/// An event that waits, with its number in the spool.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) id: u64,
+    pub(super) json: Arc<str>,
+}
+
+/// The folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes it if need be, and takes it for this process.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let open = || {
+            std::fs::create_dir_all(path)?;
+            let lock = File::create(path.join("lock"))?;
+            match lock.try_lock() {
+                Ok(()) => Ok(lock),
+                Err(TryLockError::WouldBlock) => Err(io::Error::other("another server uses it")),
+                Err(TryLockError::Error(source)) => Err(source),
+            }
+        };
+        let lock = open().map_err(|source| Error {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The spool of an endpoint and the events that wait in it.
+    pub(super) fn spool(&self, app: &App, webhook: &Webhook) -> Result<(Spool, Vec<Kept>), Error> {
+        let name = format!("{}-{}.spool", app.id, digest(&webhook.identity()));
+        Spool::open(self.path.join(name))
+    }
+}
+
+/// One endpoint's file.
+#[derive(Debug)]
+pub(super) struct Spool {
+    path: PathBuf,
+    file: File,
+    next_id: u64,
+    bytes: u64,
+    settled_bytes: u64,
+}
+
+impl Spool {
+    fn open(path: PathBuf) -> Result<(Self, Vec<Kept>), Error> {
+        let wrap = |source| Error {
+            path: path.clone(),
+            source,
+        };
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(wrap(e)),
+        };
+        let (waiting, next_id) = waiting(&text, &path);
+        let file = append_to(&path).map_err(wrap)?;
+        let mut spool = Self {
+            path: path.clone(),
+            file,
+            next_id,
+            bytes: 0,
+            settled_bytes: 0,
+        };
+        spool.rewrite(waiting.iter()).map_err(wrap)?;
+        Ok((spool, waiting))
+    }
+
+    /// Writes an event down. If that fails it is delivered all the same, but would not survive.
+    pub(super) fn append(&mut self, json: Arc<str>) -> Kept {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.write(&line(&format!("{id} {json}")));
+        Kept { id, json }
+    }
+
+    /// Writes down that events wait no longer. `live` are those that still do.
+    pub(super) fn settle<'a>(&mut self, events: &[Kept], live: impl Iterator<Item = &'a Kept>) {
+        let mut text = String::new();
+        for event in events {
+            text.push_str(&line(&event.id.to_string()));
+            self.settled_bytes += event.json.len() as u64;
+        }
+        self.settled_bytes += text.len() as u64;
+        self.write(&text);
+        if self.bytes > COMPACT_BYTES
+            && self.settled_bytes > self.bytes / 2
+            && let Err(source) = self.rewrite(live)
+        {
+            error!(path = %self.path.display(), %source, "the spool cannot be made smaller");
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        match self.file.write_all(text.as_bytes()) {
+            Ok(()) => self.bytes += text.len() as u64,
+            Err(source) => {
+                error!(path = %self.path.display(), %source, "the spool cannot be written");
+                // What was written of it must not run into the next line. If this fails too, the checksum tells.
+                let _ = self.file.set_len(self.bytes);
+            }
+        }
+    }
+
+    /// Replaces the file by one that holds only what waits.
+    fn rewrite<'a>(&mut self, live: impl Iterator<Item = &'a Kept>) -> io::Result<()> {
+        let text: String = live
+            .map(|event| line(&format!("{} {}", event.id, event.json)))
+            .collect();
+        let new = self.path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_data()?;
+        std::fs::rename(&new, &self.path)?;
+        self.file = append_to(&self.path)?;
+        self.bytes = text.len() as u64;
+        self.settled_bytes = 0;
+        Ok(())
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// The events of a file that were not settled, in order, and a number above all that are in it.
+fn waiting(text: &[u8], path: &Path) -> (Vec<Kept>, u64) {
+    let mut events = BTreeMap::new();
+    let mut next_id = 1;
+    let mut damaged = 0;
+    let mut lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    // Behind the last line's end there is nothing, or what could not be finished.
+    if let Some(torn) = lines.pop().filter(|torn| !torn.is_empty()) {
+        warn!(path = %path.display(), bytes = torn.len(), "the spool's last line is incomplete and was cut");
+    }
+    for bytes in lines {
+        let Some((id, json)) = parsed(bytes) else {
+            damaged += 1;
+            continue;
+        };
+        next_id = next_id.max(id + 1);
+        match json {
+            Some(json) => events.insert(id, Arc::from(json)),
+            None => events.remove(&id),
+        };
+    }
+    if damaged > 0 {
+        warn!(path = %path.display(), lines = damaged, "damaged lines of the spool were passed over");
+    }
+    let events = events.into_iter().map(|(id, json)| Kept { id, json });
+    (events.collect(), next_id)
+}
+
+/// A line's number and event, if its checksum is right.
+fn parsed(line: &[u8]) -> Option<(u64, Option<&str>)> {
+    let (checksum, record) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+    if checksum != digest(record) {
+        return None;
+    }
+    match record.split_once(' ') {
+        Some((id, json)) => Some((id.parse().ok()?, Some(json))),
+        None => Some((record.parse().ok()?, None)),
+    }
+}
+
+fn line(record: &str) -> String {
+    format!("{} {record}\n", digest(record))
+}
+
+/// 64 bits of SHA-256, in hex.
+fn digest(text: &str) -> String {
+    hex::encode(&Sha256::digest(text.as_bytes())[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jsons(kept: &[Kept]) -> Vec<&str> {
+        kept.iter().map(|kept| &*kept.json).collect()
+    }
+
+    #[test]
+    fn what_was_not_settled_is_there_again() {
+        let path = std::env::temp_dir().join(format!("tidewire-spool-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let (mut spool, waiting) = Spool::open(path.clone()).unwrap();
+        assert!(waiting.is_empty());
+        let events: Vec<Kept> = (0..4)
+            .map(|i| spool.append(format!("{{\"n\":{i}}}").into()))
+            .collect();
+        spool.settle(&events[..1], events[1..].iter());
+        drop(spool);
+
+        let whole = std::fs::read(&path).unwrap();
+        // A torn tail, and a line in the middle that the disk has changed.
+        let mut torn = whole.clone();
+        let at = whole.windows(6).position(|w| w == b"{\"n\":2").unwrap();
+        torn[at + 5] = b'7';
+        torn.extend_from_slice(b"0123456789abcdef 9 {\"n\":");
+        std::fs::write(&path, torn).unwrap();
+        let (mut spool, waiting) = Spool::open(path.clone()).unwrap();
+        assert_eq!(jsons(&waiting), [r#"{"n":1}"#, r#"{"n":3}"#]);
+        let next = spool.append("{}".into());
+        assert!(next.id > waiting[1].id);
+        drop(spool);
+        let (_, waiting) = Spool::open(path.clone()).unwrap();
+        assert_eq!(jsons(&waiting), [r#"{"n":1}"#, r#"{"n":3}"#, "{}"]);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn it_does_not_grow_with_what_was_delivered() {
+        let path = std::env::temp_dir().join(format!("tidewire-spool-b-{}", std::process::id()));
+        let (mut spool, _) = Spool::open(path.clone()).unwrap();
+        let json: Arc<str> = "x".repeat(10_000).into();
+        for _ in 0..1000 {
+            let kept = spool.append(Arc::clone(&json));
+            spool.settle(&[kept], std::iter::empty());
+        }
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        assert!(bytes < 2 * COMPACT_BYTES, "{bytes}");
+        std::fs::remove_file(path).unwrap();
+    }
+}
