@@ -294,6 +294,7 @@ impl WorkerParts {
     > + use<> {
         let api = self.api.clone();
         let parts = self.clone();
+        let gate = Arc::clone(&self.gate);
         let upgrades = fn_factory(move || {
             let upgrades = parts.upgrades(&unclaimed);
             async move { upgrades }
@@ -304,6 +305,8 @@ impl WorkerParts {
             // Gives a refused request's sender the time to read the answer before the connection is reset.
             .client_disconnect_timeout(LINGER)
             .tcp_nodelay(true)
+            // Idle connections of backends' pools end when a drain begins; busy ones after their answer.
+            .graceful_shutdown_signal(move || gate.closed())
             .upgrade(upgrades)
             .finish(map_config(
                 WebApp::new().configure(|config| api.configure(config)),
