@@ -89,8 +89,12 @@ impl Wire {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Filled::TimedOut
             }
+            Err(e) if e.kind() == ErrorKind::Interrupted => Filled::More,
             // A reset is an end too: the peer closed with bytes of ours unread.
-            Err(_) => Filled::Ended,
+            Err(e) => {
+                eprintln!("{} ended: {e}", self.stream.local_addr().unwrap());
+                Filled::Ended
+            }
         }
     }
 
