@@ -76,11 +76,8 @@ impl Wire {
         self.buffer.drain(..self.used);
         self.used = 0;
         let left = end.saturating_duration_since(Instant::now());
-        self.stream
-            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
-            .unwrap();
         let mut chunk = [0; 64 * 1024];
-        match self.stream.read(&mut chunk) {
+        match self.read(&mut chunk, left) {
             Ok(0) => Filled::Ended,
             Ok(n) => {
                 self.buffer.extend_from_slice(&chunk[..n]);
@@ -96,6 +93,18 @@ impl Wire {
                 Filled::Ended
             }
         }
+    }
+
+    /// With no patience at all it does not wait, not even for the shortest timeout of the system.
+    fn read(&mut self, chunk: &mut [u8], patience: Duration) -> std::io::Result<usize> {
+        if patience.is_zero() {
+            self.stream.set_nonblocking(true)?;
+            let read = self.stream.read(chunk);
+            self.stream.set_nonblocking(false)?;
+            return read;
+        }
+        self.stream.set_read_timeout(Some(patience))?;
+        self.stream.read(chunk)
     }
 
     /// Reads a response's head.
