@@ -17,6 +17,7 @@ pub(crate) struct Wire {
 /// What an attempt to read brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Filled {
+    /// Perhaps nothing, but it is worth another attempt.
     More,
     Ended,
     TimedOut,
@@ -86,6 +87,7 @@ impl Wire {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Filled::TimedOut
             }
+            // A signal, or the process was stopped and went on.
             Err(e) if e.kind() == ErrorKind::Interrupted => Filled::More,
             // A reset is an end too: the peer closed with bytes of ours unread.
             Err(e) => {
