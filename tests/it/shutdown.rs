@@ -65,7 +65,7 @@ fn while_it_drains_it_is_not_ready_and_refuses_upgrades() {
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&Config::new().server("drain_seconds", "600"));
     let connections: Vec<Ws> = (0..10).map(|_| Ws::connect(&server)).collect();
-    server.signal("INT");
+    server.terminate();
     eventually(PATIENCE, "/ready fails while draining", || {
         (server.admin("/ready").status() == 503).then_some(())
     });

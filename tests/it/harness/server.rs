@@ -111,12 +111,12 @@ impl Server {
 
     /// Sends SIGTERM and returns at once.
     pub(crate) fn terminate(&mut self) {
+        self.stopped = true;
         self.signal("TERM");
     }
 
-    /// Sends a signal that ends the server.
-    pub(crate) fn signal(&mut self, name: &str) {
-        self.stopped = true;
+    /// Sends any signal.
+    pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
     }
 
