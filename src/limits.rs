@@ -2,8 +2,10 @@
 //! WebSockets there are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 /// Lets `per_second` things through each second, with a burst of as many.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +46,7 @@ fn rate(per_second: u32) -> f32 {
 /// Whether upgrades are taken, and how many there are; shared by all workers.
 #[derive(Debug, Default)]
 pub struct Gate {
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     open: AtomicUsize,
     max: Option<usize>,
 }
@@ -61,13 +63,29 @@ impl Gate {
 
     /// From now on refuses every upgrade.
     pub fn close(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
+    }
+
+    /// Ends when the gate is closed; for whoever comes later, after a while that suffices for one request.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        const LATE: Duration = Duration::from_secs(1);
+        let late = if self.is_closed() {
+            LATE
+        } else {
+            Duration::ZERO
+        };
+        let mut draining = self.draining.subscribe();
+        async move {
+            // An error means that the gate is gone, and with it the server.
+            let _ = draining.wait_for(|draining| *draining).await;
+            tokio::time::sleep(late).await;
+        }
     }
 
     /// Whether the server takes no new connections.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
     }
 
     /// How many WebSockets are in, those included that are being closed.
@@ -108,7 +126,6 @@ impl Drop for Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn refills_with_time_up_to_a_second_s_worth() {

@@ -317,6 +317,7 @@ impl WorkerParts {
     > + use<> {
         let api = self.api.clone();
         let parts = self.clone();
+        let gate = Arc::clone(&self.gate);
         let upgrades = fn_factory(move || {
             let upgrades = parts.upgrades(&unclaimed);
             async move { upgrades }
@@ -327,6 +328,8 @@ impl WorkerParts {
             // Gives a refused request's sender the time to read the answer before the connection is reset.
             .client_disconnect_timeout(LINGER)
             .tcp_nodelay(true)
+            // Idle connections of backends' pools end when a drain begins; busy ones after their answer.
+            .graceful_shutdown_signal(move || gate.closed())
             .upgrade(upgrades)
             .finish(map_config(
                 WebApp::new().configure(|config| api.configure(config)),
@@ -342,8 +345,8 @@ impl WorkerParts {
             return Err(());
         };
         let hub = Hub::new(index, self.hub, self.metrics.clone());
-        tokio::task::spawn_local(tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)));
-        tokio::task::spawn_local(beat(Rc::clone(&hub)));
+        indispensable(tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)));
+        indispensable(beat(Rc::clone(&hub)));
         Ok(Upgrades::new(
             Arc::clone(&self.node),
             hub,
@@ -363,4 +366,18 @@ async fn beat(hub: Rc<Hub>) {
         // 136 years.
         hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }
+}
+
+/// Runs a task without which a worker would look alive and deliver nothing: if it panics, the process ends, and
+/// whoever supervises it starts another.
+fn indispensable(task: impl Future<Output = ()> + 'static) {
+    /// `EX_SOFTWARE` of sysexits.
+    const INTERNAL_ERROR: i32 = 70;
+    let task = tokio::task::spawn_local(task);
+    tokio::task::spawn_local(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            error!("a worker's loop panicked: this is a bug; the process ends");
+            std::process::exit(INTERNAL_ERROR);
+        }
+    });
 }

@@ -9,7 +9,7 @@ use super::error::{ApiError, Failure};
 use super::signed::Signed;
 use crate::app::App;
 use crate::node::{Node, Publication};
-use crate::protocol::{ChannelKind, ChannelName, EventName, SocketId, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, EventName, SocketId, excerpt, parse_object};
 
 /// The body of a publish, unchecked: raw values, so that an error can name the key.
 #[derive(Deserialize)]
@@ -31,7 +31,7 @@ struct EventBody<'a> {
 #[derive(Deserialize)]
 struct BatchBody<'a> {
     #[serde(borrow)]
-    batch: Option<Vec<EventBody<'a>>>,
+    batch: Option<Vec<&'a RawValue>>,
 }
 
 /// Which counts a publisher wants back.
@@ -87,10 +87,8 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
             batch.len()
         )));
     }
-    let requests = batch
-        .iter()
-        .map(|body| check(&signed.app, body))
-        .collect::<Result<Vec<_>, _>>()?;
+    let check = |raw: &&RawValue| check(&signed.app, &parse_body(raw.get().as_bytes())?);
+    let requests = batch.iter().map(check).collect::<Result<Vec<_>, _>>()?;
     for request in &requests {
         signed
             .node
@@ -133,11 +131,14 @@ async fn counts(
 }
 
 fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
-        bad(format!(
-            "The body is not a JSON object as expected: {error}"
-        ))
-    })
+    std::str::from_utf8(body)
+        .map_err(|error| error.to_string())
+        .and_then(parse_object)
+        .map_err(|reason| {
+            bad(format!(
+                "The body is not a JSON object as expected: {reason}"
+            ))
+        })
 }
 
 /// Checks the body in the order in which a reader would.
@@ -174,7 +175,12 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
 /// `channels`, or the single `channel` that PHP and batches send; without doubles.
 fn channels(app: &App, body: &EventBody<'_>) -> Result<Vec<ChannelName>, ApiError> {
     let names: Vec<String> = match (given(body.channels), string("channel", body.channel)?) {
-        (Some(raw), _) => serde_json::from_str(raw.get())
+        (Some(_), Some(_)) => {
+            return Err(bad(
+                "An event has either channels or channel, not both".to_owned()
+            ));
+        }
+        (Some(raw), None) => serde_json::from_str(raw.get())
             .map_err(|_| bad("Expected channels parameter to be an array of strings".to_owned()))?,
         (None, Some(name)) => vec![name],
         (None, None) => return Err(missing("channels")),

@@ -17,6 +17,10 @@ const PONG_SECONDS: u32 = 30;
 /// How long a client that is not obliged to answer pings may be silent, in seconds.
 const INACTIVE_SECONDS: u32 = 24 * 60 * 60;
 
+/// After a tick that comes later than this, in seconds, silence is no proof: the process (or the machine) was stopped,
+/// and the answers may lie unread.
+const LATE_SECONDS: u32 = 5;
+
 /// The buckets.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
@@ -93,7 +97,7 @@ impl Heartbeat {
         activity_timeout: u32,
         find: impl Fn(usize) -> Option<Rc<Peer>>,
     ) -> usize {
-        self.now.set(now);
+        let late = now > self.now.replace(now) + LATE_SECONDS;
         let later = self.buckets.borrow_mut().split_off(&(now + 1));
         let due = std::mem::replace(&mut *self.buckets.borrow_mut(), later);
         let mut silent = 0;
@@ -102,7 +106,10 @@ impl Heartbeat {
             else {
                 continue;
             };
-            let (due, next) = look(&peer, now, activity_timeout);
+            let (due, next) = match look(&peer, now, activity_timeout) {
+                (Due::Close(CloseCode::NoPong), _) if late => (Due::Ping, now + PONG_SECONDS),
+                looked => looked,
+            };
             match due {
                 Due::Nothing => {}
                 Due::Ping => {

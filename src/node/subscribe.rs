@@ -45,8 +45,8 @@ pub enum SubscribeError {
         got: String,
     },
     /// A presence channel without member data, on a connection that is not signed in.
-    #[error("presence-channel is a presence channel and subscription must include channel_data")]
-    NoMember,
+    #[error("{0} is a presence channel and subscription must include channel_data")]
+    NoMember(ChannelName),
     /// Member data that is no member's.
     #[error(transparent)]
     Member(#[from] InvalidUser),
@@ -77,7 +77,7 @@ impl SubscribeError {
             | Self::AuthFormat(_)
             | Self::AuthKey(_)
             | Self::Signature { .. }
-            | Self::NoMember
+            | Self::NoMember(_)
             | Self::Member(_)
             | Self::OtherUser(_)
             | Self::TooManyChannels(_)
@@ -93,7 +93,7 @@ impl SubscribeError {
             | Self::AuthFormat(_)
             | Self::AuthKey(_)
             | Self::Signature { .. }
-            | Self::NoMember
+            | Self::NoMember(_)
             | Self::OtherUser(_) => Some(("AuthError", 401)),
             Self::Member(InvalidUser::MemberTooLarge { .. } | InvalidUser::IdTooLong { .. }) => {
                 Some(("LimitReached", 413))
@@ -254,7 +254,7 @@ fn authorize(
         }
         ChannelKind::Presence => {
             check(session, channel, command)?;
-            member(session, command).map(Some)
+            member(session, channel, command).map(Some)
         }
         // Internal names do not parse; nobody gets here with one.
         ChannelKind::Internal => Err(SubscribeError::OtherUser(channel.clone())),
@@ -281,13 +281,17 @@ fn check(
 }
 
 /// Explicit `channel_data` wins; a signed-in connection may leave it out.
-fn member(session: &Session, command: &Subscribe) -> Result<Member, SubscribeError> {
+fn member(
+    session: &Session,
+    channel: &ChannelName,
+    command: &Subscribe,
+) -> Result<Member, SubscribeError> {
     match (&command.channel_data, &session.user) {
         (Some(data), _) => Ok(Member::parse(
             data,
             session.app().limits.presence_member_bytes,
         )?),
         (None, Some(signed_in)) => Ok(signed_in.user.member.clone()),
-        (None, None) => Err(SubscribeError::NoMember),
+        (None, None) => Err(SubscribeError::NoMember(channel.clone())),
     }
 }

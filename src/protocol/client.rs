@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::excerpt;
+use super::{excerpt, parse_object};
 
 /// One command of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,8 +126,7 @@ impl ClientFrame {
     /// # Errors
     /// The text says what was expected, for a `pusher:error` with code null.
     pub fn parse(text: &str) -> Result<Self, InvalidClientFrame> {
-        let frame: Frame<'_> =
-            serde_json::from_str(text).map_err(|e| InvalidClientFrame::Malformed(e.to_string()))?;
+        let frame: Frame<'_> = parse_object(text).map_err(InvalidClientFrame::Malformed)?;
         let event = frame.event.as_ref();
         match event {
             "pusher:ping" => Ok(Self::Ping),
@@ -169,19 +168,18 @@ fn command_data<T: for<'de> Deserialize<'de>>(
     event: &str,
     data: Option<&RawValue>,
 ) -> Result<T, InvalidClientFrame> {
-    let wrong = |e: serde_json::Error| InvalidClientFrame::Data {
-        event: event.to_owned(),
-        reason: e.to_string(),
-    };
     let text = data.map_or("{}", RawValue::get);
-    match text.as_bytes().first() {
-        Some(b'"') => {
-            let inner: String = serde_json::from_str(text).map_err(wrong)?;
-            serde_json::from_str(&inner).map_err(wrong)
-        }
-        Some(b'n') => serde_json::from_str("{}").map_err(wrong),
-        _ => serde_json::from_str(text).map_err(wrong),
-    }
+    let data = match text.as_bytes().first() {
+        Some(b'"') => serde_json::from_str::<String>(text)
+            .map_err(|error| error.to_string())
+            .and_then(|inner| parse_object(&inner)),
+        Some(b'n') => parse_object("{}"),
+        _ => parse_object(text),
+    };
+    data.map_err(|reason| InvalidClientFrame::Data {
+        event: event.to_owned(),
+        reason,
+    })
 }
 
 fn client_event(frame: &Frame<'_>) -> Result<ClientFrame, InvalidClientFrame> {
@@ -284,6 +282,11 @@ mod tests {
             ("", "expected a JSON object"),
             ("nope", "expected a JSON object"),
             ("[]", "expected a JSON object"),
+            (r#"["pusher:ping",null,{}]"#, "it is not a JSON object"),
+            (
+                r#"{"event":"pusher:subscribe","data":["c","",null]}"#,
+                "Invalid data for pusher:subscribe: it is not a JSON object",
+            ),
             (r#"{"event":5}"#, "expected a JSON object"),
             (r#"{"data":{}}"#, "missing field `event`"),
             (r#"{"event":"pusher:ping"} x"#, "trailing"),

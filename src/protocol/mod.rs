@@ -39,3 +39,14 @@ pub(crate) fn excerpt(text: &str) -> &str {
         .unwrap_or(0);
     &text[..end]
 }
+
+/// Reads a JSON object. Derived readers of structs take an array too, in the order of the fields: not here.
+///
+/// # Errors
+/// Says what was met instead, for the one who sent it.
+pub(crate) fn parse_object<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    if !text.trim_start().starts_with('{') {
+        return Err("it is not a JSON object".to_owned());
+    }
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::channel::is_name_char;
+use super::parse_object;
 
 /// The longest user id on a presence channel, in characters (docs: presence channels).
 pub const MAX_USER_ID_CHARS: usize = 128;
@@ -148,8 +149,7 @@ impl Member {
                 max: max_bytes,
             });
         }
-        let data: ChannelData<'_> =
-            serde_json::from_str(channel_data).map_err(|e| shape(e.to_string()))?;
+        let data: ChannelData<'_> = parse_object(channel_data).map_err(shape)?;
         let missing = InvalidUser::MissingId {
             field: FIELD,
             key: "user_id",
@@ -181,12 +181,11 @@ impl User {
     /// Says what is missing or wrong.
     pub fn parse(user_data: &str, max_id_len: usize) -> Result<Self, InvalidUser> {
         const FIELD: &str = "user_data";
-        let data: UserData<'_> =
-            serde_json::from_str(user_data).map_err(|e| InvalidUser::Shape {
-                field: FIELD,
-                expected: r#"{"id":"…","user_info":{…},"watchlist":["…"]}"#,
-                reason: e.to_string(),
-            })?;
+        let data: UserData<'_> = parse_object(user_data).map_err(|reason| InvalidUser::Shape {
+            field: FIELD,
+            expected: r#"{"id":"…","user_info":{…},"watchlist":["…"]}"#,
+            reason,
+        })?;
         let id = data
             .id
             .as_deref()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Config, Message, Opcode, Server, Ws};
+use crate::harness::{Config, Message, Opcode, Server, Ws, eventually};
 
 /// How a client behaves until it is closed or told to stop.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ enum Habit {
     Pings,
 }
 
-/// Much longer than the silent one should last.
+/// Much longer than any of them should last.
 const LONGEST: Duration = Duration::from_secs(90);
 
 /// What a client lived through.
@@ -72,10 +72,42 @@ fn live(mut ws: Ws, habit: Habit, over: &AtomicBool) -> Life {
                     life.closed = Some((code, reason));
                     break;
                 }
-                Message::Ended => panic!("ended without a close frame"),
+                Message::Ended => {
+                    life.closed = Some((0, "without a close frame".to_owned()));
+                    break;
+                }
                 Message::Text(_) | Message::Pong(_) => {}
             }
         }
     }
-    panic!("neither closed nor told to stop");
+    life
+}
+
+/// A machine that was suspended, or starved: the answers lie unread, and the first tick comes before they are read.
+#[test]
+fn a_server_that_was_stopped_does_not_blame_its_clients() {
+    const LONGER_THAN_A_PONG_MAY_TAKE: Duration = Duration::from_secs(32);
+    let server = Server::start(&Config::new().server("activity_timeout", "1"));
+    let mut clients: Vec<Ws> = (0..20).map(|_| Ws::connect(&server)).collect();
+    for ws in &mut clients {
+        assert_eq!(ws.next(), Message::Ping(Vec::new()));
+    }
+    server.signal("STOP");
+    for ws in &mut clients {
+        ws.send_frame(true, Opcode::Pong, b"");
+    }
+    let stopped = Instant::now();
+    eventually(2 * LONGER_THAN_A_PONG_MAY_TAKE, "half a minute", || {
+        (stopped.elapsed() > LONGER_THAN_A_PONG_MAY_TAKE).then_some(())
+    });
+    server.signal("CONT");
+    for ws in &mut clients {
+        ws.send(r#"{"event":"pusher:ping"}"#);
+        let mut message = ws.next();
+        while message == Message::Ping(Vec::new()) {
+            message = ws.next();
+        }
+        let pong = r#"{"event":"pusher:pong","data":"{}"}"#;
+        assert_eq!(message, Message::Text(pong.to_owned()));
+    }
 }

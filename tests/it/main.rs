@@ -17,6 +17,7 @@ mod churn;
 mod cli;
 mod config;
 mod counts;
+mod fidelity;
 mod http;
 mod liveness;
 mod ordering;

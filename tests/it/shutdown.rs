@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Config, PATIENCE, Server, TARGET, Ws, eventually};
+use crate::harness::{Config, Http, PATIENCE, Server, TARGET, Ws, eventually};
 
 #[test]
 fn sigterm_closes_with_4200_and_exits_with_0() {
@@ -65,7 +65,7 @@ fn while_it_drains_it_is_not_ready_and_refuses_upgrades() {
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&Config::new().server("drain_seconds", "600"));
     let connections: Vec<Ws> = (0..10).map(|_| Ws::connect(&server)).collect();
-    server.signal("INT");
+    server.terminate();
     eventually(PATIENCE, "/ready fails while draining", || {
         (server.admin("/ready").status() == 503).then_some(())
     });
@@ -81,5 +81,19 @@ fn a_second_signal_ends_it_at_once() {
 fn without_connections_it_ends_at_once() {
     let mut server = Server::start(&Config::new().server("drain_seconds", "600"));
     server.terminate();
+    assert!(server.exit_status().success());
+}
+
+#[test]
+fn idle_connections_of_backends_hold_nothing_up() {
+    let mut server = Server::start(&Config::new());
+    let mut idle = Http::connect(server.public);
+    assert_eq!(idle.request("GET", "/", &[], "").status(), 200);
+    // It does not answer its close, so that the drain goes on for a while.
+    let silent = Ws::connect(&server);
+    server.terminate();
+    idle.ended();
+    assert_eq!(server.admin("/ready").status(), 503, "it still drains");
+    drop(silent);
     assert!(server.exit_status().success());
 }

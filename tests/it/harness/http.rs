@@ -1,9 +1,10 @@
 //! A blocking HTTP/1.1 client: one keep-alive connection, pipelining, raw writes.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
-use super::Credentials;
-use super::wire::{Head, Wire};
+use super::wire::{Filled, Head, Wire};
+use super::{Credentials, PATIENCE};
 
 /// One connection to the HTTP API or the admin port.
 pub(crate) struct Http(Wire);
@@ -58,6 +59,12 @@ impl Http {
     /// Writes any bytes.
     pub(crate) fn write(&mut self, bytes: &str) {
         self.0.write(bytes.as_bytes()).expect("the server reads");
+    }
+
+    /// Waits for the server to end the connection, with nothing more to read.
+    pub(crate) fn ended(&mut self) {
+        let filled = self.0.fill(Instant::now() + PATIENCE);
+        assert_eq!(filled, Filled::Ended);
     }
 
     /// Reads the next response.

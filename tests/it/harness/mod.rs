@@ -16,7 +16,7 @@ pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
 pub(crate) use http::{Http, Response, request};
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use server::{Server, event_body};
-pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header};
+pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame};
 
 /// How long anything that should happen at once may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -113,12 +113,12 @@ impl Server {
 
     /// Sends SIGTERM and returns at once.
     pub(crate) fn terminate(&mut self) {
+        self.stopped = true;
         self.signal("TERM");
     }
 
-    /// Sends a signal that ends the server.
-    pub(crate) fn signal(&mut self, name: &str) {
-        self.stopped = true;
+    /// Sends any signal.
+    pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
     }
 
@@ -145,19 +145,28 @@ impl Server {
         });
     }
 
-    fn leftovers(&self) -> Vec<(&'static str, u64)> {
-        [
-            "connections",
-            "channels",
-            "subscriptions",
-            "members",
-            "users",
-        ]
-        .into_iter()
-        .map(|name| (name, self.count(name)))
-        .filter(|(_, count)| *count != 0)
-        .collect()
+    /// Every count at `/health` that is not zero: the server's, and each worker's own.
+    fn leftovers(&self) -> Vec<String> {
+        let health = self.admin("/health").json();
+        let workers = health["workers"].as_array().into_iter().flatten();
+        let mut left = counts_left(&health, &["members", "users", "sockets", "inbox_bytes"]);
+        for counts in std::iter::once(&health).chain(workers) {
+            left.extend(counts_left(
+                counts,
+                &["connections", "channels", "subscriptions"],
+            ));
+        }
+        left
     }
+}
+
+fn counts_left(counts: &serde_json::Value, names: &[&str]) -> Vec<String> {
+    let zero = serde_json::json!(0);
+    names
+        .iter()
+        .filter(|name| counts[**name] != zero)
+        .map(|name| format!("{name}: {}", counts[*name]))
+        .collect()
 }
 
 impl Drop for Server {

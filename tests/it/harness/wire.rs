@@ -17,6 +17,7 @@ pub(crate) struct Wire {
 /// What an attempt to read brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Filled {
+    /// Perhaps nothing, but it is worth another attempt.
     More,
     Ended,
     TimedOut,
@@ -76,11 +77,8 @@ impl Wire {
         self.buffer.drain(..self.used);
         self.used = 0;
         let left = end.saturating_duration_since(Instant::now());
-        self.stream
-            .set_read_timeout(Some(left.max(Duration::from_millis(1))))
-            .unwrap();
         let mut chunk = [0; 64 * 1024];
-        match self.stream.read(&mut chunk) {
+        match self.read(&mut chunk, left) {
             Ok(0) => Filled::Ended,
             Ok(n) => {
                 self.buffer.extend_from_slice(&chunk[..n]);
@@ -89,9 +87,26 @@ impl Wire {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Filled::TimedOut
             }
+            // A signal, or the process was stopped and went on.
+            Err(e) if e.kind() == ErrorKind::Interrupted => Filled::More,
             // A reset is an end too: the peer closed with bytes of ours unread.
-            Err(_) => Filled::Ended,
+            Err(e) => {
+                eprintln!("{} ended: {e}", self.stream.local_addr().unwrap());
+                Filled::Ended
+            }
         }
+    }
+
+    /// With no patience at all it does not wait, not even for the shortest timeout of the system.
+    fn read(&mut self, chunk: &mut [u8], patience: Duration) -> std::io::Result<usize> {
+        if patience.is_zero() {
+            self.stream.set_nonblocking(true)?;
+            let read = self.stream.read(chunk);
+            self.stream.set_nonblocking(false)?;
+            return read;
+        }
+        self.stream.set_read_timeout(Some(patience))?;
+        self.stream.read(chunk)
     }
 
     /// Reads a response's head.

@@ -172,9 +172,8 @@ impl Ws {
 
     /// Signs in, without waiting for the answer.
     pub(crate) fn sign_in(&mut self, user_data: &str) {
-        let auth = APP.user_auth(&self.socket_id, user_data);
-        let data = serde_json::json!({"auth": auth, "user_data": user_data});
-        self.send(&serde_json::json!({"event": "pusher:signin", "data": data}).to_string());
+        let frame = signin_frame(&self.socket_id, user_data);
+        self.send(&frame);
     }
 
     /// The next message, or none by the deadline.
@@ -271,6 +270,13 @@ pub(crate) fn subscribe_frame(
         data["channel_data"] = channel_data.into();
     }
     serde_json::json!({"event": "pusher:subscribe", "data": data}).to_string()
+}
+
+/// A signed sign-in frame.
+pub(crate) fn signin_frame(socket_id: &str, user_data: &str) -> String {
+    let auth = APP.user_auth(socket_id, user_data);
+    let data = serde_json::json!({"auth": auth, "user_data": user_data});
+    serde_json::json!({"event": "pusher:signin", "data": data}).to_string()
 }
 
 /// A masked frame.

@@ -1,5 +1,7 @@
 //! Who may use the HTTP API: every refusal in its words, and the dialects of the server SDKs (protocol §4.2, §4.9).
 
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
 use super::{EVENTS, assert_is, assert_refused, body};
 use crate::harness::{
     APP, Config, Credentials, Http, OTHER_APP, Response, Server, Ws, event_body, now, raw_query,
@@ -249,4 +251,38 @@ fn a_bearer_token_replaces_the_signature_where_the_app_has_one() {
         401
     );
     assert_is(&server.post(EVENTS, &body()), 200, "{}");
+}
+
+/// From beyond loopback a token over plain HTTP is refused, unless the server is told otherwise; so is not a signature.
+#[test]
+fn a_plain_token_is_for_loopback() {
+    let Some(own_address) = address_beyond_loopback() else {
+        // Nobody can come from beyond loopback to a machine without a network.
+        return;
+    };
+    for (allowed, status) in [("false", 403), ("true", 200)] {
+        let config = Config::new()
+            .server("host", "\"0.0.0.0\"")
+            .server("allow_plain_tokens", allowed)
+            .app("api_tokens", r#"["token-1"]"#);
+        let mut server = Server::start(&config);
+        let headers = [("Authorization", "Bearer token-1")];
+        let port = server.public.port();
+        let mut http = Http::connect((own_address, port).into());
+        let response = http.request("POST", EVENTS, &headers, &body());
+        assert_eq!(response.status(), status, "{response:?}");
+        let mut http = Http::connect((own_address, port).into());
+        assert_is(&http.signed(&APP, "POST", EVENTS, &body()), 200, "{}");
+        server.public.set_ip(Ipv4Addr::LOCALHOST.into());
+        let response = Http::connect(server.public).request("POST", EVENTS, &headers, &body());
+        assert_is(&response, 200, "{}");
+    }
+}
+
+/// The address that this machine would send from. Connecting a UDP socket sends nothing.
+fn address_beyond_loopback() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
 }
