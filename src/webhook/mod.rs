@@ -72,9 +72,12 @@ impl Webhooks {
         let client = sender::client();
         let letters = Arc::new(AtomicU64::new(1));
         let mut endpoints: HashMap<AppId, Vec<Endpoint>> = HashMap::new();
+        let mut spools = Vec::new();
         for app in apps.iter() {
             for webhook in &app.webhooks {
                 let spool = folder.as_deref().map(|folder| folder.spool(app, webhook));
+                let spool = spool.transpose()?;
+                spools.extend(spool.as_ref().map(|(spool, _)| spool.path().to_owned()));
                 let sender = sender::Sender::new(
                     client.clone(),
                     Arc::clone(app),
@@ -85,11 +88,14 @@ impl Webhooks {
                     sender,
                     settings,
                     metrics.clone(),
-                    spool.transpose()?,
+                    spool,
                     Arc::clone(&letters),
                 );
                 endpoints.entry(app.id.clone()).or_default().push(endpoint);
             }
+        }
+        if let Some(folder) = &folder {
+            folder.warn_of_others(&spools);
         }
         Ok(Self {
             endpoints: Arc::new(endpoints),

@@ -73,6 +73,21 @@ impl Folder {
         let name = format!("{}-{}.spool", app.id, digest(&webhook.identity()));
         Spool::open(self.path.join(name))
     }
+
+    /// Says which files hold events for endpoints that are not configured any more; they are left alone.
+    pub(super) fn warn_of_others(&self, known: &[PathBuf]) {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let is_spool = path
+                .extension()
+                .is_some_and(|extension| extension == "spool");
+            let has_events = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+            if is_spool && has_events && !known.contains(&path) {
+                let path = path.display();
+                warn!(%path, "the spool holds events for a webhook that is not configured (any more)");
+            }
+        }
+    }
 }
 
 /// One endpoint's file.
@@ -107,6 +122,10 @@ impl Spool {
         };
         spool.rewrite(waiting.iter()).map_err(wrap)?;
         Ok((spool, waiting))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes an event down. If that fails it is delivered all the same, but would not survive.
@@ -250,6 +269,24 @@ mod tests {
         let (_, waiting) = Spool::open(path.clone()).unwrap();
         assert_eq!(jsons(&waiting), [r#"{"n":1}"#, r#"{"n":3}"#, "{}"]);
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_keeps_what_was_whole() {
+        let lines: Vec<String> = (1..4).map(|id| line(&format!("{id} {{}}"))).collect();
+        let text = lines.concat() + &line("2");
+        for cut in 0..=text.len() {
+            let (events, next_id) = waiting(&text.as_bytes()[..cut], Path::new("spool"));
+            let ids: Vec<u64> = events.iter().map(|kept| kept.id).collect();
+            let whole = cut / lines[0].len();
+            let expected: &[u64] = if cut == text.len() {
+                &[1, 3]
+            } else {
+                &[1, 2, 3][..whole.min(3)]
+            };
+            assert_eq!(ids, expected, "cut at {cut}");
+            assert!(next_id > ids.last().copied().unwrap_or_default());
+        }
     }
 
     #[test]

@@ -193,6 +193,26 @@ fn filters_headers_and_other_apps() {
 }
 
 #[test]
+fn https_is_never_spoken_in_plain() {
+    let receiver = Receiver::start(OK);
+    let webhook = receiver.webhook("").replace("http:", "https:");
+    let config = Config::new()
+        .webhooks("retry_seconds", "0")
+        .webhook(&webhook);
+    let server = Server::start(&config);
+    let ws = occupy(&server, 0..1);
+    let error = eventually(PATIENCE, "a dead letter", || {
+        let letters = server.admin("/dead-letters").json();
+        letters["dead_letters"][0]["error"]
+            .as_str()
+            .map(ToOwned::to_owned)
+    });
+    assert!(error.starts_with("not sent: "), "{error}");
+    assert!(receiver.within(Duration::ZERO).is_none());
+    drop(ws);
+}
+
+#[test]
 fn a_batch_carries_several() {
     let receiver = Receiver::start(OK);
     let config = Config::new()
@@ -283,6 +303,16 @@ fn undelivered_events_survive_kill_9_in_the_spool() {
     }
 
     let server = Server::start(&config);
+    folder.write("second.toml", &config.toml());
+    let second = folder
+        .tidewire(&["serve", "--config", "second.toml"])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(
+        !second.status.success() && error.contains("another server uses it"),
+        "{error}"
+    );
     let ws = occupy(&server, 5..6);
     assert_in_order(&receiver, 1..6);
     drop(ws);

@@ -85,8 +85,12 @@ export class Server {
       [
         table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...this.#options.server, port }),
         table("[admin]", { host: "127.0.0.1", port: 0 }),
-        ...this.#options.apps.map(({ limits, ...rest }) =>
-          table("[[apps]]", rest) + (limits ? table("[apps.limits]", limits) : ""),
+        ...this.#options.apps.map(({ limits, webhooks = [], ...rest }) =>
+          [
+            table("[[apps]]", rest),
+            limits ? table("[apps.limits]", limits) : "",
+            ...webhooks.map((webhook) => table("[[apps.webhooks]]", webhook)),
+          ].join(""),
         ),
       ].join("\n"),
     );
