@@ -9,7 +9,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Secret;
+use tokio::sync::watch;
+
+use crate::auth::{Secret, Secrets};
 
 /// The id in `/apps/{id}/…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,8 +67,8 @@ pub struct App {
     pub id: AppId,
     /// The public key.
     pub key: AppKey,
-    /// Signs and verifies.
-    pub secret: Secret,
+    /// Sign and verify.
+    pub secrets: Secrets,
     /// A label for people.
     pub name: Option<String>,
     /// Off: connections are closed with 4003, HTTP requests get 403.
@@ -245,6 +247,29 @@ impl Apps {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+}
+
+/// The snapshot that counts now, shared by all workers; a reload puts another in its place.
+#[derive(Debug)]
+pub struct CurrentApps(watch::Sender<Arc<Apps>>);
+
+impl CurrentApps {
+    /// Begins with a snapshot.
+    #[must_use]
+    pub fn new(apps: Apps) -> Self {
+        Self(watch::Sender::new(Arc::new(apps)))
+    }
+
+    /// The snapshot of this moment.
+    #[must_use]
+    pub fn get(&self) -> Arc<Apps> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// From now on another one.
+    pub fn swap(&self, apps: Arc<Apps>) {
+        self.0.send_replace(apps);
     }
 }
 

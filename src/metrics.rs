@@ -54,6 +54,10 @@ counters! {
     inbox_overflows,
     /// Last events of cache channels dropped before their time, to stay within their bytes.
     cache_evictions,
+    /// Configurations that were read while running and are in effect.
+    reloads,
+    /// Configurations that were read while running and could not be used.
+    reloads_failed,
     /// HTTP API requests.
     http_requests,
     /// HTTP API requests answered with an error.

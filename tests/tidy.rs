@@ -255,6 +255,8 @@ fn every_fixed_setting_is_in_the_shipped_configuration() {
         "id",
         "key",
         "secret",
+        "secret_file",
+        "secrets",
         "name",
         "enabled",
         "client_events",

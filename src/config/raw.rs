@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::values::{Host, Masked, Name, PageOrigin, PathPrefix, Whole};
+use super::values::{FilePath, Host, Masked, Name, PageOrigin, PathPrefix, Whole};
 use crate::app::Limits;
 
 /// The whole file.
@@ -18,7 +18,7 @@ pub(super) struct Raw {
 }
 
 /// `[server]`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, [server]")]
 pub(super) struct Server {
     pub(super) host: Host,
@@ -73,13 +73,15 @@ impl Default for Admin {
     }
 }
 
-/// `[[apps]]`. The first three must be given; `apps` checks it.
+/// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, [[apps]]")]
 pub(super) struct App {
     pub(super) id: Option<Name>,
     pub(super) key: Option<Name>,
     pub(super) secret: Option<Masked>,
+    pub(super) secret_file: Option<FilePath>,
+    pub(super) secrets: Vec<Masked>,
     pub(super) name: Option<String>,
     pub(super) enabled: bool,
     pub(super) client_events: bool,
@@ -97,6 +99,8 @@ impl Default for App {
             id: None,
             key: None,
             secret: None,
+            secret_file: None,
+            secrets: Vec::new(),
             name: None,
             enabled: true,
             client_events: false,

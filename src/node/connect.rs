@@ -78,7 +78,7 @@ impl Session {
         }
     }
 
-    pub(super) fn app(&self) -> &Arc<App> {
+    pub(super) fn app(&self) -> Arc<App> {
         self.peer.app()
     }
 
@@ -131,7 +131,8 @@ impl Node {
             .key
             .ok_or_else(|| Refusal::new(CloseCode::PathNotFound))?;
         let protocol = protocol(hello)?;
-        let app = self.apps.by_key(key).ok_or_else(|| Refusal {
+        let apps = self.apps();
+        let app = apps.by_key(key).ok_or_else(|| Refusal {
             code: CloseCode::UnknownApp,
             text: format!(
                 "App key {} not in this cluster. Did you forget to specify the cluster?",

@@ -11,6 +11,7 @@ pub(crate) struct Config {
     app: Vec<(String, String)>,
     limits: Vec<(String, String)>,
     others: Vec<Credentials>,
+    more: String,
 }
 
 impl Config {
@@ -21,6 +22,7 @@ impl Config {
             app: Vec::new(),
             limits: Vec::new(),
             others: Vec::new(),
+            more: String::new(),
         }
         .server("host", "\"127.0.0.1\"")
         .server("port", "0")
@@ -52,6 +54,12 @@ impl Config {
         self
     }
 
+    /// Any TOML, at the end of the file.
+    pub(crate) fn more(mut self, toml: &str) -> Self {
+        self.more.push_str(toml);
+        self
+    }
+
     /// The file's text.
     pub(crate) fn toml(&self) -> String {
         let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n");
@@ -63,7 +71,7 @@ impl Config {
         for app in &self.others {
             push_credentials(&mut out, app);
         }
-        out
+        out + &self.more
     }
 }
 
