@@ -94,6 +94,8 @@ pub struct App {
 pub struct Limits {
     /// Connections at a time; none: unlimited. Beyond it 4004.
     pub connections: Option<NonZeroU32>,
+    /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
+    pub events_per_second: Option<NonZeroU32>,
     /// Client events per second and connection. Beyond it 4301, the event is dropped.
     pub client_events_per_second: u32,
     /// Subscriptions per connection. Beyond it the subscription is refused.
@@ -118,6 +120,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
+            events_per_second: None,
             client_events_per_second: 10,
             channels_per_connection: 1000,
             presence_members: 100,

@@ -40,6 +40,8 @@ counters! {
     commands_refused,
     /// Events accepted through the HTTP API, one for each channel.
     events_published,
+    /// Publishes refused because their app's events came too fast.
+    events_limited,
     /// Client events relayed.
     client_events,
     /// Client events dropped because they came too fast.

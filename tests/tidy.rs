@@ -266,6 +266,7 @@ fn every_fixed_setting_is_in_the_shipped_configuration() {
         "authorize_within",
         "api_tokens",
         "connections",
+        "events_per_second",
         "client_events_per_second",
         "channels_per_connection",
         "presence_members",

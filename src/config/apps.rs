@@ -177,6 +177,9 @@ fn limits(raw: &raw::AppLimits) -> Limits {
         connections: raw
             .connections
             .and_then(|number| NonZeroU32::new(number.get())),
+        events_per_second: raw
+            .events_per_second
+            .and_then(|number| NonZeroU32::new(number.get())),
         client_events_per_second: raw.client_events_per_second.get(),
         channels_per_connection: raw.channels_per_connection.amount(),
         presence_members: raw.presence_members.amount(),

@@ -119,6 +119,7 @@ impl Default for App {
 #[serde(default, deny_unknown_fields, expecting = "a table, [apps.limits]")]
 pub(super) struct AppLimits {
     pub(super) connections: Option<Whole<1, { u32::MAX }>>,
+    pub(super) events_per_second: Option<Whole<1, 65_535>>,
     pub(super) client_events_per_second: Whole<1, 1_000_000>,
     pub(super) channels_per_connection: Whole<1, 1_000_000>,
     pub(super) presence_members: Whole<1, 1_000_000>,
@@ -136,6 +137,9 @@ impl Default for AppLimits {
         let amount = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
             connections: limits.connections.map(|number| Whole::new(number.get())),
+            events_per_second: limits
+                .events_per_second
+                .map(|number| Whole::new(number.get())),
             client_events_per_second: Whole::new(limits.client_events_per_second),
             channels_per_connection: Whole::new(amount(limits.channels_per_connection)),
             presence_members: Whole::new(amount(limits.presence_members)),

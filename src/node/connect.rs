@@ -96,7 +96,8 @@ impl Session {
         let rate = self.app().limits.client_events_per_second;
         self.client_events
             .get_or_insert_with(|| TokenBucket::new(rate, now))
-            .take(rate, now)
+            .take(1, rate, now)
+            .is_ok()
     }
 }
 

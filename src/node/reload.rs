@@ -13,7 +13,12 @@ impl Node {
     /// admitted in the same turn of its worker in which its app was read, so it is either there when the worker gets
     /// the order, or its app was read after the swap.
     pub async fn reload(&self, apps: Apps) {
-        self.apps.swap(Arc::new(apps));
+        let apps = Arc::new(apps);
+        self.apps.swap(Arc::clone(&apps));
+        self.registry.keep_rates(|id| {
+            apps.by_id(id.as_str())
+                .is_some_and(|app| app.limits.events_per_second.is_some())
+        });
         self.inboxes
             .post_all(|| Order::Follow(Arc::clone(&self.apps)));
         // A worker answers this when it has done what it was told before.

@@ -335,6 +335,34 @@ fn a_secret_of_its_own_file_is_followed() {
     assert!(!server.log().contains("-secret"), "{}", server.log());
 }
 
+#[test]
+fn events_per_second_is_kept_and_follows_a_change() {
+    let server = Server::start(&Config::new().limit("events_per_second", "2"));
+    let batch = |events: usize| {
+        let event = json!({"name": "e", "channels": ["a", "b"], "data": "x"});
+        let body = json!({"batch": vec![event; events]}).to_string();
+        server.post("/apps/app-id/batch_events", &body)
+    };
+    // A second's worth and a debt of eight: nothing for the next four seconds.
+    assert_eq!(batch(10).status(), 200);
+    let refused = server.post("/apps/app-id/events", &event_body("x", "e", "x"));
+    assert_eq!(refused.status(), 429);
+    let seconds = refused.head.header("retry-after").unwrap();
+    assert!(["4", "5"].contains(&seconds), "{seconds}");
+    assert_eq!(
+        refused.body,
+        "Too many events: this app may publish 2 per second (events_per_second in its limits)\n"
+    );
+    assert_eq!(server.counter("events_limited"), 1);
+    // What is not a publish is not limited.
+    assert_eq!(server.get("/apps/app-id/channels").status(), 200);
+
+    change(&server, &Config::new());
+    for _ in 0..10 {
+        assert_eq!(batch(1).status(), 200);
+    }
+}
+
 /// The file is rewritten again and again, each time with other apps beside: whoever belongs to the untouched app
 /// notices nothing, and every request is answered by one whole configuration.
 #[test]

@@ -101,6 +101,7 @@ const EVERY_KEY: &str = r#"
         api_tokens = ["t"]
         [apps.limits]
         connections = 11
+        events_per_second = 21
         client_events_per_second = 12
         channels_per_connection = 13
         presence_members = 14
@@ -153,6 +154,7 @@ fn every_key_arrives() {
 
 fn limits_arrive(limits: &crate::app::Limits) {
     assert_eq!(limits.connections.unwrap().get(), 11);
+    assert_eq!(limits.events_per_second.unwrap().get(), 21);
     assert_eq!(limits.client_events_per_second, 12);
     assert_eq!(
         [
@@ -181,6 +183,7 @@ fn the_shipped_file_says_the_defaults() {
         "# max_connections = ",
         "# token = ",
         "# connections = ",
+        "# events_per_second = ",
         "# secrets = ",
         "# secret_file = ",
     ] {
