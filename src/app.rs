@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
+use tokio::sync::watch;
 
-use crate::auth::Secret;
+use crate::auth::{Secret, Secrets};
 use crate::protocol::{ChannelName, WebhookKind};
 
 /// The id in `/apps/{id}/…`.
@@ -69,8 +70,8 @@ pub struct App {
     pub id: AppId,
     /// The public key.
     pub key: AppKey,
-    /// Signs and verifies.
-    pub secret: Secret,
+    /// Sign and verify.
+    pub secrets: Secrets,
     /// A label for people.
     pub name: Option<String>,
     /// Off: connections are closed with 4003, HTTP requests get 403.
@@ -98,6 +99,8 @@ pub struct App {
 pub struct Limits {
     /// Connections at a time; none: unlimited. Beyond it 4004.
     pub connections: Option<NonZeroU32>,
+    /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
+    pub events_per_second: Option<NonZeroU32>,
     /// Client events per second and connection. Beyond it 4301, the event is dropped.
     pub client_events_per_second: u32,
     /// Subscriptions per connection. Beyond it the subscription is refused.
@@ -122,6 +125,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
+            events_per_second: None,
             client_events_per_second: 10,
             channels_per_connection: 1000,
             presence_members: 100,
@@ -317,6 +321,29 @@ impl Apps {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+}
+
+/// The snapshot that counts now, shared by all workers; a reload puts another in its place.
+#[derive(Debug)]
+pub struct CurrentApps(watch::Sender<Arc<Apps>>);
+
+impl CurrentApps {
+    /// Begins with a snapshot.
+    #[must_use]
+    pub fn new(apps: Apps) -> Self {
+        Self(watch::Sender::new(Arc::new(apps)))
+    }
+
+    /// The snapshot of this moment.
+    #[must_use]
+    pub fn get(&self) -> Arc<Apps> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// From now on another one.
+    pub fn swap(&self, apps: Arc<Apps>) {
+        self.0.send_replace(apps);
     }
 }
 

@@ -62,6 +62,38 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// An app's secrets, at least one: all of them verify, so that one can be replaced while backends still use the other;
+/// the first one signs.
+#[derive(Debug, Clone)]
+pub struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// Keeps their order; none if there are none.
+    #[must_use]
+    pub fn new(secrets: Vec<Secret>) -> Option<Self> {
+        (!secrets.is_empty()).then_some(Self(secrets))
+    }
+
+    /// The first one's signature.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> String {
+        self.0[0].sign(message)
+    }
+
+    /// Whether `signature` is one of theirs. All are tried, so that the time does not tell which one it is.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        let verifying = |secret: &&Secret| secret.verifies(message, signature);
+        self.0.iter().filter(verifying).count() > 0
+    }
+
+    /// Whether a given text is one of them.
+    #[must_use]
+    pub fn include(&self, given: &str) -> bool {
+        self.0.iter().filter(|secret| secret.equals(given)).count() > 0
+    }
+}
+
 /// What a subscription's `auth` signs: `socket_id:channel` and, whenever the client sent it, `:channel_data` in its
 /// raw text (protocol §3.3).
 #[must_use]
@@ -196,6 +228,19 @@ mod tests {
             sign(&get),
             "f3f17c61ae491cc9085db68b22076e9b772e3bcb301659d655153ee3f9782aba"
         );
+    }
+
+    #[test]
+    fn all_secrets_verify_and_the_first_one_signs() {
+        let (new, old) = (Secret::new("new"), Secret::new("old"));
+        let secrets = Secrets::new(vec![new.clone(), old.clone()]).unwrap();
+        assert_eq!(secrets.sign(b"x"), new.sign(b"x"));
+        for (secret, known) in [(new, true), (old, true), (secret(), false)] {
+            assert_eq!(secrets.verifies(b"x", &secret.sign(b"x")), known);
+        }
+        assert!(secrets.include("old") && !secrets.include("older"));
+        assert_eq!(format!("{secrets:?}"), "Secrets([***, ***])");
+        assert!(Secrets::new(Vec::new()).is_none());
     }
 
     #[test]

@@ -24,23 +24,27 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one, or says that there is none.
-    pub fn take(&mut self, per_second: u32, now: Instant) -> bool {
+    /// Takes `count` at once. More than fit in the bucket are taken when it is full, and the next ones wait for them.
+    ///
+    /// # Errors
+    /// How long until there are enough.
+    pub fn take(&mut self, count: u32, per_second: u32, now: Instant) -> Result<(), Duration> {
         let elapsed = now.saturating_duration_since(self.at).as_secs_f32();
-        let rate = rate(per_second);
+        let (rate, count) = (rate(per_second), rate(count));
         self.tokens = (self.tokens + elapsed * rate).min(rate);
         self.at = now;
-        if self.tokens < 1.0 {
-            return false;
+        let missing = count.min(rate) - self.tokens;
+        if missing > 0.0 {
+            return Err(Duration::from_secs_f32(missing / rate));
         }
-        self.tokens -= 1.0;
-        true
+        self.tokens -= count;
+        Ok(())
     }
 }
 
-/// Exact for every rate below 65,536 a second; above, nobody can tell.
-fn rate(per_second: u32) -> f32 {
-    f32::from(u16::try_from(per_second).unwrap_or(u16::MAX))
+/// Exact for every number below 65,536 a second; above, nobody can tell.
+fn rate(number: u32) -> f32 {
+    f32::from(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
 /// Whether upgrades are taken, and how many there are; shared by all workers.
@@ -131,10 +135,30 @@ mod tests {
     fn refills_with_time_up_to_a_second_s_worth() {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(10, start);
-        let taken =
-            |bucket: &mut TokenBucket, now| (0..100).filter(|_| bucket.take(10, now)).count();
+        let taken = |bucket: &mut TokenBucket, now| {
+            let attempts = (0..100).map(|_| bucket.take(1, 10, now));
+            attempts.filter(Result::is_ok).count()
+        };
         assert_eq!(taken(&mut bucket, start), 10);
         assert_eq!(taken(&mut bucket, start + Duration::from_millis(300)), 3);
         assert_eq!(taken(&mut bucket, start + Duration::from_secs(60)), 10);
+    }
+
+    #[test]
+    fn many_at_once_are_all_taken_or_none() {
+        let start = Instant::now();
+        let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
+        let mut bucket = TokenBucket::new(10, start);
+        assert_eq!(bucket.take(7, 10, start), Ok(()));
+        let wait = bucket.take(5, 10, start).unwrap_err();
+        assert!((0.19..0.21).contains(&wait.as_secs_f32()), "{wait:?}");
+        assert_eq!(bucket.take(3, 10, start), Ok(()));
+        // More than a second's worth waits for a full bucket and leaves a debt.
+        assert!(bucket.take(25, 10, at(9)).is_err());
+        assert_eq!(bucket.take(25, 10, at(10)), Ok(()));
+        let wait = bucket.take(1, 10, at(10)).unwrap_err();
+        assert!((1.59..1.61).contains(&wait.as_secs_f32()), "{wait:?}");
+        assert!(bucket.take(1, 10, at(25)).is_err());
+        assert_eq!(bucket.take(1, 10, at(27)), Ok(()));
     }
 }

@@ -40,6 +40,8 @@ counters! {
     commands_refused,
     /// Events accepted through the HTTP API, one for each channel.
     events_published,
+    /// Publishes refused because their app's events came too fast.
+    events_limited,
     /// Client events relayed.
     client_events,
     /// Client events dropped because they came too fast.
@@ -64,6 +66,10 @@ counters! {
     webhook_dead,
     /// Dead letters dropped, the oldest first, because their list was full.
     webhook_dead_dropped,
+    /// Configurations that were read while running and are in effect.
+    reloads,
+    /// Configurations that were read while running and could not be used.
+    reloads_failed,
     /// HTTP API requests.
     http_requests,
     /// HTTP API requests answered with an error.

@@ -14,12 +14,13 @@ use actix_service::{ServiceFactory, fn_factory, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App as WebApp, HttpServer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::adapter::Local;
-use crate::admin::Admin;
-use crate::config::Settings;
+use crate::admin::{Admin, ConfigState};
+use crate::config::{Settings, Watch};
 use crate::http::Api;
 use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
 use crate::hub::{Hub, HubSettings};
@@ -94,23 +95,26 @@ fn hint(source: &io::Error) -> &'static str {
 ///
 /// # Errors
 /// It could not start.
-pub fn run(settings: Settings) -> Result<(), Error> {
-    actix_rt::System::new().block_on(serve(settings))
+pub fn run(settings: Settings, watch: Watch) -> Result<(), Error> {
+    actix_rt::System::new().block_on(serve(settings, watch))
 }
 
-async fn serve(settings: Settings) -> Result<(), Error> {
+async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     let public_listener = listen("server", &settings.server.host, settings.server.port)?;
     let admin_listener = listen("admin", &settings.admin.host, settings.admin.port)?;
     let line = startup_line(&public_listener, &admin_listener, settings.apps.len())?;
     let mut signals = Signals::new()?;
+    let hangup = signal(SignalKind::hangup())?;
 
     let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();
     let wired = Wired::new(settings)?;
+    let (told, config_state) = watch::channel(ConfigState::now());
     let admin = Admin::new(
         Arc::clone(&wired.worker.node),
         Arc::clone(&wired.worker.gate),
         token,
+        config_state,
     );
     let admin =
         HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
@@ -124,6 +128,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     // Both run on their own; their ends are awaited through their handles.
     tokio::task::spawn_local(admin);
     tokio::task::spawn_local(public);
+    tokio::task::spawn_local(reload(watch, hangup, Arc::clone(&wired.worker.node), told));
     print_line(&line);
 
     signals.next().await;
@@ -167,6 +172,40 @@ fn print_line(line: &str) {
     let mut out = io::stdout();
     // Nobody may be reading: the server serves all the same.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Puts each new configuration into effect, or says what is wrong with it and keeps what was.
+async fn reload(
+    mut watch: Watch,
+    mut hangup: Signal,
+    node: Arc<Node>,
+    told: watch::Sender<ConfigState>,
+) {
+    loop {
+        tokio::select! {
+            () = watch.changed() => {}
+            _ = hangup.recv() => info!(signal = "SIGHUP", "reading the configuration"),
+        }
+        match watch.reload() {
+            Ok(reloaded) => {
+                for warning in &reloaded.warnings {
+                    warn!("{warning}");
+                }
+                info!(apps = reloaded.apps.len(), "configuration reloaded");
+                node.reload(reloaded.apps).await;
+                told.send_replace(ConfigState::now());
+                node.metrics().reloads.inc();
+            }
+            Err(problem) => {
+                let problem = problem.to_string();
+                error!(
+                    "the changed configuration cannot be used, the apps stay as they were:\n{problem}"
+                );
+                node.metrics().reloads_failed.inc();
+                told.send_modify(|state| state.error = Some(problem));
+            }
+        }
+    }
 }
 
 /// SIGTERM and SIGINT.
@@ -230,7 +269,7 @@ impl Wired {
         let linger = settings.webhooks.linger;
         tokio::task::spawn_local(Arc::clone(&adapter).announce_vacated(linger));
         let node = Arc::new(Node::new(
-            Arc::new(settings.apps),
+            settings.apps,
             Arc::clone(&adapter) as _,
             registry,
             inboxes.clone(),

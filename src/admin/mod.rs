@@ -15,6 +15,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
 
 use crate::auth::{Secret, bearer_token};
 use crate::limits::Gate;
@@ -26,17 +29,49 @@ pub struct Admin {
     node: Arc<Node>,
     gate: Arc<Gate>,
     token: Option<Secret>,
+    config: watch::Receiver<ConfigState>,
     started: Instant,
+}
+
+/// How the configuration stands.
+#[derive(Debug, Clone)]
+pub struct ConfigState {
+    loaded_at: OffsetDateTime,
+    /// What is wrong with the newest one, which is not in effect; none if it is.
+    pub error: Option<String>,
+}
+
+impl ConfigState {
+    /// Loaded at this moment.
+    #[must_use]
+    pub fn now() -> Self {
+        Self {
+            loaded_at: OffsetDateTime::now_utc(),
+            error: None,
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        // Every moment of this clock has a text.
+        let loaded_at = self.loaded_at.format(&Rfc3339).ok();
+        json!({ "loaded_at": loaded_at, "error": self.error })
+    }
 }
 
 impl Admin {
     /// With a token, everything but `/live` and `/ready` asks for it.
     #[must_use]
-    pub fn new(node: Arc<Node>, gate: Arc<Gate>, token: Option<Secret>) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        gate: Arc<Gate>,
+        token: Option<Secret>,
+        config: watch::Receiver<ConfigState>,
+    ) -> Self {
         Self {
             node,
             gate,
             token,
+            config,
             started: Instant::now(),
         }
     }
@@ -109,6 +144,7 @@ async fn health(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": admin.started.elapsed().as_secs(),
+        "config": admin.config.borrow().json(),
         "sockets": admin.gate.open(),
         "connections": totals.connections,
         "channels": totals.channels,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Environment, Loaded, Sources};
+use crate::config::{self, Environment, Loaded, Sources, Watch};
 use crate::{server, telemetry};
 
 /// A self-hosted realtime server that speaks the Pusher Channels protocol.
@@ -43,6 +43,8 @@ environment variable too: port in [server] is TIDEWIRE_SERVER__PORT (two undersc
 TIDEWIRE_CONFIG names the file, TIDEWIRE_LOG sets the log's filter (info, debug, ...),
 TIDEWIRE_LOG_FORMAT=json its format.
 
+While serving, a change of the file's [[apps]] takes effect by itself, and at once on SIGHUP.
+
 Exit codes: 0 done, 1 it went wrong, 2 wrong usage, 78 wrong configuration.";
 
 /// The flags that stand for settings: their names are the keys of `[server]`.
@@ -66,21 +68,21 @@ struct Settings {
 }
 
 impl Settings {
-    fn load(self) -> Result<Loaded, config::Error> {
+    fn sources(self) -> Sources {
         let flags = [
             ("host", self.host),
             ("port", self.port),
             ("path_prefix", self.path_prefix),
             ("workers", self.workers),
         ];
-        config::load(&Sources {
+        Sources {
             file: self.config,
             environment: Environment::of_process(),
             flags: flags
                 .into_iter()
                 .filter_map(|(key, text)| Some((key, text?)))
                 .collect(),
-        })
+        }
     }
 }
 
@@ -102,9 +104,10 @@ impl Cli {
     /// # Errors
     /// If it cannot be done; the text says what to put right.
     pub fn run(self) -> Result<(), Error> {
-        let loaded = self.settings.load()?;
+        let sources = self.settings.sources();
+        let loaded = config::load(&sources)?;
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(loaded),
+            Command::Serve => serve(loaded, sources),
             Command::CheckConfig => check_config(&loaded),
             Command::Sign(sign) => print(&sign.curl(&loaded.settings)?),
             Command::Trigger(trigger) => print(&trigger.send(&loaded.settings)?),
@@ -112,12 +115,13 @@ impl Cli {
     }
 }
 
-fn serve(loaded: Loaded) -> Result<(), Error> {
+fn serve(loaded: Loaded, sources: Sources) -> Result<(), Error> {
     telemetry::start(&loaded.settings.log)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    Ok(server::run(loaded.settings)?)
+    let watch = Watch::new(sources, &loaded);
+    Ok(server::run(loaded.settings, watch)?)
 }
 
 fn check_config(loaded: &Loaded) -> Result<(), Error> {

@@ -168,7 +168,7 @@ impl Request {
         let signed = request_string(&self.method, &self.path, &query);
         query.push((
             "auth_signature".to_owned(),
-            app.secret.sign(signed.as_bytes()),
+            app.secrets.sign(signed.as_bytes()),
         ));
         let query: Vec<String> = query
             .iter()

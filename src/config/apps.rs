@@ -4,23 +4,39 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::elsewhere::Elsewhere;
 use super::error::{Origin, Problem, Step};
 use super::raw;
 use super::tree::Tree;
 use super::webhooks;
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern};
+use crate::auth::{Secret, Secrets};
 
 /// The shipped configuration's secret, which everybody knows.
 const DEVELOPMENT_SECRET: &str = "app-secret";
 
-/// Makes the snapshot, or says what is in the way. `tree` knows where everything stands.
-pub(super) fn build(raw: &raw::Raw, tree: &Tree, problems: &mut Vec<Problem>) -> Apps {
+/// Makes the snapshot, or says what is in the way. `tree` knows where everything stands; `server` is what the apps
+/// must fit.
+pub(super) fn build(
+    raw: &raw::Raw,
+    tree: &Tree,
+    server: &raw::Server,
+    elsewhere: &mut Elsewhere<'_>,
+    problems: &mut Vec<Problem>,
+) -> Apps {
     let mut apps = Vec::new();
     for (index, app) in raw.apps.iter().enumerate() {
         let place = Place { tree, index };
-        match built(app) {
+        let found = match credentials(app, &place, elsewhere) {
+            Ok(found) => found,
+            Err(told) => {
+                problems.extend(told);
+                continue;
+            }
+        };
+        match built(app, found) {
             Ok(built) => {
-                fits(&built.limits, &raw.server, &place, problems);
+                fits(&built.limits, server, &place, problems);
                 match webhooks::built(&app.webhooks) {
                     Ok(webhooks) => apps.push(App { webhooks, ..built }),
                     Err((at, key, text)) => problems.push(place.webhook_problem(at, key, text)),
@@ -58,7 +74,7 @@ pub(super) fn build(raw: &raw::Raw, tree: &Tree, problems: &mut Vec<Problem>) ->
 pub(super) fn with_development_secret(apps: &Apps) -> Vec<&str> {
     let known = apps
         .iter()
-        .filter(|app| app.secret.equals(DEVELOPMENT_SECRET));
+        .filter(|app| app.secrets.include(DEVELOPMENT_SECRET));
     known.map(|app| app.id.as_str()).collect()
 }
 
@@ -98,12 +114,60 @@ impl Place<'_> {
     }
 }
 
+/// What an app proves and is proved itself by.
+struct Credentials {
+    /// In the order in which they are documented: the first one signs.
+    secrets: Vec<Secret>,
+    api_tokens: Vec<Secret>,
+}
+
+/// Fetches them from wherever they stand, or says of each why it cannot be had.
+fn credentials(
+    raw: &raw::App,
+    place: &Place<'_>,
+    elsewhere: &mut Elsewhere<'_>,
+) -> Result<Credentials, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut found = Credentials {
+        secrets: Vec::new(),
+        api_tokens: Vec::new(),
+    };
+    if let Some(secret) = &raw.secret {
+        match elsewhere.resolve(secret) {
+            Ok(secret) => found.secrets.push(secret),
+            Err(text) => problems.push(place.problem(&["secret"], text)),
+        }
+    }
+    if let Some(path) = &raw.secret_file {
+        match elsewhere.read(&path.0) {
+            Ok(secret) => found.secrets.push(secret),
+            Err(text) => problems.push(place.problem(&["secret_file"], text)),
+        }
+    }
+    for (key, list, into) in [
+        ("secrets", &raw.secrets, &mut found.secrets),
+        ("api_tokens", &raw.api_tokens, &mut found.api_tokens),
+    ] {
+        for given in list {
+            match elsewhere.resolve(given) {
+                Ok(secret) => into.push(secret),
+                Err(text) => problems.push(place.problem(&[key], text)),
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(found)
+    } else {
+        Err(problems)
+    }
+}
+
 /// The app, or the key that it lacks.
-fn built(raw: &raw::App) -> Result<App, &'static str> {
+fn built(raw: &raw::App, found: Credentials) -> Result<App, &'static str> {
     Ok(App {
         id: AppId::new(&raw.id.as_ref().ok_or("an id")?.0),
         key: AppKey::new(&raw.key.as_ref().ok_or("a key")?.0),
-        secret: raw.secret.as_ref().ok_or("a secret")?.secret(),
+        secrets: Secrets::new(found.secrets).ok_or("a secret")?,
         name: raw.name.clone(),
         enabled: raw.enabled,
         client_events: raw.client_events,
@@ -118,11 +182,7 @@ fn built(raw: &raw::App) -> Result<App, &'static str> {
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),
         },
-        api_tokens: raw
-            .api_tokens
-            .iter()
-            .map(super::values::Masked::secret)
-            .collect(),
+        api_tokens: found.api_tokens,
         webhooks: Vec::new(),
         limits: limits(&raw.limits),
     })
@@ -132,6 +192,9 @@ fn limits(raw: &raw::AppLimits) -> Limits {
     Limits {
         connections: raw
             .connections
+            .and_then(|number| NonZeroU32::new(number.get())),
+        events_per_second: raw
+            .events_per_second
             .and_then(|number| NonZeroU32::new(number.get())),
         client_events_per_second: raw.client_events_per_second.get(),
         channels_per_connection: raw.channels_per_connection.amount(),

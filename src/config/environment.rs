@@ -1,4 +1,5 @@
-//! `Environment`: the `TIDEWIRE_…` variables, read once, and what they say.
+//! `Environment`: the variables, read once, and what those say whose names begin with `TIDEWIRE_`. The others are
+//! looked at only where the configuration names one.
 //!
 //! Two underscores make a setting: `TIDEWIRE_SERVER__PORT` is `port` in `[server]`, mechanically, and a name that no
 //! setting has stops the start. Three names together make an app. Other names without two underscores only give a
@@ -6,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
@@ -23,9 +25,15 @@ const LOG_FORMAT: &str = "TIDEWIRE_LOG_FORMAT";
 /// The keys of an app that the environment gives, behind `TIDEWIRE_APP_`.
 const APP_KEYS: [&str; 3] = ["id", "key", "secret"];
 
-/// The variables whose names begin with `TIDEWIRE_`.
-#[derive(Debug, Clone, Default)]
+/// All variables. Printing it prints no value.
+#[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, OsString>);
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Environment {
     /// This process's, as they are now.
@@ -37,12 +45,11 @@ impl Environment {
 
 impl<K: AsRef<OsStr>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(variables: I) -> Self {
-        let ours = variables.into_iter().filter_map(|(name, value)| {
+        let variables = variables.into_iter().filter_map(|(name, value)| {
             let name = name.as_ref().to_str()?;
-            name.starts_with(PREFIX)
-                .then(|| (name.to_owned(), value.into()))
+            Some((name.to_owned(), value.into()))
         });
-        Self(ours.collect())
+        Self(variables.collect())
     }
 }
 
@@ -70,7 +77,12 @@ pub(super) struct Said {
 }
 
 impl Environment {
-    /// Sorts the variables out.
+    /// One variable's value.
+    pub(super) fn value(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(name).map(OsString::as_os_str)
+    }
+
+    /// Sorts our variables out.
     pub(super) fn said(&self) -> Said {
         let mut said = Said {
             file: self.0.get(CONFIG).map(PathBuf::from),
@@ -82,7 +94,8 @@ impl Environment {
         };
         let mut app = Vec::new();
         let mut strays = Vec::new();
-        for (name, value) in &self.0 {
+        let ours = self.0.iter().filter(|(name, _)| name.starts_with(PREFIX));
+        for (name, value) in ours {
             if name == CONFIG {
                 continue;
             }

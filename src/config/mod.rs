@@ -10,10 +10,13 @@
 //! Nothing else in this crate reads the environment or the settings' file, and no one else sees the raw structs.
 
 mod apps;
+mod elsewhere;
 mod environment;
 mod error;
+mod files;
 mod raw;
 mod read;
+mod reload;
 mod tree;
 mod values;
 mod webhooks;
@@ -23,11 +26,14 @@ use std::path::{Path, PathBuf};
 
 use crate::app::Apps;
 use crate::auth::Secret;
+use elsewhere::Elsewhere;
 pub use environment::Environment;
 use environment::{Override, Said};
 pub use error::{Error, Origin, Problem};
+use files::Files;
 use raw::Raw;
 use read::read;
+pub use reload::{Reloaded, Watch};
 use tree::Tree;
 
 /// The file that is read when none is named, if it exists.
@@ -132,6 +138,7 @@ pub struct Loaded {
     /// What an operator should know before it serves.
     pub warnings: Vec<String>,
     raw: Raw,
+    files: Files,
 }
 
 impl Loaded {
@@ -150,33 +157,53 @@ impl Loaded {
 /// If a named file cannot be read, there are no apps, or anything said is unknown or impossible: all problems that
 /// one reading can find.
 pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+    let mut files = Files::default();
+    let loaded = attempt(sources, None, &mut files)?;
+    Ok(Loaded { files, ..loaded })
+}
+
+/// The same, noting the files that were looked into. While a server runs, its `[server]` is what apps must fit.
+fn attempt(
+    sources: &Sources,
+    running: Option<&raw::Server>,
+    files: &mut Files,
+) -> Result<Loaded, Error> {
     let said = sources.environment.said();
-    let named = sources.file.as_deref().or(said.file.as_deref());
-    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let name = path.display().to_string();
-            Tree::parse(&name, &text).map_or_else(
-                |problem| Err(Error::Problems(vec![problem])),
-                |tree| checked(tree, said, &sources.flags),
-            )
-        }
+    let named = sources.file.clone().or_else(|| said.file.clone());
+    let path = named.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+    let tree = match files.read(path) {
+        Ok(text) => Tree::parse(&path.display().to_string(), &text)
+            .map_err(|problem| Error::Problems(vec![problem]))?,
         Err(source) if named.is_none() && source.kind() == std::io::ErrorKind::NotFound => {
             if said.app.is_none() && said.problems.is_empty() {
                 return Err(Error::NoFile);
             }
-            checked(Tree::new(), said, &sources.flags)
+            Tree::new()
         }
-        Err(source) => Err(Error::Read {
-            path: path.to_owned(),
-            source,
-        }),
-    }
+        Err(source) => {
+            return Err(Error::Read {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    };
+    let elsewhere = Elsewhere {
+        environment: &sources.environment,
+        folder: path.parent().unwrap_or(Path::new("")),
+        files,
+    };
+    checked(tree, said, &sources.flags, elsewhere, running)
 }
 
 /// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is told
 /// even where a later layer hides it.
-fn checked(file: Tree, said: Said, flags: &[(&'static str, String)]) -> Result<Loaded, Error> {
+fn checked(
+    file: Tree,
+    said: Said,
+    flags: &[(&'static str, String)],
+    mut elsewhere: Elsewhere<'_>,
+    running: Option<&raw::Server>,
+) -> Result<Loaded, Error> {
     let mut overrides = said.overrides;
     overrides.extend(flags.iter().map(|(key, text)| Override {
         path: vec!["server".to_owned(), (*key).to_owned()],
@@ -198,16 +225,19 @@ fn checked(file: Tree, said: Said, flags: &[(&'static str, String)]) -> Result<L
     problems.extend(read::<Raw>(&above).err().into_iter().flatten());
     if problems.is_empty() {
         let raw: Raw = read(&all).map_err(Error::Problems)?;
-        let apps = apps::build(&raw, &all, &mut problems);
+        let server = running.unwrap_or(&raw.server);
+        let apps = apps::build(&raw, &all, server, &mut elsewhere, &mut problems);
+        let token = operators_token(&raw, &all, &elsewhere, &mut problems);
         problems.extend(listeners(&raw, &all));
         if problems.is_empty() {
-            let settings = settings(&raw, apps, said.log);
+            let settings = settings(&raw, token, apps, said.log);
             let mut warnings = said.warnings;
             warnings.extend(development_secret(&raw, &settings.apps));
             return Ok(Loaded {
                 settings,
                 warnings,
                 raw,
+                files: Files::default(),
             });
         }
     }
@@ -215,13 +245,27 @@ fn checked(file: Tree, said: Said, flags: &[(&'static str, String)]) -> Result<L
     Err(Error::Problems(problems))
 }
 
+fn operators_token(
+    raw: &Raw,
+    tree: &Tree,
+    elsewhere: &Elsewhere<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Secret> {
+    let token = elsewhere.resolve(raw.admin.token.as_ref()?);
+    token
+        .map_err(|text| problems.push(in_admin(tree, "token", text)))
+        .ok()
+}
+
+fn in_admin(tree: &Tree, key: &str, text: String) -> Problem {
+    let path = ["admin", key].map(|key| error::Step::Key(key.to_owned()));
+    Problem::at(tree.origin(&path), &path, text)
+}
+
 /// What only the two listeners together can get wrong.
 fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut say = |key: &str, text: String| {
-        let path = ["admin", key].map(|key| error::Step::Key(key.to_owned()));
-        problems.push(Problem::at(tree.origin(&path), &path, text));
-    };
+    let mut say = |key: &str, text: String| problems.push(in_admin(tree, key, text));
     let admin = &raw.admin;
     if !admin.host.is_loopback() && admin.token.is_none() {
         let host = &admin.host.0;
@@ -242,7 +286,7 @@ fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-fn settings(raw: &Raw, apps: Apps, log: Log) -> Settings {
+fn settings(raw: &Raw, token: Option<Secret>, apps: Apps, log: Log) -> Settings {
     let Raw { server, admin, .. } = raw;
     // The type of a port has 16 bits' bounds.
     let port = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
@@ -265,7 +309,7 @@ fn settings(raw: &Raw, apps: Apps, log: Log) -> Settings {
         admin: Admin {
             host: admin.host.0.clone(),
             port: port(admin.port.get()),
-            token: admin.token.as_ref().map(values::Masked::secret),
+            token,
         },
         webhooks: webhooks::settings(&raw.webhooks),
         apps,

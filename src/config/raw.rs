@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeMap;
 
-use super::values::{Host, Masked, Name, PageOrigin, PathPrefix, Whole};
+use super::values::{FilePath, Host, Masked, Name, PageOrigin, PathPrefix, Whole};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::app::Limits;
 
@@ -22,7 +22,7 @@ pub(super) struct Raw {
 }
 
 /// `[server]`
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, [server]")]
 pub(super) struct Server {
     pub(super) host: Host,
@@ -117,13 +117,15 @@ pub(super) struct Webhook {
     pub(super) headers: BTreeMap<HeaderText, Masked>,
 }
 
-/// `[[apps]]`. The first three must be given; `apps` checks it.
+/// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, [[apps]]")]
 pub(super) struct App {
     pub(super) id: Option<Name>,
     pub(super) key: Option<Name>,
     pub(super) secret: Option<Masked>,
+    pub(super) secret_file: Option<FilePath>,
+    pub(super) secrets: Vec<Masked>,
     pub(super) name: Option<String>,
     pub(super) enabled: bool,
     pub(super) client_events: bool,
@@ -142,6 +144,8 @@ impl Default for App {
             id: None,
             key: None,
             secret: None,
+            secret_file: None,
+            secrets: Vec::new(),
             name: None,
             enabled: true,
             client_events: false,
@@ -161,6 +165,7 @@ impl Default for App {
 #[serde(default, deny_unknown_fields, expecting = "a table, [apps.limits]")]
 pub(super) struct AppLimits {
     pub(super) connections: Option<Whole<1, { u32::MAX }>>,
+    pub(super) events_per_second: Option<Whole<1, 65_535>>,
     pub(super) client_events_per_second: Whole<1, 1_000_000>,
     pub(super) channels_per_connection: Whole<1, 1_000_000>,
     pub(super) presence_members: Whole<1, 1_000_000>,
@@ -178,6 +183,9 @@ impl Default for AppLimits {
         let amount = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
             connections: limits.connections.map(|number| Whole::new(number.get())),
+            events_per_second: limits
+                .events_per_second
+                .map(|number| Whole::new(number.get())),
             client_events_per_second: Whole::new(limits.client_events_per_second),
             channels_per_connection: Whole::new(amount(limits.channels_per_connection)),
             presence_members: Whole::new(amount(limits.presence_members)),

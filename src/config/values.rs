@@ -7,8 +7,6 @@ use std::net::IpAddr;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::auth::Secret;
-
 /// A whole number within bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Whole<const MIN: u32, const MAX: u32>(u32);
@@ -54,15 +52,21 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
     }
 }
 
-/// A secret or a token. It is written as `***`, and no message shows what was given for it.
+/// A secret or a token, or the name of the variable that holds it; `elsewhere` tells which. It is written as `***`,
+/// and no message shows what was given for it.
 #[derive(Clone)]
 pub(super) struct Masked(pub(super) String);
 
-impl Masked {
-    /// For those who sign and compare.
-    pub(super) fn secret(&self) -> Secret {
-        Secret::new(&self.0)
+/// What a secret must be, wherever it stands.
+pub(super) fn check_secret(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("expected a secret text, found an empty one");
     }
+    // Most often a line end that a file or a shell added; it would make every signature wrong.
+    if text.trim() != text || text.contains(char::is_control) {
+        return Err("expected a text without control characters and without white space around it");
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Masked {
@@ -101,15 +105,7 @@ impl<'de> Deserialize<'de> for Masked {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Masked, E> {
-                if text.is_empty() {
-                    return Err(E::custom("expected a secret text, found an empty one"));
-                }
-                // Most often a line end that a file or a shell added; it would make every signature wrong.
-                if text.trim() != text || text.contains(char::is_control) {
-                    return Err(E::custom(
-                        "expected a text without control characters and without white space around it",
-                    ));
-                }
+                check_secret(text).map_err(E::custom)?;
                 Ok(Masked(text.to_owned()))
             }
         }
@@ -154,6 +150,11 @@ checked_text! {
 checked_text! {
     /// An entry of `allowed_origins`.
     PageOrigin, page_origin
+}
+
+checked_text! {
+    /// The path of a file.
+    FilePath, file_path
 }
 
 impl Host {
@@ -218,6 +219,13 @@ fn path_prefix(text: &str) -> Result<String, String> {
         ));
     }
     Ok(format!("/{trimmed}"))
+}
+
+fn file_path(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("expected the path of a file, found an empty text".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn page_origin(text: &str) -> Result<String, String> {

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
-use crate::node::Unavailable;
+use crate::node::{TooFast, Unavailable};
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
 
@@ -53,6 +53,9 @@ pub enum ApiError {
     /// 408.
     #[error("The request body did not arrive in time")]
     BodyTimeout,
+    /// 429.
+    #[error(transparent)]
+    TooFast(#[from] TooFast),
     /// 503.
     #[error("{0}")]
     Unavailable(Unavailable),
@@ -75,7 +78,17 @@ impl ApiError {
             }
             Self::BodyTooLarge(_) | Self::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Whole seconds after which the same request may succeed.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooFast(too_fast) => Some(too_fast.wait.as_secs() + 1),
+            Self::Unavailable(_) => Some(1),
+            _ => None,
         }
     }
 }
@@ -116,8 +129,8 @@ impl ResponseError for Failure {
     fn error_response(&self) -> HttpResponse {
         let status = self.error.status();
         let mut response = HttpResponse::build(status);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((RETRY_AFTER, "1"));
+        if let Some(seconds) = self.error.retry_after() {
+            response.insert_header((RETRY_AFTER, seconds));
         }
         let text = self.error.to_string();
         if self.json {

@@ -55,6 +55,7 @@ pub(super) async fn publish(signed: Signed) -> Result<HttpResponse, Failure> {
 async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
     let body: EventBody<'_> = parse_body(&signed.body)?;
     let request = check(&signed.app, &body)?;
+    signed.node.admit_events(&signed.app, 1)?;
     signed
         .node
         .publish(&signed.app, &request.publication)
@@ -89,6 +90,7 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
     }
     let check = |raw: &&RawValue| check(&signed.app, &parse_body(raw.get().as_bytes())?);
     let requests = batch.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+    signed.node.admit_events(&signed.app, requests.len())?;
     for request in &requests {
         signed
             .node

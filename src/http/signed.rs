@@ -19,7 +19,7 @@ use tracing::debug;
 
 use super::Api;
 use super::error::{ApiError, Failure, wants_json};
-use crate::app::App;
+use crate::app::{App, Apps};
 use crate::auth;
 use crate::node::Node;
 use crate::protocol::excerpt;
@@ -87,9 +87,10 @@ async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Signed, Ap
     let node = Arc::clone(&api.node);
     node.metrics().http_requests.inc();
     let query = pairs(request.query_string(), Decoding::Percent);
+    let apps = node.apps();
     let (app, by_token) = match bearer(request) {
-        Some(token) => (check_token(api, request, token)?, true),
-        None => (check_signature(api, request, &query)?, false),
+        Some(token) => (check_token(api, &apps, request, token)?, true),
+        None => (check_signature(api, &apps, request, &query)?, false),
     };
     if !app.enabled {
         return Err(ApiError::AppDisabled);
@@ -108,12 +109,12 @@ async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Signed, Ap
 }
 
 /// The app that the path names; none for the paths that name none.
-fn app_of_path(api: &Api, request: &HttpRequest) -> Result<Option<Arc<App>>, ApiError> {
+fn app_of_path(apps: &Apps, request: &HttpRequest) -> Result<Option<Arc<App>>, ApiError> {
     let Some(id) = request.match_info().get("app_id") else {
         return Ok(None);
     };
     let id = percent_decode_str(id).decode_utf8_lossy();
-    match api.node.apps().by_id(&id) {
+    match apps.by_id(&id) {
         Some(app) => Ok(Some(Arc::clone(app))),
         None => Err(ApiError::UnknownApp(excerpt(&id).to_owned())),
     }
@@ -124,9 +125,14 @@ fn bearer(request: &HttpRequest) -> Option<&str> {
     auth::bearer_token(value)
 }
 
-fn check_token(api: &Api, request: &HttpRequest, token: &str) -> Result<Arc<App>, ApiError> {
+fn check_token(
+    api: &Api,
+    apps: &Apps,
+    request: &HttpRequest,
+    token: &str,
+) -> Result<Arc<App>, ApiError> {
     let path_needed = || unauthorized("An API token works on paths under /apps/{app_id}/ only");
-    let app = app_of_path(api, request)?.ok_or_else(path_needed)?;
+    let app = app_of_path(apps, request)?.ok_or_else(path_needed)?;
     let local = request
         .peer_addr()
         .is_some_and(|address| is_loopback(address.ip()));
@@ -158,14 +164,13 @@ fn unauthorized(text: impl Into<String>) -> ApiError {
 /// Checks in the order of the reference validator: key, version, timestamp, signature.
 fn check_signature(
     api: &Api,
+    apps: &Apps,
     request: &HttpRequest,
     query: &[(String, String)],
 ) -> Result<Arc<App>, ApiError> {
-    let of_path = app_of_path(api, request)?;
+    let of_path = app_of_path(apps, request)?;
     let key = get(query, "auth_key").ok_or_else(|| unauthorized("Missing parameter: auth_key"))?;
-    let app = api
-        .node
-        .apps()
+    let app = apps
         .by_key(key)
         .ok_or_else(|| unauthorized("Unknown auth_key"))?;
     if let Some(of_path) = of_path.filter(|of_path| of_path.id != app.id) {
@@ -190,7 +195,7 @@ fn check_signature(
     let method = request.method().as_str();
     let paths = signed_paths(request.uri().path(), &api.path_prefix);
     let canonical = auth::request_string(method, &paths[0], query);
-    let verifies = |text: &str| app.secret.verifies(text.as_bytes(), given);
+    let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
     if verifies(&canonical) || other_readings(request, method, &paths).any(|text| verifies(&text)) {
         return Ok(Arc::clone(app));
     }

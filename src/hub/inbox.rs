@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::app::AppId;
+use crate::app::{AppId, CurrentApps};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
 
@@ -59,6 +59,8 @@ pub enum Order {
         /// How many.
         per_tick: usize,
     },
+    /// Make every connection follow the apps as of now.
+    Follow(Arc<CurrentApps>),
     /// Count.
     Report(oneshot::Sender<Report>),
 }
@@ -297,7 +299,9 @@ impl Order {
     fn cost(&self) -> usize {
         match self {
             Self::Deliver { delivery, .. } => delivery.cost(),
-            Self::End { .. } | Self::Close { .. } | Self::Report(_) => ORDER_BYTES,
+            Self::End { .. } | Self::Close { .. } | Self::Follow(_) | Self::Report(_) => {
+                ORDER_BYTES
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use super::Hub;
 use super::heartbeat::Pulse;
 use super::outbox::{Outbox, Sent};
 use super::socket::Socket;
-use crate::app::App;
+use crate::app::{App, Apps};
 use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
 
 /// Who a connection is; fixed from its first moment.
@@ -22,7 +22,7 @@ use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
 pub struct Identity {
     /// Its public name.
     pub socket_id: SocketId,
-    /// Its app.
+    /// Its app at that moment.
     pub app: Arc<App>,
     /// Whether its protocol version obliges it to answer pings (5 and later).
     pub answers_pings: bool,
@@ -69,7 +69,9 @@ impl fmt::Display for Ending {
 pub struct Peer {
     hub: Rc<Hub>,
     key: usize,
-    identity: Identity,
+    socket_id: SocketId,
+    app: RefCell<Arc<App>>,
+    answers_pings: bool,
     socket: Socket,
     outbox: RefCell<Outbox>,
     ending: RefCell<Option<Box<Ending>>>,
@@ -86,7 +88,9 @@ impl Peer {
         Self {
             hub,
             key,
-            identity,
+            socket_id: identity.socket_id,
+            app: RefCell::new(identity.app),
+            answers_pings: identity.answers_pings,
             socket,
             outbox: RefCell::default(),
             ending: RefCell::default(),
@@ -99,13 +103,28 @@ impl Peer {
     /// Its public name.
     #[must_use]
     pub fn socket_id(&self) -> SocketId {
-        self.identity.socket_id
+        self.socket_id
     }
 
-    /// Its app.
+    /// Its app as of now.
     #[must_use]
-    pub fn app(&self) -> &Arc<App> {
-        &self.identity.app
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app.borrow())
+    }
+
+    /// Goes over to its app in a newer snapshot, or ends. What has been admitted stays: `authorize_within` is for
+    /// connections that begin under it, and `connections` for those that come.
+    pub(super) fn follow(&self, apps: &Apps) {
+        let mut app = self.app.borrow_mut();
+        match apps.by_id(app.id.as_str()) {
+            None => self.end(Ending::close(CloseCode::UnknownApp)),
+            Some(now) => {
+                *app = Arc::clone(now);
+                if !now.enabled {
+                    self.end(Ending::close(CloseCode::AppDisabled));
+                }
+            }
+        }
     }
 
     /// Its worker's hub.
@@ -117,7 +136,7 @@ impl Peer {
     /// Whether it can be pinged.
     #[must_use]
     pub fn answers_pings(&self) -> bool {
-        self.identity.answers_pings
+        self.answers_pings
     }
 
     pub(super) fn key(&self) -> usize {

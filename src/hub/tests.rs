@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 
 use super::inbox::{Inboxes, inboxes};
 use super::*;
-use crate::app::{App, AppKey, Limits};
-use crate::auth::Secret;
+use crate::app::{App, AppKey, CurrentApps, Limits};
+use crate::auth::{Secret, Secrets};
 use crate::protocol::{ServerFrame, SocketId};
 
 const SETTINGS: HubSettings = HubSettings {
@@ -78,7 +78,7 @@ fn app() -> App {
     App {
         id: AppId::new("1"),
         key: AppKey::new("k"),
-        secret: Secret::new("s"),
+        secrets: Secrets::new(vec![Secret::new("s")]).unwrap(),
         name: None,
         enabled: true,
         client_events: false,
@@ -281,4 +281,30 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
     fixture.hub.tick(290);
     assert!(peer.is_ending());
     assert_eq!(fixture.hub.metrics.silent_connections.get(), 1);
+}
+
+#[actix_web::test]
+async fn peers_follow_the_newest_apps_however_old_the_order() {
+    let fixture = Fixture::new().await;
+    let current = Arc::new(CurrentApps::new(Apps::new([app()])));
+    let (peer, _client) = fixture.peer().await;
+    let follow = async || {
+        fixture.inboxes.post(0, Order::Follow(Arc::clone(&current)));
+        fixture.inboxes.reports().await;
+    };
+    // The app goes and comes back before the worker has seen that it went.
+    current.swap(Arc::new(Apps::default()));
+    let mut changed = app();
+    changed.limits.event_bytes = 7;
+    current.swap(Arc::new(Apps::new([changed])));
+    follow().await;
+    assert!(!peer.is_ending());
+    assert_eq!(peer.app().limits.event_bytes, 7);
+
+    let (other, _client) = fixture.peer().await;
+    let mut disabled = app();
+    disabled.enabled = false;
+    current.swap(Arc::new(Apps::new([disabled])));
+    follow().await;
+    assert!(peer.is_ending() && other.is_ending());
 }

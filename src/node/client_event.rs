@@ -1,6 +1,5 @@
 //! Client events: what one connection sends to the others of a private or presence channel.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::Node;
@@ -65,7 +64,7 @@ impl Node {
         session: &mut Session,
         command: &ClientEvent,
     ) -> Result<(), ClientEventError> {
-        let app = Arc::clone(session.app());
+        let app = session.app();
         if !app.client_events {
             return Err(ClientEventError::Disabled);
         }

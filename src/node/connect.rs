@@ -78,7 +78,7 @@ impl Session {
         }
     }
 
-    pub(super) fn app(&self) -> &Arc<App> {
+    pub(super) fn app(&self) -> Arc<App> {
         self.peer.app()
     }
 
@@ -96,7 +96,8 @@ impl Session {
         let rate = self.app().limits.client_events_per_second;
         self.client_events
             .get_or_insert_with(|| TokenBucket::new(rate, now))
-            .take(rate, now)
+            .take(1, rate, now)
+            .is_ok()
     }
 }
 
@@ -131,7 +132,8 @@ impl Node {
             .key
             .ok_or_else(|| Refusal::new(CloseCode::PathNotFound))?;
         let protocol = protocol(hello)?;
-        let app = self.apps.by_key(key).ok_or_else(|| Refusal {
+        let apps = self.apps();
+        let app = apps.by_key(key).ok_or_else(|| Refusal {
             code: CloseCode::UnknownApp,
             text: format!(
                 "App key {} not in this cluster. Did you forget to specify the cluster?",

@@ -7,6 +7,7 @@ mod client_event;
 mod connect;
 mod publish;
 mod query;
+mod reload;
 mod signin;
 mod subscribe;
 mod terminate;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 pub use client_event::ClientEventError;
 pub use connect::{Hello, Refusal, Session};
-pub use publish::{Publication, Published};
+pub use publish::{Publication, Published, TooFast};
 pub use query::ChannelInfo;
 pub use signin::SigninError;
 pub use subscribe::SubscribeError;
@@ -26,7 +27,7 @@ pub use crate::adapter::Error as Unavailable;
 pub use crate::hub::inbox::Report;
 
 use crate::adapter::Adapter;
-use crate::app::Apps;
+use crate::app::{Apps, CurrentApps};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -34,7 +35,7 @@ use crate::webhook::Webhooks;
 
 /// One running server's decisions. Shared by all workers; everything in it is immutable or has its own owner.
 pub struct Node {
-    apps: Arc<Apps>,
+    apps: Arc<CurrentApps>,
     adapter: Arc<dyn Adapter>,
     registry: Arc<Registry>,
     inboxes: Inboxes,
@@ -51,7 +52,7 @@ impl Node {
         reason = "wiring: each part is named once, here and in the server"
     )]
     pub fn new(
-        apps: Arc<Apps>,
+        apps: Apps,
         adapter: Arc<dyn Adapter>,
         registry: Arc<Registry>,
         inboxes: Inboxes,
@@ -60,7 +61,7 @@ impl Node {
         metrics: Metrics,
     ) -> Self {
         Self {
-            apps,
+            apps: Arc::new(CurrentApps::new(apps)),
             adapter,
             registry,
             inboxes,
@@ -70,10 +71,10 @@ impl Node {
         }
     }
 
-    /// The apps as of now.
+    /// The apps as of now. Whoever decides something reads them once, and so never sees half of a change.
     #[must_use]
-    pub fn apps(&self) -> &Apps {
-        &self.apps
+    pub fn apps(&self) -> Arc<Apps> {
+        self.apps.get()
     }
 
     /// The queues of the apps' webhooks.
@@ -103,7 +104,7 @@ fn check_auth(app: &crate::app::App, auth: &str, message: &str) -> Result<(), Au
     if key != app.key.as_str() {
         return Err(AuthFault::Key(crate::protocol::excerpt(key).to_owned()));
     }
-    if !app.secret.verifies(message.as_bytes(), signature) {
+    if !app.secrets.verifies(message.as_bytes(), signature) {
         return Err(AuthFault::Signature(
             crate::protocol::excerpt(signature).to_owned(),
         ));

@@ -64,7 +64,7 @@ impl Node {
     }
 
     async fn register(&self, session: &mut Session, mut user: User, user_data: &str) {
-        let app = std::sync::Arc::clone(session.app());
+        let app = session.app();
         let cut = app.watchlist && std::mem::take(&mut user.watchlist_cut);
         if !app.watchlist {
             user.watchlist.clear();
@@ -140,14 +140,14 @@ impl Node {
         // As with a subscription: the cluster learns it or reaps it.
         let _ = self
             .adapter
-            .sign_out(session.app(), &signed_in.user, hub.index())
+            .sign_out(&session.app(), &signed_in.user, hub.index())
             .await;
     }
 }
 
 fn verify(session: &Session, given: &str, user_data: &str) -> Result<User, SigninError> {
     let expected = auth::user_string(session.peer.socket_id(), user_data);
-    check_auth(session.app(), given, &expected).map_err(|fault| match fault {
+    check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
         AuthFault::Format => SigninError::AuthFormat,
         AuthFault::Key(key) => SigninError::AuthKey(key),
         AuthFault::Signature(got) => SigninError::Signature { expected, got },

@@ -117,7 +117,8 @@ impl Node {
         session: &mut Session,
         command: &Subscribe,
     ) -> Result<(), SubscribeError> {
-        let limits = &session.app().limits;
+        let app = session.app();
+        let limits = &app.limits;
         let channel = parse_name(&command.channel, limits.channel_name_length)?;
         if session.position(channel.as_str()).is_some() {
             return Err(SubscribeError::Existing(channel));
@@ -137,7 +138,6 @@ impl Node {
             active: false,
             member: member.map(Box::new),
         });
-        let app = std::sync::Arc::clone(session.app());
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = subscription.subscriber(&session.peer);
@@ -191,7 +191,7 @@ impl Node {
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
         let _ = self
             .adapter
-            .unsubscribe(app, subscription.slot.channel(), subscriber)
+            .unsubscribe(&app, subscription.slot.channel(), subscriber)
             .await;
     }
 }
@@ -273,7 +273,7 @@ fn check(
         .ok_or_else(|| SubscribeError::AuthRequired(channel.clone()))?;
     let data = command.channel_data.as_deref();
     let expected = auth::channel_string(session.peer.socket_id(), channel.as_str(), data);
-    check_auth(session.app(), given, &expected).map_err(|fault| match fault {
+    check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
         AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
         AuthFault::Key(key) => SubscribeError::AuthKey(key),
         AuthFault::Signature(got) => SubscribeError::Signature { expected, got },

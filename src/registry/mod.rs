@@ -9,6 +9,7 @@
 mod cache;
 mod channel;
 mod lingering;
+mod rates;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -26,6 +27,7 @@ pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
 use lingering::Lingering;
 pub use lingering::Vacated;
+use rates::Rates;
 use users::Users;
 
 #[expect(clippy::disallowed_types, reason = "the one home of shared locks")]
@@ -39,6 +41,7 @@ pub struct Registry {
     shards: Box<[Lock<Shard>]>,
     users: Box<[Lock<Users>]>,
     connections: Lock<HashMap<AppId, usize>>,
+    rates: Rates,
     hasher: std::hash::RandomState,
     sequence: AtomicU64,
     cache_bytes_per_shard: usize,
@@ -186,6 +189,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Lock::default()).collect(),
             users: (0..SHARDS).map(|_| Lock::default()).collect(),
             connections: Lock::default(),
+            rates: Rates::default(),
             hasher: std::hash::RandomState::new(),
             sequence: AtomicU64::new(0),
             cache_bytes_per_shard: cache_bytes / SHARDS,

@@ -87,7 +87,7 @@ impl Sender {
             ))
             .insert_header(("Content-Type", "application/json"))
             .insert_header(("X-Pusher-Key", self.app.key.as_str()))
-            .insert_header(("X-Pusher-Signature", self.app.secret.sign(&body)));
+            .insert_header(("X-Pusher-Signature", self.app.secrets.sign(&body)));
         for (name, value) in &self.webhook.headers {
             request = request.insert_header((name.clone(), value.clone()));
         }

@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 use tracing::{debug, info};
 
 use super::GOODBYE;
-use super::handshake::{Handshake, drain};
-use crate::hub::{Ending, Hub, Identity, Peer};
+use super::handshake::drain;
+use crate::hub::{Ending, Peer};
 use crate::limits::Pass;
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::Subscribe;
@@ -26,28 +26,17 @@ use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, e
 const MAX_HEADER_BYTES: usize = 14;
 
 /// The whole life of an accepted connection.
-pub(super) async fn serve(
-    node: Arc<Node>,
-    hub: Rc<Hub>,
-    identity: Identity,
-    handshake: Handshake,
-    pass: Pass,
-) {
-    let greeting = node.greeting(&identity);
-    let app = identity.app.id.clone();
-    let opening = greeting.behind(handshake.response.as_bytes());
-    let address = handshake.socket.address();
-    let peer = hub.admit(identity, handshake.socket);
+pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, pass: Pass) {
+    let app = peer.app().id.clone();
     let socket_id = peer.socket_id();
+    let address = peer.socket().address();
     info!(app.id = %app, socket.id = %socket_id, address = ?address, "connected");
 
-    peer.send(&opening);
-    drop(opening);
     let mut connection = Connection {
         session: Session::new(Rc::clone(&peer)),
         node: Arc::clone(&node),
-        codec: codec(&peer),
-        rest: handshake.buffered,
+        codec: ws::Codec::new(),
+        rest: buffered,
         text: None,
     };
     let ending = {
@@ -69,10 +58,6 @@ pub(super) async fn serve(
     };
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
     drop(pass);
-}
-
-fn codec(peer: &Peer) -> ws::Codec {
-    ws::Codec::new().max_size(peer.app().limits.message_bytes())
 }
 
 /// What one connection owns.
@@ -130,7 +115,9 @@ impl Connection {
 
     async fn take_frames(&mut self, buffer: &mut BytesMut) -> Result<(), Ending> {
         loop {
+            // As of now: a reload may have changed it.
             let max = self.session.peer.app().limits.message_bytes();
+            self.codec = self.codec.clone().max_size(max);
             let frame = match self.codec.decode(buffer) {
                 Ok(Some(frame)) => frame,
                 // The codec waits for a whole frame, however long its header says it is.

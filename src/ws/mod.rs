@@ -96,12 +96,18 @@ impl Upgrades {
         }
     }
 
+    /// The hub has the connection before anything else happens on this worker: a reload that follows finds it there.
     fn accept(&self, identity: Identity, handshake: Handshake, pass: Pass) {
+        let opening = self
+            .node
+            .greeting(&identity)
+            .behind(handshake.response.as_bytes());
+        let peer = self.hub.admit(identity, handshake.socket);
+        peer.send(&opening);
         spawn(serve(
             Arc::clone(&self.node),
-            Rc::clone(&self.hub),
-            identity,
-            handshake,
+            peer,
+            handshake.buffered,
             pass,
         ));
     }

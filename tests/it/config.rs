@@ -196,6 +196,31 @@ fn a_wrong_configuration_exits_with_78() {
     assert!(stderr(&output).contains("no apps: there is no apps.toml in the current directory"));
 }
 
+/// As Docker and Kubernetes hand them out. What is not set stops the start.
+#[test]
+fn secrets_of_the_environment_and_of_files() {
+    let folder = Folder::with(
+        "[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"${INVOICE_SECRET}\"\nsecret_file = \"app.secret\"\n",
+    );
+    folder.write("app.secret", "of-the-file\n");
+    for command in ["check-config", "serve"] {
+        let output = run(&mut folder.tidewire(&[command]));
+        assert_eq!(output.status.code(), Some(78));
+        let expected =
+            "apps.toml:4: secret in [[apps]]: the environment variable INVOICE_SECRET is not set\n";
+        assert!(stderr(&output).ends_with(expected), "{}", stderr(&output));
+    }
+    let mut command = folder.tidewire(&["check-config"]);
+    let output = run(command.env("INVOICE_SECRET", "of-the-environment"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.contains("secret = \"***\"\nsecret_file = \"app.secret\"\n"),
+        "{text}"
+    );
+    assert!(!text.contains("of-the"), "{text}");
+}
+
 #[test]
 fn the_shipped_configuration_is_good_and_warns_of_its_secret() {
     let folder = Folder::with(include_str!("../../apps.toml"));

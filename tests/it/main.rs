@@ -22,6 +22,7 @@ mod http;
 mod liveness;
 mod ordering;
 mod presence_random;
+mod reload;
 mod shutdown;
 mod slow;
 mod transcripts;

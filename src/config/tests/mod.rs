@@ -3,6 +3,7 @@
 use super::*;
 
 mod refused;
+mod secrets;
 
 const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s3cret\"\n";
 
@@ -18,7 +19,14 @@ fn load_all(
     let environment: Environment = variables.iter().copied().collect();
     let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
     match Tree::parse("apps.toml", file) {
-        Ok(tree) => checked(tree, environment.said(), &flags),
+        Ok(tree) => {
+            let elsewhere = Elsewhere {
+                environment: &environment,
+                folder: Path::new(""),
+                files: &mut Files::default(),
+            };
+            checked(tree, environment.said(), &flags, elsewhere, None)
+        }
         Err(problem) => Err(Error::Problems(vec![problem])),
     }
 }
@@ -97,6 +105,7 @@ const EVERY_KEY: &str = r#"
         id = "1"
         key = "2"
         secret = "three"
+        secrets = ["four", "${FIVE}"]
         name = "Invoices"
         enabled = false
         client_events = true
@@ -107,6 +116,7 @@ const EVERY_KEY: &str = r#"
         api_tokens = ["t"]
         [apps.limits]
         connections = 11
+        events_per_second = 21
         client_events_per_second = 12
         channels_per_connection = 13
         presence_members = 14
@@ -120,7 +130,7 @@ const EVERY_KEY: &str = r#"
 
 #[test]
 fn every_key_arrives() {
-    let loaded = load_text(EVERY_KEY, &[]).unwrap();
+    let loaded = load_text(EVERY_KEY, &[("FIVE", "five")]).unwrap();
     let Settings {
         server,
         admin,
@@ -138,7 +148,9 @@ fn every_key_arrives() {
     assert_eq!((admin.host.as_str(), admin.port), ("0.0.0.0", 0));
     assert!(admin.token.as_ref().unwrap().equals("operator"));
     let app = apps.by_id("1").unwrap();
-    assert!(app.key.as_str() == "2" && app.secret.equals("three"));
+    assert_eq!(app.key.as_str(), "2");
+    assert_eq!(app.secrets.sign(b"x"), Secret::new("three").sign(b"x"));
+    assert!(app.secrets.include("four") && app.secrets.include("five"));
     assert_eq!(app.name.as_deref(), Some("Invoices"));
     assert!(!app.enabled && app.client_events && !app.subscription_count && !app.watchlist);
     assert!(app.allowed_origins[0].allows("https://a.example.com"));
@@ -148,7 +160,7 @@ fn every_key_arrives() {
     limits_arrive(&app.limits);
     // What is printed is what was read, without its secrets.
     let printed = loaded.to_toml().unwrap();
-    for secret in ["three", "operator", "\"t\""] {
+    for secret in ["three", "four", "FIVE", "operator", "\"t\""] {
         assert!(!printed.contains(secret), "{printed}");
     }
     let again = load_text(&printed, &[]).unwrap();
@@ -157,6 +169,7 @@ fn every_key_arrives() {
 
 fn limits_arrive(limits: &crate::app::Limits) {
     assert_eq!(limits.connections.unwrap().get(), 11);
+    assert_eq!(limits.events_per_second.unwrap().get(), 21);
     assert_eq!(limits.client_events_per_second, 12);
     assert_eq!(
         [
@@ -185,6 +198,9 @@ fn the_shipped_file_says_the_defaults() {
         "# max_connections = ",
         "# token = ",
         "# connections = ",
+        "# events_per_second = ",
+        "# secrets = ",
+        "# secret_file = ",
     ] {
         assert!(include_str!("../../../apps.toml").contains(key), "{key}");
     }
@@ -236,7 +252,7 @@ fn the_environment_adds_an_app() {
     for (file, count) in [("", 1), (APP, 2)] {
         let apps = load_text(file, &variables).unwrap().settings.apps;
         assert_eq!(apps.len(), count);
-        assert!(apps.by_id("7").unwrap().secret.equals("nine"));
+        assert!(apps.by_id("7").unwrap().secrets.include("nine"));
     }
     refused(
         "",

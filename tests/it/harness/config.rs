@@ -13,6 +13,7 @@ pub(crate) struct Config {
     webhook_settings: Vec<(String, String)>,
     webhooks: Vec<String>,
     others: Vec<Credentials>,
+    more: String,
 }
 
 impl Config {
@@ -25,6 +26,7 @@ impl Config {
             webhook_settings: Vec::new(),
             webhooks: Vec::new(),
             others: Vec::new(),
+            more: String::new(),
         }
         .server("host", "\"127.0.0.1\"")
         .server("port", "0")
@@ -68,6 +70,12 @@ impl Config {
         self
     }
 
+    /// Any TOML, at the end of the file.
+    pub(crate) fn more(mut self, toml: &str) -> Self {
+        self.more.push_str(toml);
+        self
+    }
+
     /// The file's text.
     pub(crate) fn toml(&self) -> String {
         let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n");
@@ -84,7 +92,7 @@ impl Config {
         for app in &self.others {
             push_credentials(&mut out, app);
         }
-        out
+        out + &self.more
     }
 }
 

@@ -94,6 +94,44 @@ impl Server {
         });
     }
 
+    /// A counter of `/metrics`.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let metrics = self.admin("/metrics").body;
+        let prefix = format!("tidewire_{name}_total ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+        value
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("no counter {name} in {metrics}"))
+    }
+
+    /// Puts another configuration in the place of the file in one step, as a careful writer does.
+    pub(crate) fn rewrite(&self, toml: &str) {
+        let path = &self.process.config;
+        let new = path.with_extension("new");
+        std::fs::write(&new, toml).unwrap();
+        std::fs::rename(&new, path).unwrap();
+    }
+
+    /// Writes another configuration over the file, as an editor may.
+    pub(crate) fn write_in_place(&self, toml: &str) {
+        std::fs::write(&self.process.config, toml).unwrap();
+    }
+
+    /// Takes the configuration file away.
+    pub(crate) fn remove_config(&self) {
+        std::fs::remove_file(&self.process.config).unwrap();
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.process.signal("HUP");
+    }
+
+    /// What the server has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// How many file descriptors the process has open.
     pub(crate) fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid()))

@@ -1,0 +1,123 @@
+//! `Watch`: a running server's configuration, read again when its files change or when somebody asks.
+//!
+//! Apps are what a running server can change; of the other sections it is told which keys wait for a restart.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::error::Error;
+use super::files::Files;
+use super::raw::{self, Raw};
+use super::{Loaded, Sources, attempt};
+use crate::app::Apps;
+
+/// How often the files are looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long changed files must stay as they are before they are read: an editor that writes in place is not to be
+/// caught half-way.
+const SETTLING: Duration = Duration::from_millis(200);
+
+/// What to read again, and what the server began with.
+pub struct Watch {
+    sources: Sources,
+    /// As of the last reading, whether it succeeded or not.
+    files: Files,
+    server: raw::Server,
+    fixed: Table,
+}
+
+/// What a reading led to.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// All apps from now on.
+    pub apps: Apps,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+impl Watch {
+    /// Watches what a server is about to be started with.
+    #[must_use]
+    pub fn new(sources: Sources, loaded: &Loaded) -> Self {
+        Self {
+            sources,
+            files: loaded.files.clone(),
+            server: loaded.raw.server.clone(),
+            fixed: fixed(&loaded.raw),
+        }
+    }
+
+    /// Waits until the configuration file, or a secret's file that it names, is not as it was read, and has settled.
+    pub async fn changed(&self) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let mut now = self.files.now();
+            if now == self.files {
+                continue;
+            }
+            loop {
+                tokio::time::sleep(SETTLING).await;
+                let later = self.files.now();
+                if later == now {
+                    return;
+                }
+                now = later;
+            }
+        }
+    }
+
+    /// Reads everything again.
+    ///
+    /// # Errors
+    /// As at the start: all problems with their places. Also if an app does not fit the `[server]` that is running.
+    pub fn reload(&mut self) -> Result<Reloaded, Error> {
+        let mut files = Files::default();
+        let loaded = attempt(&self.sources, Some(&self.server), &mut files);
+        self.files = files;
+        let loaded = loaded?;
+        let mut warnings = loaded.warnings;
+        let waiting = differences(&self.fixed, &fixed(&loaded.raw));
+        if !waiting.is_empty() {
+            warnings.push(format!(
+                "these changes need a restart, until then they have no effect: {}",
+                waiting.join(", ")
+            ));
+        }
+        Ok(Reloaded {
+            apps: loaded.settings.apps,
+            warnings,
+        })
+    }
+}
+
+/// All sections that only a restart changes; the token as it is, because nobody sees this.
+fn fixed(raw: &Raw) -> Table {
+    // What cannot be written as TOML, which a test rules out, is not compared.
+    let mut sections = Table::try_from(raw).unwrap_or_default();
+    sections.remove("apps");
+    if let (Some(Value::Table(admin)), Some(token)) = (sections.get_mut("admin"), &raw.admin.token)
+    {
+        admin.insert("token".to_owned(), Value::String(token.0.clone()));
+    }
+    sections
+}
+
+/// `port in [server]`, for each key that is not the same.
+fn differences(before: &Table, after: &Table) -> Vec<String> {
+    let mut found = Vec::new();
+    for (section, value) in after {
+        let (Some(was), Some(is)) = (
+            before.get(section).and_then(Value::as_table),
+            value.as_table(),
+        ) else {
+            continue;
+        };
+        let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        let different = keys.into_iter().filter(|key| was.get(*key) != is.get(*key));
+        found.extend(different.map(|key| format!("{key} in [{section}]")));
+    }
+    found
+}
