@@ -108,7 +108,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
 
     let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();
-    let wired = Wired::new(settings)?;
+    let wired = Wired::new(settings).await?;
     let (told, config_state) = watch::channel(ConfigState::now());
     let admin = Admin::new(
         Arc::clone(&wired.worker.node),
@@ -192,6 +192,9 @@ async fn reload(
                     warn!("{warning}");
                 }
                 info!(apps = reloaded.apps.len(), "configuration reloaded");
+                if let Err(problem) = node.webhooks().follow(&reloaded.apps).await {
+                    error!("the webhooks stay as they were: {problem}");
+                }
                 node.reload(reloaded.apps).await;
                 told.send_replace(ConfigState::now());
                 node.metrics().reloads.inc();
@@ -252,13 +255,13 @@ struct WorkerParts {
 }
 
 impl Wired {
-    fn new(settings: Settings) -> Result<Self, Error> {
+    async fn new(settings: Settings) -> Result<Self, Error> {
         let server = settings.server;
         let metrics = Metrics::default();
         let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
         let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes));
-        let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics)?;
+        let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics).await?;
         let adapter = Arc::new(Local::new(
             Arc::clone(&registry),
             inboxes.clone(),

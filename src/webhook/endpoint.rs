@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ use super::Settings;
 use super::dead::{DeadLetters, Letter};
 use super::sender::{Failure, Sender};
 use super::spool::{Kept, Spool};
-use crate::app::Webhook;
+use crate::app::{App, AppId, Webhook};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind, webhook};
 
@@ -38,6 +39,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// What the task is asked for.
 pub(super) enum Order {
+    /// Send in another way from now on: the next request, or the next attempt.
+    Renew(Arc<App>, Box<Webhook>),
     /// Pause no longer: the server is about to end.
     Hurry,
     /// The dead letters.
@@ -48,7 +51,9 @@ pub(super) enum Order {
 
 /// The queue's end for everyone.
 pub(super) struct Endpoint {
+    app: AppId,
     webhook: Webhook,
+    spool: Option<PathBuf>,
     events: mpsc::Sender<Arc<str>>,
     orders: mpsc::Sender<Order>,
     backlog: Arc<Backlog>,
@@ -116,7 +121,9 @@ impl Endpoint {
         });
         let (spool, left) = spool.unzip();
         let endpoint = Self {
+            app: sender.app().id.clone(),
             webhook: sender.webhook().clone(),
+            spool: spool.as_ref().map(|spool| spool.path().to_owned()),
             events,
             orders,
             backlog: Arc::clone(&backlog),
@@ -146,6 +153,16 @@ impl Endpoint {
         tokio::task::spawn_local(async move { sender.note_private().await });
         tokio::task::spawn_local(courier.run());
         endpoint
+    }
+
+    /// Whether it is the one of this webhook, apart from what [`Order::Renew`] changes.
+    pub(super) fn is_of(&self, app: &AppId, webhook: &Webhook) -> bool {
+        self.app == *app && self.webhook.identity() == webhook.identity()
+    }
+
+    /// Its file.
+    pub(super) fn spool(&self) -> Option<PathBuf> {
+        self.spool.clone()
     }
 
     pub(super) fn wants(&self, kind: WebhookKind, channel: &ChannelName) -> bool {
@@ -366,6 +383,9 @@ impl Courier {
 
     fn obey(&mut self, order: Order) {
         match order {
+            Order::Renew(app, webhook) => {
+                self.sender = Rc::new(self.sender.renewed(app, *webhook));
+            }
             Order::Hurry => {
                 self.hurries = true;
                 self.hurried.notify_one();

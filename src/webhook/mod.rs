@@ -3,7 +3,8 @@
 //! [`Webhooks::post`] is called from any worker and never waits: it picks the app's endpoints that want the event and
 //! puts it into the queue of each. Behind every endpoint is one task with its own queue, retries and dead letters, so
 //! that a slow or dead one holds up nobody else, and nothing of one app travels with another's. All tasks live on the
-//! thread that called [`Webhooks::start`].
+//! thread that called [`Webhooks::start`]. A reload keeps the queues of what stays; an endpoint that is not configured
+//! any more gets what waited for it, and nothing new.
 
 mod dead;
 mod endpoint;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -27,6 +29,7 @@ use crate::app::{AppId, Apps};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookEvent};
 use endpoint::{Endpoint, Order};
+use sender::Sender;
 use spool::Folder;
 
 /// How often a shutdown looks whether the queues are empty.
@@ -55,10 +58,28 @@ pub struct Settings {
 
 /// The way to all endpoints. Cheap to clone and shared by all workers.
 #[derive(Clone)]
-pub struct Webhooks {
-    endpoints: Arc<HashMap<AppId, Vec<Endpoint>>>,
-    /// Holds the spool's lock.
-    folder: Option<Arc<Folder>>,
+pub struct Webhooks(Arc<Shared>);
+
+struct Shared {
+    table: watch::Sender<Table>,
+    settings: Settings,
+    metrics: Metrics,
+    letters: Arc<AtomicU64>,
+    folder: Option<Folder>,
+}
+
+/// All endpoints there have been; a reload puts another table in its place.
+#[derive(Clone, Default)]
+struct Table {
+    active: HashMap<AppId, Vec<Arc<Endpoint>>>,
+    /// Of webhooks that are not configured any more: kept for what waits for them and for their return.
+    retired: Vec<Arc<Endpoint>>,
+}
+
+impl Table {
+    fn all(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.active.values().flatten().chain(&self.retired)
+    }
 }
 
 impl Webhooks {
@@ -66,47 +87,76 @@ impl Webhooks {
     ///
     /// # Errors
     /// The spool cannot be used.
-    pub fn start(apps: &Apps, settings: &Settings, metrics: &Metrics) -> Result<Self, Error> {
-        let folder = settings.spool.as_deref().map(Folder::open).transpose()?;
-        let folder = folder.map(Arc::new);
-        let client = sender::client();
-        let letters = Arc::new(AtomicU64::new(1));
-        let mut endpoints: HashMap<AppId, Vec<Endpoint>> = HashMap::new();
-        let mut spools = Vec::new();
-        for app in apps.iter() {
-            for webhook in &app.webhooks {
-                let spool = folder.as_deref().map(|folder| folder.spool(app, webhook));
-                let spool = spool.transpose()?;
-                spools.extend(spool.as_ref().map(|(spool, _)| spool.path().to_owned()));
-                let sender = sender::Sender::new(
-                    client.clone(),
-                    Arc::clone(app),
-                    webhook.clone(),
-                    settings.timeout,
-                );
-                let endpoint = Endpoint::start(
-                    sender,
-                    settings,
-                    metrics.clone(),
-                    spool,
-                    Arc::clone(&letters),
-                );
-                endpoints.entry(app.id.clone()).or_default().push(endpoint);
-            }
-        }
-        if let Some(folder) = &folder {
+    pub async fn start(apps: &Apps, settings: &Settings, metrics: &Metrics) -> Result<Self, Error> {
+        let webhooks = Self(Arc::new(Shared {
+            table: watch::Sender::new(Table::default()),
+            settings: settings.clone(),
+            metrics: metrics.clone(),
+            letters: Arc::new(AtomicU64::new(1)),
+            folder: settings.spool.as_deref().map(Folder::open).transpose()?,
+        }));
+        webhooks.follow(apps).await?;
+        if let Some(folder) = &webhooks.0.folder {
+            let spools: Vec<PathBuf> = webhooks.all().iter().filter_map(|e| e.spool()).collect();
             folder.warn_of_others(&spools);
         }
-        Ok(Self {
-            endpoints: Arc::new(endpoints),
-            folder,
-        })
+        Ok(webhooks)
+    }
+
+    /// Has the webhooks of these apps and no others from now on, on the thread of [`Webhooks::start`]. What stays
+    /// keeps its queue and gets its new headers and secrets.
+    ///
+    /// # Errors
+    /// The spool cannot be used for a new one; who is told stays as it was.
+    pub async fn follow(&self, apps: &Apps) -> Result<(), Error> {
+        let mut retired = self.all();
+        let mut table = Table::default();
+        let client = sender::client();
+        for app in apps.iter() {
+            for webhook in &app.webhooks {
+                let known = retired.iter().position(|e| e.is_of(&app.id, webhook));
+                let (app, webhook) = (Arc::clone(app), webhook.clone());
+                let id = app.id.clone();
+                let endpoint = match known {
+                    Some(at) => {
+                        let endpoint = retired.swap_remove(at);
+                        endpoint.order(Order::Renew(app, webhook.into())).await;
+                        endpoint
+                    }
+                    None => {
+                        let timeout = self.0.settings.timeout;
+                        let sender = Sender::new(client.clone(), app, webhook, timeout);
+                        self.begin(sender)?.into()
+                    }
+                };
+                table.active.entry(id).or_default().push(endpoint);
+            }
+        }
+        table.retired = retired;
+        self.0.table.send_replace(table);
+        Ok(())
+    }
+
+    fn begin(&self, sender: Sender) -> Result<Endpoint, Error> {
+        let shared = &self.0;
+        let folder = shared.folder.as_ref();
+        let spool = folder.map(|folder| folder.spool(sender.app(), sender.webhook()));
+        let letters = Arc::clone(&shared.letters);
+        let metrics = shared.metrics.clone();
+        Ok(Endpoint::start(
+            sender,
+            &shared.settings,
+            metrics,
+            spool.transpose()?,
+            letters,
+        ))
     }
 
     /// Queues an event for the endpoints that want it. Never waits, so it may be called where order is made: under
     /// the registry's locks.
     pub fn post(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
-        let Some(endpoints) = self.endpoints.get(app) else {
+        let table = self.0.table.borrow();
+        let Some(endpoints) = table.active.get(app) else {
             return;
         };
         let mut json: Option<Arc<str>> = None;
@@ -121,13 +171,15 @@ impl Webhooks {
     /// Events that wait for endpoints.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.all().map(Endpoint::queued).sum()
+        self.all().iter().map(|endpoint| endpoint.queued()).sum()
     }
 
     /// How long the longest-waiting event has been waiting.
     #[must_use]
     pub fn lag(&self) -> Duration {
-        self.all().map(Endpoint::lag).max().unwrap_or_default()
+        let lags = self.all();
+        let lags = lags.iter().map(|endpoint| endpoint.lag());
+        lags.max().unwrap_or_default()
     }
 
     /// Before the end: everything that waits is tried now, until nothing is left or the time is over.
@@ -140,7 +192,7 @@ impl Webhooks {
             tokio::time::sleep(FINISH_TICK).await;
         }
         let events = self.queued();
-        match (events, self.folder.is_some()) {
+        match (events, self.0.folder.is_some()) {
             (0, _) => {}
             (_, true) => info!(events, "undelivered webhook events are left in the spool"),
             (_, false) => warn!(
@@ -170,7 +222,7 @@ impl Webhooks {
         letters
     }
 
-    fn all(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.values().flatten()
+    fn all(&self) -> Vec<Arc<Endpoint>> {
+        self.0.table.borrow().all().cloned().collect()
     }
 }

@@ -60,6 +60,11 @@ impl Sender {
         }
     }
 
+    /// The way to the same endpoint as the configuration has it now.
+    pub(super) fn renewed(&self, app: Arc<App>, webhook: Webhook) -> Self {
+        Self::new(self.client.clone(), app, webhook, self.timeout)
+    }
+
     pub(super) fn app(&self) -> &App {
         &self.app
     }

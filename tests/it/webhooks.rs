@@ -335,3 +335,35 @@ fn sigterm_tries_what_is_queued_and_tells_who_left() {
     assert_eq!(names, ["channel_vacated"; 3]);
     assert!(server.exit_status().success());
 }
+
+#[test]
+fn a_reload_changes_who_is_told_and_keeps_what_waits() {
+    let (stays, goes, comes) = (
+        Receiver::start(&[Reply::Status(503)]),
+        Receiver::start(OK),
+        Receiver::start(OK),
+    );
+    let server = Server::start(&config(&stays).webhook(&goes.webhook("")));
+    let mut ws = occupy(&server, 0..2);
+    assert_in_order(&goes, 0..2);
+    assert_eq!(stays.event(), occupied("0"));
+    let changed = stays.webhook("headers = { X-Token = \"new\" }");
+    let config = Config::new()
+        .server("drain_seconds", "0")
+        .webhooks("linger_seconds", "0");
+    server.rewrite(&config.webhook(&changed).webhook(&comes.webhook("")).toml());
+    eventually(PATIENCE, "the reload", || {
+        (metric(&server, "tidewire_reloads_total") == 1).then_some(())
+    });
+    stays.heal();
+    ws.subscribe("2", None);
+    assert_in_order(&comes, 2..3);
+    assert_in_order(&stays, 0..2);
+    let last = stays.next();
+    assert_eq!(
+        (last.header("x-token"), last.events()),
+        (Some("new"), vec![occupied("2")])
+    );
+    assert!(goes.within(Duration::ZERO).is_none());
+    drop(ws);
+}
