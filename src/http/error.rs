@@ -88,7 +88,16 @@ impl ApiError {
         match self {
             Self::TooFast(too_fast) => Some(too_fast.wait.as_secs() + 1),
             Self::Unavailable(_) => Some(1),
-            _ => None,
+            Self::UnknownApp(_)
+            | Self::AppDisabled
+            | Self::Unauthorized(_)
+            | Self::PlainToken
+            | Self::BadRequest(_)
+            | Self::ChannelName { .. }
+            | Self::EventName(_)
+            | Self::BodyTooLarge(_)
+            | Self::DataTooLarge(_)
+            | Self::BodyTimeout => None,
         }
     }
 }
