@@ -47,7 +47,8 @@ pub struct Session {
     /// The connection, as its worker sees it.
     pub peer: Rc<Peer>,
     pub(super) subscriptions: Vec<Subscription>,
-    pub(super) user: Option<SignedIn>,
+    /// Boxed: most connections have none.
+    pub(super) user: Option<Box<SignedIn>>,
     pub(super) client_events: Option<TokenBucket>,
 }
 

@@ -78,7 +78,7 @@ impl Node {
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
-        let signed_in = session.user.insert(SignedIn { user, slots });
+        let signed_in = session.user.insert(Box::new(SignedIn { user, slots }));
         // A cluster that cannot be asked knows nobody online; what changes later is told.
         let watched = self
             .adapter

@@ -50,13 +50,14 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     // Nothing more is sent to it by others, and what they still try is in vain.
     peer.end(ending.clone());
     info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
-    node.disconnect(connection.session).await;
+    // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
+    Box::pin(node.disconnect(connection.session)).await;
     let goodbye = async {
         if peer.say_goodbye(&ending).await.is_ok() && ending != Ending::Gone {
             drain(peer.socket()).await;
         }
     };
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    let _ = Box::pin(tokio::time::timeout(GOODBYE, goodbye)).await;
     drop(pass);
 }
 
