@@ -82,6 +82,8 @@ pub struct App {
     pub subscription_count: bool,
     /// Whether a sign-in's watchlist is served.
     pub watchlist: bool,
+    /// Whether clients must come over TLS (4000).
+    pub tls_only: bool,
     /// Pages that may connect; empty: any. Clients that send no `Origin` are not pages and always may.
     pub allowed_origins: Vec<OriginPattern>,
     /// How long a connection has to sign in or to subscribe to a private or presence channel (4009).

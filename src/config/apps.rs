@@ -173,6 +173,7 @@ fn built(raw: &raw::App, found: Credentials) -> Result<App, &'static str> {
         client_events: raw.client_events,
         subscription_count: raw.subscription_count,
         watchlist: raw.watchlist,
+        tls_only: raw.tls_only,
         allowed_origins: raw
             .allowed_origins
             .iter()

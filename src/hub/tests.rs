@@ -84,6 +84,7 @@ fn app() -> App {
         client_events: false,
         subscription_count: false,
         watchlist: false,
+        tls_only: false,
         allowed_origins: Vec::new(),
         authorize_within: None,
         api_tokens: Vec::new(),

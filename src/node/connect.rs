@@ -22,6 +22,8 @@ pub struct Hello<'a> {
     pub version: Option<&'a str>,
     /// The `Origin` header. Native clients send none.
     pub origin: Option<&'a str>,
+    /// Whether the client came over TLS, as the proxy that ends it says.
+    pub secure: bool,
 }
 
 /// Why a WebSocket is accepted only to be closed: a browser can read a close code, not an HTTP error.
@@ -143,6 +145,10 @@ impl Node {
         })?;
         if !app.enabled {
             return Err(Refusal::new(CloseCode::AppDisabled));
+        }
+        // It keeps clients from a mistake of theirs; whoever forges the header only fools itself.
+        if app.tls_only && !hello.secure {
+            return Err(Refusal::new(CloseCode::TlsOnly));
         }
         check_origin(app, hello.origin)?;
         if !self.registry.connect(&app.id, app.limits.connections) {

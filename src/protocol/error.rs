@@ -7,6 +7,8 @@
 /// Why the server ends a connection. The texts are the real service's where they are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseCode {
+    /// 4000: the app wants TLS, and this came without. pusher-js comes back at once, over `wss`.
+    TlsOnly,
     /// 4001: no app has that key.
     UnknownApp,
     /// 4003: the app is switched off.
@@ -50,6 +52,7 @@ impl CloseCode {
     #[must_use]
     pub fn number(self) -> u16 {
         match self {
+            Self::TlsOnly => 4000,
             Self::UnknownApp => 4001,
             Self::AppDisabled => 4003,
             Self::OverQuota => 4004,
@@ -73,6 +76,7 @@ impl CloseCode {
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
+            Self::TlsOnly => "Application only accepts SSL connections, reconnect using wss://",
             Self::UnknownApp => "Application does not exist",
             Self::AppDisabled => "Application disabled",
             Self::OverQuota => "Application is over connection quota",
@@ -132,7 +136,8 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
-    const ALL: [CloseCode; 18] = [
+    const ALL: [CloseCode; 19] = [
+        CloseCode::TlsOnly,
         CloseCode::UnknownApp,
         CloseCode::AppDisabled,
         CloseCode::OverQuota,
@@ -161,7 +166,7 @@ mod tests {
                 .filter(|code| band.contains(&code.number()))
                 .count()
         };
-        assert_eq!(count(4000..4100), 10, "these stop the client");
+        assert_eq!(count(4000..4100), 11, "these stop the client");
         assert_eq!(
             count(4100..4200),
             1,

@@ -82,17 +82,19 @@ impl Upgrades {
             .split('&')
             .filter_map(|pair| pair.split_once('='))
             .collect();
+        let header = |name| {
+            let value = request.head().headers.get(name)?;
+            value.to_str().ok()
+        };
         Hello {
             key: path
                 .strip_prefix("/app/")
                 .filter(|key| !key.is_empty() && !key.contains('/')),
             protocol: parameters.get("protocol").copied(),
             version: parameters.get("version").copied(),
-            origin: request
-                .head()
-                .headers
-                .get("origin")
-                .and_then(|origin| origin.to_str().ok()),
+            origin: header("origin"),
+            secure: header("x-forwarded-proto")
+                .is_some_and(|proto| matches!(proto.trim(), "https" | "wss")),
         }
     }
 

@@ -71,6 +71,7 @@ transcripts! {
     subscription_limits
     sub_protocol
     terminate
+    tls_only
     versions
     watchlist
     watchlist_off

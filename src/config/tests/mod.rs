@@ -111,6 +111,7 @@ const EVERY_KEY: &str = r#"
         client_events = true
         subscription_count = false
         watchlist = false
+        tls_only = true
         allowed_origins = ["https://*.example.com", "null"]
         authorize_within = 5
         api_tokens = ["t"]
@@ -152,7 +153,8 @@ fn every_key_arrives() {
     assert_eq!(app.secrets.sign(b"x"), Secret::new("three").sign(b"x"));
     assert!(app.secrets.include("four") && app.secrets.include("five"));
     assert_eq!(app.name.as_deref(), Some("Invoices"));
-    assert!(!app.enabled && app.client_events && !app.subscription_count && !app.watchlist);
+    assert!(!app.enabled && app.client_events && !app.subscription_count);
+    assert!(!app.watchlist && app.tls_only);
     assert!(app.allowed_origins[0].allows("https://a.example.com"));
     assert!(app.allowed_origins[1].allows("null"));
     assert_eq!(app.authorize_within.unwrap().as_secs(), 5);
