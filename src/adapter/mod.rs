@@ -5,6 +5,7 @@
 //! the workers' inboxes by the adapter itself, in the order in which the changes happened.
 
 mod local;
+pub mod redis;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,5 @@
+//! Several nodes as one, over Redis.
+
+mod settings;
+
+pub use settings::{Address, Login, LogLimits, OnOutage, Place, Settings, Tls};
