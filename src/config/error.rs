@@ -173,9 +173,14 @@ pub(super) fn variable<'a>(path: impl Iterator<Item = &'a str>) -> String {
 /// The name a mistyped one most likely stands for.
 pub(super) fn nearest(name: &str, valid: &[&'static str]) -> Option<&'static str> {
     const LIKE: f64 = 0.6;
+    // Names as short as "url" have too few letters to be alike after one slip.
+    let likeness = |candidate| match strsim::osa_distance(name, candidate) {
+        0 | 1 => 1.0,
+        _ => strsim::jaro(name, candidate),
+    };
     valid
         .iter()
-        .map(|candidate| (strsim::jaro(name, candidate), *candidate))
+        .map(|candidate| (likeness(candidate), *candidate))
         .filter(|(likeness, _)| *likeness > LIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
