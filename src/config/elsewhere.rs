@@ -1,5 +1,5 @@
-//! Secrets that do not stand in the configuration itself: in an environment variable (`"${NAME}"`), or in a file of
-//! their own (`secret_file`).
+//! What does not stand in the configuration itself: secrets in an environment variable (`"${NAME}"`) or in a file of
+//! their own (`secret_file`), and certificates.
 //!
 //! No message shows what was given or found, only where it was looked for.
 
@@ -20,13 +20,26 @@ pub(super) struct Elsewhere<'a> {
     pub(super) files: &'a mut Files,
 }
 
+/// What stands between the braces of `"${NAME}"`, if a text is that.
+pub(super) fn reference(text: &str) -> Option<&str> {
+    text.strip_prefix("${")?.strip_suffix('}')
+}
+
 impl Elsewhere<'_> {
     /// The secret that a text stands for: the named variable's value, or itself.
     pub(super) fn resolve(&self, given: &Masked) -> Result<Secret, String> {
-        let reference = given.0.strip_prefix("${");
-        let Some(name) = reference.and_then(|rest| rest.strip_suffix('}')) else {
-            return Ok(Secret::new(&given.0));
-        };
+        self.text(&given.0).map(Secret::new)
+    }
+
+    /// The same as a text, for what is sent as it is.
+    pub(super) fn text<'t>(&'t self, given: &'t str) -> Result<&'t str, String> {
+        match reference(given) {
+            Some(name) => self.variable(name),
+            None => Ok(given),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Result<&str, String> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(is_name) {
             return Err(
@@ -41,19 +54,33 @@ impl Elsewhere<'_> {
             .to_str()
             .ok_or_else(|| format!("the environment variable {name} is not UTF-8 text"))?;
         check_secret(value).map_err(|text| format!("the environment variable {name}: {text}"))?;
-        Ok(Secret::new(value))
+        Ok(value)
     }
 
-    /// The secret that a file holds. Editors and `echo` end a file with a newline, which is no part of it.
+    /// The secret that a file holds.
     pub(super) fn read(&mut self, path: &str) -> Result<Secret, String> {
+        self.file(path, |text| secret_in(text).map(Secret::new))
+    }
+
+    /// What is made of a file's text. A problem names the file.
+    pub(super) fn file<T>(
+        &mut self,
+        path: &str,
+        made: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Result<T, String> {
         let path = self.folder.join(path);
         let shown = path.display();
         let text = self
             .files
             .read(&path)
             .map_err(|error| format!("cannot read {shown}: {error}"))?;
-        let text = text.trim_end_matches(['\r', '\n']);
-        check_secret(text).map_err(|problem| format!("{shown}: {problem}"))?;
-        Ok(Secret::new(text))
+        made(&text).map_err(|problem| format!("{shown}: {problem}"))
     }
+}
+
+/// Editors and `echo` end a file with a newline, which is no part of the secret.
+pub(super) fn secret_in(text: &str) -> Result<&str, &'static str> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    check_secret(text)?;
+    Ok(text)
 }

@@ -25,6 +25,11 @@ impl Files {
         text
     }
 
+    /// What stands for the contents of a file that was read.
+    pub(super) fn content(&self, path: &Path) -> Option<u64> {
+        self.0.get(path)?.ok()
+    }
+
     /// The same files as they are now.
     pub(super) fn now(&self) -> Self {
         let mut now = Self::default();

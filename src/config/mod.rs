@@ -16,7 +16,10 @@ mod error;
 mod files;
 mod raw;
 mod read;
+mod redis;
+mod redis_url;
 mod reload;
+mod tls;
 mod tree;
 mod values;
 mod webhooks;
@@ -48,6 +51,8 @@ pub struct Settings {
     pub admin: Admin,
     /// `[webhooks]`.
     pub webhooks: crate::webhook::Settings,
+    /// `[redis]`; none: this node is alone.
+    pub redis: Option<crate::adapter::redis::Settings>,
     /// `[[apps]]`.
     pub apps: Apps,
     /// `TIDEWIRE_LOG` and `TIDEWIRE_LOG_FORMAT`.
@@ -139,6 +144,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     raw: Raw,
     files: Files,
+    /// What relative paths begin at.
+    folder: PathBuf,
 }
 
 impl Loaded {
@@ -227,10 +234,11 @@ fn checked(
         let raw: Raw = read(&all).map_err(Error::Problems)?;
         let server = running.unwrap_or(&raw.server);
         let apps = apps::build(&raw, &all, server, &mut elsewhere, &mut problems);
+        let redis = redis::settings(&raw.redis, &all, &mut elsewhere, &mut problems);
         let token = operators_token(&raw, &all, &elsewhere, &mut problems);
         problems.extend(listeners(&raw, &all));
         if problems.is_empty() {
-            let settings = settings(&raw, token, apps, said.log);
+            let settings = settings(&raw, token, redis, apps, said.log);
             let mut warnings = said.warnings;
             warnings.extend(development_secret(&raw, &settings.apps));
             return Ok(Loaded {
@@ -238,6 +246,7 @@ fn checked(
                 warnings,
                 raw,
                 files: Files::default(),
+                folder: elsewhere.folder.to_owned(),
             });
         }
     }
@@ -286,7 +295,13 @@ fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-fn settings(raw: &Raw, token: Option<Secret>, apps: Apps, log: Log) -> Settings {
+fn settings(
+    raw: &Raw,
+    token: Option<Secret>,
+    redis: Option<crate::adapter::redis::Settings>,
+    apps: Apps,
+    log: Log,
+) -> Settings {
     let Raw { server, admin, .. } = raw;
     // The type of a port has 16 bits' bounds.
     let port = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
@@ -312,6 +327,7 @@ fn settings(raw: &Raw, token: Option<Secret>, apps: Apps, log: Log) -> Settings 
             token,
         },
         webhooks: webhooks::settings(&raw.webhooks),
+        redis,
         apps,
         log,
     }

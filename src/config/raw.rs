@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeMap;
 
-use super::values::{FilePath, Host, Masked, Name, PageOrigin, PathPrefix, Whole};
+use super::redis::Outage;
+use super::redis_url::{HostPort, Url};
+use super::values::{FilePath, Host, KeyPrefix, Masked, Name, PageOrigin, PathPrefix, Whole, Word};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
+use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
 
 /// The whole file.
@@ -18,6 +21,9 @@ pub(super) struct Raw {
     pub(super) server: Server,
     pub(super) admin: Admin,
     pub(super) webhooks: Webhooks,
+    /// What is printed is what can be read, and bounds without a place cannot.
+    #[serde(skip_serializing_if = "Redis::says_no_place")]
+    pub(super) redis: Redis,
     pub(super) apps: Vec<App>,
 }
 
@@ -102,6 +108,79 @@ impl Default for Webhooks {
             dead_letters: Whole::new(1000),
             batch_size: Whole::new(100),
             batch_ms: Whole::new(200),
+        }
+    }
+}
+
+/// `[redis]`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [redis]")]
+pub(super) struct Redis {
+    pub(super) url: Option<Url>,
+    pub(super) sentinel: Option<Vec<HostPort<26379>>>,
+    pub(super) sentinel_master: Option<Word>,
+    pub(super) sentinel_username: Option<Word>,
+    pub(super) sentinel_password: Option<Masked>,
+    pub(super) sentinel_password_file: Option<FilePath>,
+    pub(super) cluster: Option<Vec<HostPort<6379>>>,
+    pub(super) username: Option<Word>,
+    pub(super) password: Option<Masked>,
+    pub(super) password_file: Option<FilePath>,
+    /// None: as `url` says.
+    pub(super) tls: Option<bool>,
+    pub(super) ca_file: Option<FilePath>,
+    pub(super) cert_file: Option<FilePath>,
+    pub(super) key_file: Option<FilePath>,
+    pub(super) prefix: KeyPrefix,
+    pub(super) lease_seconds: Whole<3, 3600>,
+    pub(super) publish_timeout: Whole<1, 60>,
+    pub(super) on_outage: Outage,
+    pub(super) log_events: Whole<0, 10_000>,
+    pub(super) log_bytes: Whole<1024, 16_777_216>,
+    pub(super) log_seconds: Whole<1, 3600>,
+}
+
+impl Redis {
+    fn says_no_place(&self) -> bool {
+        self.places().is_empty()
+    }
+
+    /// The keys that say where Redis is, of which there may be one.
+    pub(super) fn places(&self) -> Vec<&'static str> {
+        let places = [
+            ("url", self.url.is_some()),
+            ("sentinel", self.sentinel.is_some()),
+            ("cluster", self.cluster.is_some()),
+        ];
+        let given = places.into_iter().filter(|(_, given)| *given);
+        given.map(|(key, _)| key).collect()
+    }
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            sentinel: None,
+            sentinel_master: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            sentinel_password_file: None,
+            cluster: None,
+            username: None,
+            password: None,
+            password_file: None,
+            tls: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            prefix: KeyPrefix("tidewire".to_owned()),
+            lease_seconds: Whole::new(15),
+            publish_timeout: Whole::new(2),
+            on_outage: Outage(OnOutage::Error),
+            log_events: Whole::new(256),
+            log_bytes: Whole::new(65_536),
+            log_seconds: Whole::new(60),
         }
     }
 }

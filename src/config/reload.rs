@@ -9,8 +9,8 @@ use toml::{Table, Value};
 
 use super::error::Error;
 use super::files::Files;
-use super::raw::{self, Raw};
 use super::{Loaded, Sources, attempt};
+use super::{raw, redis};
 use crate::app::Apps;
 
 /// How often the files are looked at.
@@ -46,11 +46,11 @@ impl Watch {
             sources,
             files: loaded.files.clone(),
             server: loaded.raw.server.clone(),
-            fixed: fixed(&loaded.raw),
+            fixed: fixed(loaded, &loaded.files),
         }
     }
 
-    /// Waits until the configuration file, or a secret's file that it names, is not as it was read, and has settled.
+    /// Waits until the configuration file, or a file that it names, is not as it was read, and has settled.
     pub async fn changed(&self) {
         loop {
             tokio::time::sleep(INTERVAL).await;
@@ -78,8 +78,8 @@ impl Watch {
         let loaded = attempt(&self.sources, Some(&self.server), &mut files);
         self.files = files;
         let loaded = loaded?;
+        let waiting = differences(&self.fixed, &fixed(&loaded, &self.files));
         let mut warnings = loaded.warnings;
-        let waiting = differences(&self.fixed, &fixed(&loaded.raw));
         if !waiting.is_empty() {
             warnings.push(format!(
                 "these changes need a restart, until then they have no effect: {}",
@@ -94,7 +94,8 @@ impl Watch {
 }
 
 /// All sections that only a restart changes; the token as it is, because nobody sees this.
-fn fixed(raw: &Raw) -> Table {
+fn fixed(loaded: &Loaded, files: &Files) -> Table {
+    let Loaded { raw, folder, .. } = loaded;
     // What cannot be written as TOML, which a test rules out, is not compared.
     let mut sections = Table::try_from(raw).unwrap_or_default();
     sections.remove("apps");
@@ -102,6 +103,8 @@ fn fixed(raw: &Raw) -> Table {
     {
         admin.insert("token".to_owned(), Value::String(token.0.clone()));
     }
+    let redis = redis::compared(&raw.redis, folder, files);
+    sections.insert("redis".to_owned(), Value::Table(redis));
     sections
 }
 

@@ -112,6 +112,16 @@ impl Tree {
 
     /// Where the value at a path came from; none if it is a default.
     pub(super) fn origin(&self, path: &[Step]) -> Option<&Origin> {
+        self.node(path)?.origin.as_ref()
+    }
+
+    /// Whether the table at a path has any key.
+    pub(super) fn has_keys(&self, path: &[Step]) -> bool {
+        let value = self.node(path).map(|node| &node.value);
+        matches!(value, Some(Value::Table(table)) if !table.is_empty())
+    }
+
+    fn node(&self, path: &[Step]) -> Option<&Node> {
         let mut node = &self.0;
         for step in path {
             node = match (&node.value, step) {
@@ -120,7 +130,7 @@ impl Tree {
                 _ => return None,
             };
         }
-        node.origin.as_ref()
+        Some(node)
     }
 
     /// Takes the value at a path away, so that reading can go on past it. Says whether there was one.

@@ -157,6 +157,16 @@ checked_text! {
     FilePath, file_path
 }
 
+checked_text! {
+    /// A name of Redis', which splits its commands at white space.
+    Word, word
+}
+
+checked_text! {
+    /// What all names in Redis begin with.
+    KeyPrefix, key_prefix
+}
+
 impl Host {
     /// Whether only this machine reaches it.
     pub(super) fn is_loopback(&self) -> bool {
@@ -228,6 +238,28 @@ fn file_path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn word(text: &str) -> Result<String, String> {
+    let splits = |c: char| c.is_whitespace() || c.is_control();
+    if text.is_empty() || text.contains(splits) {
+        return Err(format!(
+            "expected a name without white space; found {text:?}"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn key_prefix(text: &str) -> Result<String, String> {
+    // No braces: a cluster would read them as a hash tag and put all keys on one server.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if (1..=64).contains(&text.len()) && text.chars().all(is_name) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected 1 to 64 letters, digits, \"-\", \"_\", \".\" and \":\"; found {text:?}"
+        ))
+    }
+}
+
 fn page_origin(text: &str) -> Result<String, String> {
     // A page opened from a file says "null".
     if text == "*" || text == "null" {
@@ -273,6 +305,8 @@ mod tests {
             (path_prefix, "realtime", kept("/realtime")),
             (path_prefix, "/a/b/", kept("/a/b")),
             (path_prefix, "/application", kept("/application")),
+            (word, "my-primary", kept("my-primary")),
+            (key_prefix, "tw:live_2.0-a", kept("tw:live_2.0-a")),
             (page_origin, "*", kept("*")),
             (page_origin, "null", kept("null")),
             (
@@ -299,6 +333,12 @@ mod tests {
             (path_prefix, "/a/../b"),
             (path_prefix, "/apps"),
             (path_prefix, "/a?b"),
+            (word, ""),
+            (word, "a b"),
+            (word, "a\n"),
+            (key_prefix, ""),
+            (key_prefix, "{tw}"),
+            (key_prefix, &"a".repeat(65)),
             (page_origin, ""),
             (page_origin, "example.com"),
             (page_origin, "https://"),

@@ -95,6 +95,18 @@ fn effective_settings_are_printed_with_secrets_masked() {
 }
 
 #[test]
+fn the_password_in_the_url_of_redis_is_masked() {
+    let folder = Folder::with(&format!("[redis]\nurl = \"redis://of-the-file\"\n{APPS}"));
+    let mut command = folder.tidewire(&["check-config"]);
+    command.env("TIDEWIRE_REDIS__URL", "rediss://me:hidden@redis:6380/1");
+    let output = run(&mut command);
+    let expected = Some("rediss://me:***@redis:6380/1");
+    assert_eq!(printed(&output, "redis", "url").as_str(), expected);
+    assert!(!stdout(&output).contains("hidden"), "{}", stdout(&output));
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
 fn file_then_environment_then_flag() {
     let folder = Folder::with(&format!("[server]\nport = 1\nhost = \"::1\"\n{APPS}"));
     let check = |arguments: &[&str], variable: Option<&str>| {

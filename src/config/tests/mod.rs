@@ -2,8 +2,11 @@
 
 use super::*;
 
+mod redis;
+mod redis_refused;
 mod refused;
 mod secrets;
+mod tls;
 
 const APP: &str = "[[apps]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s3cret\"\n";
 
@@ -43,6 +46,7 @@ fn defaults() {
         server,
         admin,
         webhooks,
+        redis,
         apps,
         log,
     } = load_text(APP, &[]).unwrap().settings;
@@ -75,6 +79,7 @@ fn defaults() {
         (webhooks.batch_size, webhooks.batch_window.as_millis()),
         (100, 200)
     );
+    assert!(redis.is_none());
     assert!(webhooks.spool.is_none() && apps.by_key("k").unwrap().webhooks.is_empty());
     let app = apps.by_key("k").unwrap();
     assert!(app.enabled && app.subscription_count && app.watchlist && !app.client_events);

@@ -12,11 +12,11 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[sever]\nport = 1",
-        "apps.toml:1: unknown key \"sever\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, apps",
+        "apps.toml:1: unknown key \"sever\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, redis, apps",
     ),
     (
         "xyz = 1",
-        "apps.toml:1: unknown key \"xyz\" at the top level. Valid: server, admin, webhooks, apps",
+        "apps.toml:1: unknown key \"xyz\" at the top level. Valid: server, admin, webhooks, redis, apps",
     ),
     (
         "[admin]\nport = -1",
@@ -116,7 +116,7 @@ fn variables_are_as_strict() {
         ),
         (
             ("TIDEWIRE_SEVER__PORT", "1"),
-            "TIDEWIRE_SEVER__PORT: unknown key \"sever\" at the top level; did you mean TIDEWIRE_SERVER__PORT? Valid: server, admin, webhooks, apps",
+            "TIDEWIRE_SEVER__PORT: unknown key \"sever\" at the top level; did you mean TIDEWIRE_SERVER__PORT? Valid: server, admin, webhooks, redis, apps",
         ),
         (
             ("TIDEWIRE_SERVER__PORT", ""),
