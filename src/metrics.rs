@@ -56,6 +56,22 @@ counters! {
     inbox_overflows,
     /// Last events of cache channels dropped before their time, to stay within their bytes.
     cache_evictions,
+    /// Messages of channels and users that this node got from Redis: of those that its clients are interested in.
+    cluster_messages_received,
+    /// Messages of channels that no node of this version could have sent.
+    cluster_messages_refused,
+    /// Events taken from a channel's log after a lost connection to Redis.
+    cluster_events_recovered,
+    /// Channels of which events may be lost: the log did not reach far enough, or Redis lost its memory.
+    cluster_gaps,
+    /// Connections to Redis that were lost.
+    cluster_reconnects,
+    /// Events that Redis did not take in time or refused, answered with an error.
+    cluster_publish_refused,
+    /// Subscriptions and sign-ins accepted on this node's own knowledge, because Redis did not answer in time.
+    cluster_degraded,
+    /// Topics of dead nodes given up by this node.
+    cluster_reaped,
     /// Webhook requests that were answered with 2xx.
     webhook_deliveries,
     /// Attempts at webhook requests that failed: no connection, no answer in time, or another status than 2xx.

@@ -18,7 +18,8 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::adapter::Local;
+use crate::adapter::redis::{ClusterState, Inside, Redis, Refused, Settings as RedisSettings};
+use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
 use crate::config::{Settings, Watch};
 use crate::http::Api;
@@ -43,6 +44,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(6);
 
 /// How long queued webhooks are tried at least, however long the drain took.
 const WEBHOOK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long Redis is told of this node's end at least.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a client may take for the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
@@ -72,6 +76,9 @@ pub enum Error {
     /// `spool` of `[webhooks]` cannot be used.
     #[error(transparent)]
     Spool(#[from] webhook::Error),
+    /// The nodes in Redis are of another kind.
+    #[error("cannot join the cluster of [redis]: {0}")]
+    Cluster(#[from] Refused),
     /// The system refuses threads, signals or the like.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -115,6 +122,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
         Arc::clone(&wired.worker.gate),
         token,
         config_state,
+        wired.adapter.cluster(),
     );
     let admin =
         HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
@@ -237,10 +245,56 @@ impl Signals {
 /// Everything that is shared by workers, put together.
 struct Wired {
     worker: WorkerParts,
-    adapter: Arc<Local>,
+    adapter: Cluster,
     inboxes: Inboxes,
     unclaimed: Arc<Unclaimed>,
     workers: usize,
+}
+
+/// The other nodes, or that there are none.
+enum Cluster {
+    Alone(Arc<Local>),
+    Nodes(Arc<Redis>),
+}
+
+impl Cluster {
+    async fn start(settings: Option<RedisSettings>, inside: Inside) -> Result<Self, Error> {
+        if let Some(settings) = settings {
+            return Ok(Self::Nodes(Redis::start(settings, inside).await?));
+        }
+        let Inside {
+            registry,
+            inboxes,
+            webhooks,
+            metrics,
+            linger,
+        } = inside;
+        let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
+        tokio::task::spawn_local(Arc::clone(&local).tell_due_counts());
+        tokio::task::spawn_local(Arc::clone(&local).announce_vacated(linger));
+        Ok(Self::Alone(local))
+    }
+
+    fn adapter(&self) -> Arc<dyn Adapter> {
+        match self {
+            Self::Alone(local) => Arc::clone(local) as _,
+            Self::Nodes(redis) => Arc::clone(redis) as _,
+        }
+    }
+
+    fn cluster(&self) -> Option<ClusterState> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Nodes(redis) => Some(redis.state()),
+        }
+    }
+
+    async fn finish(&self, patience: Duration) {
+        match self {
+            Self::Alone(local) => local.announce_left(Duration::ZERO),
+            Self::Nodes(redis) => redis.finish(patience).await,
+        }
+    }
 }
 
 /// What each worker gets.
@@ -262,18 +316,17 @@ impl Wired {
         let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics).await?;
-        let adapter = Arc::new(Local::new(
-            Arc::clone(&registry),
-            inboxes.clone(),
-            webhooks.clone(),
-            metrics.clone(),
-        ));
-        tokio::task::spawn_local(Arc::clone(&adapter).tell_due_counts());
-        let linger = settings.webhooks.linger;
-        tokio::task::spawn_local(Arc::clone(&adapter).announce_vacated(linger));
+        let inside = Inside {
+            registry: Arc::clone(&registry),
+            inboxes: inboxes.clone(),
+            webhooks: webhooks.clone(),
+            metrics: metrics.clone(),
+            linger: settings.webhooks.linger,
+        };
+        let adapter = Cluster::start(settings.redis, inside).await?;
         let node = Arc::new(Node::new(
             settings.apps,
-            Arc::clone(&adapter) as _,
+            adapter.adapter(),
             registry,
             inboxes.clone(),
             webhooks,
@@ -339,7 +392,7 @@ impl Wired {
 
     /// Tells webhooks what is still to be told, in what is left of the drain's time.
     async fn finish(&self, left: Duration) {
-        self.adapter.announce_left(Duration::ZERO);
+        self.adapter.finish(left.max(CLUSTER_PATIENCE)).await;
         let webhooks = self.worker.node.webhooks();
         webhooks.finish(left.max(WEBHOOK_PATIENCE)).await;
     }

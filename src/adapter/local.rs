@@ -4,14 +4,16 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Subscriber, Watched};
-use crate::app::{App, AppId};
-use crate::hub::inbox::{Delivery, Inboxes, Order};
-use crate::metrics::Metrics;
-use crate::protocol::{
-    ChannelKind, ChannelName, CloseCode, Encoded, ServerFrame, SocketId, User, UserId, WebhookEvent,
+use super::outlet::{Outlet, Told};
+use super::{
+    Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Reach, Subscriber, Watched,
+    tells_count,
 };
-use crate::registry::{self, Audience, Join, Leave, Registry, Vacated};
+use crate::app::{App, AppId};
+use crate::hub::inbox::Inboxes;
+use crate::metrics::Metrics;
+use crate::protocol::{ChannelName, ServerFrame, User, UserId, WebhookEvent};
+use crate::registry::{self, Audience, Join, Leave, Registry, Standing, Vacated};
 use crate::webhook::Webhooks;
 
 /// How often held-back subscription counts are looked for.
@@ -23,7 +25,7 @@ const VACATED_TICK: Duration = Duration::from_millis(250);
 /// The adapter of a node that is alone.
 pub struct Local {
     registry: Arc<Registry>,
-    inboxes: Inboxes,
+    outlet: Outlet,
     webhooks: Webhooks,
     metrics: Metrics,
 }
@@ -39,7 +41,7 @@ impl Local {
     ) -> Self {
         Self {
             registry,
-            inboxes,
+            outlet: Outlet::new(inboxes),
             webhooks,
             metrics,
         }
@@ -88,7 +90,7 @@ impl Local {
         audience: &Audience<'_>,
     ) {
         let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
-        self.tell(app, channel, Told::all(&frame), audience);
+        self.outlet.tell(app, channel, Told::all(&frame), audience);
         let event = WebhookEvent::SubscriptionCount(count);
         self.webhooks.post(app, channel, &event);
     }
@@ -104,48 +106,6 @@ impl Local {
         for event in events.into_iter().flatten() {
             self.webhooks.post(app, join.channel, &event);
         }
-    }
-
-    fn tell(&self, app: &AppId, channel: &ChannelName, told: Told<'_>, audience: &Audience<'_>) {
-        if audience.is_empty() {
-            return;
-        }
-        let Told { frame, except } = told;
-        let delivery = Delivery {
-            number: audience.next(),
-            frame: frame.clone(),
-            except,
-        };
-        for worker in audience.workers() {
-            let (app, channel, delivery) = (app.clone(), channel.clone(), delivery.clone());
-            self.inboxes.post(
-                worker,
-                Order::Deliver {
-                    app,
-                    channel,
-                    delivery,
-                },
-            );
-        }
-    }
-
-    fn tell_status(&self, app: &App, user: &UserId, online: bool, audience: &Audience<'_>) {
-        if audience.is_empty() {
-            return;
-        }
-        let users = std::slice::from_ref(user);
-        let (online, offline) = if online {
-            (users, &[][..])
-        } else {
-            (&[][..], users)
-        };
-        let frame = ServerFrame::WatchlistEvents { online, offline }.encode();
-        self.tell(
-            &app.id,
-            &ChannelName::watchers_of(user),
-            Told::all(&frame),
-            audience,
-        );
     }
 
     fn join(
@@ -172,7 +132,7 @@ impl Local {
                         frame: &frame,
                         except: Some(subscriber.socket_id),
                     };
-                    self.tell(&app.id, channel, told, audience);
+                    self.outlet.tell(&app.id, channel, told, audience);
                 }
                 if joined.tell_count {
                     self.tell_count(&app.id, channel, joined.subscriptions, audience);
@@ -194,39 +154,20 @@ impl Local {
             worker: subscriber.worker,
             user,
             tell_count: tells_count(app, channel),
+            lingers: true,
         };
         self.registry
             .leave(&leave, Instant::now(), |left, audience| {
                 if let Some(user_id) = user.filter(|_| left.member_removed) {
                     let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
-                    self.tell(&app.id, channel, Told::all(&frame), audience);
+                    self.outlet
+                        .tell(&app.id, channel, Told::all(&frame), audience);
                 }
                 if left.tell_count {
                     self.tell_count(&app.id, channel, left.subscriptions, audience);
                 }
             });
     }
-}
-
-/// A frame and whom it passes over.
-#[derive(Clone, Copy)]
-struct Told<'a> {
-    frame: &'a Encoded,
-    except: Option<SocketId>,
-}
-
-impl<'a> Told<'a> {
-    fn all(frame: &'a Encoded) -> Self {
-        Self {
-            frame,
-            except: None,
-        }
-    }
-}
-
-/// Presence channels have members instead, and plumbing is not counted (protocol §3.9, §3.11).
-fn tells_count(app: &App, channel: &ChannelName) -> bool {
-    app.subscription_count && channel.kind().is_listed() && channel.kind() != ChannelKind::Presence
 }
 
 fn now<'a, T: Send + 'a>(answer: Result<T, Error>) -> Answer<'a, T> {
@@ -253,11 +194,11 @@ impl Adapter for Local {
         now(Ok(()))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, ()> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Reach> {
         let evicted = self
             .registry
             .publish(&app.id, event.channel, event.keep, |audience| {
-                self.tell(
+                self.outlet.tell(
                     &app.id,
                     event.channel,
                     Told {
@@ -268,7 +209,7 @@ impl Adapter for Local {
                 );
             });
         self.metrics.cache_evictions.inc_by(evicted as u64);
-        now(Ok(()))
+        now(Ok(Reach::Everywhere))
     }
 
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
@@ -306,11 +247,15 @@ impl Adapter for Local {
         worker: u16,
     ) -> Answer<'a, Vec<Watched>> {
         let id = &user.member.id;
-        self.registry.sign_in(&app.id, id, worker, |audience| {
-            self.tell_status(app, id, true, audience)
+        self.registry.sign_in(&app.id, id, worker, |user| {
+            if user.connections == 1 {
+                self.outlet.tell_status(&app.id, id, true, &user.watchers);
+            }
         });
         let watch = |watched: &UserId| {
-            let (since, online) = self.registry.watch(&app.id, watched, worker);
+            let mut online = false;
+            let tell = |user: &Standing<'_>| online = user.connections > 0;
+            let since = self.registry.watch(&app.id, watched, worker, tell);
             Watched { since, online }
         };
         now(Ok(user.watchlist.iter().map(watch).collect()))
@@ -318,28 +263,20 @@ impl Adapter for Local {
 
     fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
         for watched in &user.watchlist {
-            self.registry.unwatch(&app.id, watched, worker);
+            self.registry.unwatch(&app.id, watched, worker, |_| {});
         }
         let id = &user.member.id;
-        self.registry.sign_out(&app.id, id, worker, |audience| {
-            self.tell_status(app, id, false, audience)
+        self.registry.sign_out(&app.id, id, worker, |user| {
+            if user.connections == 0 {
+                self.outlet.tell_status(&app.id, id, false, &user.watchers);
+            }
         });
         now(Ok(()))
     }
 
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
-        self.registry.reach(&app.id, user, |audience| {
-            for worker in audience.workers() {
-                let (app, channel) = (app.id.clone(), ChannelName::connections_of(user));
-                self.inboxes.post(
-                    worker,
-                    Order::End {
-                        app,
-                        channel,
-                        code: CloseCode::Terminated,
-                    },
-                );
-            }
+        self.registry.reach(&app.id, user, |standing| {
+            self.outlet.terminate(&app.id, user, &standing.reach);
         });
         now(Ok(()))
     }

@@ -5,22 +5,24 @@
 //! the workers' inboxes by the adapter itself, in the order in which the changes happened.
 
 mod local;
+mod outlet;
 pub mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub use crate::registry::{Counts, LastEvent};
 pub use local::Local;
 
 use crate::app::App;
-use crate::protocol::{ChannelName, Encoded, Member, SocketId, User, UserId};
+use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, SocketId, User, UserId};
 
 /// An answer that may have to be awaited. The local adapter's are ready at once.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// Why the adapter could not do it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A presence channel has as many members as the app allows.
     #[error("the presence channel is full")]
@@ -28,6 +30,18 @@ pub enum Error {
     /// This node's workers cannot keep up.
     #[error(transparent)]
     Overloaded(#[from] crate::hub::inbox::Full),
+    /// The cluster did not take it or answer it in time.
+    #[error("{0}")]
+    Unreachable(Arc<str>),
+}
+
+/// How far an event got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// To the subscribers of this node alone: the cluster cannot be told.
+    ThisNode,
+    /// To the subscribers of all nodes.
+    Everywhere,
 }
 
 /// A connection that subscribes or leaves.
@@ -93,7 +107,7 @@ pub trait Adapter: Send + Sync {
     ) -> Answer<'a, ()>;
 
     /// Delivers an event to all subscribers of its channel.
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, ()>;
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Reach>;
 
     /// One channel's counts.
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts>;
@@ -125,4 +139,9 @@ pub trait Adapter: Send + Sync {
 
     /// Ends the connections signed in as a user.
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()>;
+}
+
+/// Presence channels have members instead, and plumbing is not counted (protocol §3.9, §3.11).
+fn tells_count(app: &App, channel: &ChannelName) -> bool {
+    app.subscription_count && channel.kind().is_listed() && channel.kind() != ChannelKind::Presence
 }

@@ -5,7 +5,7 @@
 mod letters;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{self, Data, ServiceConfig};
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::auth::{Secret, bearer_token};
 use crate::limits::Gate;
-use crate::node::{Node, Report};
+use crate::node::{ClusterState, Node, Report};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -30,6 +30,7 @@ pub struct Admin {
     gate: Arc<Gate>,
     token: Option<Secret>,
     config: watch::Receiver<ConfigState>,
+    cluster: Option<ClusterState>,
     started: Instant,
 }
 
@@ -66,12 +67,14 @@ impl Admin {
         gate: Arc<Gate>,
         token: Option<Secret>,
         config: watch::Receiver<ConfigState>,
+        cluster: Option<ClusterState>,
     ) -> Self {
         Self {
             node,
             gate,
             token,
             config,
+            cluster,
             started: Instant::now(),
         }
     }
@@ -119,10 +122,15 @@ async fn live() -> HttpResponse {
 }
 
 async fn ready(admin: Data<Admin>) -> HttpResponse {
-    if admin.gate.is_closed() {
+    let problem = match &admin.cluster {
+        _ if admin.gate.is_closed() => Some("shutting down".to_owned()),
+        Some(cluster) => cluster.problem(),
+        None => None,
+    };
+    if let Some(problem) = problem {
         return HttpResponse::ServiceUnavailable()
             .content_type("text/plain")
-            .body("not ready: shutting down\n");
+            .body(format!("not ready: {problem}\n"));
     }
     HttpResponse::Ok()
         .content_type("text/plain")
@@ -140,6 +148,7 @@ async fn health(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
     } else {
         "ok"
     };
+    let cluster = admin.cluster.as_ref().map(cluster_json);
     HttpResponse::Ok().json(json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
@@ -155,7 +164,22 @@ async fn health(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
         "last_event_bytes": totals.last_event_bytes,
         "inbox_bytes": admin.node.inbox_bytes(),
         "workers": workers.iter().map(worker).collect::<Vec<_>>(),
+        "cluster": cluster,
     }))
+}
+
+/// None of it where the node is alone.
+fn cluster_json(cluster: &ClusterState) -> serde_json::Value {
+    json!({
+        "status": if cluster.is_up() { "up" } else { "down" },
+        "problem": cluster.problem(),
+        "nodes": cluster.nodes(),
+        "round_trip_microseconds": microseconds(cluster.round_trip()),
+    })
+}
+
+fn microseconds(duration: Duration) -> usize {
+    usize::try_from(duration.as_micros()).unwrap_or(usize::MAX)
 }
 
 fn worker(report: &Report) -> serde_json::Value {
@@ -186,7 +210,7 @@ async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
     let webhooks = admin.node.webhooks();
     let totals = admin.node.totals();
     let workers = admin.node.worker_reports().await;
-    vec![
+    let mut gauges = vec![
         ("connections", "Live connections", totals.connections),
         ("channels", "Occupied channels", totals.channels),
         ("subscriptions", "Subscriptions", totals.subscriptions),
@@ -218,7 +242,27 @@ async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
             "Bytes that wait for sockets",
             workers.iter().map(|w| w.outbox_bytes).sum(),
         ),
-    ]
+    ];
+    if let Some(cluster) = &admin.cluster {
+        gauges.extend([
+            (
+                "cluster_up",
+                "Whether all of Redis can be reached",
+                usize::from(cluster.is_up()),
+            ),
+            (
+                "cluster_nodes",
+                "Live nodes of the cluster",
+                cluster.nodes(),
+            ),
+            (
+                "cluster_round_trip_microseconds",
+                "The longest of the last round trips to Redis",
+                microseconds(cluster.round_trip()),
+            ),
+        ]);
+    }
+    gauges
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! `POST /apps/{id}/events` and `/batch_events` (protocol §4.4, §4.5).
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::error::{ApiError, Failure};
 use super::signed::Signed;
 use crate::app::App;
-use crate::node::{Node, Publication};
+use crate::node::{Node, Publication, Reach};
 use crate::protocol::{ChannelKind, ChannelName, EventName, SocketId, excerpt, parse_object};
 
 /// The body of a publish, unchecked: raw values, so that an error can name the key.
@@ -56,12 +56,12 @@ async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
     let body: EventBody<'_> = parse_body(&signed.body)?;
     let request = check(&signed.app, &body)?;
     signed.node.admit_events(&signed.app, 1)?;
-    signed
+    let published = signed
         .node
         .publish(&signed.app, &request.publication)
         .await?;
     let Some(wanted) = request.wanted else {
-        return Ok(HttpResponse::Ok()
+        return Ok(accepted(published.reach)
             .content_type("application/json")
             .body("{}"));
     };
@@ -70,7 +70,7 @@ async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
         let info = counts(&signed.node, &signed.app, channel, wanted).await?;
         channels.insert(channel.to_string(), info);
     }
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "channels": channels })))
+    Ok(accepted(published.reach).json(serde_json::json!({ "channels": channels })))
 }
 
 /// `POST /batch_events`: all or nothing is checked; `{}`, or an array with an entry for each event.
@@ -91,16 +91,14 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
     let check = |raw: &&RawValue| check(&signed.app, &parse_body(raw.get().as_bytes())?);
     let requests = batch.iter().map(check).collect::<Result<Vec<_>, _>>()?;
     signed.node.admit_events(&signed.app, requests.len())?;
+    let mut reach = Reach::Everywhere;
     for request in &requests {
-        signed
-            .node
-            .publish(&signed.app, &request.publication)
-            .await?;
+        let publication = &request.publication;
+        let published = signed.node.publish(&signed.app, publication).await?;
+        reach = reach.min(published.reach);
     }
     if requests.iter().all(|request| request.wanted.is_none()) {
-        return Ok(HttpResponse::Ok()
-            .content_type("application/json")
-            .body("{}"));
+        return Ok(accepted(reach).content_type("application/json").body("{}"));
     }
     let mut infos = Vec::new();
     for request in &requests {
@@ -109,7 +107,16 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
             infos.push(counts(&signed.node, &signed.app, channel, wanted).await?);
         }
     }
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "batch": infos })))
+    Ok(accepted(reach).json(serde_json::json!({ "batch": infos })))
+}
+
+/// 200; a header says so where the event did not get to the whole cluster.
+fn accepted(reach: Reach) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    if reach == Reach::ThisNode {
+        response.insert_header(("X-Tidewire-Delivery", "local"));
+    }
+    response
 }
 
 /// Counts after the publish was accepted; what does not apply to the channel is left out.

@@ -1,5 +1,6 @@
 //! Client events: what one connection sends to the others of a private or presence channel.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Node;
@@ -36,6 +37,9 @@ pub enum ClientEventError {
     /// The server cannot take it now.
     #[error(transparent)]
     Overloaded(#[from] Full),
+    /// The cluster cannot take it now.
+    #[error("{0}")]
+    Unreachable(Arc<str>),
 }
 
 impl ClientEventError {
@@ -49,7 +53,8 @@ impl ClientEventError {
             | Self::Kind(_)
             | Self::NameTooLong(_)
             | Self::TooLarge(_)
-            | Self::Overloaded(_) => ErrorCode::None,
+            | Self::Overloaded(_)
+            | Self::Unreachable(_) => ErrorCode::None,
         }
     }
 }
@@ -104,7 +109,7 @@ impl Node {
             keep: None,
         };
         match self.adapter.publish(&app, event).await {
-            Ok(()) => {
+            Ok(_) => {
                 let event = WebhookEvent::ClientEvent {
                     event: &command.event,
                     data: &command.data,
@@ -115,6 +120,9 @@ impl Node {
                 self.metrics.client_events.inc()
             }
             Err(adapter::Error::Overloaded(full)) => return Err(full.into()),
+            Err(adapter::Error::Unreachable(why)) => {
+                return Err(ClientEventError::Unreachable(why));
+            }
             // Publishing joins nothing.
             Err(adapter::Error::PresenceFull) => 0,
         };

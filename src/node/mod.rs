@@ -23,6 +23,10 @@ pub use subscribe::SubscribeError;
 
 /// Why a verb cannot be carried out now.
 pub use crate::adapter::Error as Unavailable;
+/// How far an event got.
+pub use crate::adapter::Reach;
+/// How the other nodes are doing.
+pub use crate::adapter::redis::ClusterState;
 /// What one worker holds.
 pub use crate::hub::inbox::Report;
 

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::Node;
-use crate::adapter::{self, Event, LastEvent};
+use crate::adapter::{self, Event, LastEvent, Reach};
 use crate::app::App;
 use crate::protocol::{ChannelName, EventName, ServerFrame, SocketId};
 use crate::registry::LAST_EVENT_TTL;
@@ -24,7 +24,10 @@ pub struct Publication {
 
 /// That all channels of a publication have accepted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published;
+pub struct Published {
+    /// How far it got: as far as on the channel where it got least far.
+    pub reach: Reach,
+}
 
 /// An app's events come faster than its `events_per_second`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +76,7 @@ impl Node {
             except,
         } = publication;
         self.inboxes.room().await?;
+        let mut reach = Reach::Everywhere;
         for channel in channels {
             let frame = ServerFrame::Event {
                 channel,
@@ -86,19 +90,15 @@ impl Node {
                 data: data.as_str().into(),
                 expires: Instant::now() + LAST_EVENT_TTL,
             });
-            self.adapter
-                .publish(
-                    app,
-                    Event {
-                        channel,
-                        frame,
-                        except: *except,
-                        keep,
-                    },
-                )
-                .await?;
+            let event = Event {
+                channel,
+                frame,
+                except: *except,
+                keep,
+            };
+            reach = reach.min(self.adapter.publish(app, event).await?);
             self.metrics.events_published.inc();
         }
-        Ok(Published)
+        Ok(Published { reach })
     }
 }

@@ -1,5 +1,7 @@
 //! Subscribe and unsubscribe: the order of checks of protocol §3.14; a refusal leaves no trace.
 
+use std::sync::Arc;
+
 use super::connect::{Session, Subscription};
 use super::{AuthFault, Node, check_auth};
 use crate::adapter::{self, Joined};
@@ -62,6 +64,9 @@ pub enum SubscribeError {
     /// The server cannot take it now.
     #[error(transparent)]
     Overloaded(#[from] Full),
+    /// The cluster cannot take it now.
+    #[error("{0}")]
+    Unreachable(Arc<str>),
 }
 
 impl SubscribeError {
@@ -81,7 +86,8 @@ impl SubscribeError {
             | Self::Member(_)
             | Self::OtherUser(_)
             | Self::TooManyChannels(_)
-            | Self::Overloaded(_) => ErrorCode::None,
+            | Self::Overloaded(_)
+            | Self::Unreachable(_) => ErrorCode::None,
         }
     }
 
@@ -100,7 +106,7 @@ impl SubscribeError {
             }
             Self::Name { .. } | Self::Member(_) => Some(("InvalidRequest", 400)),
             Self::PresenceFull(_) | Self::TooManyChannels(_) => Some(("LimitReached", 403)),
-            Self::Overloaded(_) => Some(("ServerError", 503)),
+            Self::Overloaded(_) | Self::Unreachable(_) => Some(("ServerError", 503)),
             Self::Existing(_) | Self::NotSubscribed(_) => None,
         }
     }
@@ -151,6 +157,7 @@ impl Node {
                         SubscribeError::PresenceFull(app.limits.presence_members)
                     }
                     adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
+                    adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
                 });
             }
         };

@@ -14,6 +14,25 @@ impl Encoded {
         &self.0
     }
 
+    /// A frame that another server made with [`Encoded::text`]; none if the bytes are not one whole text frame.
+    #[must_use]
+    pub fn checked(bytes: Bytes) -> Option<Self> {
+        let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+        let (length, start) = match second {
+            0..126 => (u64::from(second), 2),
+            126 => (
+                u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+                4,
+            ),
+            127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
+            // A mask, which a server does not set.
+            _ => return None,
+        };
+        let payload = &bytes[start..];
+        let is_whole = first == 0x81 && u64::try_from(payload.len()) == Ok(length);
+        (is_whole && std::str::from_utf8(payload).is_ok()).then_some(Self(bytes))
+    }
+
     /// A text frame around a payload: RFC 6455 §5.2 with FIN, no mask (a server does not).
     pub(super) fn text(payload: &str) -> Self {
         Self::frame(0x1, payload.as_bytes())
@@ -72,6 +91,27 @@ impl Encoded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_of_others_are_checked() {
+        for length in [0, 5, 125, 126, 65535, 65536] {
+            let bytes = Encoded::text(&"x".repeat(length)).0;
+            assert!(Encoded::checked(bytes.clone()).is_some());
+            assert!(Encoded::checked(bytes.slice(..bytes.len() - 1)).is_none());
+            assert!(Encoded::checked([&bytes[..], b"x"].concat().into()).is_none());
+        }
+        for strange in [
+            &b""[..],
+            b"\x81",
+            b"\x01\x01x",
+            b"\x88\0",
+            b"\x81\x81xxxxx",
+            b"\x81\x01\xff",
+            b"\x81\x7ex",
+        ] {
+            assert!(Encoded::checked(Bytes::copy_from_slice(strange)).is_none());
+        }
+    }
 
     #[test]
     fn frame_headers() {

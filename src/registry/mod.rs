@@ -28,6 +28,7 @@ use channel::{COUNT_INTERVAL, Channel, Workers};
 use lingering::Lingering;
 pub use lingering::Vacated;
 use rates::Rates;
+pub use users::Standing;
 use users::Users;
 
 #[expect(clippy::disallowed_types, reason = "the one home of shared locks")]
@@ -140,6 +141,8 @@ pub struct Leave<'a> {
     pub user: Option<&'a UserId>,
     /// Whether count changes are told.
     pub tell_count: bool,
+    /// Whether it is remembered here for webhooks who has left; in a cluster it is not this node's to say.
+    pub lingers: bool,
 }
 
 /// What a [`Leave`] led to.
@@ -246,7 +249,7 @@ impl Registry {
             }
         }
         let channel = channels.entry(join.channel.clone()).or_default();
-        let since = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        let since = self.stamp();
         channel.workers.add(join.worker);
         let subscriptions = channel.workers.total();
         let member_added = join.member.is_some_and(|member| channel.add_member(member));
@@ -318,7 +321,9 @@ impl Registry {
                 sequence: &self.sequence,
             },
         );
-        shard.lingering.departs(leave, channel, member_removed, now);
+        if leave.lingers {
+            shard.lingering.departs(leave, channel, member_removed, now);
+        }
         if subscriptions == 0 {
             channels.remove(leave.channel);
             if channels.is_empty() {
@@ -350,6 +355,12 @@ impl Registry {
             sequence: &self.sequence,
         });
         evicted
+    }
+
+    /// A number above all that were given to deliveries so far, and below all that will be.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The counts that were held back and are due: calls `tell` for each, with its channel locked.

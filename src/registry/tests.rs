@@ -53,6 +53,7 @@ fn leave<'a>(
         worker,
         user,
         tell_count: true,
+        lingers: true,
     }
 }
 
@@ -201,28 +202,33 @@ fn only_presence_channels_and_applications_channels_are_listed() {
 #[test]
 fn users_are_online_from_their_first_connection_to_their_last() {
     let (registry, app, ada) = (Registry::new(0), app(), UserId::new("ada").unwrap());
-    assert!(!registry.watch(&app, &ada, 3).1);
+    registry.watch(&app, &ada, 3, |user| assert_eq!(user.connections, 0));
     let told = RefCell::new(Vec::new());
     let tell = |word: &'static str| {
         let told = &told;
-        move |audience: &Audience<'_>| {
+        move |user: &Standing<'_>| {
+            let workers = |audience: &Audience<'_>| audience.workers().collect::<Vec<_>>();
+            let (reach, watchers) = (workers(&user.reach), workers(&user.watchers));
             told.borrow_mut()
-                .push((word, audience.workers().collect::<Vec<_>>()))
+                .push((word, user.connections, reach, watchers));
         }
     };
-    registry.sign_in(&app, &ada, 0, tell("online"));
-    registry.sign_in(&app, &ada, 1, tell("online"));
+    registry.sign_in(&app, &ada, 0, tell("in"));
+    registry.sign_in(&app, &ada, 1, tell("in"));
     registry.reach(&app, &ada, tell("reach"));
-    registry.sign_out(&app, &ada, 0, tell("offline"));
-    registry.sign_out(&app, &ada, 1, tell("offline"));
-    registry.unwatch(&app, &ada, 3);
+    registry.sign_out(&app, &ada, 0, tell("out"));
+    registry.sign_out(&app, &ada, 1, tell("out"));
+    registry.unwatch(&app, &ada, 3, tell("unwatched"));
     let told = told.into_inner();
     assert_eq!(
         told,
         [
-            ("online", vec![3]),
-            ("reach", vec![0, 1]),
-            ("offline", vec![3])
+            ("in", 1, vec![0], vec![3]),
+            ("in", 2, vec![0, 1], vec![3]),
+            ("reach", 2, vec![0, 1], vec![3]),
+            ("out", 1, vec![1], vec![3]),
+            ("out", 0, vec![], vec![3]),
+            ("unwatched", 0, vec![], vec![]),
         ]
     );
     assert_eq!(registry.totals(), Totals::default());

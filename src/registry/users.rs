@@ -1,7 +1,6 @@
 //! Who is signed in, and who watches them: the registry's second family of shards, one entry per user.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 
 use super::channel::Workers;
 use super::{Audience, Registry, lock};
@@ -17,68 +16,78 @@ pub(super) struct Presence {
     watchers: Workers,
 }
 
+/// How a user stands on this node after a change, handed to the caller's closure while the user is locked.
+pub struct Standing<'a> {
+    /// Connections signed in as the user.
+    pub connections: usize,
+    /// Their workers.
+    pub reach: Audience<'a>,
+    /// The workers whose connections watch the user.
+    pub watchers: Audience<'a>,
+}
+
 impl Registry {
-    /// Counts a signed-in connection; `tell` gets the watchers if it is the user's first.
+    /// Counts a signed-in connection.
     pub fn sign_in(
         &self,
         app: &AppId,
         user: &UserId,
         worker: u16,
-        tell: impl FnOnce(&Audience<'_>),
+        tell: impl FnOnce(&Standing<'_>),
     ) {
         self.with_user(app, user, |presence| {
             presence.connections.add(worker);
-            if presence.connections.total() == 1 {
-                tell(&Audience {
-                    workers: &presence.watchers,
-                    sequence: &self.sequence,
-                });
-            }
+            tell(&presence.standing(self));
         });
     }
 
-    /// Uncounts a signed-in connection; `tell` gets the watchers if it was the user's last.
+    /// Uncounts a signed-in connection.
     pub fn sign_out(
         &self,
         app: &AppId,
         user: &UserId,
         worker: u16,
-        tell: impl FnOnce(&Audience<'_>),
+        tell: impl FnOnce(&Standing<'_>),
     ) {
         self.with_user(app, user, |presence| {
             presence.connections.remove(worker);
-            if presence.connections.total() == 0 {
-                tell(&Audience {
-                    workers: &presence.watchers,
-                    sequence: &self.sequence,
-                });
-            }
+            tell(&presence.standing(self));
         });
     }
 
-    /// Counts a watcher. Says since which number it hears of changes and whether the user is there now.
-    #[must_use]
-    pub fn watch(&self, app: &AppId, user: &UserId, worker: u16) -> (u64, bool) {
+    /// Counts a watcher. Says since which number it hears of changes.
+    pub fn watch(
+        &self,
+        app: &AppId,
+        user: &UserId,
+        worker: u16,
+        tell: impl FnOnce(&Standing<'_>),
+    ) -> u64 {
         self.with_user(app, user, |presence| {
             presence.watchers.add(worker);
-            let since = self.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-            (since, presence.connections.total() > 0)
+            let since = self.stamp();
+            tell(&presence.standing(self));
+            since
         })
     }
 
     /// Undoes [`Registry::watch`].
-    pub fn unwatch(&self, app: &AppId, user: &UserId, worker: u16) {
-        self.with_user(app, user, |presence| presence.watchers.remove(worker));
+    pub fn unwatch(
+        &self,
+        app: &AppId,
+        user: &UserId,
+        worker: u16,
+        tell: impl FnOnce(&Standing<'_>),
+    ) {
+        self.with_user(app, user, |presence| {
+            presence.watchers.remove(worker);
+            tell(&presence.standing(self));
+        });
     }
 
-    /// Lets `tell` reach the workers that own connections signed in as the user.
-    pub fn reach(&self, app: &AppId, user: &UserId, tell: impl FnOnce(&Audience<'_>)) {
-        self.with_user(app, user, |presence| {
-            tell(&Audience {
-                workers: &presence.connections,
-                sequence: &self.sequence,
-            });
-        });
+    /// Lets `tell` know how a user stands.
+    pub fn reach(&self, app: &AppId, user: &UserId, tell: impl FnOnce(&Standing<'_>)) {
+        self.with_user(app, user, |presence| tell(&presence.standing(self)));
     }
 
     /// Finds or makes a user's entry, and forgets it when nothing is left in it.
@@ -94,5 +103,19 @@ impl Registry {
             }
         }
         result
+    }
+}
+
+impl Presence {
+    fn standing<'a>(&'a self, registry: &'a Registry) -> Standing<'a> {
+        let audience = |workers| Audience {
+            workers,
+            sequence: &registry.sequence,
+        };
+        Standing {
+            connections: self.connections.total(),
+            reach: audience(&self.connections),
+            watchers: audience(&self.watchers),
+        }
     }
 }

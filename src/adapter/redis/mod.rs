@@ -1,5 +1,344 @@
 //! Several nodes as one, over Redis.
+//!
+//! A node says what it holds (subscriptions, members, signed-in users) under a lease that it keeps renewing, and is
+//! told what the others do through one topic for each channel or user that its clients are interested in. Scripts in
+//! Redis change the state and publish what follows from it in one step, so that exactly one node learns that a
+//! channel became occupied or a member left. Every event is numbered and kept in a log for a moment, which closes the
+//! gap after a lost connection.
+//!
+//! | file | what it is about |
+//! | --- | --- |
+//! | `settings` | what `[redis]` says |
+//! | `names` | keys, topics, and the buckets that they are in |
+//! | `message` | what nodes say to each other |
+//! | `scripts/` | what happens in Redis |
+//! | `connection`, `connect` | one connection, and finding its server |
+//! | `holding`, `sending`, `asking` | what the rest of the server wants, for each command or request |
+//! | `request` | what that asks of a link |
+//! | `link` | the task that owns a bucket |
+//! | `topic`, `queue`, `saying`, `flight` | what it knows of each topic, what waits, what it says, what is awaited |
+//! | `replies`, `registered`, `ending` | what it hears |
+//! | `voice` | what it tells clients |
+//!
+//! Knows nothing of sockets and HTTP. Nobody outside knows of Redis.
 
+mod asking;
+mod connect;
+mod connection;
+mod ending;
+mod flight;
+mod holding;
+mod kept;
+mod link;
+mod message;
+mod names;
+mod queue;
+mod registered;
+mod replies;
+mod request;
+mod saying;
+mod sending;
 mod settings;
+mod state;
+mod topic;
+mod voice;
 
-pub use settings::{Address, Login, LogLimits, OnOutage, Place, Settings, Tls};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use settings::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
+pub use state::ClusterState;
+
+use super::outlet::Outlet;
+use super::{Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Reach, Subscriber, Watched};
+use crate::app::App;
+use crate::hub::inbox::Inboxes;
+use crate::metrics::Metrics;
+use crate::protocol::{ChannelName, User, UserId};
+use crate::registry::Registry;
+use crate::webhook::Webhooks;
+use connect::Connector;
+use link::{Link, Parts};
+use message::Content;
+use names::{Bucket, Subject};
+use request::{Alone, Request};
+use sending::Unsent;
+use state::LinkState;
+use voice::Voice;
+
+/// How many KiB of events may wait for Redis, in all. Beyond it publishers wait.
+const BUDGET: u32 = 64 * 1024;
+
+/// How long a start waits for Redis before the node serves without it, not ready.
+const START: Duration = Duration::from_secs(3);
+
+/// Why a node cannot be part of its cluster.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(Arc<str>);
+
+/// What the adapter is made of.
+pub struct Inside {
+    /// This node's own state.
+    pub registry: Arc<Registry>,
+    /// Its workers.
+    pub inboxes: Inboxes,
+    /// Who is told for all nodes.
+    pub webhooks: Webhooks,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// How long webhooks wait for a return.
+    pub linger: Duration,
+}
+
+/// The adapter of a node that is one of several.
+pub struct Redis {
+    settings: Arc<Settings>,
+    registry: Arc<Registry>,
+    metrics: Metrics,
+    links: Vec<Handle>,
+    state: ClusterState,
+    budget: Arc<Semaphore>,
+    node: u64,
+    events: AtomicU64,
+}
+
+/// The way to a link.
+struct Handle {
+    bucket: Bucket,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl Redis {
+    /// Starts the links, on this thread, and waits a little for Redis.
+    ///
+    /// # Errors
+    /// The nodes there speak another version.
+    pub async fn start(settings: Settings, inside: Inside) -> Result<Arc<Self>, Refused> {
+        let settings = Arc::new(settings);
+        let node: u64 = rand::random();
+        let name = format!("{node:016x}");
+        let is_cluster = matches!(settings.place, Place::Cluster(_));
+        let (mut links, mut states) = (Vec::new(), Vec::new());
+        for bucket in Bucket::all(&settings.prefix, is_cluster) {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "bounded by who posts, see the head of `request`"
+            )]
+            let (sender, requests) = mpsc::unbounded_channel();
+            let (state, states_end) = watch::channel(LinkState::new());
+            let voice = Voice::new(
+                Arc::clone(&inside.registry),
+                Outlet::new(inside.inboxes.clone()),
+                inside.webhooks.clone(),
+                inside.metrics.clone(),
+            );
+            let link = Link::new(Parts {
+                settings: Arc::clone(&settings),
+                connector: Connector::new(Arc::clone(&settings), &name),
+                node: name.clone(),
+                linger: inside.linger,
+                bucket: bucket.clone(),
+                voice,
+                requests,
+                state,
+            });
+            tokio::task::spawn_local(link.run());
+            links.push(Handle {
+                bucket,
+                requests: sender,
+            });
+            states.push(states_end);
+        }
+        let state = ClusterState {
+            links: states.into(),
+        };
+        state.settled(START).await.map_err(Refused)?;
+        Ok(Arc::new(Self {
+            settings,
+            registry: inside.registry,
+            metrics: inside.metrics,
+            links,
+            state,
+            budget: Arc::new(Semaphore::new(BUDGET as usize)),
+            node,
+            events: AtomicU64::new(0),
+        }))
+    }
+
+    /// How the cluster is doing.
+    #[must_use]
+    pub fn state(&self) -> ClusterState {
+        self.state.clone()
+    }
+
+    /// Gives up everything that this node holds, tells webhooks what lingers if it is the last node, and gives its
+    /// lease back.
+    pub async fn finish(&self, patience: Duration) {
+        let finished: Vec<_> = self
+            .links
+            .iter()
+            .map(|link| {
+                let (answer, finished) = oneshot::channel();
+                link.post(Request::Finish(answer));
+                finished
+            })
+            .collect();
+        let all = async {
+            for link in finished {
+                let _ = link.await;
+            }
+        };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            tracing::warn!(
+                "Redis was not told in time that this node goes: its lease will end by itself"
+            );
+        }
+    }
+
+    fn link(&self, token: &str) -> &Handle {
+        &self.links[Bucket::index(token, self.links.len())]
+    }
+
+    fn outage(&self, token: &str) -> String {
+        let at = Bucket::index(token, self.links.len());
+        let seconds = self.settings.publish_timeout.as_secs();
+        let reason = self.state.links.get(at).map(|link| {
+            let link = link.borrow();
+            match link.is_up {
+                true => "it is slow or overloaded".to_owned(),
+                false => link.reason.to_string(),
+            }
+        });
+        format!(
+            "Redis did not take it within {seconds} s: {}",
+            reason.unwrap_or_default()
+        )
+    }
+}
+
+impl Handle {
+    /// A link that is gone (with the process) needs nothing.
+    fn post(&self, request: Request) {
+        let _ = self.requests.send(request);
+    }
+}
+
+impl From<connection::Broken> for Error {
+    fn from(connection::Broken(why): connection::Broken) -> Self {
+        Self::Unreachable(why.into())
+    }
+}
+
+impl Adapter for Redis {
+    fn subscribe<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        subscriber: Subscriber<'a>,
+    ) -> Answer<'a, Joined> {
+        Box::pin(self.join(app, channel, subscriber))
+    }
+
+    fn unsubscribe<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        subscriber: Subscriber<'a>,
+    ) -> Answer<'a, ()> {
+        // Nobody waits for it: what is said later of the same channel is said after it.
+        self.leave(app, channel, subscriber);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Reach> {
+        Box::pin(async move {
+            let Event {
+                channel,
+                frame,
+                except,
+                keep,
+            } = event;
+            let subject = Subject::Channel(channel.clone());
+            let content = Content::Event {
+                except,
+                frame: frame.clone(),
+            };
+            let sent = self.send(&app.id, &subject, content, keep.as_ref()).await;
+            let Err(Unsent { id, why }) = sent else {
+                return Ok(Reach::Everywhere);
+            };
+            if self.settings.on_outage == OnOutage::Error {
+                self.metrics.cluster_publish_refused.inc();
+                return Err(Error::Unreachable(why.into()));
+            }
+            let token = subject.token(&app.id);
+            self.link(&token).post(Request::Alone(Alone {
+                app: app.id.clone(),
+                channel: channel.clone(),
+                frame,
+                except,
+                id,
+            }));
+            Ok(Reach::ThisNode)
+        })
+    }
+
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
+        Box::pin(self.count(&app.id, channel))
+    }
+
+    fn channels<'a>(
+        &'a self,
+        app: &'a App,
+        prefix: &'a str,
+    ) -> Answer<'a, Vec<(ChannelName, Counts)>> {
+        Box::pin(async move {
+            let mut found = Vec::new();
+            for link in &self.links {
+                self.list(link, &app.id, prefix, &mut found).await?;
+            }
+            Ok(found)
+        })
+    }
+
+    fn members<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Vec<UserId>> {
+        Box::pin(self.users(&app.id, channel))
+    }
+
+    fn last_event<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+    ) -> Answer<'a, Option<LastEvent>> {
+        Box::pin(self.kept(&app.id, channel))
+    }
+
+    fn sign_in<'a>(
+        &'a self,
+        app: &'a App,
+        user: &'a User,
+        worker: u16,
+    ) -> Answer<'a, Vec<Watched>> {
+        Box::pin(async move { Ok(self.enter(app, user, worker).await) })
+    }
+
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
+        self.exit(app, user, worker);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let subject = Subject::User(user.clone());
+            let sent = self.send(&app.id, &subject, Content::Terminate, None).await;
+            sent.map_err(|Unsent { why, .. }| {
+                self.metrics.cluster_publish_refused.inc();
+                Error::Unreachable(why.into())
+            })
+        })
+    }
+}

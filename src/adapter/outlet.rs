@@ -1,0 +1,100 @@
+//! From a decision to the workers' inboxes: both adapters tell subscribers through here, and nobody else does.
+
+use crate::app::AppId;
+use crate::hub::inbox::{Delivery, Inboxes, Order};
+use crate::protocol::{ChannelName, CloseCode, Encoded, ServerFrame, SocketId, UserId};
+use crate::registry::Audience;
+
+/// The way to all workers.
+#[derive(Debug, Clone)]
+pub(super) struct Outlet {
+    inboxes: Inboxes,
+}
+
+/// A frame and whom it passes over.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) frame: &'a Encoded,
+    pub(super) except: Option<SocketId>,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn all(frame: &'a Encoded) -> Self {
+        Self {
+            frame,
+            except: None,
+        }
+    }
+}
+
+impl Outlet {
+    pub(super) fn new(inboxes: Inboxes) -> Self {
+        Self { inboxes }
+    }
+
+    /// Posts a frame to the workers concerned.
+    pub(super) fn tell(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        told: Told<'_>,
+        audience: &Audience<'_>,
+    ) {
+        if audience.is_empty() {
+            return;
+        }
+        let Told { frame, except } = told;
+        let delivery = Delivery {
+            number: audience.next(),
+            frame: frame.clone(),
+            except,
+        };
+        for worker in audience.workers() {
+            let (app, channel, delivery) = (app.clone(), channel.clone(), delivery.clone());
+            self.inboxes.post(
+                worker,
+                Order::Deliver {
+                    app,
+                    channel,
+                    delivery,
+                },
+            );
+        }
+    }
+
+    /// Tells a user's watchers that it has come or gone.
+    pub(super) fn tell_status(
+        &self,
+        app: &AppId,
+        user: &UserId,
+        online: bool,
+        watchers: &Audience<'_>,
+    ) {
+        if watchers.is_empty() {
+            return;
+        }
+        let users = std::slice::from_ref(user);
+        let (online, offline) = if online {
+            (users, &[][..])
+        } else {
+            (&[][..], users)
+        };
+        let frame = ServerFrame::WatchlistEvents { online, offline }.encode();
+        let channel = ChannelName::watchers_of(user);
+        self.tell(app, &channel, Told::all(&frame), watchers);
+    }
+
+    /// Ends the connections signed in as a user.
+    pub(super) fn terminate(&self, app: &AppId, user: &UserId, connections: &Audience<'_>) {
+        for worker in connections.workers() {
+            let (app, channel) = (app.clone(), ChannelName::connections_of(user));
+            let code = CloseCode::Terminated;
+            self.inboxes.post(worker, Order::End { app, channel, code });
+        }
+    }
+
+    /// Waits until the workers can take more; see [`Inboxes::room`].
+    pub(super) async fn room(&self) {
+        while self.inboxes.room().await.is_err() {}
+    }
+}

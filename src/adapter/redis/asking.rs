@@ -1,0 +1,160 @@
+//! Questions to the cluster: each costs as much as its answer is long, whatever the number of nodes.
+
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use super::connection::Reading as _;
+use super::request::{Ask, Request};
+use super::{Handle, Redis, kept, names};
+use crate::adapter::{Counts, Error, LastEvent};
+use crate::app::AppId;
+use crate::protocol::{ChannelName, UserId};
+
+/// How many channels Redis lists at once.
+const PAGE: usize = 1000;
+
+impl Redis {
+    /// Asks the link of a token.
+    pub(super) async fn ask(
+        &self,
+        token: &str,
+        commands: Vec<redis::Cmd>,
+    ) -> Result<Vec<Value>, Error> {
+        self.ask_link(self.link(token), token, commands).await
+    }
+
+    pub(super) async fn ask_link(
+        &self,
+        link: &Handle,
+        token: &str,
+        commands: Vec<redis::Cmd>,
+    ) -> Result<Vec<Value>, Error> {
+        let asked = commands.len();
+        let (answer, answered) = oneshot::channel();
+        let replies = Vec::new();
+        link.post(Request::Ask(Ask {
+            commands,
+            replies,
+            answer,
+        }));
+        match tokio::time::timeout(self.settings.publish_timeout, answered).await {
+            Ok(Ok(Ok(mut replies))) => {
+                // Whoever takes the replies apart finds as many as there were questions.
+                replies.resize(asked, Value::Nil);
+                Ok(replies)
+            }
+            Ok(Ok(Err(why))) => Err(Error::Unreachable(
+                format!("Redis refused to answer: {why}").into(),
+            )),
+            Ok(Err(_)) | Err(_) => Err(Error::Unreachable(self.outage(token).into())),
+        }
+    }
+
+    pub(super) async fn count(&self, app: &AppId, channel: &ChannelName) -> Result<Counts, Error> {
+        let token = names::token_of(app, channel.as_str());
+        let command = counting(&self.link(&token).bucket.state(&token));
+        let reply = self.ask(&token, vec![command]).await?;
+        counts(reply.into_iter().next().unwrap_or(Value::Nil))
+    }
+
+    /// The occupied channels in one bucket: page by page, so that Redis is never held up.
+    pub(super) async fn list(
+        &self,
+        link: &Handle,
+        app: &AppId,
+        prefix: &str,
+        found: &mut Vec<(ChannelName, Counts)>,
+    ) -> Result<(), Error> {
+        let index = link.bucket.index_of(app);
+        let (mut from, to) = (
+            format!("[{prefix}"),
+            [b"[", prefix.as_bytes(), b"\xff"].concat(),
+        );
+        loop {
+            let mut command = redis::cmd("ZRANGEBYLEX");
+            command
+                .arg(&index)
+                .arg(&from)
+                .arg(&to[..])
+                .arg("LIMIT")
+                .arg(0)
+                .arg(PAGE);
+            let reply = self.ask_link(link, &index, vec![command]).await?;
+            let names = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
+            let Some(last) = names.last() else {
+                return Ok(());
+            };
+            from = format!("({last}");
+            let tokens = names.iter().map(|name| names::token_of(app, name));
+            let questions: Vec<_> = tokens
+                .map(|token| counting(&link.bucket.state(&token)))
+                .collect();
+            let is_last = names.len() < PAGE;
+            let answers = self.ask_link(link, &index, questions).await?;
+            for (name, answer) in names.iter().zip(answers) {
+                let counts = counts(answer)?;
+                // It may have been vacated between the two questions.
+                if counts.subscriptions > 0
+                    && let Ok(name) = ChannelName::parse(name, usize::MAX)
+                {
+                    found.push((name, counts));
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The users on a presence channel.
+    pub(super) async fn users(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Result<Vec<UserId>, Error> {
+        let token = names::token_of(app, channel.as_str());
+        let mut command = redis::cmd("HKEYS");
+        command.arg(self.link(&token).bucket.members(&token));
+        let reply = self.ask(&token, vec![command]).await?;
+        let users = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
+        let mut users: Vec<UserId> = users.iter().filter_map(|user| UserId::new(user)).collect();
+        users.sort_unstable();
+        Ok(users)
+    }
+
+    /// What a cache channel keeps, and for how long still.
+    pub(super) async fn kept(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Result<Option<LastEvent>, Error> {
+        let token = names::token_of(app, channel.as_str());
+        let key = self.link(&token).bucket.names(token.clone()).event;
+        let commands = ["GET", "PTTL"].map(|name| redis::cmd(name).arg(&key).clone());
+        let mut reply = self.ask(&token, commands.into()).await?.into_iter();
+        let mut next = || reply.next().unwrap_or(Value::Nil);
+        let event = next().bytes()?.and_then(|bytes| kept::read(&bytes));
+        let left = Duration::from_millis(u64::try_from(next().number()?).unwrap_or_default());
+        Ok(event.map(|event| LastEvent {
+            expires: Instant::now() + left,
+            ..event
+        }))
+    }
+}
+
+fn counting(state: &str) -> redis::Cmd {
+    let mut command = redis::cmd("HMGET");
+    command.arg(state).arg("total").arg("users");
+    command
+}
+
+fn counts(reply: Value) -> Result<Counts, Error> {
+    let mut numbers = reply.list()?.into_iter();
+    let mut next = || numbers.next().unwrap_or(Value::Nil).number();
+    Ok(Counts {
+        subscriptions: usize::try_from(next()?).unwrap_or_default(),
+        users: usize::try_from(next()?).unwrap_or_default(),
+    })
+}

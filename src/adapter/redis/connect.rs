@@ -1,0 +1,272 @@
+//! Finding the server that holds a bucket, and getting on with it: TCP, TLS, login, scripts.
+//!
+//! The only file that knows of sentinels and clusters. Each connection asks anew: after a fail-over or a moved slot
+//! the answer is another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::connection::{Broken, Connection, Reading as _, Script, error_text};
+use super::names::Bucket;
+use super::settings::{Address, Login, Place, Settings};
+
+/// How long one server may take until it has said that it is ready.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The first Redis that has all that is used here: RESP3, `ZADD` and `SET` with their options, and a `LRANGE` that
+/// does not mind large lists.
+const OLDEST: (u32, u32) = (6, 2);
+
+/// The first that has sharded topics, without which a cluster repeats every message to all its servers.
+const OLDEST_CLUSTER: (u32, u32) = (7, 0);
+
+/// Makes connections.
+#[derive(Clone)]
+pub(super) struct Connector {
+    settings: Arc<Settings>,
+    /// What Redis' `CLIENT LIST` calls this node.
+    name: String,
+}
+
+impl Connector {
+    pub(super) fn new(settings: Arc<Settings>, node: &str) -> Self {
+        let name = format!("tidewire-{node}");
+        Self { settings, name }
+    }
+
+    /// A connection to the server that holds the bucket, ready for its scripts.
+    pub(super) async fn connect(&self, bucket: &Bucket) -> Result<Connection, Broken> {
+        match &self.settings.place {
+            Place::Standalone(address, database) => self.ready(address, *database).await,
+            Place::Sentinel {
+                sentinels,
+                primary,
+                login,
+            } => {
+                let address = self.ask_sentinels(sentinels, primary, login).await?;
+                self.ready(&address, 0).await
+            }
+            Place::Cluster(known) => {
+                let address = self.ask_cluster(known, bucket.slot).await?;
+                self.ready(&address, 0).await
+            }
+        }
+    }
+
+    async fn ask_sentinels(
+        &self,
+        sentinels: &[Address],
+        primary: &str,
+        login: &Login,
+    ) -> Result<Address, Broken> {
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("GET-MASTER-ADDR-BY-NAME").arg(primary);
+        self.ask_any(sentinels, login, &command, |reply, _| {
+            match &reply.texts()?[..] {
+                [host, port] => address(host, port),
+                _ => Err(Broken(format!("knows no primary {primary:?}"))),
+            }
+        })
+        .await
+    }
+
+    async fn ask_cluster(&self, known: &[Address], slot: u16) -> Result<Address, Broken> {
+        let command = &mut redis::cmd("CLUSTER");
+        command.arg("SLOTS");
+        self.ask_any(known, &self.settings.login, command, |reply, asked| {
+            for range in reply.list()? {
+                // First and last slot, then servers, the primary first; each is host, port, and more.
+                let mut range = range.list()?.into_iter();
+                let (first, last) = (next(&mut range)?.number()?, next(&mut range)?.number()?);
+                if !(first..=last).contains(&i64::from(slot)) {
+                    continue;
+                }
+                let mut primary = next(&mut range)?.list()?.into_iter();
+                let (host, port) = (next(&mut primary)?.text()?, next(&mut primary)?.text()?);
+                // A server that does not know its own address means the one that was asked.
+                let host = if host.is_empty() { &asked.host } else { &host };
+                return address(host, &port);
+            }
+            Err(Broken(format!("says that slot {slot} is nobody's")))
+        })
+        .await
+    }
+
+    /// The first answer that makes sense.
+    async fn ask_any(
+        &self,
+        servers: &[Address],
+        login: &Login,
+        command: &redis::Cmd,
+        read: impl Fn(Value, &Address) -> Result<Address, Broken>,
+    ) -> Result<Address, Broken> {
+        let mut problems = Vec::new();
+        for server in servers {
+            let asked = async {
+                let mut connection = self.open(server, login).await?;
+                let reply = connection.call(std::slice::from_ref(command)).await?;
+                read(
+                    reply.into_iter().next().map_or(Err(closed()), refused)?,
+                    server,
+                )
+            };
+            match within(server, asked).await {
+                Ok(address) => return Ok(address),
+                Err(Broken(problem)) => problems.push(problem),
+            }
+        }
+        Err(Broken(problems.join("; ")))
+    }
+
+    /// A connection that has its scripts and speaks to a primary.
+    async fn ready(&self, address: &Address, database: u32) -> Result<Connection, Broken> {
+        within(address, async {
+            let mut connection = self.open(address, &self.settings.login).await?;
+            let mut commands = vec![redis::cmd("INFO"), redis::cmd("CLIENT")];
+            commands[1].arg("SETNAME").arg(&self.name);
+            if database != 0 {
+                let mut select = redis::cmd("SELECT");
+                commands.push(select.arg(database).clone());
+            }
+            let scripts_from = commands.len();
+            commands.extend(Script::ALL.map(|script| {
+                let mut load = redis::cmd("SCRIPT");
+                load.arg("LOAD").arg(script.source()).clone()
+            }));
+            let replies = connection.call(&commands).await?;
+            let mut replies = replies
+                .into_iter()
+                .map(refused)
+                .collect::<Result<Vec<_>, _>>()?;
+            let scripts = replies.split_off(scripts_from).into_iter();
+            connection.digests = scripts
+                .map(|digest| digest.text())
+                .collect::<Result<_, _>>()?;
+            let info = replies.swap_remove(0).text()?;
+            self.check(&info)?;
+            connection.run = run_of(&info)?;
+            Ok(connection)
+        })
+        .await
+    }
+
+    fn check(&self, info: &str) -> Result<(), Broken> {
+        let is_cluster = matches!(self.settings.place, Place::Cluster(_));
+        let (major, minor) = if is_cluster { OLDEST_CLUSTER } else { OLDEST };
+        let version = field(info, "redis_version").unwrap_or_default();
+        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        let given: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        if given < (major, minor) {
+            return Err(Broken(format!(
+                "is Redis {version}: {major}.{minor} or newer is needed"
+            )));
+        }
+        if field(info, "role").is_some_and(|role| role != "master") {
+            return Err(Broken("is a replica: a primary is needed".to_owned()));
+        }
+        match (is_cluster, field(info, "cluster_enabled") == Some("1")) {
+            (false, true) => Err(Broken(
+                "is part of a Redis Cluster: name it under cluster of [redis]".to_owned(),
+            )),
+            (true, false) => Err(Broken(
+                "is no part of a Redis Cluster: name it as url of [redis]".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A connection that is logged in and speaks RESP3.
+    async fn open(&self, address: &Address, login: &Login) -> Result<Connection, Broken> {
+        let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+        stream.set_nodelay(true)?;
+        let mut connection = match &self.settings.tls {
+            None => Connection::new(Box::new(stream)),
+            Some(tls) => {
+                let name = ServerName::try_from(address.host.clone())
+                    .map_err(|_| Broken("has a name that TLS does not know".to_owned()))?;
+                let connector = TlsConnector::from(Arc::clone(&tls.0));
+                let stream = connector
+                    .connect(name, stream)
+                    .await
+                    .map_err(|error| Broken(format!("TLS: {error}")))?;
+                Connection::new(Box::new(stream))
+            }
+        };
+        let mut hello = redis::cmd("HELLO");
+        hello.arg(3);
+        if let Some(password) = &login.password {
+            let username = login.username.as_deref().unwrap_or("default");
+            hello.arg("AUTH").arg(username).arg(password);
+        }
+        for reply in connection.call(&[hello]).await? {
+            refused(reply)?;
+        }
+        Ok(connection)
+    }
+}
+
+/// Bounds the time and says of whom it is spoken.
+async fn within<T>(
+    address: &Address,
+    act: impl Future<Output = Result<T, Broken>>,
+) -> Result<T, Broken> {
+    match tokio::time::timeout(PATIENCE, act).await {
+        Ok(result) => result.map_err(|Broken(problem)| Broken(format!("{address}: {problem}"))),
+        Err(_) => Err(Broken(format!(
+            "{address}: did not answer within {} s",
+            PATIENCE.as_secs()
+        ))),
+    }
+}
+
+fn next(values: &mut impl Iterator<Item = Value>) -> Result<Value, Broken> {
+    values.next().ok_or_else(closed)
+}
+
+fn closed() -> Broken {
+    Broken("answered less than was asked".to_owned())
+}
+
+fn address(host: &str, port: &str) -> Result<Address, Broken> {
+    let port = port
+        .parse()
+        .map_err(|_| Broken(format!("names the port {port:?}")))?;
+    Ok(Address {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+/// An error as an error.
+fn refused(reply: Value) -> Result<Value, Broken> {
+    match reply {
+        Value::ServerError(error) => {
+            let hint = match error.code() {
+                "NOAUTH" | "WRONGPASS" => " (username and password of [redis])",
+                "NOPERM" => " (the ACL of Redis; the README lists what a user needs)",
+                _ => "",
+            };
+            Err(Broken(format!("{}{hint}", error_text(&error))))
+        }
+        reply => Ok(reply),
+    }
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let line = |line: &'a str| line.trim_end().strip_prefix(name)?.strip_prefix(':');
+    info.lines().find_map(line)
+}
+
+/// The first half of the run id, which is random anew at each start of a server.
+fn run_of(info: &str) -> Result<[u8; 8], Broken> {
+    let mut run = [0; 8];
+    let id = field(info, "run_id").and_then(|id| id.get(..16));
+    id.and_then(|id| hex::decode_to_slice(id, &mut run).ok())
+        .map(|()| run)
+        .ok_or_else(|| Broken("tells no run_id".to_owned()))
+}

@@ -1,0 +1,151 @@
+//! How nodes end: others that are dead, whose part is given up for them, and this one, which gives up its own.
+
+use redis::Value;
+use tracing::info;
+
+use super::connection::{Broken, Connection, Reading as _, Script};
+use super::flight::What;
+use super::link::{Finishing, Link};
+use super::message::Run;
+use super::names::Subject;
+use super::registered::Registered;
+use super::saying::millis;
+use crate::protocol::WebhookEvent;
+
+/// How many topics of a dead node are given up at once.
+const REAPED: usize = 1000;
+
+impl Link {
+    /// Asks for some topics of a dead node.
+    pub(super) fn ask_for(&mut self, node: String, connection: &mut Connection) {
+        let is_asked = |what: &What| matches!(what, What::Owned(known) | What::Retire(known) if *known == node);
+        if self.flight.has(is_asked) {
+            return;
+        }
+        let mut command = redis::cmd("SRANDMEMBER");
+        command.arg(self.parts.bucket.own(&node)).arg(REAPED);
+        connection.queue(&command);
+        self.flight.push(What::Owned(node));
+    }
+
+    /// Gives up what a dead node held. Other nodes may be at it too: the scripts do each thing once.
+    pub(super) fn reap(
+        &mut self,
+        node: &str,
+        tokens: Vec<String>,
+        connection: &mut Connection,
+    ) -> Result<(), Broken> {
+        info!(
+            dead_node = node,
+            topics = tokens.len(),
+            "a node's lease has ended"
+        );
+        for token in tokens {
+            self.drop_for(node, &token, connection);
+        }
+        self.retire(node.to_owned(), false, connection);
+        Ok(())
+    }
+
+    fn drop_for(&mut self, node: &str, token: &str, connection: &mut Connection) {
+        let Some((app, subject)) = Subject::parse(token) else {
+            return;
+        };
+        let bucket = &self.parts.bucket;
+        let names = bucket.names(token.to_owned());
+        let keys = bucket.registration(&app, &names, node);
+        let flags = [
+            ('l', subject.is_listed()),
+            ('p', subject.is_presence()),
+            ('u', matches!(subject, Subject::User(_))),
+        ];
+        let flags: String = flags
+            .iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(flag, _)| flag)
+            .collect();
+        let mut command = connection.script(Script::Register, &keys);
+        command
+            .arg(node)
+            .arg(token)
+            .arg(subject.channel().map_or("", |channel| channel.as_str()))
+            .arg(&names.topic)
+            .arg(self.publish_verb())
+            .arg("drop")
+            .arg(0)
+            .arg(flags)
+            .arg(millis(self.parts.linger))
+            .arg(0)
+            .arg(self.parts.settings.log.seconds)
+            .arg("")
+            .arg(0)
+            .arg(0);
+        connection.queue(&command);
+        self.flight.push(What::Drop(token.to_owned()));
+    }
+
+    pub(super) fn dropped(&mut self, token: &str, reply: Vec<Value>) -> Result<(), Broken> {
+        let mut reply = reply.into_iter();
+        if reply.next().unwrap_or(Value::Nil).text()? != "OK" {
+            return Ok(());
+        }
+        let registered = Registered::read(&mut reply, Run::default())?;
+        self.parts.voice.metrics.cluster_reaped.inc();
+        if registered.told {
+            self.post(token, &WebhookEvent::SubscriptionCount(registered.count));
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, node: String, itself: bool, connection: &mut Connection) {
+        let bucket = &self.parts.bucket;
+        let mut command =
+            connection.script(Script::Retire, &[bucket.nodes.clone(), bucket.own(&node)]);
+        command.arg(&node).arg(u8::from(itself));
+        connection.queue(&command);
+        self.flight.push(What::Retire(node));
+    }
+
+    pub(super) fn retire_itself(&mut self, connection: &mut Connection) {
+        match std::mem::replace(&mut self.finishing, Finishing::Done) {
+            Finishing::Flushing(answer) => {
+                self.finishing = Finishing::Retiring(answer);
+                self.retire(self.parts.node.clone(), true, connection);
+            }
+            other => self.finishing = other,
+        }
+    }
+
+    pub(super) fn retired(
+        &mut self,
+        node: String,
+        left: i64,
+        connection: &mut Connection,
+    ) -> Result<(), Broken> {
+        if node != self.parts.node {
+            if left > 0 {
+                self.ask_for(node, connection);
+            }
+            return Ok(());
+        }
+        match std::mem::replace(&mut self.finishing, Finishing::Done) {
+            Finishing::Retiring(answer) => {
+                let _ = answer.send(());
+            }
+            other => self.finishing = other,
+        }
+        Ok(())
+    }
+
+    /// The steps of the end, each when the one before is done.
+    pub(super) fn finish(&mut self, connection: &mut Connection) {
+        let is_quiet = self.topics.is_empty() && self.waiting.is_empty() && !self.paused;
+        match std::mem::replace(&mut self.finishing, Finishing::Done) {
+            Finishing::Releasing(answer) if is_quiet => {
+                self.finishing = Finishing::Flushing(answer);
+                self.tick(connection);
+            }
+            other => self.finishing = other,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What has been sent to Redis and is not answered yet: a reply is to the oldest of it.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::message::Position;
+use super::request::{Ask, Publish, Waiter};
+
+/// How many registrations may be under way.
+const REGISTRATIONS: usize = 256;
+
+/// How many publishes and questions may be under way.
+const CALLS: usize = 1024;
+
+/// Something that may be asked again.
+pub(super) enum Call {
+    Publish(Box<Publish>),
+    Ask(Ask),
+}
+
+/// Something whose reply is awaited.
+pub(super) struct Sent {
+    pub(super) at: Instant,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// Whether nothing lingers any longer if this is the last node.
+    Tick {
+        last: bool,
+    },
+    Subscribe,
+    Unsubscribe,
+    Register(Registration),
+    Call(Call),
+    /// Topics of a dead node.
+    Owned(String),
+    /// One of them, given up for it.
+    Drop(String),
+    Tell(String),
+    /// Whether of this node itself.
+    Retire(String),
+}
+
+/// One saying of what this node holds of a topic.
+pub(super) struct Registration {
+    pub(super) topic: Rc<str>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) releases: bool,
+    /// What was delivered last, if the log was asked for what follows.
+    pub(super) after: Option<Position>,
+    /// Whether the log was asked for though nothing was delivered yet.
+    pub(super) asks_log: bool,
+    /// Whether Redis had forgotten what was registered.
+    pub(super) restores: bool,
+}
+
+impl Call {
+    /// The same call for another connection, if anybody still wants it.
+    pub(super) fn again(self) -> Option<Self> {
+        if !self.is_wanted() {
+            return None;
+        }
+        Some(match self {
+            Self::Publish(mut publish) => {
+                publish.again = true;
+                Self::Publish(publish)
+            }
+            Self::Ask(mut ask) => {
+                ask.replies.clear();
+                Self::Ask(ask)
+            }
+        })
+    }
+
+    /// A publish that was refused for its lateness must not be delivered later.
+    pub(super) fn is_wanted(&self) -> bool {
+        match self {
+            Self::Publish(publish) => !publish.answer.is_closed(),
+            Self::Ask(ask) => !ask.answer.is_closed(),
+        }
+    }
+}
+
+/// All of it, in the order in which it was sent.
+#[derive(Default)]
+pub(super) struct Flight {
+    sent: VecDeque<Sent>,
+    registrations: usize,
+    calls: usize,
+}
+
+impl Flight {
+    pub(super) fn push(&mut self, what: What) {
+        let at = Instant::now();
+        self.count(&what, 1);
+        self.sent.push_back(Sent { at, what });
+    }
+
+    /// The oldest, which has been answered.
+    pub(super) fn pop(&mut self) -> Option<Sent> {
+        let sent = self.sent.pop_front()?;
+        self.count(&sent.what, -1);
+        Some(sent)
+    }
+
+    fn count(&mut self, what: &What, by: isize) {
+        let number = match what {
+            What::Register(_) => &mut self.registrations,
+            What::Call(_) => &mut self.calls,
+            _ => return,
+        };
+        *number = number.saturating_add_signed(by);
+    }
+
+    pub(super) fn oldest(&self) -> Option<&Sent> {
+        self.sent.front()
+    }
+
+    pub(super) fn oldest_mut(&mut self) -> Option<&mut Sent> {
+        self.sent.front_mut()
+    }
+
+    pub(super) fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
+        self.sent.iter().any(|sent| is_it(&sent.what))
+    }
+
+    /// Whether another registration may be sent.
+    pub(super) fn takes_registrations(&self) -> bool {
+        self.registrations < REGISTRATIONS
+    }
+
+    /// Whether another publish or question may be sent.
+    pub(super) fn takes_calls(&self) -> bool {
+        self.calls < CALLS
+    }
+
+    pub(super) fn registrations_mut(&mut self) -> impl Iterator<Item = &mut Registration> {
+        self.sent
+            .iter_mut()
+            .filter_map(|sent| match &mut sent.what {
+                What::Register(registration) => Some(registration),
+                _ => None,
+            })
+    }
+
+    /// Everything, when nothing of it will be answered any more.
+    pub(super) fn take(&mut self) -> VecDeque<Sent> {
+        std::mem::take(self).sent
+    }
+}

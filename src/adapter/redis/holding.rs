@@ -1,0 +1,173 @@
+//! What this node holds: counted in its registry first, said to the cluster in the order of the counting.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::Redis;
+use super::names::Subject;
+use super::request::{Answered, Change, Held, Request, Touch, Waiter};
+use crate::adapter::{Error, Joined, Subscriber, Watched, tells_count};
+use crate::app::App;
+use crate::protocol::{ChannelName, User, UserId};
+use crate::registry::{self, Join, Leave, Standing};
+
+impl Redis {
+    fn touch(&self, touch: Touch) {
+        let token = touch.subject.token(&touch.app);
+        self.link(&token).post(Request::Touch(touch));
+    }
+
+    pub(super) async fn join(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        subscriber: Subscriber<'_>,
+    ) -> Result<Joined, Error> {
+        let join = Join {
+            app: &app.id,
+            channel,
+            worker: subscriber.worker,
+            member: subscriber.member,
+            // The cluster decides.
+            max_members: usize::MAX,
+            tell_count: false,
+        };
+        let (answer, answered) = oneshot::channel();
+        let waiter = Waiter {
+            member: subscriber.member.map(|member| member.id.clone()),
+            since: Instant::now(),
+            answer,
+        };
+        let joined = self.registry.join(&join, Instant::now(), |joined, _| {
+            self.touch(Touch {
+                app: app.id.clone(),
+                subject: Subject::Channel(channel.clone()),
+                held: held(app, channel, joined.subscriptions),
+                change: subscriber.member.cloned().map(Change::Here),
+                waiter: Some(waiter),
+            });
+        });
+        joined.map_err(|registry::PresenceFull| Error::PresenceFull)?;
+        match answered.await {
+            Ok(Ok(answered)) => Ok(Joined {
+                since: answered.since,
+                members: answered.members,
+                last_event: answered.last_event,
+            }),
+            Ok(Err(error)) => {
+                self.leave(app, channel, subscriber);
+                Err(error)
+            }
+            // The link is gone with the process.
+            Err(_) => Err(Error::Unreachable("the server is stopping".into())),
+        }
+    }
+
+    pub(super) fn leave(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
+        let leave = Leave {
+            app: &app.id,
+            channel,
+            worker: subscriber.worker,
+            user: subscriber.member.map(|member| &member.id),
+            tell_count: false,
+            lingers: false,
+        };
+        self.registry.leave(&leave, Instant::now(), |left, _| {
+            let gone = leave.user.filter(|_| left.member_removed);
+            self.touch(Touch {
+                app: app.id.clone(),
+                subject: Subject::Channel(channel.clone()),
+                held: held(app, channel, left.subscriptions),
+                change: gone.cloned().map(Change::Gone),
+                waiter: None,
+            });
+        });
+    }
+
+    /// Says how a user stands here; with a waiter, who hears when the cluster knows.
+    fn touch_user(
+        &self,
+        app: &App,
+        user: &UserId,
+        standing: &Standing<'_>,
+        waiter: Option<Waiter>,
+    ) {
+        let watched = !standing.watchers.is_empty();
+        self.touch(Touch {
+            app: app.id.clone(),
+            subject: Subject::User(user.clone()),
+            held: Held {
+                count: standing.connections,
+                interested: standing.connections > 0 || watched,
+                tells_count: false,
+                max_members: 0,
+            },
+            change: None,
+            waiter,
+        });
+    }
+
+    pub(super) async fn enter(&self, app: &App, user: &User, worker: u16) -> Vec<Watched> {
+        let waiter = || {
+            let (answer, answered) = oneshot::channel();
+            let (member, since) = (None, Instant::now());
+            (
+                Some(Waiter {
+                    member,
+                    since,
+                    answer,
+                }),
+                answered,
+            )
+        };
+        let id = &user.member.id;
+        let (entering, entered) = waiter();
+        self.registry.sign_in(&app.id, id, worker, |standing| {
+            self.touch_user(app, id, standing, entering);
+        });
+        let mut watching = Vec::new();
+        for watched in &user.watchlist {
+            let (waiter, answered) = waiter();
+            // Its number is of this node alone; the answer's counts.
+            let _ = self.registry.watch(&app.id, watched, worker, |standing| {
+                self.touch_user(app, watched, standing, waiter);
+            });
+            watching.push(answered);
+        }
+        let mut known = Vec::new();
+        for answered in watching {
+            known.push(match answered.await {
+                Ok(Ok(Answered { since, online, .. })) => Watched { since, online },
+                Ok(Err(_)) | Err(_) => Watched {
+                    since: self.registry.stamp(),
+                    online: false,
+                },
+            });
+        }
+        // Whoever is told that it is signed in can be reached.
+        let _ = entered.await;
+        known
+    }
+
+    pub(super) fn exit(&self, app: &App, user: &User, worker: u16) {
+        for watched in &user.watchlist {
+            self.registry.unwatch(&app.id, watched, worker, |standing| {
+                self.touch_user(app, watched, standing, None);
+            });
+        }
+        let id = &user.member.id;
+        self.registry.sign_out(&app.id, id, worker, |standing| {
+            self.touch_user(app, id, standing, None);
+        });
+    }
+}
+
+fn held(app: &App, channel: &ChannelName, subscriptions: usize) -> Held {
+    Held {
+        count: subscriptions,
+        interested: subscriptions > 0,
+        tells_count: tells_count(app, channel),
+        max_members: app.limits.presence_members,
+    }
+}

@@ -1,0 +1,289 @@
+//! The link to one bucket: the task that owns its connection and its topics.
+//!
+//! It says to Redis what this node holds, always in absolute terms and for each topic one thing at a time, so that
+//! whatever was under way when a connection broke is simply said again. Here is its life; what waits is in `queue.rs`,
+//! what is said in `saying.rs`, what is awaited in `flight.rs`, what comes back in `replies.rs`.
+//!
+//! Invariant: all deliveries of a bucket are made here, in the order in which Redis took the events; a subscription is
+//! answered between the event before it and the event after it.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use super::connect::Connector;
+use super::connection::{Broken, Connection};
+use super::flight::{Call, Flight, What};
+use super::names::Bucket;
+use super::request::Request;
+use super::settings::Settings;
+use super::state::LinkState;
+use super::topic::Topic;
+use super::voice::Voice;
+
+/// How often deadlines are looked at.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// How often a node says that it lives, in beats.
+const TICK_BEATS: u32 = 5;
+
+/// How long a reply may take until the connection is given up.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// How many requests are taken at once.
+const REQUESTS: usize = 256;
+
+/// Waits before the first, the second, … attempt to connect; the last one is for all further ones.
+const BACKOFF: [Duration; 6] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_millis(1000),
+];
+
+/// What a link is made of.
+pub(super) struct Parts {
+    pub(super) settings: Arc<Settings>,
+    pub(super) connector: Connector,
+    pub(super) node: String,
+    pub(super) linger: Duration,
+    pub(super) bucket: Bucket,
+    pub(super) voice: Voice,
+    pub(super) requests: mpsc::UnboundedReceiver<Request>,
+    pub(super) state: watch::Sender<LinkState>,
+}
+
+/// A link. The files beside this one see its fields, each for its own part.
+pub(super) struct Link {
+    pub(super) parts: Parts,
+    pub(super) topics: HashMap<Rc<str>, Topic>,
+    /// Topics of which something is to be said.
+    pub(super) queue: VecDeque<Rc<str>>,
+    /// Topics that wait for another attempt, as Redis refused the last one.
+    pub(super) refused: Vec<Rc<str>>,
+    /// Publishes and questions that have not been sent.
+    pub(super) waiting: VecDeque<Call>,
+    pub(super) flight: Flight,
+    pub(super) deadlines: VecDeque<(Instant, Rc<str>)>,
+    pub(super) idle: VecDeque<(Instant, Rc<str>)>,
+    /// Since when there is no connection.
+    pub(super) down_since: Option<Instant>,
+    /// Whether nothing but a tick may be sent: it is not known what Redis remembers.
+    pub(super) paused: bool,
+    /// The life of Redis' memory that this node has registered in.
+    pub(super) epoch: Option<String>,
+    pub(super) resync: Resync,
+    /// When to ask once more who is there, after others have had their time to come back.
+    pub(super) recheck: Option<Instant>,
+    pub(super) finishing: Finishing,
+    /// Connections in a row that broke soon.
+    failures: usize,
+}
+
+/// How far the saying of everything has come.
+#[derive(Debug, Default)]
+pub(super) struct Resync {
+    pub(super) left: usize,
+    pub(super) topics: usize,
+    pub(super) recovered: usize,
+    pub(super) gaps: usize,
+}
+
+/// The steps of the end.
+pub(super) enum Finishing {
+    No,
+    Releasing(oneshot::Sender<()>),
+    Flushing(oneshot::Sender<()>),
+    Retiring(oneshot::Sender<()>),
+    Done,
+}
+
+impl Link {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            topics: HashMap::new(),
+            queue: VecDeque::new(),
+            refused: Vec::new(),
+            waiting: VecDeque::new(),
+            flight: Flight::default(),
+            deadlines: VecDeque::new(),
+            idle: VecDeque::new(),
+            down_since: Some(Instant::now()),
+            paused: true,
+            epoch: None,
+            resync: Resync::default(),
+            recheck: None,
+            finishing: Finishing::No,
+            failures: 0,
+        }
+    }
+
+    /// Serves for as long as the process.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mut connection = self.connected().await;
+            let begun = Instant::now();
+            let Broken(reason) = self.serve(&mut connection).await;
+            drop(connection);
+            // A server that takes connections and then breaks them is not asked more often than one that is away.
+            self.failures = match begun.elapsed() < SILENCE {
+                true => self.failures + 1,
+                false => 0,
+            };
+            self.disconnected(&reason);
+        }
+    }
+
+    /// Connects, and looks after requests and waiters meanwhile.
+    async fn connected(&mut self) -> Connection {
+        let mut attempts = pin!(attempts(
+            self.parts.connector.clone(),
+            self.parts.bucket.clone(),
+            self.parts.state.clone(),
+            self.failures,
+        ));
+        let mut beat = tokio::time::interval(BEAT);
+        loop {
+            tokio::select! {
+                connection = &mut attempts => return connection,
+                Some(request) = self.parts.requests.recv() => self.note(request),
+                _ = beat.tick() => self.look_after_waiters(),
+            }
+        }
+    }
+
+    async fn serve(&mut self, connection: &mut Connection) -> Broken {
+        self.begin(connection);
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beats = 0;
+        let (mut values, mut requests) = (Vec::new(), Vec::new());
+        loop {
+            self.fill(connection);
+            let mut broken = None;
+            tokio::select! {
+                exchanged = connection.exchange(&mut values) => broken = exchanged.err(),
+                _ = self.parts.requests.recv_many(&mut requests, REQUESTS) => {}
+                _ = beat.tick() => {
+                    beats += 1;
+                    broken = self.beat(connection, beats).err();
+                }
+            }
+            if !values.is_empty() {
+                self.parts.voice.room().await;
+            }
+            for value in values.drain(..) {
+                if let Err(reason) = self.take(value, connection) {
+                    return reason;
+                }
+            }
+            for request in requests.drain(..) {
+                self.note(request);
+            }
+            if let Some(reason) = broken {
+                return reason;
+            }
+        }
+    }
+
+    /// A new connection knows nothing: everything is said again, once Redis has said what it remembers.
+    fn begin(&mut self, connection: &mut Connection) {
+        self.paused = true;
+        self.tick(connection);
+    }
+
+    fn disconnected(&mut self, reason: &str) {
+        let node = &self.parts.node;
+        warn!(node, reason, "the connection to Redis is gone");
+        self.parts.voice.metrics.cluster_reconnects.inc();
+        self.parts
+            .state
+            .send_modify(|state| state.goes_down(reason));
+        self.down_since.get_or_insert_with(Instant::now);
+        let mut calls = VecDeque::new();
+        for sent in self.flight.take() {
+            match sent.what {
+                What::Register(registration) => {
+                    if let Some(topic) = self.topics.get_mut(&registration.topic) {
+                        topic.waiters.splice(0..0, registration.waiters);
+                    }
+                }
+                What::Call(call) => calls.extend(call.again()),
+                What::Tick { .. }
+                | What::Subscribe
+                | What::Unsubscribe
+                | What::Owned(_)
+                | What::Drop(_)
+                | What::Tell(_)
+                | What::Retire(_) => {}
+            }
+        }
+        calls.append(&mut self.waiting);
+        self.waiting = calls;
+        self.queue.clear();
+        self.refused.clear();
+        self.topics.values_mut().for_each(Topic::disconnected);
+        self.resync = Resync::default();
+    }
+
+    /// Looks at deadlines; says that this node lives.
+    fn beat(&mut self, connection: &mut Connection, beats: u32) -> Result<(), Broken> {
+        let now = Instant::now();
+        if let Some(oldest) = self.flight.oldest()
+            && now.saturating_duration_since(oldest.at) > SILENCE
+        {
+            return Err(Broken(format!("no reply for {} s", SILENCE.as_secs())));
+        }
+        self.look_after_waiters();
+        self.release_idle(now);
+        self.recheck(now);
+        if beats.is_multiple_of(TICK_BEATS) {
+            for name in std::mem::take(&mut self.refused) {
+                self.enqueue(&name);
+            }
+            let is_ticking = self.flight.has(|what| matches!(what, What::Tick { .. }));
+            if !is_ticking && !matches!(self.finishing, Finishing::Retiring(_) | Finishing::Done) {
+                self.tick(connection);
+            }
+        }
+        self.finish(connection);
+        Ok(())
+    }
+}
+
+/// Tries until there is a connection.
+async fn attempts(
+    connector: Connector,
+    bucket: Bucket,
+    state: watch::Sender<LinkState>,
+    mut failures: usize,
+) -> Connection {
+    loop {
+        let wait = BACKOFF.get(failures).or(BACKOFF.last()).copied();
+        // Half of it at least: nodes that lost Redis together do not come back in step.
+        let jitter = 0.5 + rand::random::<f64>() / 2.0;
+        tokio::time::sleep(wait.unwrap_or_default().mul_f64(jitter)).await;
+        match connector.connect(&bucket).await {
+            Ok(connection) => {
+                info!(slot = bucket.slot, "connected to Redis");
+                return connection;
+            }
+            Err(Broken(reason)) => {
+                // Once when it begins and then now and then: an outage must not fill the disk.
+                if failures.is_multiple_of(30) {
+                    warn!(reason, attempt = failures + 1, "Redis cannot be reached");
+                }
+                failures += 1;
+                state.send_modify(|state| state.goes_down(&reason));
+            }
+        }
+    }
+}

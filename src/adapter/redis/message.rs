@@ -1,0 +1,274 @@
+//! What nodes say to each other: the messages of a topic, as scripts publish them and logs keep them.
+//!
+//! The first byte is the major version of everything that nodes share: messages, keys and scripts. Nodes of different
+//! versions do not share a prefix ([`WIRE_VERSION`]). Nothing in here trusts what it reads: a message that is not one
+//! of ours is dropped and counted.
+//!
+//! | kind | then |
+//! | --- | --- |
+//! | `E` event | run (8), number (8), ms (8), id (16), length and text of the excluded socket id, a WebSocket frame |
+//! | `T` terminate a user's connections | run (8), number (8), ms (8), id (16) |
+//! | `A` member added, or its `user_info` changed | length (2) and text of the id, `user_info` |
+//! | `R` member removed | id |
+//! | `C` subscriptions | node that tells it itself (16), number in decimal digits |
+//! | `O`, `F` user online, offline | |
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::protocol::{Encoded, Member, SocketId, UserId};
+
+/// The major version of what nodes share. Another one is another cluster.
+pub(super) const WIRE_VERSION: &str = "1";
+
+/// The first byte of every message, [`WIRE_VERSION`].
+const VERSION: u8 = 1;
+
+/// The longest message that is taken or sent: room for the largest event of any app.
+pub(super) const MAX_MESSAGE: usize = 34 * 1024 * 1024;
+
+/// The bytes of an event's id: its node's and a number that the node gives once.
+pub(super) const ID_BYTES: usize = 16;
+
+/// An event's name among all events.
+pub(super) type Id = [u8; ID_BYTES];
+
+/// One life of one Redis process, from its run id.
+pub(super) type Run = [u8; 8];
+
+/// Where in a topic's log something is. Numbers rise by one from event to event within a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) run: Run,
+    pub(super) seq: u64,
+}
+
+/// One message.
+#[derive(Debug)]
+pub(super) enum Message {
+    Logged(Logged),
+    MemberAdded(Member),
+    MemberRemoved(UserId),
+    /// The node that told it to its own subscribers already, and the subscriptions.
+    Count(String, usize),
+    Online(bool),
+}
+
+/// A message that the log keeps.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) at: Position,
+    /// When Redis took it, in ms of its clock.
+    pub(super) time: u64,
+    pub(super) id: Id,
+    pub(super) content: Content,
+}
+
+#[derive(Debug)]
+pub(super) enum Content {
+    Event {
+        except: Option<SocketId>,
+        frame: Encoded,
+    },
+    Terminate,
+}
+
+impl Content {
+    /// The kind, for the script.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Event { .. } => "E",
+            Self::Terminate => "T",
+        }
+    }
+
+    /// What the script puts behind its own part.
+    pub(super) fn body(&self, id: &Id) -> Vec<u8> {
+        let mut out = id.to_vec();
+        if let Self::Event { except, frame } = self {
+            let except = except.map(|id| id.to_string()).unwrap_or_default();
+            // Twice twenty digits and a dot.
+            out.push(u8::try_from(except.len()).unwrap_or_default());
+            out.extend_from_slice(except.as_bytes());
+            out.extend_from_slice(frame.bytes());
+        }
+        out
+    }
+}
+
+impl Message {
+    /// Reads a message; none if it is not one of this version's.
+    pub(super) fn decode(bytes: Bytes) -> Option<Self> {
+        if bytes.len() > MAX_MESSAGE {
+            return None;
+        }
+        let mut rest = bytes;
+        let [version, kind] = take(&mut rest)?;
+        if version != VERSION {
+            return None;
+        }
+        match kind {
+            b'E' | b'T' => logged(kind, rest).map(Self::Logged),
+            b'A' => {
+                let length = usize::from(u16::from_be_bytes(take(&mut rest)?));
+                let user = text(&part(&mut rest, length)?)?;
+                let info = text(&rest)?;
+                Some(Self::MemberAdded(Member {
+                    id: UserId::new(&user)?,
+                    info: info_of(&info),
+                }))
+            }
+            b'R' => UserId::new(&text(&rest)?).map(Self::MemberRemoved),
+            b'C' => {
+                let node = text(&part(&mut rest, 16)?)?;
+                Some(Self::Count(node, text(&rest)?.parse().ok()?))
+            }
+            b'O' => Some(Self::Online(true)),
+            b'F' => Some(Self::Online(false)),
+            _ => None,
+        }
+    }
+}
+
+/// The `user_info` as scripts keep it: nothing is none.
+pub(super) fn info_of(text: &str) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn logged(kind: u8, mut rest: Bytes) -> Option<Logged> {
+    let run = take(&mut rest)?;
+    let seq = u64::from_be_bytes(take(&mut rest)?);
+    let time = u64::from_be_bytes(take(&mut rest)?);
+    let id = take(&mut rest)?;
+    let content = if kind == b'T' {
+        Content::Terminate
+    } else {
+        let [length] = take(&mut rest)?;
+        let except = text(&part(&mut rest, usize::from(length))?)?;
+        let except = match except.as_str() {
+            "" => None,
+            id => Some(id.parse().ok()?),
+        };
+        let frame = Encoded::checked(rest)?;
+        Content::Event { except, frame }
+    };
+    Some(Logged {
+        at: Position { run, seq },
+        time,
+        id,
+        content,
+    })
+}
+
+fn part(bytes: &mut Bytes, length: usize) -> Option<Bytes> {
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+fn take<const N: usize>(bytes: &mut Bytes) -> Option<[u8; N]> {
+    part(bytes, N)?.as_ref().try_into().ok()
+}
+
+fn text(bytes: &Bytes) -> Option<String> {
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ChannelName, ServerFrame};
+    use proptest::prelude::*;
+
+    fn message(kind: &str, body: &[u8]) -> Bytes {
+        let mut out = vec![VERSION, kind.as_bytes()[0]];
+        out.extend_from_slice(&[7; 8]);
+        out.extend_from_slice(&42_u64.to_be_bytes());
+        out.extend_from_slice(&43_u64.to_be_bytes());
+        out.extend_from_slice(body);
+        out.into()
+    }
+
+    fn event(data: &str, except: Option<SocketId>) -> Content {
+        let channel = ChannelName::parse("c", 200).unwrap();
+        let frame = ServerFrame::Event {
+            channel: &channel,
+            event: "e",
+            data,
+            user_id: None,
+        };
+        Content::Event {
+            except,
+            frame: frame.encode(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_arrives_as_it_was_sent(data in ".{0,70000}", except in proptest::option::of((0_u64..1 << 40, 0_u64..1 << 40))) {
+            let except = except.map(|(a, b)| format!("{a}.{b}").parse().unwrap());
+            let sent = event(&data, except);
+            let bytes = message(sent.kind(), &sent.body(&[5; 16]));
+            let Some(Message::Logged(logged)) = Message::decode(bytes) else {
+                panic!("not read");
+            };
+            prop_assert_eq!(logged.at, Position { run: [7; 8], seq: 42 });
+            prop_assert_eq!((logged.time, logged.id), (43, [5; 16]));
+            let (Content::Event { except: a, frame: x }, Content::Event { except: b, frame: y }) = (logged.content, sent) else {
+                panic!("not an event");
+            };
+            prop_assert_eq!(a, b);
+            prop_assert_eq!(x.bytes(), y.bytes());
+        }
+
+        #[test]
+        fn anything_else_is_refused_and_nothing_breaks(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Message::decode(bytes.into());
+        }
+
+        #[test]
+        fn what_begins_well_and_is_broken_is_refused(kind in "[ETARCOFX]", rest in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let bytes = [&[VERSION, kind.as_bytes()[0]], &rest[..]].concat();
+            if let Some(Message::Logged(Logged { content: Content::Event { frame, .. }, .. })) = Message::decode(bytes.into()) {
+                prop_assert_eq!(frame.bytes()[0], 0x81);
+            }
+        }
+
+        #[test]
+        fn cut_messages_are_refused(at in 0_usize..60) {
+            let sent = event("data", Some("1.2".parse().unwrap()));
+            let bytes = message(sent.kind(), &sent.body(&[5; 16]));
+            prop_assume!(at < bytes.len());
+            prop_assert!(Message::decode(bytes.slice(..at)).is_none());
+        }
+    }
+
+    #[test]
+    fn states_are_read() {
+        let decode = |bytes: &[u8]| Message::decode(Bytes::copy_from_slice(bytes));
+        let Some(Message::MemberAdded(member)) = decode(b"\x01A\0\x017{\"a\":1}") else {
+            panic!("not read");
+        };
+        assert_eq!(
+            (member.id.as_str(), member.info.as_deref()),
+            ("7", Some("{\"a\":1}"))
+        );
+        let Some(Message::Count(node, count)) = decode(b"\x01C0123456789abcdef12") else {
+            panic!("not read");
+        };
+        assert_eq!((node.as_str(), count), ("0123456789abcdef", 12));
+        assert!(matches!(decode(b"\x01R7"), Some(Message::MemberRemoved(_))));
+        assert!(matches!(decode(b"\x01O"), Some(Message::Online(true))));
+        assert!(matches!(decode(b"\x01F"), Some(Message::Online(false))));
+        for strange in [
+            &b""[..],
+            b"\x01",
+            b"\x02O",
+            b"\x01R",
+            b"\x01A\0\x09",
+            b"\x01Cx",
+            b"\x01?",
+        ] {
+            assert!(decode(strange).is_none(), "{strange:?}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The names of keys and topics, and the buckets they are in.
+//!
+//! Everything about one topic lives in one bucket, and a bucket's tag (`{…}`) puts it into one slot of a Redis
+//! Cluster, so a script may touch all of it in one step. A single server is one bucket. What is in a name is fixed by
+//! the wire version: nodes of one version agree on it without talking.
+
+use crate::app::AppId;
+use crate::protocol::{ChannelKind, ChannelName, UserId};
+
+/// How many buckets a Redis Cluster's slots are cut into. Each has a connection of its own, so this also bounds over
+/// how many primaries one Tidewire cluster spreads.
+const CLUSTER_BUCKETS: u16 = 16;
+
+/// How many slots a Redis Cluster has.
+const SLOTS: u16 = 16384;
+
+/// The longest name of a channel or user that is read back from Redis.
+const MAX_NAME: usize = 64 * 1024;
+
+/// Where Redis keeps a share of all topics.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket {
+    /// `tidewire:{0}:`
+    begin: String,
+    /// The slot of a Redis Cluster.
+    pub(super) slot: u16,
+    pub(super) nodes: String,
+    pub(super) wire: String,
+    pub(super) epoch: String,
+    pub(super) due: String,
+    pub(super) linger: String,
+}
+
+/// What has a topic: a channel, or a user that is signed in or watched.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Channel(ChannelName),
+    User(UserId),
+}
+
+/// The names of one topic.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    /// `app:channel`, or `app:#user-id`: no app's id has a colon.
+    pub(super) token: String,
+    pub(super) topic: String,
+    pub(super) state: String,
+    pub(super) log: String,
+    pub(super) event: String,
+}
+
+impl Bucket {
+    /// All buckets there are.
+    pub(super) fn all(prefix: &str, is_cluster: bool) -> Vec<Self> {
+        let buckets = if is_cluster { CLUSTER_BUCKETS } else { 1 };
+        (0..buckets)
+            .map(|n| Self::new(prefix, n, buckets))
+            .collect()
+    }
+
+    /// The bucket's tag is the smallest number whose slot is in the bucket's share: so the shares are even.
+    fn new(prefix: &str, number: u16, of: u16) -> Self {
+        let share = SLOTS / of;
+        let mut tags = (0_u32..).map(|tag| (tag, slot(tag.to_string().as_bytes())));
+        let (tag, slot) = tags
+            .find(|(_, slot)| slot / share == number)
+            .unwrap_or_default();
+        let begin = format!("{prefix}:{{{tag}}}:");
+        let key = |name: &str| format!("{begin}{name}");
+        Self {
+            slot,
+            nodes: key("nodes"),
+            wire: key("wire"),
+            epoch: key("epoch"),
+            due: key("due"),
+            linger: key("linger"),
+            begin,
+        }
+    }
+
+    /// Which of `buckets` a topic is in.
+    pub(super) fn index(token: &str, buckets: usize) -> usize {
+        usize::from(slot(token.as_bytes())) % buckets
+    }
+
+    /// The topics that a node holds.
+    pub(super) fn own(&self, node: &str) -> String {
+        format!("{}own:{node}", self.begin)
+    }
+
+    /// The keys of `scripts/register.lua`, for a node's part in a topic.
+    pub(super) fn registration(&self, app: &AppId, names: &Names, node: &str) -> [String; 9] {
+        [
+            self.nodes.clone(),
+            names.state.clone(),
+            self.members(&names.token),
+            self.index_of(app),
+            self.own(node),
+            self.linger.clone(),
+            self.due.clone(),
+            names.log.clone(),
+            names.event.clone(),
+        ]
+    }
+
+    /// The occupied channels of an app.
+    pub(super) fn index_of(&self, app: &AppId) -> String {
+        format!("{}index:{app}", self.begin)
+    }
+
+    /// The state of one of an app's channels.
+    pub(super) fn state(&self, token: &str) -> String {
+        format!("{}state:{token}", self.begin)
+    }
+
+    /// The members of a presence channel.
+    pub(super) fn members(&self, token: &str) -> String {
+        format!("{}members:{token}", self.begin)
+    }
+
+    pub(super) fn topic(&self, token: &str) -> String {
+        format!("{}topic:{token}", self.begin)
+    }
+
+    pub(super) fn names(&self, token: String) -> Names {
+        Names {
+            topic: self.topic(&token),
+            state: self.state(&token),
+            log: format!("{}log:{token}", self.begin),
+            event: format!("{}event:{token}", self.begin),
+            token,
+        }
+    }
+}
+
+impl Subject {
+    pub(super) fn token(&self, app: &AppId) -> String {
+        match self {
+            Self::Channel(channel) => token_of(app, channel.as_str()),
+            Self::User(user) => format!("{app}:#user-{user}"),
+        }
+    }
+
+    pub(super) fn is_presence(&self) -> bool {
+        self.channel()
+            .is_some_and(|channel| channel.kind() == ChannelKind::Presence)
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.channel()
+            .is_some_and(|channel| channel.kind().is_listed())
+    }
+
+    pub(super) fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::Channel(channel) => Some(channel),
+            Self::User(_) => None,
+        }
+    }
+
+    /// What a token stands for; none if it is not one of ours.
+    pub(super) fn parse(token: &str) -> Option<(AppId, Self)> {
+        let (app, name) = token.split_once(':')?;
+        let subject = match name.strip_prefix("#user-") {
+            Some(user) => Self::User(UserId::new(user)?),
+            None => Self::Channel(ChannelName::parse(name, MAX_NAME).ok()?),
+        };
+        (!app.is_empty()).then(|| (AppId::new(app), subject))
+    }
+}
+
+/// The token of a channel.
+pub(super) fn token_of(app: &AppId, channel: &str) -> String {
+    format!("{app}:{channel}")
+}
+
+/// CRC-16/XMODEM, modulo the number of slots (Redis Cluster specification, "Key distribution model").
+fn slot(key: &[u8]) -> u16 {
+    let crc = key.iter().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            (crc << 1) ^ (0x1021 * (crc >> 15))
+        })
+    });
+    crc % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        assert_eq!(slot(b"123456789"), 0x31c3 % SLOTS);
+        assert_eq!(slot(b"foo"), 12182);
+        assert_eq!(slot(b""), 0);
+    }
+
+    #[test]
+    fn buckets_are_spread_evenly_and_tagged() {
+        let buckets = Bucket::all("p", true);
+        let shares: Vec<u16> = buckets.iter().map(|b| b.slot / (SLOTS / 16)).collect();
+        assert_eq!(shares, (0..16).collect::<Vec<_>>());
+        for bucket in &buckets {
+            let tag = bucket.nodes.split(['{', '}']).nth(1).unwrap();
+            assert_eq!(slot(tag.as_bytes()), bucket.slot);
+            assert_eq!(bucket.nodes, format!("p:{{{tag}}}:nodes"));
+        }
+        assert_eq!(Bucket::all("p", false).len(), 1);
+    }
+
+    #[test]
+    fn tokens_are_read_back() {
+        let app = AppId::new("a.b");
+        let channel = ChannelName::parse("presence-x", 200).unwrap();
+        let user = UserId::new("x:y\0z").unwrap();
+        for subject in [Subject::Channel(channel), Subject::User(user)] {
+            let token = subject.token(&app);
+            assert_eq!(Subject::parse(&token), Some((app.clone(), subject)));
+        }
+        for strange in ["", "a", ":x", "a:", "a:b c", "a:#user-", "a:#watchers-x"] {
+            assert_eq!(Subject::parse(strange), None, "{strange}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What waits in a link: requests that came in, topics of which something is to be said, and everybody's patience.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::flight::Call;
+use super::link::{Finishing, Link, Resync};
+use super::names::Subject;
+use super::request::{Request, Touch, Waiter};
+use super::topic::Topic;
+
+/// How long a topic stays subscribed that nobody here is interested in any more: a page that is loaded again does not
+/// churn.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How many topics may stay so; the oldest goes first.
+const MAX_IDLE: usize = 10_000;
+
+impl Link {
+    /// Everything is to be said again.
+    pub(super) fn say_all(&mut self) {
+        self.resync = Resync {
+            left: self.topics.len(),
+            topics: self.topics.len(),
+            ..Resync::default()
+        };
+        for (name, topic) in &mut self.topics {
+            topic.whole = true;
+            if !topic.held.interested {
+                topic.released = true;
+            }
+            if !topic.queued && !topic.in_flight {
+                topic.queued = true;
+                self.queue.push_back(Rc::clone(name));
+            }
+        }
+        self.down_since = None;
+    }
+
+    /// Whether clients must be served from what this node knows.
+    pub(super) fn is_alone(&self) -> bool {
+        self.down_since.is_some()
+    }
+
+    pub(super) fn note(&mut self, request: Request) {
+        match request {
+            Request::Touch(touch) => self.touch(touch),
+            Request::Publish(publish) => self.waiting.push_back(Call::Publish(Box::new(publish))),
+            Request::Ask(ask) => self.waiting.push_back(Call::Ask(ask)),
+            Request::Alone(alone) => self.parts.voice.deliver_alone(&alone),
+            Request::Finish(answer) => {
+                self.finishing = Finishing::Releasing(answer);
+                for topic in self.topics.values_mut() {
+                    topic.held.interested = false;
+                    topic.released = true;
+                }
+                let names: Vec<Rc<str>> = self.topics.keys().cloned().collect();
+                for name in names {
+                    self.enqueue(&name);
+                }
+            }
+        }
+    }
+
+    pub(super) fn touch(&mut self, touch: Touch) {
+        let now = Instant::now();
+        let token = touch.subject.token(&touch.app);
+        let name: Rc<str> = self.parts.bucket.topic(&token).into();
+        let (is_alone, patience) = (self.is_alone(), self.parts.settings.publish_timeout);
+        let (change, deadline) = (
+            touch.change.clone(),
+            touch.waiter.as_ref().map(|waiter| waiter.since + patience),
+        );
+        let topic = match self.topics.get_mut(&name) {
+            Some(topic) => topic,
+            // What was never here cannot go; it was given up before Redis heard of it.
+            None if !touch.held.interested => return,
+            None => {
+                let names = self.parts.bucket.names(token);
+                let topic = Topic::new(touch.app.clone(), touch.subject.clone(), names, touch.held);
+                self.topics.entry(Rc::clone(&name)).or_insert(topic)
+            }
+        };
+        topic.touch(touch, now);
+        if is_alone {
+            self.parts.voice.apply(topic, change.as_ref());
+        }
+        if !topic.held.interested {
+            if !topic.registered && !topic.in_flight && topic.waiters.is_empty() {
+                self.topics.remove(&name);
+                return;
+            }
+            self.idle.push_back((now, Rc::clone(&name)));
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.push_back((deadline, Rc::clone(&name)));
+        }
+        self.enqueue(&name);
+    }
+
+    /// Puts a topic behind the others of which something is to be said.
+    pub(super) fn enqueue(&mut self, name: &Rc<str>) {
+        if let Some(topic) = self.topics.get_mut(name)
+            && !topic.queued
+            && !topic.in_flight
+        {
+            topic.queued = true;
+            self.queue.push_back(Rc::clone(name));
+        }
+    }
+
+    /// Sends what may be sent.
+    pub(super) fn fill(&mut self, connection: &mut Connection) {
+        if self.paused {
+            return;
+        }
+        while !connection.is_full() && self.flight.takes_registrations() {
+            let Some(name) = self.queue.pop_front() else {
+                break;
+            };
+            self.register(&name, connection);
+        }
+        while !connection.is_full() && self.flight.takes_calls() {
+            match self.waiting.pop_front() {
+                Some(call) if call.is_wanted() => self.call(call, connection),
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+
+    pub(super) fn release_idle(&mut self, now: Instant) {
+        while let Some((since, name)) = self.idle.front() {
+            let is_over = now.saturating_duration_since(*since) >= IDLE;
+            if !is_over && self.idle.len() <= MAX_IDLE {
+                break;
+            }
+            let (since, name) = (*since, Rc::clone(name));
+            self.idle.pop_front();
+            if let Some(topic) = self.topics.get_mut(&name)
+                && topic.idle_since == Some(since)
+            {
+                topic.released = true;
+                self.enqueue(&name);
+            }
+        }
+    }
+
+    /// After a loss of memory the others have come back by now: who has not is gone.
+    pub(super) fn recheck(&mut self, now: Instant) {
+        if self.recheck.is_none_or(|at| now < at) {
+            return;
+        }
+        self.recheck = None;
+        let states: Vec<Rc<str>> = self
+            .topics
+            .iter_mut()
+            .filter(|(_, topic)| {
+                topic.subject.is_presence() || matches!(topic.subject, Subject::User(_))
+            })
+            .map(|(name, topic)| {
+                (topic.complete, topic.dirty) = (false, true);
+                Rc::clone(name)
+            })
+            .collect();
+        for name in &states {
+            self.enqueue(name);
+        }
+    }
+
+    /// Waiters whose time is over go on with what this node knows; at once, where Redis has been away for as long.
+    pub(super) fn look_after_waiters(&mut self) {
+        let now = Instant::now();
+        let patience = self.parts.settings.publish_timeout;
+        let away = |since: Instant| now.saturating_duration_since(since) >= patience;
+        let is_away = self.down_since.is_some_and(away);
+        while let Some((deadline, name)) = self.deadlines.front() {
+            if *deadline > now && !is_away {
+                break;
+            }
+            let name = Rc::clone(name);
+            self.deadlines.pop_front();
+            let Some(topic) = self.topics.get_mut(&name) else {
+                continue;
+            };
+            let overdue = |waiter: &mut Waiter| is_away || waiter.since + patience <= now;
+            let mut waiters: Vec<Waiter> = topic.waiters.extract_if(.., overdue).collect();
+            let registrations = self.flight.registrations_mut();
+            for registration in registrations.filter(|registration| registration.topic == name) {
+                waiters.extend(registration.waiters.extract_if(.., overdue));
+            }
+            self.parts.voice.answer_alone(topic, waiters);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What follows from a registration: gaps are closed, clients hear of the differences, waiters get their answers.
+
+use std::rc::Rc;
+
+use redis::Value;
+use tracing::{info, warn};
+
+use super::connection::{Broken, Connection, Reading as _};
+use super::flight::Registration;
+use super::link::{Link, Resync};
+use super::message::{Logged, Message, Position, Run, info_of};
+use super::names::Subject;
+use super::saying::millis;
+use super::topic::{Members, Topic};
+use crate::protocol::{UserId, WebhookEvent};
+use crate::registry::LastEvent;
+
+/// What a registration was answered with.
+pub(super) struct Registered {
+    at: Position,
+    pub(super) count: usize,
+    occupied: bool,
+    pub(super) told: bool,
+    missed: bool,
+    appeared: Vec<String>,
+    members: Option<Members>,
+    log: Vec<Logged>,
+    last_event: Option<LastEvent>,
+    /// Redis' clock, in ms.
+    now: u64,
+}
+
+impl Link {
+    pub(super) fn registered(
+        &mut self,
+        registration: Registration,
+        reply: Vec<Value>,
+        connection: &mut Connection,
+    ) -> Result<(), Broken> {
+        let mut reply = reply.into_iter();
+        let status = reply.next().unwrap_or(Value::Nil).text()?;
+        let name = &registration.topic;
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Ok(());
+        };
+        topic.in_flight = false;
+        if status != "OK" {
+            // The lease had ended: whatever this node held is gone, so all is said again once it counts again.
+            topic.whole = true;
+            topic.waiters.splice(0..0, registration.waiters);
+            self.enqueue(name);
+            if !std::mem::replace(&mut self.paused, true) {
+                self.tick(connection);
+            }
+            return Ok(());
+        }
+        let registered = Registered::read(&mut reply, connection.run)?;
+        if registration.releases {
+            return self.released(name, &registered);
+        }
+        self.take_registered(registration, registered);
+        Ok(())
+    }
+
+    fn take_registered(&mut self, registration: Registration, registered: Registered) {
+        let name = &registration.topic;
+        let Some(topic) = self.topics.get_mut(name) else {
+            return;
+        };
+        let is_too_late = registration.after.is_none() && !registration.asks_log;
+        if topic.alone_since.is_some() && !topic.synced && is_too_late {
+            // Somebody's patience ended while this was under way: what came meanwhile is in the log.
+            topic.dirty = true;
+            topic.waiters.splice(0..0, registration.waiters);
+            self.enqueue(name);
+            return;
+        }
+        let voice = &self.parts.voice;
+        if !topic.synced {
+            let caught = catch_up(topic, &registration, &registered);
+            self.resync.recovered += caught.missed.len();
+            self.resync.gaps += usize::from(!caught.is_complete);
+            voice.caught_up(topic, &caught);
+        }
+        topic.position = Some(registered.at);
+        (topic.synced, topic.alone_since) = (true, None);
+        topic.restored &= !registration.restores;
+        let count = registered.count;
+        if let Some(members) = registered.members {
+            voice.members(topic, members, !registration.restores);
+            topic.complete = true;
+        }
+        if matches!(topic.subject, Subject::User(_)) && !(registration.restores && count == 0) {
+            voice.online(topic, count > 0);
+        }
+        let user = |id: &String| UserId::new(id);
+        let appeared: Vec<UserId> = registered.appeared.iter().filter_map(user).collect();
+        let occupied = registered.occupied.then_some(WebhookEvent::ChannelOccupied);
+        let missed = registered.missed.then_some(WebhookEvent::CacheMiss);
+        let appeared = appeared.iter().map(WebhookEvent::MemberAdded);
+        for event in occupied.into_iter().chain(appeared).chain(missed) {
+            voice.post(topic, &event);
+        }
+        voice.answer(topic, registration.waiters, registered.last_event.as_ref());
+        if registered.told {
+            voice.count(topic, count);
+            voice.post(topic, &WebhookEvent::SubscriptionCount(count));
+        }
+        if topic.has_more() {
+            self.enqueue(name);
+        }
+        self.is_said();
+    }
+
+    /// A topic is given up, unless somebody has come back meanwhile.
+    pub(super) fn released(
+        &mut self,
+        name: &Rc<str>,
+        registered: &Registered,
+    ) -> Result<(), Broken> {
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Ok(());
+        };
+        topic.registered = false;
+        if registered.told {
+            let event = WebhookEvent::SubscriptionCount(registered.count);
+            self.parts.voice.post(topic, &event);
+        }
+        if topic.held.interested {
+            topic.position = None;
+            self.enqueue(name);
+        } else {
+            self.topics.remove(name);
+        }
+        self.is_said();
+        Ok(())
+    }
+
+    /// One more topic has been said after a reconnection.
+    fn is_said(&mut self) {
+        if self.resync.left == 0 {
+            return;
+        }
+        self.resync.left -= 1;
+        if self.resync.left > 0 {
+            return;
+        }
+        let Resync {
+            topics,
+            recovered,
+            gaps,
+            ..
+        } = self.resync;
+        if gaps > 0 {
+            warn!(
+                channels = gaps,
+                recovered,
+                "back in the cluster, but the logs did not reach far enough: events of these channels may be lost"
+            );
+        } else {
+            info!(channels = topics, recovered, "back in the cluster");
+        }
+    }
+}
+
+/// What of a log was missed.
+pub(super) struct Caught<'a> {
+    pub(super) missed: Vec<&'a Logged>,
+    /// Whether it reaches back to what was delivered last; or that is known to be lost, and counted.
+    pub(super) is_complete: bool,
+}
+
+fn catch_up<'a>(topic: &Topic, registration: &Registration, found: &'a Registered) -> Caught<'a> {
+    let Some(last) = registration.after else {
+        // Nothing was delivered yet: what came since there were subscribers, by Redis' clock.
+        let waited = topic.alone_since.map_or(0, |since| millis(since.elapsed()));
+        let since = found.now.saturating_sub(waited);
+        let missed = found
+            .log
+            .iter()
+            .filter(|logged| waited > 0 && logged.time >= since);
+        return Caught {
+            missed: missed.collect(),
+            is_complete: true,
+        };
+    };
+    let is_missed = |logged: &&Logged| {
+        let Position { run, seq } = logged.at;
+        // Of other runs than ours and the present one there is what came before ours, too.
+        seq > last.seq || (run != last.run && run == found.at.run)
+    };
+    let missed: Vec<&Logged> = found.log.iter().filter(is_missed).collect();
+    let is_complete = match missed.first() {
+        Some(first) => first.at.seq <= last.seq + 1,
+        None => found.at.seq <= last.seq,
+    };
+    Caught {
+        missed,
+        is_complete: is_complete || registration.restores,
+    }
+}
+
+impl Registered {
+    pub(super) fn read(
+        reply: &mut impl Iterator<Item = Value>,
+        present: Run,
+    ) -> Result<Self, Broken> {
+        let mut next = || reply.next().unwrap_or(Value::Nil);
+        let run = next().bytes()?.unwrap_or_default();
+        let seq = next().text()?.parse().unwrap_or_default();
+        let (count, _users) = (next().number()?, next().number()?);
+        let (occupied, told, missed) = (next().number()?, next().number()?, next().number()?);
+        let appeared = next().texts()?;
+        let members = match next() {
+            Value::Array(entries) => Some(read_members(entries)?),
+            _ => None,
+        };
+        let log = next().list()?;
+        let last_event = next().bytes()?.and_then(|bytes| super::kept::read(&bytes));
+        Ok(Self {
+            // A topic in which nothing was published yet has no run of its own.
+            at: Position {
+                run: run.try_into().unwrap_or(present),
+                seq,
+            },
+            count: usize::try_from(count).unwrap_or_default(),
+            occupied: occupied == 1,
+            told: told == 1,
+            missed: missed == 1,
+            appeared,
+            members,
+            log: log.into_iter().filter_map(read_logged).collect(),
+            last_event,
+            now: next().text()?.parse().unwrap_or_default(),
+        })
+    }
+}
+
+fn read_logged(entry: Value) -> Option<Logged> {
+    match Message::decode(entry.bytes().ok()??.into())? {
+        Message::Logged(logged) => Some(logged),
+        _ => None,
+    }
+}
+
+/// Users, each followed by the nodes that hold it, a bar and the `user_info`.
+fn read_members(entries: Vec<Value>) -> Result<Members, Broken> {
+    let mut members = Members::new();
+    let mut entries = entries.into_iter();
+    while let (Some(user), Some(entry)) = (entries.next(), entries.next()) {
+        let (user, entry) = (user.text()?, entry.text()?);
+        let info = entry.split_once('|').map_or("", |(_, info)| info);
+        if let Some(user) = UserId::new(&user) {
+            members.insert(user, info_of(info));
+        }
+    }
+    Ok(members)
+}

@@ -1,0 +1,285 @@
+//! What a link does with what Redis says: replies and messages, one after the other, in the order in which they came.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use redis::{PushKind, ServerError, Value};
+use tracing::{debug, error, warn};
+
+use super::connection::{Broken, Connection, Reading as _, error_text};
+use super::flight::{Call, What};
+use super::link::{Finishing, Link};
+use super::message::{Message, Position, WIRE_VERSION};
+use super::names::Subject;
+use crate::protocol::{UserId, WebhookEvent};
+
+/// How many due things, and dead nodes, one tick takes.
+pub(super) const TAKEN: usize = 100;
+
+/// How long after a loss of memory the others are waited for.
+const RETURN: Duration = Duration::from_secs(5);
+
+impl Link {
+    /// Takes one thing that Redis said.
+    pub(super) fn take(&mut self, value: Value, connection: &mut Connection) -> Result<(), Broken> {
+        match value {
+            Value::Push { kind, data } => self.pushed(&kind, data),
+            // It was not for us to ask here, or not now. What was asked is asked again, elsewhere or later.
+            Value::ServerError(error) if is_elsewhere(&error) => Err(Broken(error_text(&error))),
+            value => self.reply(value, connection),
+        }
+    }
+
+    fn pushed(&mut self, kind: &PushKind, data: Vec<Value>) -> Result<(), Broken> {
+        match kind {
+            PushKind::Message | PushKind::SMessage => {
+                let mut data = data.into_iter();
+                if let (Some(Value::BulkString(topic)), Some(Value::BulkString(message))) =
+                    (data.next(), data.next())
+                {
+                    self.message(&topic, message.into());
+                }
+                Ok(())
+            }
+            PushKind::Subscribe
+            | PushKind::SSubscribe
+            | PushKind::Unsubscribe
+            | PushKind::SUnsubscribe => match self.flight.oldest().map(|sent| &sent.what) {
+                Some(What::Subscribe | What::Unsubscribe) => {
+                    self.flight.pop();
+                    Ok(())
+                }
+                // Redis says so by itself when a slot has moved to another server.
+                _ => Err(Broken("Redis has ended a subscription".to_owned())),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn message(&mut self, topic: &[u8], bytes: Bytes) {
+        let voice = &self.parts.voice;
+        voice.metrics.cluster_messages_received.inc();
+        let topic = std::str::from_utf8(topic).ok();
+        let Some(topic) = topic.and_then(|name| self.topics.get_mut(name)) else {
+            return;
+        };
+        // Until then it is in the reply that is awaited.
+        if !topic.synced {
+            return;
+        }
+        match Message::decode(bytes) {
+            Some(Message::Logged(logged)) => {
+                let is_double = |at: Position| at.run == logged.at.run && at.seq >= logged.at.seq;
+                if topic.position.is_some_and(is_double) {
+                    return;
+                }
+                topic.position = Some(logged.at);
+                voice.deliver(topic, &logged);
+            }
+            Some(Message::MemberAdded(member)) => voice.member_added(topic, &member),
+            Some(Message::MemberRemoved(user)) => voice.member_removed(topic, &user),
+            Some(Message::Count(node, _)) if node == self.parts.node => {}
+            Some(Message::Count(_, count)) => voice.count(topic, count),
+            Some(Message::Online(online)) => voice.online(topic, online),
+            None => {
+                voice.metrics.cluster_messages_refused.inc();
+                debug!(
+                    topic = topic.names.token,
+                    "a message that no node of ours sent"
+                );
+            }
+        }
+    }
+
+    fn reply(&mut self, value: Value, connection: &mut Connection) -> Result<(), Broken> {
+        if let Some(sent) = self.flight.oldest_mut()
+            && let What::Call(Call::Ask(ask)) = &mut sent.what
+        {
+            ask.replies.push(value);
+            if ask.replies.len() == ask.commands.len()
+                && let Some(What::Call(Call::Ask(ask))) = self.flight.pop().map(|sent| sent.what)
+            {
+                let refusal = ask.replies.iter().find_map(|reply| match reply {
+                    Value::ServerError(error) => Some(error_text(error).into()),
+                    _ => None,
+                });
+                // Who has stopped waiting needs no answer.
+                let _ = ask.answer.send(refusal.map_or(Ok(ask.replies), Err));
+            }
+            return Ok(());
+        }
+        let Some(sent) = self.flight.pop() else {
+            return Err(Broken("Redis replied to nothing".to_owned()));
+        };
+        if let Value::ServerError(error) = value {
+            return self.refused(sent.what, &error);
+        }
+        match sent.what {
+            What::Tick { last } => self.ticked(value.list()?, last, sent.at, connection),
+            What::Register(registration) => {
+                self.registered(registration, value.list()?, connection)
+            }
+            What::Call(Call::Publish(publish)) => {
+                let _ = publish.answer.send(Ok(()));
+                Ok(())
+            }
+            What::Owned(node) => self.reap(&node, value.texts()?, connection),
+            What::Drop(token) => self.dropped(&token, value.list()?),
+            What::Tell(token) => {
+                let count = usize::try_from(value.number()?).unwrap_or_default();
+                if count > 0 {
+                    self.post(&token, &WebhookEvent::SubscriptionCount(count));
+                }
+                Ok(())
+            }
+            What::Retire(node) => self.retired(node, value.number()?, connection),
+            // Their replies are messages, and questions were answered above.
+            What::Subscribe | What::Unsubscribe | What::Call(Call::Ask(_)) => {
+                Err(Broken("Redis replied out of turn".to_owned()))
+            }
+        }
+    }
+
+    /// Redis does not do something: it is full, or its ACL forbids it.
+    fn refused(&mut self, what: What, error: &ServerError) -> Result<(), Broken> {
+        let text = error_text(error);
+        match what {
+            What::Call(Call::Publish(publish)) => {
+                let _ = publish.answer.send(Err(text.into()));
+                Ok(())
+            }
+            What::Register(registration) => {
+                warn!(
+                    reason = text,
+                    "Redis refuses a registration, it is tried again"
+                );
+                if let Some(topic) = self.topics.get_mut(&registration.topic) {
+                    topic.in_flight = false;
+                    topic.whole = true;
+                    topic.waiters.splice(0..0, registration.waiters);
+                    self.refused.push(registration.topic);
+                }
+                Ok(())
+            }
+            What::Tell(_) | What::Drop(_) | What::Owned(_) | What::Retire(_) => {
+                warn!(
+                    reason = text,
+                    "Redis refuses housekeeping, it is tried again"
+                );
+                Ok(())
+            }
+            What::Tick { .. } | What::Subscribe | What::Unsubscribe | What::Call(Call::Ask(_)) => {
+                Err(Broken(text))
+            }
+        }
+    }
+
+    fn ticked(
+        &mut self,
+        reply: Vec<Value>,
+        last: bool,
+        asked: Instant,
+        connection: &mut Connection,
+    ) -> Result<(), Broken> {
+        let mut reply = reply.into_iter();
+        let mut next = || reply.next().unwrap_or(Value::Nil);
+        let (status, epoch) = (next().text()?, next().text()?);
+        if status == "WIRE" {
+            return Err(self.is_foreign(&epoch));
+        }
+        let has_lapsed = next().number()? == 1;
+        let (dead, counts, gone) = (next().texts()?, next().texts()?, next().texts()?);
+        let nodes = usize::try_from(next().number()?).unwrap_or_default();
+
+        let round_trip = asked.elapsed();
+        self.parts
+            .state
+            .send_modify(|state| state.goes_up(round_trip, nodes));
+        let has_forgotten = self.epoch.as_ref().is_some_and(|known| *known != epoch);
+        self.epoch = Some(epoch);
+        if has_forgotten {
+            self.forgotten();
+        }
+        if self.paused || has_lapsed || has_forgotten {
+            self.paused = false;
+            self.say_all();
+        }
+        let is_more = counts.len() >= TAKEN || gone.len() >= TAKEN;
+        for node in dead {
+            self.ask_for(node, connection);
+        }
+        for token in counts {
+            self.tell_count(token, connection);
+        }
+        for left in gone {
+            match left.split_once('\0') {
+                None => self.post(&left, &WebhookEvent::ChannelVacated),
+                Some((token, user)) => {
+                    if let Some(user) = UserId::new(user) {
+                        self.post(token, &WebhookEvent::MemberRemoved(&user));
+                    }
+                }
+            }
+        }
+        if is_more {
+            self.tick(connection);
+        } else if last && matches!(self.finishing, Finishing::Flushing(_)) {
+            self.retire_itself(connection);
+        }
+        Ok(())
+    }
+
+    /// Live nodes speak another version.
+    fn is_foreign(&mut self, version: &str) -> Broken {
+        let problem = format!(
+            "the nodes under the prefix {:?} speak wire version {version}, this one {WIRE_VERSION}: run nodes of one \
+             version, or give this one another prefix",
+            self.parts.settings.prefix
+        );
+        error!("{problem}");
+        let refused: Arc<str> = problem.as_str().into();
+        self.parts
+            .state
+            .send_modify(|state| state.refused = Some(refused));
+        Broken(problem)
+    }
+
+    /// Redis has lost its memory. What was registered is registered again without a word to anybody, and whoever
+    /// was there is believed to be, until the others have had their time.
+    fn forgotten(&mut self) {
+        let mut channels = 0;
+        for topic in self.topics.values_mut().filter(|topic| topic.registered) {
+            topic.restored = true;
+            channels += 1;
+        }
+        self.parts.voice.metrics.cluster_gaps.inc_by(channels);
+        warn!(
+            channels,
+            "Redis has lost its memory: everything is registered again; events that it took last may not have arrived"
+        );
+        self.recheck = Some(Instant::now() + RETURN);
+    }
+
+    /// Tells webhooks of a channel that this node may not have.
+    pub(super) fn post(&self, token: &str, event: &WebhookEvent<'_>) {
+        if let Some((app, Subject::Channel(channel))) = Subject::parse(token) {
+            self.parts.voice.webhooks.post(&app, &channel, event);
+        }
+    }
+}
+
+/// Whether the answer is to ask another server, or this one later.
+fn is_elsewhere(error: &ServerError) -> bool {
+    const CODES: [&str; 8] = [
+        "MOVED",
+        "ASK",
+        "TRYAGAIN",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "READONLY",
+        "LOADING",
+        "NOSCRIPT",
+    ];
+    CODES.contains(&error.code())
+}

@@ -1,0 +1,239 @@
+//! The words of a link: each method makes one command and sends it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Place;
+use super::connection::{Connection, Script};
+use super::flight::{Call, Registration, What};
+use super::link::{Finishing, Link};
+use super::message::{Position, WIRE_VERSION};
+use super::names::{Bucket, Subject};
+use super::replies::TAKEN;
+use super::request::{Change, Held, Publish};
+use super::settings::Settings;
+use super::topic::Topic;
+
+impl Link {
+    pub(super) fn tick(&mut self, connection: &mut Connection) {
+        let last = matches!(self.finishing, Finishing::Flushing(_));
+        let bucket = &self.parts.bucket;
+        let keys = [
+            &bucket.nodes,
+            &bucket.wire,
+            &bucket.epoch,
+            &bucket.due,
+            &bucket.linger,
+        ];
+        let mut command = connection.script(Script::Tick, &keys);
+        command
+            .arg(&self.parts.node)
+            .arg(millis(self.parts.settings.lease))
+            .arg(WIRE_VERSION)
+            .arg(format!("{:016x}", rand::random::<u64>()))
+            .arg(TAKEN)
+            .arg(u8::from(last));
+        connection.queue(&command);
+        self.flight.push(What::Tick { last });
+    }
+
+    pub(super) fn register(&mut self, name: &Rc<str>, connection: &mut Connection) {
+        let Some(topic) = self.topics.get_mut(name) else {
+            return;
+        };
+        topic.queued = false;
+        if topic.released && !topic.registered && topic.waiters.is_empty() {
+            self.topics.remove(name);
+            return;
+        }
+        let releases = topic.released;
+        let sharded = matches!(self.parts.settings.place, Place::Cluster(_));
+        let verb = |verb: &'static str, sharded_verb| if sharded { sharded_verb } else { verb };
+        let mut subscribes = false;
+        if !releases && !topic.subscribed {
+            let mut command = redis::cmd(verb("SUBSCRIBE", "SSUBSCRIBE"));
+            connection.queue(command.arg(&topic.names.topic));
+            topic.subscribed = true;
+            subscribes = true;
+        }
+        let after = topic.position.filter(|_| !topic.synced && !releases);
+        let (restores, asks_log) = (topic.restored, topic.alone_since.is_some());
+        let said = Saying {
+            bucket: &self.parts.bucket,
+            settings: &self.parts.settings,
+            node: &self.parts.node,
+            linger: self.parts.linger,
+            restores,
+            after,
+        };
+        let command = said.command(topic, connection);
+        connection.queue(&command);
+        topic.in_flight = true;
+        // Redis may know of it from now on, whatever becomes of the reply.
+        topic.registered = true;
+        let mut unsubscribes = false;
+        if releases && topic.subscribed {
+            let mut command = redis::cmd(verb("UNSUBSCRIBE", "SUNSUBSCRIBE"));
+            connection.queue(command.arg(&topic.names.topic));
+            (topic.subscribed, topic.synced, topic.complete) = (false, false, false);
+            unsubscribes = true;
+        }
+        let waiters = std::mem::take(&mut topic.waiters);
+        if subscribes {
+            self.flight.push(What::Subscribe);
+        }
+        self.flight.push(What::Register(Registration {
+            topic: Rc::clone(name),
+            waiters,
+            releases,
+            after,
+            asks_log,
+            restores,
+        }));
+        if unsubscribes {
+            self.flight.push(What::Unsubscribe);
+        }
+    }
+
+    pub(super) fn call(&mut self, call: Call, connection: &mut Connection) {
+        match &call {
+            Call::Publish(publish) => {
+                let command = self.publishing(publish, connection);
+                connection.queue(&command);
+            }
+            Call::Ask(ask) => ask
+                .commands
+                .iter()
+                .for_each(|command| connection.queue(command)),
+        }
+        self.flight.push(What::Call(call));
+    }
+
+    fn publishing(&self, publish: &Publish, connection: &Connection) -> redis::Cmd {
+        let Publish { names, keep, .. } = publish;
+        let mut keys = vec![names.state.as_str(), &names.log, &self.parts.bucket.epoch];
+        if keep.is_some() {
+            keys.push(&names.event);
+        }
+        let log = self.parts.settings.log;
+        let mut command = connection.script(Script::Publish, &keys);
+        command
+            .arg(&connection.run)
+            .arg(&names.topic)
+            .arg(self.publish_verb())
+            .arg(publish.content.kind())
+            .arg(publish.content.body(&publish.id))
+            .arg(log.events)
+            .arg(log.bytes)
+            .arg(log.seconds)
+            .arg(u8::from(publish.again));
+        if let Some(keep) = keep {
+            let life = crate::registry::LAST_EVENT_TTL;
+            command.arg(&keep[..]).arg(millis(life));
+        }
+        command
+    }
+
+    pub(super) fn publish_verb(&self) -> &'static str {
+        publish_verb(&self.parts.settings)
+    }
+
+    pub(super) fn tell_count(&mut self, token: String, connection: &mut Connection) {
+        let bucket = &self.parts.bucket;
+        let mut command = connection.script(Script::Tell, &[bucket.state(&token)]);
+        command.arg(bucket.topic(&token)).arg(self.publish_verb());
+        connection.queue(&command);
+        self.flight.push(What::Tell(token));
+    }
+}
+
+/// What a registration says.
+struct Saying<'a> {
+    bucket: &'a Bucket,
+    settings: &'a Settings,
+    node: &'a str,
+    linger: Duration,
+    restores: bool,
+    after: Option<Position>,
+}
+
+impl Saying<'_> {
+    fn command(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
+        let said = topic.takes_changes();
+        let flags = self.flags(topic, said.whole);
+        let names = &topic.names;
+        let keys = self.bucket.registration(&topic.app, names, self.node);
+        let channel = topic
+            .subject
+            .channel()
+            .map_or("", |channel| channel.as_str());
+        let Held {
+            count, max_members, ..
+        } = topic.held;
+        let mut command = connection.script(Script::Register, &keys);
+        command
+            .arg(self.node)
+            .arg(&names.token)
+            .arg(channel)
+            .arg(&names.topic)
+            .arg(publish_verb(self.settings))
+            .arg(if topic.released { "release" } else { "set" })
+            .arg(count)
+            .arg(flags)
+            .arg(millis(self.linger))
+            .arg(max_members)
+            .arg(self.settings.log.seconds);
+        match self.after {
+            Some(Position { run, seq }) => command.arg(&run).arg(seq).arg(0),
+            None => command
+                .arg("")
+                .arg(0)
+                .arg(u8::from(topic.alone_since.is_some())),
+        };
+        for change in &said.changes {
+            match change {
+                Change::Here(member) => command
+                    .arg(member.id.as_str())
+                    .arg("+")
+                    .arg(member.info.as_deref().unwrap_or_default()),
+                Change::Gone(user) => command.arg(user.as_str()).arg("-").arg(""),
+            };
+        }
+        command
+    }
+
+    /// See `scripts/register.lua`.
+    fn flags(&self, topic: &Topic, whole: bool) -> String {
+        let is_cache = topic
+            .subject
+            .channel()
+            .is_some_and(|channel| channel.is_cache());
+        let flags = [
+            ('l', topic.subject.is_listed()),
+            ('p', topic.subject.is_presence()),
+            ('c', topic.held.tells_count),
+            ('k', is_cache && !topic.waiters.is_empty()),
+            ('s', topic.subject.is_presence() && !topic.complete),
+            ('r', self.restores),
+            ('w', whole),
+            ('u', matches!(topic.subject, Subject::User(_))),
+        ];
+        flags
+            .iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(flag, _)| flag)
+            .collect()
+    }
+}
+
+pub(super) fn publish_verb(settings: &Settings) -> &'static str {
+    if matches!(settings.place, Place::Cluster(_)) {
+        "SPUBLISH"
+    } else {
+        "PUBLISH"
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

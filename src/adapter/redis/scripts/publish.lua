@@ -1,0 +1,52 @@
+-- Takes an event for a topic: numbers it, keeps it in the log, tells the nodes that are interested.
+--
+-- KEYS  1 topic's state  2 log  3 epoch  [4 last event]
+-- ARGV  1 run  2 topic  3 PUBLISH or SPUBLISH  4 kind  5 body, which begins with the event's 16 bytes of id
+--       6 most events in the log  7 most bytes  8 seconds that it lives
+--       9 '1': it may have been taken already  [10 last event  11 its life in ms]
+-- -> the nodes that were told, or -1 when it had been taken already
+local state, log, epoch = unpack(KEYS)
+local run, topic, publish, kind, body = unpack(ARGV, 1, 5)
+local most, most_bytes, seconds = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function ms(number) return string.format('%.0f', number) end
+
+if KEYS[4] then
+    redis.call('SET', KEYS[4], ARGV[10], 'PX', ARGV[11])
+end
+if redis.call('EXISTS', state) == 0 then
+    -- Nobody is interested, nor was a moment ago: unless Redis has just lost its memory, and those who were have not
+    -- come back yet. They will look into the log.
+    local born = tonumber(string.match(redis.call('GET', epoch) or '', ':(%d+)$'))
+    if born and now - born > seconds * 1000 then return 0 end
+    redis.call('HSET', state, 'seq', ms(time[1] * 1000000 + time[2]), 'run', run, 'bytes', 0, 'total', 0, 'nodes', 0)
+    redis.call('EXPIRE', state, seconds)
+elseif KEYS[4] then
+    redis.call('HDEL', state, 'missed')
+end
+if ARGV[9] == '1' then
+    local id = string.sub(body, 1, 16)
+    for _, entry in ipairs(redis.call('LRANGE', log, 0, -1)) do
+        if string.sub(entry, 27, 42) == id then return -1 end
+    end
+end
+
+local seq = redis.call('HINCRBY', state, 'seq', 1)
+redis.call('HSET', state, 'run', run)
+local message = '\1' .. kind .. run .. struct.pack('>I8I8', seq, now) .. body
+if most > 0 then
+    local length = redis.call('RPUSH', log, message)
+    local bytes = #message
+    if length > 1 then
+        bytes = redis.call('HINCRBY', state, 'bytes', #message)
+    else
+        redis.call('HSET', state, 'bytes', bytes)
+    end
+    while length > most or (bytes > most_bytes and length > 0) do
+        bytes = redis.call('HINCRBY', state, 'bytes', -#redis.call('LPOP', log))
+        length = length - 1
+    end
+    redis.call('EXPIRE', log, seconds)
+end
+return redis.call(publish, topic, message)

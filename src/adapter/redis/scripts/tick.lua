@@ -1,0 +1,45 @@
+-- A node's sign of life in one bucket, and what has become due there.
+--
+-- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger
+-- ARGV  1 node  2 lease in ms  3 wire version  4 name for a new epoch  5 most of each kind
+--       6 '1': nothing lingers any longer if this node is the last one
+-- -> {'WIRE', version} when live nodes speak another version, else
+--    {'OK', epoch, whether the node's own lease had ended, dead nodes, tokens whose count is due, tokens that have
+--     stayed away, live nodes}
+local nodes, wire, epoch_key, due, linger = unpack(KEYS)
+local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function ms(number) return string.format('%.0f', number) end
+
+local others = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', nodes, '(' .. ms(now), '+inf')) do
+    if id ~= node then others = others + 1 end
+end
+local known = redis.call('GET', wire)
+if known ~= version then
+    if known and others > 0 then return {'WIRE', known} end
+    redis.call('SET', wire, version)
+end
+
+local lease_end = redis.call('ZSCORE', nodes, node)
+local lapsed = (not lease_end or tonumber(lease_end) <= now) and 1 or 0
+redis.call('ZADD', nodes, ms(now + lease), node)
+
+-- The epoch lives as long as Redis' memory: when it is another, everything has to be said again. Its moment tells
+-- publishers that nodes may not have come back yet.
+local epoch = redis.call('GET', epoch_key)
+if not epoch then
+    epoch = ARGV[4] .. ':' .. ms(now)
+    redis.call('SET', epoch_key, epoch)
+end
+
+local function take(key, upto)
+    local found = redis.call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, limit)
+    if #found > 0 then redis.call('ZREM', key, unpack(found)) end
+    return found
+end
+local dead = redis.call('ZRANGEBYSCORE', nodes, '-inf', ms(now), 'LIMIT', 0, limit)
+local counts = take(due, ms(now))
+local gone = take(linger, (ARGV[6] == '1' and others == 0) and '+inf' or ms(now))
+return {'OK', epoch, lapsed, dead, counts, gone, others + 1}

@@ -1,0 +1,78 @@
+//! Publishing: an event is accepted when Redis has taken it, or it is refused in time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::message::{Content, ID_BYTES, Id};
+use super::names::Subject;
+use super::request::{Publish, Request};
+use super::{BUDGET, Redis, kept};
+use crate::adapter::LastEvent;
+use crate::app::AppId;
+
+/// An event that Redis did not take, as far as is known.
+pub(super) struct Unsent {
+    pub(super) id: Id,
+    pub(super) why: String,
+}
+
+impl Redis {
+    fn next_id(&self) -> Id {
+        let mut id = [0; ID_BYTES];
+        let number = self.events.fetch_add(1, Ordering::Relaxed);
+        id[..8].copy_from_slice(&self.node.to_be_bytes());
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        id
+    }
+
+    /// Publishes to all nodes.
+    pub(super) async fn send(
+        &self,
+        app: &AppId,
+        subject: &Subject,
+        content: Content,
+        keep: Option<&LastEvent>,
+    ) -> Result<(), Unsent> {
+        let id = self.next_id();
+        let (answer, answered) = oneshot::channel();
+        let bytes = match &content {
+            Content::Event { frame, .. } => frame.bytes().len(),
+            Content::Terminate => 0,
+        };
+        let sending = async {
+            let permit = self.room(bytes).await;
+            let token = subject.token(app);
+            let link = self.link(&token);
+            link.post(Request::Publish(Publish {
+                names: link.bucket.names(token),
+                id,
+                content,
+                keep: keep.map(kept::write),
+                again: false,
+                answer,
+                _permit: permit,
+            }));
+            answered.await
+        };
+        match tokio::time::timeout(self.settings.publish_timeout, sending).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(why))) => Err(Unsent {
+                id,
+                why: format!("Redis refused the event: {why}"),
+            }),
+            Ok(Err(_)) | Err(_) => Err(Unsent {
+                id,
+                why: self.outage(&subject.token(app)),
+            }),
+        }
+    }
+
+    /// A share of the budget. None is only taken away with the process.
+    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes / 1024).unwrap_or(BUDGET);
+        let budget = Arc::clone(&self.budget);
+        budget.acquire_many_owned((kib + 1).min(BUDGET)).await.ok()
+    }
+}

@@ -1,0 +1,121 @@
+//! How the links are doing, for operators and for those who wait.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// How long Redis may be away until the node says that it is not ready.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// One link.
+#[derive(Debug, Clone)]
+pub(super) struct LinkState {
+    /// Whether Redis takes what it is sent.
+    pub(super) is_up: bool,
+    /// Since when that is so.
+    pub(super) since: Instant,
+    /// Why it is not up.
+    pub(super) reason: Arc<str>,
+    /// Why it will not be until somebody does something.
+    pub(super) refused: Option<Arc<str>>,
+    /// Of the last sign of life.
+    pub(super) round_trip: Duration,
+    /// Live nodes of the cluster, this one included.
+    pub(super) nodes: usize,
+}
+
+impl LinkState {
+    pub(super) fn new() -> Self {
+        Self {
+            is_up: false,
+            since: Instant::now(),
+            reason: "not connected yet".into(),
+            refused: None,
+            round_trip: Duration::ZERO,
+            nodes: 0,
+        }
+    }
+
+    pub(super) fn goes_down(&mut self, reason: &str) {
+        if self.is_up {
+            self.is_up = false;
+            self.since = Instant::now();
+        }
+        self.reason = reason.into();
+    }
+
+    pub(super) fn goes_up(&mut self, round_trip: Duration, nodes: usize) {
+        if !self.is_up {
+            self.is_up = true;
+            self.since = Instant::now();
+        }
+        self.refused = None;
+        (self.round_trip, self.nodes) = (round_trip, nodes);
+    }
+}
+
+/// How the cluster is doing, as this node sees it.
+#[derive(Debug, Clone)]
+pub struct ClusterState {
+    pub(super) links: Arc<[watch::Receiver<LinkState>]>,
+}
+
+impl ClusterState {
+    /// Why this node cannot do its work with the others, once that has been so for a while.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.links.iter().find_map(|link| {
+            let link = link.borrow();
+            let seconds = link.since.elapsed();
+            (!link.is_up && seconds >= GRACE).then(|| {
+                format!(
+                    "Redis has been away for {} s: {}",
+                    seconds.as_secs(),
+                    link.reason
+                )
+            })
+        })
+    }
+
+    /// Whether all of Redis is there at this moment.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.links.iter().all(|link| link.borrow().is_up)
+    }
+
+    /// The longest of the last round trips to Redis.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        let trips = self.links.iter().map(|link| link.borrow().round_trip);
+        trips.max().unwrap_or_default()
+    }
+
+    /// Live nodes, this one included; as far as is known.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        let nodes = self.links.iter().map(|link| link.borrow().nodes);
+        nodes.max().unwrap_or_default()
+    }
+
+    /// Waits until all links are up, at most so long, or one is refused.
+    ///
+    /// # Errors
+    /// Why one is refused.
+    pub(super) async fn settled(&self, patience: Duration) -> Result<(), Arc<str>> {
+        let all = async {
+            for link in self.links.iter() {
+                let mut link = link.clone();
+                // The senders live as long as the process.
+                if let Ok(state) = link.wait_for(|s| s.is_up || s.refused.is_some()).await
+                    && let Some(refused) = &state.refused
+                {
+                    return Err(Arc::clone(refused));
+                }
+            }
+            Ok(())
+        };
+        // Redis may come later: the server serves all the same, and is not ready until then.
+        tokio::time::timeout(patience, all).await.unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,265 @@
+//! One topic as this node sees it: what is held here, what Redis has been told of that, and what the clients here have
+//! been told of the others.
+//!
+//! The last is the key to calm: members and states are told as differences to what was told before, so that a member
+//! who is registered again after a crash of Redis is no news, and every client sees additions and removals alternate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::message::Position;
+use super::names::{Names, Subject};
+use super::request::{Change, Held, Touch, Waiter};
+use crate::app::AppId;
+use crate::protocol::{Member, UserId};
+
+/// Changes of members that wait to be said one by one; beyond it all members are said at once.
+const MAX_CHANGES: usize = 1024;
+
+/// Members and their `user_info`.
+pub(super) type Members = BTreeMap<UserId, Option<Arc<str>>>;
+
+pub(super) struct Topic {
+    pub(super) app: AppId,
+    pub(super) subject: Subject,
+    pub(super) names: Names,
+    pub(super) held: Held,
+    /// This node's members.
+    own: Members,
+    /// What of them has not been said yet.
+    changes: Vec<Change>,
+    /// Whether something of it has changed since it was said.
+    pub(super) dirty: bool,
+    /// Who waits until it has been said.
+    pub(super) waiters: Vec<Waiter>,
+    /// All members that clients here know.
+    pub(super) members: Members,
+    /// Whether those are all there are; else they have to be asked for.
+    pub(super) complete: bool,
+    /// Whether watchers here believe the user to be signed in.
+    pub(super) online: bool,
+    /// The last event that was delivered here.
+    pub(super) position: Option<Position>,
+    /// Since when there have been subscribers here whom Redis knows nothing of.
+    pub(super) alone_since: Option<Instant>,
+    /// Since when nobody here is interested any more.
+    pub(super) idle_since: Option<Instant>,
+    /// Whether it stands in the link's queue.
+    pub(super) queued: bool,
+    /// Whether a registration is under way: one at a time.
+    pub(super) in_flight: bool,
+    /// Whether Redis sends its messages on this connection.
+    pub(super) subscribed: bool,
+    /// Whether a message follows upon what was delivered last. If not, it is in the log that is being asked for.
+    pub(super) synced: bool,
+    /// Whether everything has to be said again, not only what changed.
+    pub(super) whole: bool,
+    /// Whether Redis knows that this node is interested.
+    pub(super) registered: bool,
+    /// Whether Redis has forgotten what was registered.
+    pub(super) restored: bool,
+    /// Whether it is given up for good.
+    pub(super) released: bool,
+}
+
+/// What is to be said of members.
+pub(super) struct Said {
+    pub(super) changes: Vec<Change>,
+    /// Whether these are all members of this node.
+    pub(super) whole: bool,
+}
+
+impl Topic {
+    pub(super) fn new(app: AppId, subject: Subject, names: Names, held: Held) -> Self {
+        Self {
+            app,
+            subject,
+            names,
+            held,
+            own: Members::new(),
+            changes: Vec::new(),
+            dirty: false,
+            waiters: Vec::new(),
+            members: Members::new(),
+            complete: false,
+            online: false,
+            position: None,
+            alone_since: None,
+            idle_since: None,
+            queued: false,
+            in_flight: false,
+            subscribed: false,
+            synced: false,
+            whole: false,
+            registered: false,
+            restored: false,
+            released: false,
+        }
+    }
+
+    /// Takes a change in.
+    pub(super) fn touch(&mut self, touch: Touch, now: Instant) {
+        self.dirty = true;
+        self.held = touch.held;
+        self.idle_since = if touch.held.interested {
+            None
+        } else {
+            Some(now)
+        };
+        self.released &= !touch.held.interested;
+        if let Some(change) = touch.change {
+            match &change {
+                Change::Here(member) => {
+                    self.own.insert(member.id.clone(), member.info.clone());
+                }
+                Change::Gone(user) => {
+                    self.own.remove(user);
+                }
+            }
+            self.changes.push(change);
+            if self.changes.len() > MAX_CHANGES {
+                self.whole = true;
+                self.changes.clear();
+            }
+        }
+        self.waiters.extend(touch.waiter);
+    }
+
+    /// Whether there is something to be said.
+    pub(super) fn has_more(&self) -> bool {
+        self.dirty || self.whole || self.released
+    }
+
+    /// A member that is held here.
+    pub(super) fn own_member(&self, user: &UserId) -> Option<Member> {
+        let info = self.own.get(user)?.clone();
+        Some(Member {
+            id: user.clone(),
+            info,
+        })
+    }
+
+    /// What is to be said of members now.
+    pub(super) fn takes_changes(&mut self) -> Said {
+        self.dirty = false;
+        let changes = std::mem::take(&mut self.changes);
+        let whole = std::mem::take(&mut self.whole);
+        if !whole {
+            return Said { changes, whole };
+        }
+        // What is there now includes every change.
+        let here = self.own.iter().map(|(id, info)| {
+            let (id, info) = (id.clone(), info.clone());
+            Change::Here(Member { id, info })
+        });
+        Said {
+            changes: here.collect(),
+            whole,
+        }
+    }
+
+    /// Everybody that clients here know, in the order of their ids.
+    pub(super) fn snapshot(&self) -> Vec<Member> {
+        let member = |(id, info): (&UserId, &Option<Arc<str>>)| Member {
+            id: id.clone(),
+            info: info.clone(),
+        };
+        self.members.iter().map(member).collect()
+    }
+
+    /// Whether the member is news to clients here.
+    pub(super) fn adds(&mut self, member: &Member) -> bool {
+        let (id, info) = (member.id.clone(), member.info.clone());
+        self.members.insert(id, info).is_none()
+    }
+
+    /// Whether the member's going is news to clients here.
+    pub(super) fn removes(&mut self, user: &UserId) -> bool {
+        self.members.remove(user).is_some()
+    }
+
+    /// Forgets what was true of a connection that is gone.
+    pub(super) fn disconnected(&mut self) {
+        self.in_flight = false;
+        self.subscribed = false;
+        self.synced = false;
+        self.whole = true;
+        self.complete = false;
+        self.queued = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ChannelName;
+
+    const HELD: Held = Held {
+        count: 1,
+        interested: true,
+        tells_count: false,
+        max_members: 100,
+    };
+
+    fn topic() -> Topic {
+        let (app, channel) = (
+            AppId::new("1"),
+            ChannelName::parse("presence-x", 200).unwrap(),
+        );
+        let subject = Subject::Channel(channel);
+        let names = super::super::names::Bucket::all("p", false)[0].names(subject.token(&app));
+        Topic::new(app, subject, names, HELD)
+    }
+
+    fn member(id: &str) -> Member {
+        Member {
+            id: UserId::new(id).unwrap(),
+            info: None,
+        }
+    }
+
+    fn touched(topic: &mut Topic, change: Change) {
+        let touch = Touch {
+            app: topic.app.clone(),
+            subject: topic.subject.clone(),
+            held: HELD,
+            change: Some(change),
+            waiter: None,
+        };
+        topic.touch(touch, Instant::now());
+    }
+
+    #[test]
+    fn changes_are_said_in_their_order_and_once() {
+        let mut topic = topic();
+        touched(&mut topic, Change::Here(member("a")));
+        touched(&mut topic, Change::Gone(member("a").id));
+        touched(&mut topic, Change::Here(member("b")));
+        let said = topic.takes_changes();
+        assert_eq!((said.changes.len(), said.whole), (3, false));
+        assert!(topic.takes_changes().changes.is_empty());
+        topic.disconnected();
+        let said = topic.takes_changes();
+        assert!(
+            said.whole && matches!(&said.changes[..], [Change::Here(m)] if m.id == member("b").id)
+        );
+    }
+
+    #[test]
+    fn too_many_changes_become_all_there_is() {
+        let mut topic = topic();
+        for i in 0..=MAX_CHANGES {
+            touched(&mut topic, Change::Here(member(&(i % 3).to_string())));
+        }
+        let said = topic.takes_changes();
+        assert_eq!((said.changes.len(), said.whole), (3, true));
+    }
+
+    #[test]
+    fn news_is_what_was_not_told_before() {
+        let mut topic = topic();
+        assert!(topic.adds(&member("a")) && !topic.adds(&member("a")));
+        assert!(topic.removes(&member("a").id) && !topic.removes(&member("a").id));
+    }
+}

@@ -1,0 +1,213 @@
+//! What a link tells this node's clients and webhooks, always as a difference to what they were told before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::message::{Content, Id, Logged};
+use super::names::Subject;
+use super::registered::Caught;
+use super::request::{Alone, Answered, Change, Waiter};
+use super::topic::{Members, Topic};
+use crate::adapter::Error;
+use crate::adapter::outlet::{Outlet, Told};
+use crate::app::AppId;
+use crate::metrics::Metrics;
+use crate::protocol::{ChannelName, Encoded, Member, ServerFrame, SocketId, UserId, WebhookEvent};
+use crate::registry::{LastEvent, Registry};
+use crate::webhook::Webhooks;
+
+/// How many events are remembered that were delivered here alone.
+const ALONE: usize = 1024;
+
+pub(super) struct Voice {
+    pub(super) registry: Arc<Registry>,
+    pub(super) outlet: Outlet,
+    pub(super) webhooks: Webhooks,
+    pub(super) metrics: Metrics,
+    delivered_alone: VecDeque<Id>,
+}
+
+impl Voice {
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        outlet: Outlet,
+        webhooks: Webhooks,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            registry,
+            outlet,
+            webhooks,
+            metrics,
+            delivered_alone: VecDeque::new(),
+        }
+    }
+
+    /// Waits until the workers can take more.
+    pub(super) async fn room(&self) {
+        self.outlet.room().await;
+    }
+
+    /// Delivers an event of the log.
+    pub(super) fn deliver(&self, topic: &Topic, logged: &Logged) {
+        if self.delivered_alone.contains(&logged.id) {
+            return;
+        }
+        match (&topic.subject, &logged.content) {
+            (Subject::Channel(channel), Content::Event { except, frame }) => {
+                self.tell(&topic.app, channel, frame, *except);
+            }
+            (Subject::User(user), Content::Terminate) => {
+                self.registry.reach(&topic.app, user, |standing| {
+                    self.outlet.terminate(&topic.app, user, &standing.reach);
+                });
+            }
+            // No node sends those.
+            (Subject::Channel(_), Content::Terminate)
+            | (Subject::User(_), Content::Event { .. }) => {}
+        }
+    }
+
+    /// Delivers what was missed, and counts what cannot be.
+    pub(super) fn caught_up(&self, topic: &Topic, caught: &Caught<'_>) {
+        for logged in &caught.missed {
+            self.deliver(topic, logged);
+        }
+        let recovered = caught.missed.len() as u64;
+        self.metrics.cluster_events_recovered.inc_by(recovered);
+        self.metrics
+            .cluster_gaps
+            .inc_by(u64::from(!caught.is_complete));
+    }
+
+    /// Delivers an event that Redis did not take.
+    pub(super) fn deliver_alone(&mut self, alone: &Alone) {
+        self.tell(&alone.app, &alone.channel, &alone.frame, alone.except);
+        self.delivered_alone.push_back(alone.id);
+        if self.delivered_alone.len() > ALONE {
+            self.delivered_alone.pop_front();
+        }
+    }
+
+    fn tell(&self, app: &AppId, channel: &ChannelName, frame: &Encoded, except: Option<SocketId>) {
+        self.registry.publish(app, channel, None, |audience| {
+            self.outlet
+                .tell(app, channel, Told { frame, except }, audience);
+        });
+    }
+
+    pub(super) fn member_added(&self, topic: &mut Topic, member: &Member) {
+        if topic.adds(member)
+            && let Some(channel) = topic.subject.channel()
+        {
+            let frame = ServerFrame::MemberAdded { channel, member }.encode();
+            self.tell(&topic.app, channel, &frame, None);
+        }
+    }
+
+    pub(super) fn member_removed(&self, topic: &mut Topic, user_id: &UserId) {
+        if topic.removes(user_id)
+            && let Some(channel) = topic.subject.channel()
+        {
+            let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
+            self.tell(&topic.app, channel, &frame, None);
+        }
+    }
+
+    /// Makes what clients know of the members what it should be. Nobody is taken away unless `all` are there.
+    pub(super) fn members(&self, topic: &mut Topic, now: Members, all: bool) {
+        if all {
+            let gone: Vec<UserId> = topic
+                .members
+                .keys()
+                .filter(|user| !now.contains_key(*user))
+                .cloned()
+                .collect();
+            for user in &gone {
+                self.member_removed(topic, user);
+            }
+        }
+        for (id, info) in now {
+            self.member_added(topic, &Member { id, info });
+        }
+    }
+
+    pub(super) fn count(&self, topic: &Topic, count: usize) {
+        if let Some(channel) = topic.subject.channel() {
+            let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
+            self.tell(&topic.app, channel, &frame, None);
+        }
+    }
+
+    pub(super) fn online(&self, topic: &mut Topic, online: bool) {
+        if std::mem::replace(&mut topic.online, online) == online {
+            return;
+        }
+        if let Subject::User(user) = &topic.subject {
+            self.registry.reach(&topic.app, user, |standing| {
+                let watchers = &standing.watchers;
+                self.outlet.tell_status(&topic.app, user, online, watchers);
+            });
+        }
+    }
+
+    pub(super) fn post(&self, topic: &Topic, event: &WebhookEvent<'_>) {
+        if let Some(channel) = topic.subject.channel() {
+            self.webhooks.post(&topic.app, channel, event);
+        }
+    }
+
+    /// Applies a change of this node's while Redis cannot be told: clients here go on among themselves.
+    pub(super) fn apply(&self, topic: &mut Topic, change: Option<&Change>) {
+        match change {
+            Some(Change::Here(member)) => self.member_added(topic, member),
+            Some(Change::Gone(user)) => self.member_removed(topic, user),
+            None => {}
+        }
+        if matches!(topic.subject, Subject::User(_)) && topic.held.count > 0 {
+            self.online(topic, true);
+        }
+    }
+
+    /// Answers those who have waited for what the cluster has said now.
+    pub(super) fn answer(&self, topic: &Topic, waiters: Vec<Waiter>, last: Option<&LastEvent>) {
+        if waiters.is_empty() {
+            return;
+        }
+        let since = self.registry.stamp();
+        let answered = Answered {
+            since,
+            members: topic.snapshot(),
+            last_event: last.cloned(),
+            online: topic.online,
+        };
+        for waiter in waiters {
+            // Who was refused, for want of room, is not among the members.
+            let is_there = |user: &UserId| topic.members.contains_key(user);
+            let answer = match &waiter.member {
+                Some(user) if !is_there(user) => Err(Error::PresenceFull),
+                _ => Ok(answered.clone()),
+            };
+            // Who has gone meanwhile takes itself out.
+            let _ = waiter.answer.send(answer);
+        }
+    }
+
+    /// Answers those whose patience is over with what this node knows.
+    pub(super) fn answer_alone(&self, topic: &mut Topic, waiters: Vec<Waiter>) {
+        if waiters.is_empty() {
+            return;
+        }
+        self.metrics.cluster_degraded.inc_by(waiters.len() as u64);
+        for user in waiters.iter().filter_map(|waiter| waiter.member.as_ref()) {
+            if let Some(member) = topic.own_member(user) {
+                self.member_added(topic, &member);
+            }
+        }
+        if topic.position.is_none() {
+            let since = waiters.iter().map(|waiter| waiter.since).min();
+            topic.alone_since = topic.alone_since.or(since);
+        }
+        self.answer(topic, waiters, None);
+    }
+}
