@@ -3,6 +3,7 @@
 //! The only file that knows of sentinels and clusters. Each connection asks anew: after a fail-over or a moved slot
 //! the answer is another.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,18 +26,27 @@ const OLDEST: (u32, u32) = (6, 2);
 /// The first that has sharded topics, without which a cluster repeats every message to all its servers.
 const OLDEST_CLUSTER: (u32, u32) = (7, 0);
 
+/// How many servers of a cluster are remembered beside those of the settings.
+const LEARNT: usize = 64;
+
 /// Makes connections.
-#[derive(Clone)]
 pub(super) struct Connector {
     settings: Arc<Settings>,
     /// What Redis' `CLIENT LIST` calls this node.
     name: String,
+    /// The cluster's servers as of the last answer: those of the settings may be gone.
+    learnt: RefCell<Vec<Address>>,
 }
 
 impl Connector {
     pub(super) fn new(settings: Arc<Settings>, node: &str) -> Self {
         let name = format!("tidewire-{node}");
-        Self { settings, name }
+        let learnt = RefCell::default();
+        Self {
+            settings,
+            name,
+            learnt,
+        }
     }
 
     /// A connection to the server that holds the bucket, ready for its scripts.
@@ -76,23 +86,33 @@ impl Connector {
     }
 
     async fn ask_cluster(&self, known: &[Address], slot: u16) -> Result<Address, Broken> {
-        let command = &mut redis::cmd("CLUSTER");
+        let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
-        self.ask_any(known, &self.settings.login, command, |reply, asked| {
+        let known = [known, &self.learnt.borrow()].concat();
+        self.ask_any(&known, &self.settings.login, &command, |reply, asked| {
+            let (mut found, mut learnt): (Option<Address>, Vec<Address>) = (None, Vec::new());
             for range in reply.list()? {
                 // First and last slot, then servers, the primary first; each is host, port, and more.
                 let mut range = range.list()?.into_iter();
                 let (first, last) = (next(&mut range)?.number()?, next(&mut range)?.number()?);
-                if !(first..=last).contains(&i64::from(slot)) {
-                    continue;
+                let is_wanted = (first..=last).contains(&i64::from(slot));
+                for server in range {
+                    let mut server = server.list()?.into_iter();
+                    let (host, port) = (next(&mut server)?.text()?, next(&mut server)?.text()?);
+                    // A server that does not know its own address means the one that was asked.
+                    let host = if host.is_empty() { &asked.host } else { &host };
+                    let server = address(host, &port)?;
+                    if is_wanted {
+                        found.get_or_insert_with(|| server.clone());
+                    }
+                    if !learnt.contains(&server) {
+                        learnt.push(server);
+                    }
                 }
-                let mut primary = next(&mut range)?.list()?.into_iter();
-                let (host, port) = (next(&mut primary)?.text()?, next(&mut primary)?.text()?);
-                // A server that does not know its own address means the one that was asked.
-                let host = if host.is_empty() { &asked.host } else { &host };
-                return address(host, &port);
             }
-            Err(Broken(format!("says that slot {slot} is nobody's")))
+            learnt.truncate(LEARNT);
+            self.learnt.replace(learnt);
+            found.ok_or_else(|| Broken(format!("says that slot {slot} is nobody's")))
         })
         .await
     }

@@ -51,7 +51,7 @@ const BACKOFF: [Duration; 6] = [
 /// What a link is made of.
 pub(super) struct Parts {
     pub(super) settings: Arc<Settings>,
-    pub(super) connector: Connector,
+    pub(super) connector: Rc<Connector>,
     pub(super) node: String,
     pub(super) linger: Duration,
     pub(super) bucket: Bucket,
@@ -144,18 +144,15 @@ impl Link {
 
     /// Connects, and looks after requests and waiters meanwhile.
     async fn connected(&mut self) -> Connection {
-        let mut attempts = pin!(attempts(
-            self.parts.connector.clone(),
-            self.parts.bucket.clone(),
-            self.parts.state.clone(),
-            self.failures,
-        ));
+        let connector = Rc::clone(&self.parts.connector);
+        let (bucket, state) = (self.parts.bucket.clone(), self.parts.state.clone());
+        let mut attempts = pin!(attempts(&connector, &bucket, &state, self.failures));
         let mut beat = tokio::time::interval(BEAT);
         loop {
             tokio::select! {
                 connection = &mut attempts => return connection,
                 Some(request) = self.parts.requests.recv() => self.note(request),
-                _ = beat.tick() => self.look_after_waiters(),
+                _ = beat.tick() => self.look_after(Instant::now()),
             }
         }
     }
@@ -201,8 +198,11 @@ impl Link {
     }
 
     fn disconnected(&mut self, reason: &str) {
-        let node = &self.parts.node;
-        warn!(node, reason, "the connection to Redis is gone");
+        // Where each one breaks soon, now and then is enough.
+        if self.failures.is_multiple_of(30) || self.failures == 1 {
+            let node = &self.parts.node;
+            warn!(node, reason, "the connection to Redis is gone");
+        }
         self.parts.voice.metrics.cluster_reconnects.inc();
         self.parts
             .state
@@ -215,6 +215,11 @@ impl Link {
                     if let Some(topic) = self.topics.get_mut(&registration.topic) {
                         topic.waiters.splice(0..0, registration.waiters);
                     }
+                }
+                What::Call(Call::Publish(publish)) if self.parts.settings.log.events == 0 => {
+                    let why =
+                        format!("{reason}; without a log it cannot be told whether Redis took it");
+                    let _ = publish.answer.send(Err(why.into()));
                 }
                 What::Call(call) => calls.extend(call.again()),
                 What::Tick { .. }
@@ -242,8 +247,7 @@ impl Link {
         {
             return Err(Broken(format!("no reply for {} s", SILENCE.as_secs())));
         }
-        self.look_after_waiters();
-        self.release_idle(now);
+        self.look_after(now);
         self.recheck(now);
         if beats.is_multiple_of(TICK_BEATS) {
             for name in std::mem::take(&mut self.refused) {
@@ -261,9 +265,9 @@ impl Link {
 
 /// Tries until there is a connection.
 async fn attempts(
-    connector: Connector,
-    bucket: Bucket,
-    state: watch::Sender<LinkState>,
+    connector: &Connector,
+    bucket: &Bucket,
+    state: &watch::Sender<LinkState>,
     mut failures: usize,
 ) -> Connection {
     loop {
@@ -271,7 +275,7 @@ async fn attempts(
         // Half of it at least: nodes that lost Redis together do not come back in step.
         let jitter = 0.5 + rand::random::<f64>() / 2.0;
         tokio::time::sleep(wait.unwrap_or_default().mul_f64(jitter)).await;
-        match connector.connect(&bucket).await {
+        match connector.connect(bucket).await {
             Ok(connection) => {
                 info!(slot = bucket.slot, "connected to Redis");
                 return connection;

@@ -43,6 +43,7 @@ mod state;
 mod topic;
 mod voice;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -138,7 +139,7 @@ impl Redis {
             );
             let link = Link::new(Parts {
                 settings: Arc::clone(&settings),
-                connector: Connector::new(Arc::clone(&settings), &name),
+                connector: Rc::new(Connector::new(Arc::clone(&settings), &name)),
                 node: name.clone(),
                 linger: inside.linger,
                 bucket: bucket.clone(),

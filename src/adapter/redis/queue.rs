@@ -130,7 +130,17 @@ impl Link {
         }
     }
 
-    pub(super) fn release_idle(&mut self, now: Instant) {
+    /// Everybody's patience.
+    pub(super) fn look_after(&mut self, now: Instant) {
+        self.look_after_waiters(now);
+        self.release_idle(now);
+        // All wait equally long, so those whom nobody waits for any more are in front.
+        while self.waiting.front().is_some_and(|call| !call.is_wanted()) {
+            self.waiting.pop_front();
+        }
+    }
+
+    fn release_idle(&mut self, now: Instant) {
         while let Some((since, name)) = self.idle.front() {
             let is_over = now.saturating_duration_since(*since) >= IDLE;
             if !is_over && self.idle.len() <= MAX_IDLE {
@@ -170,8 +180,7 @@ impl Link {
     }
 
     /// Waiters whose time is over go on with what this node knows; at once, where Redis has been away for as long.
-    pub(super) fn look_after_waiters(&mut self) {
-        let now = Instant::now();
+    fn look_after_waiters(&mut self, now: Instant) {
         let patience = self.parts.settings.publish_timeout;
         let away = |since: Instant| now.saturating_duration_since(since) >= patience;
         let is_away = self.down_since.is_some_and(away);
