@@ -19,11 +19,11 @@ fn above_a_hundred_the_count_is_told_now_and_then() {
     assert_eq!(told(&mut observer), 1);
     let mut others = Vec::new();
     for count in 2..=ALWAYS_TOLD {
-        others.push(joined(&server));
+        others.push(Ws::subscribed(&server, "x"));
         assert_eq!(told(&mut observer), count);
     }
     while others.len() + 1 < SUBSCRIBERS {
-        others.push(joined(&server));
+        others.push(Ws::subscribed(&server, "x"));
     }
     let frames = assert_told_now_and_then(&mut observer, SUBSCRIBERS);
     assert!(frames <= 3, "{frames} frames for 30 changes");
@@ -39,16 +39,8 @@ fn above_a_hundred_the_count_is_told_now_and_then() {
     observer.silent();
 }
 
-fn joined(server: &Server) -> Ws {
-    let mut ws = Ws::connect(server);
-    ws.subscribe("x", None);
-    ws
-}
-
 fn told(ws: &mut Ws) -> usize {
-    let frame: serde_json::Value = serde_json::from_str(&ws.text()).unwrap();
-    assert_eq!(frame["event"], "pusher_internal:subscription_count");
-    let data: serde_json::Value = serde_json::from_str(frame["data"].as_str().unwrap()).unwrap();
+    let data = ws.told("pusher_internal:subscription_count");
     usize::try_from(data["subscription_count"].as_u64().unwrap()).unwrap()
 }
 

@@ -51,7 +51,7 @@ fn client_events_arrive_as_the_same_string() {
 }
 
 fn received(ws: &mut Ws) -> (String, String) {
-    let frame: serde_json::Value = serde_json::from_str(&ws.text()).unwrap();
+    let frame = ws.json();
     let value = |key: &str| frame[key].as_str().expect("a string").to_owned();
     (value("event"), value("data"))
 }

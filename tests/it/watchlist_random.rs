@@ -26,16 +26,19 @@ struct Watcher {
 #[test]
 fn every_watcher_agrees_with_the_model() {
     let server = Server::start(&Config::new());
-    let mut watchers: Vec<Watcher> = (0..WATCHERS).map(|_| Watcher::connect(&server)).collect();
+    wander_and_compare(std::slice::from_ref(&server));
+}
+
+/// Watchers and users are spread over the servers, which are one.
+pub(crate) fn wander_and_compare(servers: &[Server]) {
+    let connect = |number: usize| Watcher::connect(&servers[number % servers.len()]);
+    let mut watchers: Vec<Watcher> = (0..WATCHERS).map(connect).collect();
     let users: Vec<(String, Ws)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
-            .map(|seed| {
-                let server = &server;
-                scope.spawn(move || wander(server, seed))
-            })
+            .map(|seed| scope.spawn(move || wander(servers, seed)))
             .collect();
         // Some begin to watch in the middle of it.
-        watchers.extend((0..WATCHERS).map(|_| Watcher::connect(&server)));
+        watchers.extend((0..WATCHERS).map(connect));
         let done = workers.into_iter().map(|worker| worker.join());
         done.flat_map(|users| users.expect("every sign-in succeeds"))
             .collect()
@@ -50,7 +53,7 @@ fn every_watcher_agrees_with_the_model() {
 }
 
 /// Random sign-ins and deaths; the connections that are left, by user.
-fn wander(server: &Server, seed: u64) -> Vec<(String, Ws)> {
+fn wander(servers: &[Server], seed: u64) -> Vec<(String, Ws)> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut users: Vec<(String, Ws)> = Vec::new();
     for _ in 0..STEPS {
@@ -60,9 +63,8 @@ fn wander(server: &Server, seed: u64) -> Vec<(String, Ws)> {
             continue;
         }
         let user = format!("u{}", random.random_range(0..USERS));
-        let mut ws = Ws::connect(server);
-        ws.sign_in(&format!(r#"{{"id":"{user}"}}"#));
-        assert!(ws.text().contains("pusher:signin_success"));
+        let server = &servers[random.random_range(0..servers.len())];
+        let ws = Ws::signed_in(server, &format!(r#"{{"id":"{user}"}}"#));
         users.push((user, ws));
     }
     users
@@ -70,12 +72,10 @@ fn wander(server: &Server, seed: u64) -> Vec<(String, Ws)> {
 
 impl Watcher {
     fn connect(server: &Server) -> Self {
-        let mut ws = Ws::connect(server);
         let watchlist: Vec<String> = (0..USERS).map(|i| format!("u{i}")).collect();
-        ws.sign_in(&format!(r#"{{"id":"watcher","watchlist":{watchlist:?}}}"#));
-        assert!(ws.text().contains("pusher:signin_success"));
+        let user_data = format!(r#"{{"id":"watcher","watchlist":{watchlist:?}}}"#);
         let mut watcher = Self {
-            ws,
+            ws: Ws::signed_in(server, &user_data),
             online: Online::new(),
         };
         let first = events(&watcher.ws.text());

@@ -48,16 +48,6 @@ fn assert_in_order(receiver: &Receiver, channels: std::ops::Range<usize>) {
     }
 }
 
-fn metric(server: &Server, name: &str) -> u64 {
-    let metrics = server.admin("/metrics").body;
-    let line = metrics.lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.split(' ').nth(1));
-    value
-        .unwrap_or_else(|| panic!("{name} in {metrics}"))
-        .parse()
-        .unwrap()
-}
-
 #[test]
 fn every_kind_of_event_with_its_fields_in_order() {
     let receiver = Receiver::start(OK);
@@ -102,7 +92,7 @@ fn every_kind_of_event_with_its_fields_in_order() {
     );
     assert!(receiver.within(Duration::from_millis(500)).is_none());
     eventually(PATIENCE, "deliveries are counted", || {
-        (metric(&server, "tidewire_webhook_deliveries_total") == 9).then_some(())
+        (server.counter("webhook_deliveries") == 9).then_some(())
     });
 }
 
@@ -148,7 +138,7 @@ fn whatever_the_receiver_does_everything_arrives_in_order() {
     }
     assert_in_order(&receiver, 1..4);
     drop(ws);
-    assert!(metric(&server, "tidewire_webhook_failures_total") >= 6);
+    assert!(server.counter("webhook_failures") >= 6);
 }
 
 #[test]
@@ -235,9 +225,9 @@ fn a_full_queue_keeps_the_oldest() {
     let server = Server::start(&config(&receiver).webhooks("queue_events", "3"));
     let ws = occupy(&server, 0..10);
     eventually(PATIENCE, "the rest is dropped", || {
-        (metric(&server, "tidewire_webhook_dropped_total") == 7).then_some(())
+        (server.counter("webhook_dropped") == 7).then_some(())
     });
-    assert_eq!(metric(&server, "tidewire_webhook_queue"), 3);
+    assert_eq!(server.metric("webhook_queue"), 3);
     receiver.heal();
     assert_in_order(&receiver, 0..3);
     drop(ws);
@@ -259,7 +249,7 @@ fn dead_letters_are_shown_and_sent_again() {
     );
     let url = letters[0]["url"].as_str().unwrap();
     assert!(url.ends_with("/hooks"), "{url}");
-    assert_eq!(metric(&server, "tidewire_webhook_dead_total"), 2);
+    assert_eq!(server.counter("webhook_dead"), 2);
     for _ in 0..2 {
         receiver.next();
     }
@@ -288,7 +278,7 @@ fn undelivered_events_survive_kill_9_in_the_spool() {
     assert_eq!(receiver.event(), occupied("0"));
     assert_eq!(receiver.event(), occupied("1"));
     eventually(PATIENCE, "the others wait", || {
-        (metric(&server, "tidewire_webhook_queue") == 4).then_some(())
+        (server.metric("webhook_queue") == 4).then_some(())
     });
     server.kill();
     drop(ws);
@@ -353,7 +343,7 @@ fn a_reload_changes_who_is_told_and_keeps_what_waits() {
         .webhooks("linger_seconds", "0");
     server.rewrite(&config.webhook(&changed).webhook(&comes.webhook("")).toml());
     eventually(PATIENCE, "the reload", || {
-        (metric(&server, "tidewire_reloads_total") == 1).then_some(())
+        (server.counter("reloads") == 1).then_some(())
     });
     stays.heal();
     ws.subscribe("2", None);

@@ -10,6 +10,7 @@ pub(crate) struct Config {
     server: Vec<(String, String)>,
     app: Vec<(String, String)>,
     limits: Vec<(String, String)>,
+    redis: Vec<(String, String)>,
     webhook_settings: Vec<(String, String)>,
     webhooks: Vec<String>,
     others: Vec<Credentials>,
@@ -23,6 +24,7 @@ impl Config {
             server: Vec::new(),
             app: Vec::new(),
             limits: Vec::new(),
+            redis: Vec::new(),
             webhook_settings: Vec::new(),
             webhooks: Vec::new(),
             others: Vec::new(),
@@ -49,6 +51,12 @@ impl Config {
     /// A key of the app's limits.
     pub(crate) fn limit(mut self, key: &str, value: &str) -> Self {
         set(&mut self.limits, key, value);
+        self
+    }
+
+    /// A key of `[redis]`, which is there if any of its keys is.
+    pub(crate) fn redis(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.redis, key, value);
         self
     }
 
@@ -80,6 +88,10 @@ impl Config {
     pub(crate) fn toml(&self) -> String {
         let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n");
         push_lines(&mut out, &self.server);
+        if !self.redis.is_empty() {
+            out.push_str("[redis]\n");
+            push_lines(&mut out, &self.redis);
+        }
         out.push_str("[webhooks]\n");
         push_lines(&mut out, &self.webhook_settings);
         push_credentials(&mut out, &APP);

@@ -52,8 +52,20 @@ impl Http {
         target: &str,
         body: &str,
     ) -> Response {
+        self.send_signed(app, method, target, body);
+        self.read()
+    }
+
+    /// The same without waiting for the response.
+    pub(crate) fn send_signed(
+        &mut self,
+        app: &Credentials,
+        method: &str,
+        target: &str,
+        body: &str,
+    ) {
         let signed = app.target(method, target, body);
-        self.request(method, &signed, &[], body)
+        self.write(&request(method, &signed, &[], body));
     }
 
     /// Writes any bytes.

@@ -3,18 +3,30 @@
 mod config;
 mod credentials;
 mod http;
+mod nodes;
+mod observer;
+mod ports;
+mod proxy;
 mod receiver;
+mod redis;
+mod resp;
 mod server;
 mod wire;
 mod ws;
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use config::Config;
 pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
 pub(crate) use http::{Http, Response, request};
+pub(crate) use nodes::Nodes;
+pub(crate) use observer::{Members, Observer, listed, members};
+pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Receiver, Reply};
+pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED};
+pub(crate) use resp::Answer;
 pub(crate) use server::{Server, event_body};
 pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame};
 
@@ -39,4 +51,13 @@ pub(crate) fn eventually<T>(
         assert!(Instant::now() < end, "not within {deadline:?}: {what}");
         thread::sleep(INTERVAL);
     }
+}
+
+/// Sends a signal to a process that the tests have started.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status()
+        .expect("kill exists");
+    assert!(status.success(), "kill -{name}");
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use super::{APP, Config, Http, PATIENCE, Response, eventually};
+use super::{APP, Config, Http, PATIENCE, Response, eventually, signal};
 
 /// A server that is stopped at the end of the test, after a check that no connection, channel, subscription, member
 /// or user is left. Declare it before its clients, so that they are dropped first.
@@ -50,6 +50,14 @@ impl Server {
             stopped: false,
             killed: false,
         }
+    }
+
+    /// Starts one that must refuse to: how it ends, and its log.
+    pub(crate) fn refused(config: &Config) -> (ExitStatus, String) {
+        let mut process = Process::spawn(&config.toml());
+        let child = &mut process.child;
+        let status = eventually(PATIENCE, "the process ends", || child.try_wait().unwrap());
+        (status, process.log())
     }
 
     /// The process id.
@@ -96,12 +104,17 @@ impl Server {
 
     /// A counter of `/metrics`.
     pub(crate) fn counter(&self, name: &str) -> u64 {
+        self.metric(&format!("{name}_total"))
+    }
+
+    /// Any number of `/metrics`.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let metrics = self.admin("/metrics").body;
-        let prefix = format!("tidewire_{name}_total ");
+        let prefix = format!("tidewire_{name} ");
         let value = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
         value
             .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| panic!("no counter {name} in {metrics}"))
+            .unwrap_or_else(|| panic!("no number {name} in {metrics}"))
     }
 
     /// Puts another configuration in the place of the file in one step, as a careful writer does.
@@ -261,11 +274,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([format!("-{name}"), self.child.id().to_string()])
-            .status()
-            .expect("kill exists");
-        assert!(status.success(), "kill -{name}");
+        signal(self.child.id(), name);
     }
 
     fn log(&self) -> String {

@@ -51,6 +51,22 @@ impl Ws {
         ws
     }
 
+    /// The same, signed in.
+    pub(crate) fn signed_in(server: &Server, user_data: &str) -> Self {
+        let mut ws = Self::connect(server);
+        ws.sign_in(user_data);
+        let answer = ws.text();
+        assert!(answer.contains("pusher:signin_success"), "{answer}");
+        ws
+    }
+
+    /// The same, subscribed to a channel that has no members.
+    pub(crate) fn subscribed(server: &Server, channel: &str) -> Self {
+        let mut ws = Self::connect(server);
+        ws.subscribe(channel, None);
+        ws
+    }
+
     /// A WebSocket connection to any target, with further headers; nothing is read from it.
     pub(crate) fn open(server: &Server, target: &str, headers: &[(&str, &str)]) -> Self {
         Self::try_open(server, target, headers).unwrap_or_else(|head| panic!("refused: {head:?}"))
@@ -153,7 +169,7 @@ impl Ws {
     /// Subscribes and reads `subscription_succeeded`, whose data it returns.
     pub(crate) fn subscribe(&mut self, channel: &str, channel_data: Option<&str>) -> String {
         self.send_subscribe(channel, channel_data);
-        let frame: serde_json::Value = serde_json::from_str(&self.text()).unwrap();
+        let frame = self.json();
         assert_eq!(
             frame["event"], "pusher_internal:subscription_succeeded",
             "{frame}"
@@ -203,6 +219,18 @@ impl Ws {
             Message::Text(text) => text,
             other => panic!("expected a text frame, got {other:?}"),
         }
+    }
+
+    /// The next message, which must be a frame of the protocol.
+    pub(crate) fn json(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+
+    /// The next frame, which must be this event; its data, parsed.
+    pub(crate) fn told(&mut self, event: &str) -> serde_json::Value {
+        let frame = self.json();
+        assert_eq!(frame["event"], event, "{frame}");
+        serde_json::from_str(frame["data"].as_str().expect("data is a string")).unwrap()
     }
 
     /// The close code and text, past a `pusher:error` that announces it; then the connection must end.
