@@ -1,4 +1,5 @@
-//! Plays `tests/transcripts/*.txt`: conversations of named connections with one server, frame by frame.
+//! Plays `tests/transcripts/*.txt`: conversations of named connections with one server, frame by frame; with a server
+//! on its own (`local`), with one over Redis (`redis`), and with two over Redis that are one (`two_nodes`).
 //!
 //! A transcript is text, one step a line; empty lines and lines that start with `#` are skipped. It begins with the
 //! settings that differ from the harness' defaults, `server KEY = VALUE`, `app KEY = VALUE`, `limits KEY = VALUE`,
@@ -25,21 +26,51 @@
 //! | `health NAME = N` | waits until that number at `/health` is N |
 //! | `repeat N STEP` | the step N times, `$i` being 1, 2, … |
 //!
+//! With two nodes connections go to each of them in turn, in the order of `connect` and `open`, and so do the requests
+//! of `http` and `wait`; `health` is the sum. Two things differ over Redis, where what one node does reaches another
+//! through a third:
+//!
+//! - `a: silent` first has an event published that `a` alone is subscribed to, on a presence channel of its own: what
+//!   Redis took before it arrives before it.
+//! - A transcript about something that each node counts for itself says `single REASON` among its settings, and is
+//!   played with one node instead of two.
+//!
 //! In what is received `*` stands for any run of characters. Everywhere `$a.socket_id` is that connection's id,
 //! `$auth(a, CHANNEL)` and `$auth(a, CHANNEL, CHANNEL_DATA)` are `key:signature` of a subscription, `$userauth(a,
 //! USER_DATA)` of a sign-in, and `$times(N, TEXT)` is a text N times over.
 
 use std::collections::BTreeMap;
 
-use crate::harness::{APP, Config, Message, Opcode, PATIENCE, Response, Server, Ws, eventually};
+use crate::harness::{
+    APP, Config, Message, Nodes, Opcode, PATIENCE, RedisServer, Response, Server, Ws, eventually,
+};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
 
-/// One test for each file, so that they run in parallel and fail by name.
+/// Who the other side of the conversation is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SetUp {
+    Local,
+    Redis,
+    TwoNodes,
+}
+
+/// One test for each file and set-up, so that they run in parallel and fail by name.
 macro_rules! transcripts {
     ($($name:ident)*) => {
         const NAMES: &[&str] = &[$(stringify!($name)),*];
-        $(#[test] fn $name() { play(stringify!($name)); })*
+        mod local {
+            use super::{SetUp, play};
+            $(#[test] fn $name() { play(stringify!($name), SetUp::Local); })*
+        }
+        mod redis {
+            use super::{SetUp, play};
+            $(#[test] fn $name() { play(stringify!($name), SetUp::Redis); })*
+        }
+        mod two_nodes {
+            use super::{SetUp, play};
+            $(#[test] fn $name() { play(stringify!($name), SetUp::TwoNodes); })*
+        }
     };
 }
 
@@ -90,13 +121,15 @@ fn every_file_is_played() {
     assert_eq!(files, names);
 }
 
-/// A conversation. Its connections are dropped before the server.
+/// A conversation. Its connections are dropped before the servers.
 struct Play {
     connections: BTreeMap<String, Ws>,
-    server: Server,
+    nodes: Nodes,
+    set_up: SetUp,
+    silences: usize,
 }
 
-fn play(name: &str) {
+fn play(name: &str, set_up: SetUp) {
     let text = std::fs::read_to_string(format!("{FOLDER}/{name}.txt")).unwrap();
     let lines: Vec<(usize, &str)> = (1..)
         .zip(text.lines().map(str::trim_end))
@@ -106,16 +139,26 @@ fn play(name: &str) {
         .iter()
         .take_while(|(_, line)| is_setting(line))
         .count();
-    let config = lines[..settings]
+    let (settings, steps) = lines.split_at(settings);
+    let is_single = |line: &str| line.starts_with("single ");
+    let config = settings
         .iter()
+        .filter(|(_, line)| !is_single(line))
         .fold(Config::new(), |config, (_, line)| {
             with_setting(config, line)
         });
+    let single = settings.iter().any(|(_, line)| is_single(line));
     let mut play = Play {
         connections: BTreeMap::new(),
-        server: Server::start(&config),
+        nodes: match set_up {
+            SetUp::Local => Nodes::without_redis(&config),
+            SetUp::TwoNodes if !single => Nodes::over(RedisServer::shared(), 2, &config),
+            SetUp::Redis | SetUp::TwoNodes => Nodes::over(RedisServer::shared(), 1, &config),
+        },
+        set_up,
+        silences: 0,
     };
-    for (number, line) in &lines[settings..] {
+    for (number, line) in steps {
         // Shown when the test fails: the last one is where.
         eprintln!("{name}.txt:{number}: {line}");
         play.step(line);
@@ -123,7 +166,7 @@ fn play(name: &str) {
 }
 
 fn is_setting(line: &str) -> bool {
-    ["server ", "app ", "limits "]
+    ["server ", "app ", "limits ", "single "]
         .iter()
         .any(|section| line.starts_with(section))
 }
@@ -171,8 +214,8 @@ impl Play {
     fn act(&mut self, name: &str, action: &str) {
         let (verb, rest) = action.split_once(' ').unwrap_or((action, ""));
         match verb {
-            "connect" => self.insert(name, Ws::connect(&self.server)),
-            "open" => self.insert(name, open(&self.server, rest)),
+            "connect" => self.insert(name, Ws::connect(self.nodes.for_connection())),
+            "open" => self.insert(name, open(self.nodes.for_connection(), rest)),
             "header" => self.check_header(name, rest),
             "subscribe" => {
                 let (channel, data) = channel_and_data(rest);
@@ -183,12 +226,27 @@ impl Play {
                 self.connection(name).subscribe(channel, data);
             }
             "signin" => self.connection(name).sign_in(rest),
-            "silent" => self.connection(name).silent(),
+            "silent" => self.silent(name),
             "ping" => self.ping(name, rest),
             "close" => self.remove(name).close(),
             "drop" => drop(self.remove(name)),
             _ => panic!("not an action: {verb}"),
         }
+    }
+
+    fn silent(&mut self, name: &str) {
+        if self.set_up != SetUp::Local {
+            self.silences += 1;
+            let marker = format!("presence-silence-{}", self.silences);
+            let ws = self.connection(name);
+            ws.subscribe(&marker, Some(r#"{"user_id":"silent"}"#));
+            self.nodes.for_request().trigger(&marker, "marker", "");
+            let ws = self.connection(name);
+            let expected = format!(r#"{{"event":"marker","channel":"{marker}","data":""}}"#);
+            assert_eq!(ws.text(), expected);
+            ws.unsubscribe(&marker);
+        }
+        self.connection(name).silent();
     }
 
     fn insert(&mut self, name: &str, ws: Ws) {
@@ -279,16 +337,18 @@ impl Play {
 
     fn health(&self, check: &str) {
         let (name, number) = check.split_once(" = ").expect("NAME = N");
-        self.server
-            .await_count(name, number.parse().expect("a number"));
+        let number: u64 = number.parse().expect("a number");
+        eventually(PATIENCE, check, || {
+            (self.nodes.count(name) == number).then_some(())
+        });
     }
 
     fn request(&self, request: &str) -> Response {
         let (method, rest) = request.split_once(' ').expect("METHOD TARGET");
         let (target, body) = rest.split_once(' ').unwrap_or((rest, ""));
         match method {
-            "GET" => self.server.get(target),
-            "POST" => self.server.post(target, body),
+            "GET" => self.nodes.for_request().get(target),
+            "POST" => self.nodes.for_request().post(target, body),
             _ => panic!("not a method: {method}"),
         }
     }
