@@ -1,0 +1,94 @@
+//! A slow Redis: everything takes longer and works; one that does not answer costs a bounded number of publishes.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{
+    Config, Nodes, Observer, PATIENCE, Proxy, RedisServer, Ws, eventually, members,
+};
+
+use super::{
+    assert_refused, await_acceptance, event, impatient, publish, publish_at_once,
+    subscriber_on_each, subscriptions,
+};
+
+#[test]
+fn a_slow_link_delays_and_the_gauge_shows_it() {
+    /// Each way.
+    const DELAY: Duration = Duration::from_millis(150);
+    let redis = RedisServer::shared();
+    let proxy = Proxy::start(redis.address());
+    let nodes = Nodes::linked(&Config::new(), &[proxy.url(), redis.url()]);
+    proxy.delay(DELAY);
+    let mut subscribers = subscriber_on_each(&nodes, "x");
+    for (number, node) in nodes.iter().enumerate() {
+        for burst in 0..5 {
+            let data = format!("{number} {burst}");
+            let began = Instant::now();
+            assert_eq!(publish(node, "x", &data).status(), 200);
+            if number == 0 {
+                assert!(
+                    began.elapsed() >= 2 * DELAY,
+                    "accepted before Redis took it"
+                );
+            }
+            for ws in &mut subscribers {
+                assert_eq!(ws.text(), event("x", &data));
+            }
+        }
+    }
+    let mut slow = Observer::joined(&nodes[0], "slow");
+    let quick = Observer::joined(&nodes[1], "quick");
+    slow.sees(&members(["slow", "quick"]));
+    drop(quick);
+    slow.sees(&members(["slow"]));
+    for node in &*nodes {
+        assert_eq!(subscriptions(node, "x"), 2);
+    }
+    let expected = 2 * DELAY.as_micros();
+    eventually(PATIENCE, "the gauge shows the delay", || {
+        let shown = nodes[0].metric("cluster_round_trip_microseconds");
+        let near = expected * 9 / 10..expected * 3;
+        near.contains(&u128::from(shown)).then_some(())
+    });
+    let quick = nodes[1].metric("cluster_round_trip_microseconds");
+    assert!(u128::from(quick) < expected, "{quick}");
+}
+
+#[test]
+fn publishes_that_wait_for_redis_are_bounded_in_number_and_time() {
+    const PUBLISHES: usize = 500;
+    const ROUNDS: u64 = 3;
+    /// `publish_timeout` is a second; the machine may be loaded.
+    const IN_TIME: Duration = Duration::from_secs(5);
+    let redis = RedisServer::shared();
+    let proxy = Proxy::start(redis.address());
+    let nodes = Nodes::linked(&impatient().redis("lease_seconds", "60"), &[proxy.url()]);
+    let node = &nodes[0];
+    let mut subscriber = Ws::subscribed(node, "x");
+    let channels = vec!["x".to_owned(); PUBLISHES];
+    let large = "x".repeat(10_000);
+    proxy.stall();
+    let mut resident = Vec::new();
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        for response in publish_at_once(node, &channels, &large) {
+            assert_refused(&response);
+        }
+        let elapsed = began.elapsed();
+        assert!(elapsed < IN_TIME, "{elapsed:?}");
+        resident.push(node.resident_kib());
+    }
+    let refused = node.counter("cluster_publish_refused");
+    assert_eq!(refused, ROUNDS * PUBLISHES as u64);
+    // What was refused is forgotten: later rounds need no more than the first.
+    let [first, .., last] = resident[..] else {
+        panic!("several rounds");
+    };
+    let most = PUBLISHES as u64 * 10_000 / 1024;
+    assert!(last < first + most, "{resident:?} KiB");
+    subscriber.silent();
+    proxy.pass();
+    await_acceptance(node, "x", "after");
+    while subscriber.text() != event("x", "after") {}
+    subscriber.silent();
+}
