@@ -178,8 +178,8 @@ impl Default for Redis {
             lease_seconds: Whole::new(15),
             publish_timeout: Whole::new(2),
             on_outage: Outage(OnOutage::Error),
-            log_events: Whole::new(256),
-            log_bytes: Whole::new(65_536),
+            log_events: Whole::new(1024),
+            log_bytes: Whole::new(262_144),
             log_seconds: Whole::new(60),
         }
     }

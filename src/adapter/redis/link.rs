@@ -134,7 +134,7 @@ impl Link {
             let Broken(reason) = self.serve(&mut connection).await;
             drop(connection);
             // A server that takes connections and then breaks them is not asked more often than one that is away.
-            self.failures = match begun.elapsed() < SILENCE {
+            self.failures = match begun.elapsed() < BEAT {
                 true => self.failures + 1,
                 false => 0,
             };

@@ -55,8 +55,8 @@ fn a_url_is_enough() {
     assert_eq!((lease.as_secs(), publish_timeout.as_secs()), (15, 2));
     assert_eq!(on_outage, OnOutage::Error);
     let expected = LogLimits {
-        events: 256,
-        bytes: 65_536,
+        events: 1024,
+        bytes: 262_144,
         seconds: 60,
     };
     assert_eq!(log, expected);

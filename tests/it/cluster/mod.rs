@@ -87,7 +87,9 @@ fn await_acceptance(server: &Server, channel: &str, data: &str) {
 
 /// The frame that a subscriber gets for [`publish`].
 fn event(channel: &str, data: &str) -> String {
-    serde_json::json!({"event": "e", "channel": channel, "data": data}).to_string()
+    let quoted = |text: &str| serde_json::to_string(text).expect("a text");
+    let (channel, data) = (quoted(channel), quoted(data));
+    format!(r#"{{"event":"e","channel":{channel},"data":{data}}}"#)
 }
 
 /// One channel's answer to `info=subscription_count`.

@@ -57,7 +57,7 @@ fn a_slow_link_delays_and_the_gauge_shows_it() {
 #[test]
 fn publishes_that_wait_for_redis_are_bounded_in_number_and_time() {
     const PUBLISHES: usize = 500;
-    const ROUNDS: u64 = 3;
+    const ROUNDS: u64 = 6;
     /// `publish_timeout` is a second; the machine may be loaded.
     const IN_TIME: Duration = Duration::from_secs(5);
     let redis = RedisServer::shared();
@@ -80,12 +80,12 @@ fn publishes_that_wait_for_redis_are_bounded_in_number_and_time() {
     }
     let refused = node.counter("cluster_publish_refused");
     assert_eq!(refused, ROUNDS * PUBLISHES as u64);
-    // What was refused is forgotten: later rounds need no more than the first.
-    let [first, .., last] = resident[..] else {
+    // What was refused is forgotten; what is under way to Redis is bounded.
+    let [_, _, third, .., last] = resident[..] else {
         panic!("several rounds");
     };
     let most = PUBLISHES as u64 * 10_000 / 1024;
-    assert!(last < first + most, "{resident:?} KiB");
+    assert!(last < third + most, "{resident:?} KiB");
     subscriber.silent();
     proxy.pass();
     await_acceptance(node, "x", "after");

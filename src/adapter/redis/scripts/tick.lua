@@ -33,6 +33,8 @@ if not epoch then
     epoch = ARGV[4] .. ':' .. ms(now)
     redis.call('SET', epoch_key, epoch)
 end
+-- Neither outlives its last node by more than a day.
+for _, key in ipairs({wire, epoch_key}) do redis.call('EXPIRE', key, 86400) end
 
 local function take(key, upto)
     local found = redis.call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, limit)
