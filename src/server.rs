@@ -45,9 +45,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(6);
 /// How long queued webhooks are tried at least, however long the drain took.
 const WEBHOOK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long Redis is told of this node's end at least.
-const CLUSTER_PATIENCE: Duration = Duration::from_secs(2);
-
 /// How long a client may take for the head of a request.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -289,10 +286,10 @@ impl Cluster {
         }
     }
 
-    async fn finish(&self, patience: Duration) {
+    async fn finish(&self) {
         match self {
             Self::Alone(local) => local.announce_left(Duration::ZERO),
-            Self::Nodes(redis) => redis.finish(patience).await,
+            Self::Nodes(redis) => redis.finish().await,
         }
     }
 }
@@ -392,7 +389,9 @@ impl Wired {
 
     /// Tells webhooks what is still to be told, in what is left of the drain's time.
     async fn finish(&self, left: Duration) {
-        self.adapter.finish(left.max(CLUSTER_PATIENCE)).await;
+        let begun = Instant::now();
+        self.adapter.finish().await;
+        let left = left.saturating_sub(begun.elapsed());
         let webhooks = self.worker.node.webhooks();
         webhooks.finish(left.max(WEBHOOK_PATIENCE)).await;
     }

@@ -76,6 +76,12 @@ const BUDGET: u32 = 64 * 1024;
 /// How long a start waits for Redis before the node serves without it, not ready.
 const START: Duration = Duration::from_secs(3);
 
+/// How long Redis may take to be told that this node goes.
+const END: Duration = Duration::from_secs(5);
+
+/// The same, if it is away already.
+const END_WITHOUT: Duration = Duration::from_millis(500);
+
 /// Why a node cannot be part of its cluster.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -178,7 +184,8 @@ impl Redis {
 
     /// Gives up everything that this node holds, tells webhooks what lingers if it is the last node, and gives its
     /// lease back.
-    pub async fn finish(&self, patience: Duration) {
+    pub async fn finish(&self) {
+        let patience = if self.state.is_up() { END } else { END_WITHOUT };
         let finished: Vec<_> = self
             .links
             .iter()

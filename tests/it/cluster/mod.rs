@@ -12,6 +12,7 @@ mod queries;
 mod restart;
 mod slow;
 mod stream;
+mod tls;
 mod topologies;
 mod webhooks;
 

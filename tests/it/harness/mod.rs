@@ -25,7 +25,7 @@ pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Receiver, Reply};
-pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED};
+pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
 pub(crate) use resp::Answer;
 pub(crate) use server::{Server, event_body};
 pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame};

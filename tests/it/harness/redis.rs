@@ -20,12 +20,25 @@ pub(crate) const WATCHED: &str = "watched";
 pub(crate) struct RedisServer {
     address: SocketAddr,
     options: Vec<String>,
+    tls_port: u16,
     daemon: Option<Daemon>,
 }
 
 impl RedisServer {
     pub(crate) fn start() -> Self {
         Self::with(|_, _| Vec::new())
+    }
+
+    /// One that speaks TLS on a second port, with these options for it.
+    pub(crate) fn with_tls(tls: &[(&str, &str)]) -> Self {
+        let port = free_port();
+        let mut server = Self::with(|_, _| {
+            let mut all = options(&[("tls-port", &port.to_string())]);
+            all.extend(options(tls));
+            all
+        });
+        server.tls_port = port;
+        server
     }
 
     /// One for all tests that do it no harm. It ends with the tests' process.
@@ -55,6 +68,7 @@ impl RedisServer {
         Self {
             address,
             options,
+            tls_port: 0,
             daemon,
         }
     }
@@ -82,6 +96,11 @@ impl RedisServer {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// The same over TLS, for one that speaks it.
+    pub(crate) fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port)
     }
 
     /// A connection to it.
@@ -343,7 +362,7 @@ impl Drop for Daemon {
     }
 }
 
-fn new_folder() -> PathBuf {
+pub(crate) fn new_folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("redis-{}-{number}", std::process::id());
