@@ -15,12 +15,14 @@ local function ms(number) return string.format('%.0f', number) end
 if KEYS[4] then
     redis.call('SET', KEYS[4], ARGV[10], 'PX', ARGV[11])
 end
-if redis.call('EXISTS', state) == 0 then
+local seq, bytes, fresh = unpack(redis.call('HMGET', state, 'seq', 'bytes', 'fresh'))
+if not seq then
     -- Nobody is interested, nor was a moment ago: unless Redis has just lost its memory, and those who were have not
     -- come back yet. They will look into the log.
     local born = tonumber(string.match(redis.call('GET', epoch) or '', ':(%d+)$'))
     if born and now - born > seconds * 1000 then return 0 end
-    redis.call('HSET', state, 'seq', ms(time[1] * 1000000 + time[2]), 'run', run, 'bytes', 0, 'total', 0, 'nodes', 0)
+    seq = time[1] * 1000000 + time[2]
+    redis.call('HSET', state, 'total', 0, 'nodes', 0)
     redis.call('EXPIRE', state, seconds)
 elseif KEYS[4] then
     redis.call('HDEL', state, 'missed')
@@ -32,21 +34,21 @@ if ARGV[9] == '1' then
     end
 end
 
-local seq = redis.call('HINCRBY', state, 'seq', 1)
-redis.call('HSET', state, 'run', run)
+seq = seq + 1
 local message = '\1' .. kind .. run .. struct.pack('>I8I8', seq, now) .. body
+bytes, fresh = tonumber(bytes or 0), tonumber(fresh or 0)
 if most > 0 then
     local length = redis.call('RPUSH', log, message)
-    local bytes = #message
-    if length > 1 then
-        bytes = redis.call('HINCRBY', state, 'bytes', #message)
-    else
-        redis.call('HSET', state, 'bytes', bytes)
-    end
+    bytes = (length > 1 and bytes or 0) + #message
     while length > most or (bytes > most_bytes and length > 0) do
-        bytes = redis.call('HINCRBY', state, 'bytes', -#redis.call('LPOP', log))
+        bytes = bytes - #redis.call('LPOP', log)
         length = length - 1
     end
-    redis.call('EXPIRE', log, seconds)
+    -- Not at every event: a log may end a quarter of its life early.
+    if length <= 1 or now - fresh > seconds * 250 then
+        redis.call('EXPIRE', log, seconds)
+        fresh = now
+    end
 end
+redis.call('HSET', state, 'run', run, 'seq', ms(seq), 'bytes', bytes, 'fresh', ms(fresh))
 return redis.call(publish, topic, message)
