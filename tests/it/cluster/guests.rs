@@ -151,7 +151,16 @@ fn a_user_that_may_only_use_the_prefix_is_enough() {
     const PASSWORD: &str = "password-of-the-user";
     let redis = RedisServer::start();
     let password = format!(">{PASSWORD}");
-    let rights = ["on", &password, "~tests-*", "&tests-*", "+@all", "-@admin"];
+    let rights = [
+        "on",
+        &password,
+        "~tests-*",
+        "&tests-*",
+        "+@all",
+        "-@admin",
+        "-@dangerous",
+        "+info",
+    ];
     redis.cli(&[&["ACL", "SETUSER", "tide"], &rights[..]].concat());
     let url = redis.url().replace("//", &format!("//tide:{PASSWORD}@"));
     let nodes = Nodes::linked(&full_config(), &[url.clone(), url]);
