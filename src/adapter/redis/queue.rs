@@ -77,8 +77,7 @@ impl Link {
             // What was never here cannot go; it was given up before Redis heard of it.
             None if !touch.held.interested => return,
             None => {
-                let names = self.parts.bucket.names(token);
-                let topic = Topic::new(touch.app.clone(), touch.subject.clone(), names, touch.held);
+                let topic = Topic::new(touch.app.clone(), touch.subject.clone(), touch.held);
                 self.topics.entry(Rc::clone(&name)).or_insert(topic)
             }
         };

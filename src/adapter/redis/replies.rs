@@ -85,7 +85,7 @@ impl Link {
             None => {
                 voice.metrics.cluster_messages_refused.inc();
                 debug!(
-                    topic = topic.names.token,
+                    topic = topic.subject.token(&topic.app),
                     "a message that no node of ours sent"
                 );
             }

@@ -52,7 +52,7 @@ impl Link {
         let mut subscribes = false;
         if !releases && !topic.subscribed {
             let mut command = redis::cmd(verb("SUBSCRIBE", "SSUBSCRIBE"));
-            connection.queue(command.arg(&topic.names.topic));
+            connection.queue(command.arg(&**name));
             topic.subscribed = true;
             subscribes = true;
         }
@@ -74,7 +74,7 @@ impl Link {
         let mut unsubscribes = false;
         if releases && topic.subscribed {
             let mut command = redis::cmd(verb("UNSUBSCRIBE", "SUNSUBSCRIBE"));
-            connection.queue(command.arg(&topic.names.topic));
+            connection.queue(command.arg(&**name));
             (topic.subscribed, topic.synced, topic.complete) = (false, false, false);
             unsubscribes = true;
         }
@@ -161,8 +161,9 @@ impl Saying<'_> {
     fn command(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
         let said = topic.takes_changes();
         let flags = self.flags(topic, said.whole);
-        let names = &topic.names;
-        let keys = self.bucket.registration(&topic.app, names, self.node);
+        // Made when they are said: a topic is small while nothing happens.
+        let names = self.bucket.names(topic.subject.token(&topic.app));
+        let keys = self.bucket.registration(&topic.app, &names, self.node);
         let channel = topic
             .subject
             .channel()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::message::Position;
-use super::names::{Names, Subject};
+use super::names::Subject;
 use super::request::{Change, Held, Touch, Waiter};
 use crate::app::AppId;
 use crate::protocol::{Member, UserId};
@@ -23,7 +23,6 @@ pub(super) type Members = BTreeMap<UserId, Option<Arc<str>>>;
 pub(super) struct Topic {
     pub(super) app: AppId,
     pub(super) subject: Subject,
-    pub(super) names: Names,
     pub(super) held: Held,
     /// This node's members.
     own: Members,
@@ -71,11 +70,10 @@ pub(super) struct Said {
 }
 
 impl Topic {
-    pub(super) fn new(app: AppId, subject: Subject, names: Names, held: Held) -> Self {
+    pub(super) fn new(app: AppId, subject: Subject, held: Held) -> Self {
         Self {
             app,
             subject,
-            names,
             held,
             own: Members::new(),
             changes: Vec::new(),
@@ -208,8 +206,7 @@ mod tests {
             ChannelName::parse("presence-x", 200).unwrap(),
         );
         let subject = Subject::Channel(channel);
-        let names = super::super::names::Bucket::all("p", false)[0].names(subject.token(&app));
-        Topic::new(app, subject, names, HELD)
+        Topic::new(app, subject, HELD)
     }
 
     fn member(id: &str) -> Member {
