@@ -17,12 +17,13 @@
 //! | `request` | what that asks of a link |
 //! | `link` | the task that owns a bucket |
 //! | `topic`, `queue`, `saying`, `flight` | what it knows of each topic, what waits, what it says, what is awaited |
-//! | `replies`, `registered`, `ending` | what it hears |
+//! | `replies`, `registered`, `catch_up`, `ending` | what it hears |
 //! | `voice` | what it tells clients |
 //!
 //! Knows nothing of sockets and HTTP. Nobody outside knows of Redis.
 
 mod asking;
+mod catch_up;
 mod connect;
 mod connection;
 mod ending;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use redis::Value;
 use tracing::{info, warn};
 
+use super::catch_up::Found;
 use super::connection::{Broken, Connection, Reading as _};
 use super::flight::Registration;
 use super::link::{Link, Resync};
@@ -12,22 +13,20 @@ use super::message::{Logged, Message, Position, Run, info_of};
 use super::names::Subject;
 use super::saying::millis;
 use super::topic::{Members, Topic};
+use super::voice::Voice;
 use crate::protocol::{UserId, WebhookEvent};
 use crate::registry::LastEvent;
 
 /// What a registration was answered with.
 pub(super) struct Registered {
-    at: Position,
+    found: Found,
     pub(super) count: usize,
     occupied: bool,
     pub(super) told: bool,
     missed: bool,
     appeared: Vec<String>,
     members: Option<Members>,
-    log: Vec<Logged>,
     last_event: Option<LastEvent>,
-    /// Redis' clock, in ms.
-    now: u64,
 }
 
 impl Link {
@@ -67,6 +66,8 @@ impl Link {
         let Some(topic) = self.topics.get_mut(name) else {
             return;
         };
+        let voice = &self.parts.voice;
+        registered.post(voice, topic);
         let is_too_late = registration.after.is_none() && !registration.asks_log;
         if topic.alone_since.is_some() && !topic.synced && is_too_late {
             // Somebody's patience ended while this was under way: what came meanwhile is in the log.
@@ -75,14 +76,19 @@ impl Link {
             self.enqueue(name);
             return;
         }
-        let voice = &self.parts.voice;
         if !topic.synced {
-            let caught = catch_up(topic, &registration, &registered);
+            let found = &registered.found;
+            let mut caught = match registration.after {
+                Some(last) => found.after(last),
+                None => found.within(topic.alone_since.map_or(0, |since| millis(since.elapsed()))),
+            };
+            // What was lost with Redis' memory is counted already.
+            caught.is_complete |= registration.restores;
             self.resync.recovered += caught.missed.len();
             self.resync.gaps += usize::from(!caught.is_complete);
             voice.caught_up(topic, &caught);
         }
-        topic.position = Some(registered.at);
+        topic.position = Some(registered.found.at);
         (topic.synced, topic.alone_since) = (true, None);
         topic.restored &= !registration.restores;
         let count = registered.count;
@@ -92,14 +98,6 @@ impl Link {
         }
         if matches!(topic.subject, Subject::User(_)) && !(registration.restores && count == 0) {
             voice.online(topic, count > 0);
-        }
-        let user = |id: &String| UserId::new(id);
-        let appeared: Vec<UserId> = registered.appeared.iter().filter_map(user).collect();
-        let occupied = registered.occupied.then_some(WebhookEvent::ChannelOccupied);
-        let missed = registered.missed.then_some(WebhookEvent::CacheMiss);
-        let appeared = appeared.iter().map(WebhookEvent::MemberAdded);
-        for event in occupied.into_iter().chain(appeared).chain(missed) {
-            voice.post(topic, &event);
         }
         voice.answer(topic, registration.waiters, registered.last_event.as_ref());
         if registered.told {
@@ -163,44 +161,20 @@ impl Link {
     }
 }
 
-/// What of a log was missed.
-pub(super) struct Caught<'a> {
-    pub(super) missed: Vec<&'a Logged>,
-    /// Whether it reaches back to what was delivered last; or that is known to be lost, and counted.
-    pub(super) is_complete: bool,
-}
-
-fn catch_up<'a>(topic: &Topic, registration: &Registration, found: &'a Registered) -> Caught<'a> {
-    let Some(last) = registration.after else {
-        // Nothing was delivered yet: what came since there were subscribers, by Redis' clock.
-        let waited = topic.alone_since.map_or(0, |since| millis(since.elapsed()));
-        let since = found.now.saturating_sub(waited);
-        let missed = found
-            .log
-            .iter()
-            .filter(|logged| waited > 0 && logged.time >= since);
-        return Caught {
-            missed: missed.collect(),
-            is_complete: true,
-        };
-    };
-    let is_missed = |logged: &&Logged| {
-        let Position { run, seq } = logged.at;
-        // Of other runs than ours and the present one there is what came before ours, too.
-        seq > last.seq || (run != last.run && run == found.at.run)
-    };
-    let missed: Vec<&Logged> = found.log.iter().filter(is_missed).collect();
-    let is_complete = match missed.first() {
-        Some(first) => first.at.seq <= last.seq + 1,
-        None => found.at.seq <= last.seq,
-    };
-    Caught {
-        missed,
-        is_complete: is_complete || registration.restores,
-    }
-}
-
 impl Registered {
+    /// What webhooks hear from this node, as it is the one that made it so.
+    fn post(&self, voice: &Voice, topic: &Topic) {
+        if self.occupied {
+            voice.post(topic, &WebhookEvent::ChannelOccupied);
+        }
+        for user in self.appeared.iter().filter_map(|id| UserId::new(id)) {
+            voice.post(topic, &WebhookEvent::MemberAdded(&user));
+        }
+        if self.missed {
+            voice.post(topic, &WebhookEvent::CacheMiss);
+        }
+    }
+
     pub(super) fn read(
         reply: &mut impl Iterator<Item = Value>,
         present: Run,
@@ -218,10 +192,14 @@ impl Registered {
         let log = next().list()?;
         let last_event = next().bytes()?.and_then(|bytes| super::kept::read(&bytes));
         Ok(Self {
-            // A topic in which nothing was published yet has no run of its own.
-            at: Position {
-                run: run.try_into().unwrap_or(present),
-                seq,
+            found: Found {
+                // A topic in which nothing was published yet has no run of its own.
+                at: Position {
+                    run: run.try_into().unwrap_or(present),
+                    seq,
+                },
+                log: log.into_iter().filter_map(read_logged).collect(),
+                now: next().text()?.parse().unwrap_or_default(),
             },
             count: usize::try_from(count).unwrap_or_default(),
             occupied: occupied == 1,
@@ -229,9 +207,7 @@ impl Registered {
             missed: missed == 1,
             appeared,
             members,
-            log: log.into_iter().filter_map(read_logged).collect(),
             last_event,
-            now: next().text()?.parse().unwrap_or_default(),
         })
     }
 }

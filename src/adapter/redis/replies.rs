@@ -12,10 +12,8 @@ use super::flight::{Call, What};
 use super::link::{Finishing, Link};
 use super::message::{Message, Position, WIRE_VERSION};
 use super::names::Subject;
+use super::saying::TAKEN;
 use crate::protocol::{UserId, WebhookEvent};
-
-/// How many due things, and dead nodes, one tick takes.
-pub(super) const TAKEN: usize = 100;
 
 /// How long after a loss of memory the others are waited for.
 const RETURN: Duration = Duration::from_secs(5);

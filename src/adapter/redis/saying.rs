@@ -9,10 +9,12 @@ use super::flight::{Call, Registration, What};
 use super::link::{Finishing, Link};
 use super::message::{Position, WIRE_VERSION};
 use super::names::{Bucket, Subject};
-use super::replies::TAKEN;
 use super::request::{Change, Held, Publish};
 use super::settings::Settings;
 use super::topic::Topic;
+
+/// How many due things, and dead nodes, one tick takes.
+pub(super) const TAKEN: usize = 100;
 
 impl Link {
     pub(super) fn tick(&mut self, connection: &mut Connection) {

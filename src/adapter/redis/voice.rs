@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::catch_up::Caught;
 use super::message::{Content, Id, Logged};
 use super::names::Subject;
-use super::registered::Caught;
 use super::request::{Alone, Answered, Change, Waiter};
 use super::topic::{Members, Topic};
 use crate::adapter::Error;
