@@ -256,6 +256,11 @@ async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
                 cluster.nodes(),
             ),
             (
+                "cluster_waiting_bytes",
+                "Bytes of events that wait for Redis",
+                cluster.waiting_bytes(),
+            ),
+            (
                 "cluster_round_trip_microseconds",
                 "The longest of the last round trips to Redis",
                 microseconds(cluster.round_trip()),

@@ -161,8 +161,10 @@ impl Redis {
             });
             states.push(states_end);
         }
+        let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let state = ClusterState {
             links: states.into(),
+            budget: Arc::clone(&budget),
         };
         state.settled(START).await.map_err(Refused)?;
         Ok(Arc::new(Self {
@@ -171,7 +173,7 @@ impl Redis {
             metrics: inside.metrics,
             links,
             state,
-            budget: Arc::new(Semaphore::new(BUDGET as usize)),
+            budget,
             node,
             events: AtomicU64::new(0),
         }))

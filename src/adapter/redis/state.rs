@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+use super::BUDGET;
 
 /// How long Redis may be away until the node says that it is not ready.
 const GRACE: Duration = Duration::from_secs(5);
@@ -59,6 +61,7 @@ impl LinkState {
 #[derive(Debug, Clone)]
 pub struct ClusterState {
     pub(super) links: Arc<[watch::Receiver<LinkState>]>,
+    pub(super) budget: Arc<Semaphore>,
 }
 
 impl ClusterState {
@@ -89,6 +92,13 @@ impl ClusterState {
     pub fn round_trip(&self) -> Duration {
         let trips = self.links.iter().map(|link| link.borrow().round_trip);
         trips.max().unwrap_or_default()
+    }
+
+    /// Bytes of events that Redis has not answered for, in steps of a KiB.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        let taken = (BUDGET as usize).saturating_sub(self.budget.available_permits());
+        taken * 1024
     }
 
     /// Live nodes, this one included; as far as is known.
