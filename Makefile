@@ -22,10 +22,13 @@ test-rust: ## cargo test
 	@echo "== cargo test"
 	@$(CARGO) test --no-fail-fast
 
-test-clients: $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/installed ## the unmodified clients against the debug build
-	@echo "== client suites"
+test-clients: $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/installed ## the unmodified clients against the debug build, alone and over Redis
 	@$(CARGO) build --quiet
-	@cd $(CLIENTS) && TIDEWIRE_BIN=$(TIDEWIRE_BIN) node --test --test-reporter=spec --test-concurrency=2 suites/*.test.js
+	@cd $(CLIENTS); failed=0; for nodes in 0 1 2; do \
+		echo "== client suites, nodes over Redis: $$nodes"; \
+		TIDEWIRE_BIN=$(TIDEWIRE_BIN) TIDEWIRE_TEST_OVER_REDIS=$$nodes \
+			node --test --test-reporter=spec --test-concurrency=2 suites/*.test.js || failed=1; \
+	done; exit $$failed
 
 lint: ## formatting and clippy
 	$(CARGO) fmt --check

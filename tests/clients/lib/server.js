@@ -1,4 +1,5 @@
-// Starts the real binary, learns its ports from the startup line, stops it by pid, and looks whether it kept anything.
+// Starts the real binary, once or as several nodes over Redis, learns its ports from the startup lines, stops it by pid,
+// and looks whether it kept anything.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -7,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { Redis, Splitter } from "./cluster.js";
 import { eventually } from "./wait.js";
 
 export const clientsDir = resolve(fileURLToPath(new URL("..", import.meta.url)));
@@ -51,41 +53,38 @@ export function tidewire(...args) {
   return run(binary, args);
 }
 
-export class Server {
+/**
+ * How many nodes over Redis every suite's server is, behind a port that spreads connections if they are several; none
+ * is one without Redis.
+ */
+const OVER_REDIS = Number(process.env.TIDEWIRE_TEST_OVER_REDIS ?? 0);
+
+/** How many processes that are. */
+export const NODES = Math.max(1, OVER_REDIS);
+
+/** One process. */
+class Node {
   #dir = mkdtempSync(join(tmpdir(), "tidewire-"));
-  #options;
   #process = null;
   #stderr = "";
-
-  constructor(options) {
-    this.#options = options;
-  }
-
-  /**
-   * Writes a configuration with both ports free and serves it.
-   * @param {{apps?: object[], server?: object}} options tables of the configuration file
-   */
-  static async start({ apps = [app()], server = {} } = {}) {
-    const it = new Server({ apps, server });
-    await it.#spawn(0);
-    return it;
-  }
 
   get configFile() {
     return join(this.#dir, "apps.toml");
   }
 
-  get url() {
-    return `http://${this.host}:${this.port}`;
+  get adminUrl() {
+    return `http://${this.admin.host}:${this.admin.port}`;
   }
 
-  async #spawn(port) {
+  /** Writes a configuration and serves it; port 0 is any free one. */
+  async spawn({ apps, server }, port, redis) {
     writeFileSync(
       this.configFile,
       [
-        table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...this.#options.server, port }),
+        table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...server, port }),
         table("[admin]", { host: "127.0.0.1", port: 0 }),
-        ...this.#options.apps.map(({ limits, webhooks = [], ...rest }) =>
+        redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
+        ...apps.map(({ limits, webhooks = [], ...rest }) =>
           [
             table("[[apps]]", rest),
             limits ? table("[apps.limits]", limits) : "",
@@ -109,13 +108,86 @@ export class Server {
     if (line === failure) throw new Error(`${binary}: ${failure.message}\n${stdout}${this.#stderr}`);
     this.host = line[1];
     this.port = Number(line[2]);
-    this.adminUrl = `http://${line[4]}:${line[5]}`;
+    this.admin = { host: line[4], port: Number(line[5]) };
   }
 
   async health() {
     const answer = await fetch(`${this.adminUrl}/health`);
     assert.equal(answer.status, 200, `GET /health: ${answer.status}`);
     return answer.json();
+  }
+
+  get #hasEnded() {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
+  /** Asks it to go, and waits until it has gone of itself. */
+  async terminate() {
+    const child = this.#process;
+    if (!this.#hasEnded) {
+      child.kill("SIGTERM");
+      try {
+        await eventually("the server's end after SIGTERM", STOP_DEADLINE, () => this.#hasEnded);
+      } catch (e) {
+        child.kill("SIGKILL");
+        throw e;
+      }
+    }
+    assert.equal(child.exitCode, 0, `exit code ${child.exitCode}, signal ${child.signalCode}\n${this.#stderr}`);
+    assert.doesNotMatch(this.#stderr, /panicked/, this.#stderr);
+  }
+
+  /** Ends it without a word to anybody. */
+  async kill() {
+    this.#process.kill("SIGKILL");
+    await eventually("the server's end after SIGKILL", STOP_DEADLINE, () => this.#hasEnded);
+  }
+
+  remove() {
+    rmSync(this.#dir, { recursive: true });
+  }
+}
+
+/** What a suite runs against, however many nodes it is. */
+export class Server {
+  #options;
+  #redis = null;
+  #nodes = [];
+  #splitter = null;
+
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /**
+   * Writes a configuration with all ports free and serves it.
+   * @param {{apps?: object[], server?: object}} options tables of the configuration file
+   */
+  static async start({ apps = [app()], server = {} } = {}) {
+    const it = new Server({ apps, server });
+    if (OVER_REDIS > 0) it.#redis = await Redis.start();
+    for (let number = 0; number < NODES; number++) {
+      const node = new Node();
+      await node.spawn(it.#options, 0, it.#redis);
+      it.#nodes.push(node);
+    }
+    if (NODES > 1) it.#splitter = await Splitter.start(it.#nodes);
+    ({ host: it.host, port: it.port } = it.#splitter ?? it.#nodes[0]);
+    return it;
+  }
+
+  get configFile() {
+    return this.#nodes[0].configFile;
+  }
+
+  get url() {
+    return `http://${this.host}:${this.port}`;
+  }
+
+  /** The counts of all nodes together. */
+  async health() {
+    const all = await Promise.all(this.#nodes.map((node) => node.health()));
+    return Object.fromEntries(COUNTS.map((name) => [name, all.reduce((sum, health) => sum + health[name], 0)]));
   }
 
   /** Waits until nothing is left of anybody: no connection, channel, subscription, member or user. */
@@ -129,34 +201,23 @@ export class Server {
 
   /** Asks the server to go, and waits until it has gone of itself. */
   async terminate() {
-    const child = this.#process;
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill("SIGTERM");
-      try {
-        await eventually("the server's end after SIGTERM", STOP_DEADLINE, () => child.exitCode !== null || child.signalCode !== null);
-      } catch (e) {
-        child.kill("SIGKILL");
-        throw e;
-      }
-    }
-    assert.equal(child.exitCode, 0, `exit code ${child.exitCode}, signal ${child.signalCode}\n${this.#stderr}`);
-    assert.doesNotMatch(this.#stderr, /panicked/, this.#stderr);
+    await Promise.all(this.#nodes.map((node) => node.terminate()));
   }
 
   /** Stops it and starts it again on the very port that it had. */
   async restart() {
-    const { port } = this;
     await this.terminate();
-    await this.#spawn(port);
+    await this.#respawn();
   }
 
   /** The same without a word to anybody. */
   async crash() {
-    const { port } = this;
-    const child = this.#process;
-    child.kill("SIGKILL");
-    await eventually("the server's end after SIGKILL", STOP_DEADLINE, () => child.signalCode !== null);
-    await this.#spawn(port);
+    await Promise.all(this.#nodes.map((node) => node.kill()));
+    await this.#respawn();
+  }
+
+  async #respawn() {
+    for (const node of this.#nodes) await node.spawn(this.#options, node.port, this.#redis);
   }
 
   /** The end of every suite: nothing may be left, and the server goes in peace. */
@@ -165,7 +226,9 @@ export class Server {
       await this.empties();
     } finally {
       await this.terminate();
-      rmSync(this.#dir, { recursive: true });
+      this.#splitter?.stop();
+      this.#redis?.stop();
+      for (const node of this.#nodes) node.remove();
     }
   }
 }

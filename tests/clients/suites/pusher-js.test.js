@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Clients, backend, get, marker, next, pusherJs, record, refusal, subscribe } from "../lib/clients.js";
-import { Server, app } from "../lib/server.js";
+import { NODES, Server, app } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app();
@@ -161,7 +161,8 @@ for (const [name, Pusher] of Object.entries(pusherJs)) {
       await refused(at({ ...main, key: "no-such-key" }), 4001);
       await refused(at(disabled), 4003);
       const full = at(small);
-      await full.connect();
+      // The limit is each node's, and connections are spread evenly over them.
+      for (let node = 0; node < NODES; node++) await full.connect();
       await refused(full, 4004);
     });
 

@@ -1,0 +1,89 @@
+// What makes several processes one server: a redis-server of their own, and a port that spreads connections over them.
+
+import { spawn } from "node:child_process";
+import net from "node:net";
+
+import { eventually } from "./wait.js";
+
+const START_DEADLINE = 20_000;
+
+/** Ends when its stdin does, and with it with the tests, however they end. */
+const UNTIL_EOF = 'redis-server --port "$0" --bind 127.0.0.1 --save "" --appendonly no & read -r _; kill "$!"; wait';
+
+function listen(server) {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject).listen(0, "127.0.0.1", () => resolve(server.address().port));
+  });
+}
+
+async function freePort() {
+  const server = net.createServer();
+  const port = await listen(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Whether something there answers as Redis does. */
+function answers(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, "127.0.0.1", () => socket.write("PING\r\n"));
+    socket.once("data", (data) => resolve(data.toString() === "+PONG\r\n"));
+    socket.once("error", () => resolve(false)).once("close", () => resolve(false));
+    socket.setTimeout(1000, () => socket.destroy());
+  });
+}
+
+export class Redis {
+  #shell;
+
+  static async start() {
+    const it = new Redis();
+    it.port = await freePort();
+    it.#shell = spawn("sh", ["-c", UNTIL_EOF, String(it.port)], { stdio: ["pipe", "ignore", "inherit"] });
+    await eventually("redis-server", START_DEADLINE, () => answers(it.port));
+    return it;
+  }
+
+  get url() {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  stop() {
+    this.#shell.stdin.end();
+  }
+}
+
+/** Passes each connection on to the next node, as a load balancer without sticky sessions does. */
+export class Splitter {
+  #server;
+  #sockets = new Set();
+
+  static async start(nodes) {
+    const it = new Splitter();
+    let next = 0;
+    it.#server = net.createServer((client) => {
+      const { host, port } = nodes[next++ % nodes.length];
+      const node = net.connect(port, host);
+      for (const [from, to] of [
+        [client, node],
+        [node, client],
+      ]) {
+        it.#sockets.add(from);
+        from.setNoDelay(true).pipe(to);
+        from.on("error", () => to.destroy()).on("close", () => {
+          it.#sockets.delete(from);
+          // What was read before the end has been piped; an end without one must reach the other side, too.
+          if (from.destroyed && !from.readableEnded) to.destroy();
+        });
+      }
+    });
+    it.host = "127.0.0.1";
+    it.port = await listen(it.#server);
+    return it;
+  }
+
+  stop() {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
