@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use crate::adapter::redis::{ClusterState, Inside, Redis, Refused, Settings as RedisSettings};
+use crate::adapter::redis::{self, ClusterState, Inside, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
 use crate::config::{Settings, Watch};
@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
+use crate::supervise::indispensable;
 use crate::webhook::{self, Webhooks};
 use crate::ws::Upgrades;
 
@@ -73,9 +74,9 @@ pub enum Error {
     /// `spool` of `[webhooks]` cannot be used.
     #[error(transparent)]
     Spool(#[from] webhook::Error),
-    /// The nodes in Redis are of another kind.
+    /// The cluster is not for this node.
     #[error("cannot join the cluster of [redis]: {0}")]
-    Cluster(#[from] Refused),
+    Cluster(#[from] redis::Error),
     /// The system refuses threads, signals or the like.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -439,8 +440,11 @@ impl WorkerParts {
             return Err(());
         };
         let hub = Hub::new(index, self.hub, self.metrics.clone());
-        indispensable(tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)));
-        indispensable(beat(Rc::clone(&hub)));
+        indispensable(
+            "worker",
+            tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)),
+        );
+        indispensable("clock", beat(Rc::clone(&hub)));
         Ok(Upgrades::new(
             Arc::clone(&self.node),
             hub,
@@ -460,18 +464,4 @@ async fn beat(hub: Rc<Hub>) {
         // 136 years.
         hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }
-}
-
-/// Runs a task without which a worker would look alive and deliver nothing: if it panics, the process ends, and
-/// whoever supervises it starts another.
-fn indispensable(task: impl Future<Output = ()> + 'static) {
-    /// `EX_SOFTWARE` of sysexits.
-    const INTERNAL_ERROR: i32 = 70;
-    let task = tokio::task::spawn_local(task);
-    tokio::task::spawn_local(async move {
-        if task.await.is_err_and(|error| error.is_panic()) {
-            error!("a worker's loop panicked: this is a bug; the process ends");
-            std::process::exit(INTERNAL_ERROR);
-        }
-    });
 }

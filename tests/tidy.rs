@@ -25,8 +25,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "adapter", "admin", "app", "auth", "config", "http", "hub", "limits", "metrics",
-            "node", "protocol", "registry", "webhook", "ws",
+            "adapter",
+            "admin",
+            "app",
+            "auth",
+            "config",
+            "http",
+            "hub",
+            "limits",
+            "metrics",
+            "node",
+            "protocol",
+            "registry",
+            "supervise",
+            "webhook",
+            "ws",
         ],
     ),
     ("telemetry", &["config"]),
@@ -57,7 +70,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "adapter",
         &[
-            "app", "auth", "hub", "limits", "metrics", "protocol", "registry", "webhook",
+            "app",
+            "auth",
+            "hub",
+            "limits",
+            "metrics",
+            "protocol",
+            "registry",
+            "supervise",
+            "webhook",
         ],
     ),
     ("webhook", &["app", "auth", "limits", "metrics", "protocol"]),
@@ -71,6 +92,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("auth", &["protocol"]),
     ("limits", &[]),
     ("metrics", &[]),
+    ("supervise", &[]),
     ("protocol", &[]),
 ];
 

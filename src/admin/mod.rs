@@ -243,31 +243,33 @@ async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
             workers.iter().map(|w| w.outbox_bytes).sum(),
         ),
     ];
-    if let Some(cluster) = &admin.cluster {
-        gauges.extend([
-            (
-                "cluster_up",
-                "Whether all of Redis can be reached",
-                usize::from(cluster.is_up()),
-            ),
-            (
-                "cluster_nodes",
-                "Live nodes of the cluster",
-                cluster.nodes(),
-            ),
-            (
-                "cluster_waiting_bytes",
-                "Bytes of events that wait for Redis",
-                cluster.waiting_bytes(),
-            ),
-            (
-                "cluster_round_trip_microseconds",
-                "The longest of the last round trips to Redis",
-                microseconds(cluster.round_trip()),
-            ),
-        ]);
-    }
+    gauges.extend(admin.cluster.iter().flat_map(cluster_gauges));
     gauges
+}
+
+fn cluster_gauges(cluster: &ClusterState) -> [(&'static str, &'static str, usize); 4] {
+    [
+        (
+            "cluster_up",
+            "Whether all of Redis can be reached",
+            usize::from(cluster.is_up()),
+        ),
+        (
+            "cluster_nodes",
+            "Live nodes of the cluster",
+            cluster.nodes(),
+        ),
+        (
+            "cluster_waiting_bytes",
+            "Bytes of events that wait for Redis",
+            cluster.waiting_bytes(),
+        ),
+        (
+            "cluster_round_trip_microseconds",
+            "The longest of the last round trips to Redis",
+            microseconds(cluster.round_trip()),
+        ),
+    ]
 }
 
 #[derive(Debug)]

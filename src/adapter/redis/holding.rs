@@ -60,7 +60,10 @@ impl Redis {
                 Err(error)
             }
             // The link is gone with the process.
-            Err(_) => Err(Error::Unreachable("the server is stopping".into())),
+            Err(_) => {
+                self.leave(app, channel, subscriber);
+                Err(Error::Unreachable("the server is stopping".into()))
+            }
         }
     }
 

@@ -51,7 +51,6 @@ const BACKOFF: [Duration; 6] = [
 /// What a link is made of.
 pub(super) struct Parts {
     pub(super) settings: Arc<Settings>,
-    pub(super) connector: Rc<Connector>,
     pub(super) node: String,
     pub(super) linger: Duration,
     pub(super) bucket: Bucket,
@@ -63,6 +62,7 @@ pub(super) struct Parts {
 /// A link. The files beside this one see its fields, each for its own part.
 pub(super) struct Link {
     pub(super) parts: Parts,
+    connector: Rc<Connector>,
     pub(super) topics: HashMap<Rc<str>, Topic>,
     /// Topics of which something is to be said.
     pub(super) queue: VecDeque<Rc<str>>,
@@ -107,8 +107,10 @@ pub(super) enum Finishing {
 
 impl Link {
     pub(super) fn new(parts: Parts) -> Self {
+        let connector = Connector::new(Arc::clone(&parts.settings), &parts.node);
         Self {
             parts,
+            connector: Rc::new(connector),
             topics: HashMap::new(),
             queue: VecDeque::new(),
             refused: Vec::new(),
@@ -144,7 +146,7 @@ impl Link {
 
     /// Connects, and looks after requests and waiters meanwhile.
     async fn connected(&mut self) -> Connection {
-        let connector = Rc::clone(&self.parts.connector);
+        let connector = Rc::clone(&self.connector);
         let (bucket, state) = (self.parts.bucket.clone(), self.parts.state.clone());
         let mut attempts = pin!(attempts(&connector, &bucket, &state, self.failures));
         let mut beat = tokio::time::interval(BEAT);

@@ -44,7 +44,6 @@ mod state;
 mod topic;
 mod voice;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -55,14 +54,14 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
 pub use state::ClusterState;
 
 use super::outlet::Outlet;
-use super::{Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Reach, Subscriber, Watched};
+use super::{Adapter, Answer, Counts, Event, Joined, LastEvent, Reach, Subscriber, Watched};
 use crate::app::App;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, User, UserId};
 use crate::registry::Registry;
+use crate::supervise::indispensable;
 use crate::webhook::Webhooks;
-use connect::Connector;
 use link::{Link, Parts};
 use message::Content;
 use names::{Bucket, Subject};
@@ -84,9 +83,15 @@ const END: Duration = Duration::from_secs(5);
 const END_WITHOUT: Duration = Duration::from_millis(500);
 
 /// Why a node cannot be part of its cluster.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(Arc<str>);
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The nodes there are of another kind.
+    #[error("{0}")]
+    Refused(Arc<str>),
+    /// The system refuses a thread.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
 
 /// What the adapter is made of.
 pub struct Inside {
@@ -121,16 +126,15 @@ struct Handle {
 }
 
 impl Redis {
-    /// Starts the links, on this thread, and waits a little for Redis.
+    /// Starts the links, on a thread of their own, and waits a little for Redis.
     ///
     /// # Errors
-    /// The nodes there speak another version.
-    pub async fn start(settings: Settings, inside: Inside) -> Result<Arc<Self>, Refused> {
+    /// The nodes there speak another version, or there is no thread to be had.
+    pub async fn start(settings: Settings, inside: Inside) -> Result<Arc<Self>, Error> {
         let settings = Arc::new(settings);
         let node: u64 = rand::random();
-        let name = format!("{node:016x}");
         let is_cluster = matches!(settings.place, Place::Cluster(_));
-        let (mut links, mut states) = (Vec::new(), Vec::new());
+        let (mut links, mut states, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for bucket in Bucket::all(&settings.prefix, is_cluster) {
             #[expect(
                 clippy::disallowed_methods,
@@ -138,35 +142,28 @@ impl Redis {
             )]
             let (sender, requests) = mpsc::unbounded_channel();
             let (state, states_end) = watch::channel(LinkState::new());
-            let voice = Voice::new(
-                Arc::clone(&inside.registry),
-                Outlet::new(inside.inboxes.clone()),
-                inside.webhooks.clone(),
-                inside.metrics.clone(),
-            );
-            let link = Link::new(Parts {
+            parts.push(Parts {
                 settings: Arc::clone(&settings),
-                connector: Rc::new(Connector::new(Arc::clone(&settings), &name)),
-                node: name.clone(),
+                node: format!("{node:016x}"),
                 linger: inside.linger,
                 bucket: bucket.clone(),
-                voice,
+                voice: inside.voice(),
                 requests,
                 state,
             });
-            tokio::task::spawn_local(link.run());
             links.push(Handle {
                 bucket,
                 requests: sender,
             });
             states.push(states_end);
         }
+        run(parts)?;
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let state = ClusterState {
             links: states.into(),
             budget: Arc::clone(&budget),
         };
-        state.settled(START).await.map_err(Refused)?;
+        state.settled(START).await.map_err(Error::Refused)?;
         Ok(Arc::new(Self {
             settings,
             registry: inside.registry,
@@ -231,6 +228,36 @@ impl Redis {
     }
 }
 
+impl Inside {
+    fn voice(&self) -> Voice {
+        Voice::new(
+            Arc::clone(&self.registry),
+            Outlet::new(self.inboxes.clone()),
+            self.webhooks.clone(),
+            self.metrics.clone(),
+        )
+    }
+}
+
+/// Runs the links for as long as the process, on a thread that nothing else holds up: webhooks leave from another.
+fn run(links: Vec<Parts>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let run = move || {
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            for parts in links {
+                indispensable("link", Link::new(parts).run());
+            }
+            std::future::pending::<()>().await;
+        });
+    };
+    std::thread::Builder::new()
+        .name("redis".to_owned())
+        .spawn(run)?;
+    Ok(())
+}
+
 impl Handle {
     /// A link that is gone (with the process) needs nothing.
     fn post(&self, request: Request) {
@@ -238,7 +265,7 @@ impl Handle {
     }
 }
 
-impl From<connection::Broken> for Error {
+impl From<connection::Broken> for super::Error {
     fn from(connection::Broken(why): connection::Broken) -> Self {
         Self::Unreachable(why.into())
     }
@@ -284,7 +311,7 @@ impl Adapter for Redis {
             };
             if self.settings.on_outage == OnOutage::Error {
                 self.metrics.cluster_publish_refused.inc();
-                return Err(Error::Unreachable(why.into()));
+                return Err(super::Error::Unreachable(why.into()));
             }
             let token = subject.token(&app.id);
             self.link(&token).post(Request::Alone(Alone {
@@ -348,7 +375,7 @@ impl Adapter for Redis {
             let sent = self.send(&app.id, &subject, Content::Terminate, None).await;
             sent.map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();
-                Error::Unreachable(why.into())
+                super::Error::Unreachable(why.into())
             })
         })
     }
