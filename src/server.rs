@@ -13,6 +13,7 @@ use actix_server::Server;
 use actix_service::{ServiceFactory, fn_factory, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App as WebApp, HttpServer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -54,6 +55,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long an idle HTTP connection is kept: longer than the pools of common clients and proxies keep theirs.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Files that are no clients' connections: listeners, pollers, the admin port, webhooks, what is being read.
+const OTHER_FILES: u64 = 100;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +112,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     let public_listener = listen("server", &settings.server.host, settings.server.port)?;
     let admin_listener = listen("admin", &settings.admin.host, settings.admin.port)?;
     let line = startup_line(&public_listener, &admin_listener, settings.apps.len())?;
+    raise_file_limit();
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
 
@@ -162,6 +167,26 @@ fn listen(section: &'static str, host: &str, port: u16) -> Result<TcpListener, E
     let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
+}
+
+/// Raises the soft limit of open files to the hard one, for every connection is one. Systems keep the soft one at 1,024
+/// for the sake of programs that use `select`.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!("the limit of open files stays as it is: {error}");
+    }
+    match getrlimit(Resource::Nofile).current {
+        Some(files) => {
+            let connections = files.saturating_sub(OTHER_FILES);
+            info!(files, connections, "the limit of open files leaves room");
+        }
+        None => info!("open files are not limited"),
+    }
 }
 
 /// `tidewire 0.1.0 listening on http://127.0.0.1:6001, 1 app, admin on http://127.0.0.1:9601`

@@ -19,6 +19,7 @@ mod cluster;
 mod config;
 mod counts;
 mod fidelity;
+mod file_limit;
 mod http;
 mod liveness;
 mod ordering;

@@ -1,0 +1,77 @@
+//! The load bench: starts servers or takes running ones, puts a known load on them from another CPU, and tells what
+//! it cost. `benches/README.md` says how to run it and what the figures mean.
+//!
+//! `cli` is the command line, `target` what is measured, `client` the load, `scenarios` which load, `report` what is
+//! printed; `process` and `machine` ask the system.
+
+mod cli;
+mod client;
+mod figures;
+mod histogram;
+mod machine;
+mod payload;
+mod process;
+mod report;
+mod requests;
+mod scenarios;
+mod target;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Options, Scenario};
+use report::Report;
+use scenarios::Bench;
+
+/// Whatever ends a run: a text for the one who started it.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Says something beside the results.
+fn note(text: &str) {
+    eprintln!("load: {text}");
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let Some(scenario) = &options.scenario else {
+        // `cargo bench` runs every bench; this one waits to be told what to do.
+        eprint!("{}", Options::command().render_long_help());
+        return ExitCode::SUCCESS;
+    };
+    match run(&options, scenario) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Every target once, and again, as often as was asked for.
+fn run(options: &Options, scenario: &Scenario) -> Result<()> {
+    let targets = options.targets()?;
+    let cpus = options.cpus();
+    cpus.pin_client()?;
+    machine::raise_file_limit();
+    let bench = Bench {
+        cpus: cpus.clone(),
+        log: options.log.clone(),
+        server_lines: options.server_lines.clone(),
+        app_lines: options.app_lines.clone(),
+    };
+    let mut report = Report::new(scenario, cpus);
+    for run in 1..=options.runs {
+        for target in &targets {
+            note(&format!("run {run} of {}: {}", options.runs, target.name));
+            let figures = scenario
+                .load()
+                .run(&bench, target)
+                .map_err(|error| format!("{}: {error}", target.name))?;
+            report.add(&target.name, run, figures)?;
+        }
+    }
+    report.print_table();
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! What is measured: a binary that is started for each run, or a server that runs already.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::process::{Cpus, Usage, resident_kib};
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An app of a Pusher-compatible server.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) id: String,
+    pub(crate) key: String,
+    pub(crate) secret: String,
+}
+
+/// What a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The Pusher protocol.
+    Pusher,
+    /// Nothing: every WebSocket gets the body of every `POST /publish`.
+    Floor,
+}
+
+/// One of those that a run compares.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Its name in the results.
+    pub(crate) name: String,
+    pub(crate) dialect: Dialect,
+    pub(crate) source: Source,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A program of ours, or of this kind.
+    Binary(PathBuf),
+    /// A server that somebody else started, and its processes.
+    Running {
+        address: SocketAddr,
+        host: String,
+        app: App,
+        pids: Vec<u32>,
+    },
+}
+
+/// The configuration of a server that is started here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Config {
+    server: Vec<String>,
+    app: Vec<String>,
+    more: String,
+}
+
+impl Config {
+    /// A line of `[server]`.
+    pub(crate) fn server(mut self, line: &str) -> Self {
+        set(&mut self.server, line);
+        self
+    }
+
+    /// A line of the app.
+    pub(crate) fn app(mut self, line: &str) -> Self {
+        set(&mut self.app, line);
+        self
+    }
+
+    /// Any TOML, at the end.
+    pub(crate) fn more(mut self, toml: &str) -> Self {
+        self.more.push_str(toml);
+        self
+    }
+
+    fn toml(&self, app: &App) -> String {
+        let (server, app_lines) = (self.server.join("\n"), self.app.join("\n"));
+        let more = &self.more;
+        let App { id, key, secret } = app;
+        format!(
+            "[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n{server}\n\n\
+             [[apps]]\nid = \"{id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\n{app_lines}\n\n{more}"
+        )
+    }
+}
+
+/// The last one counts: what the command line says comes behind what a scenario wants.
+fn set(lines: &mut Vec<String>, line: &str) {
+    let key = |line: &str| line.split('=').next().unwrap_or(line).trim().to_owned();
+    lines.retain(|known| key(known) != key(line));
+    lines.push(line.to_owned());
+}
+
+/// A server under measurement. One that was started here ends with it.
+pub(crate) struct Server {
+    pub(crate) dialect: Dialect,
+    pub(crate) address: SocketAddr,
+    /// What goes into `Host:`.
+    pub(crate) host: String,
+    pub(crate) app: App,
+    admin: Option<SocketAddr>,
+    pids: Vec<u32>,
+    // Only to be dropped with it.
+    _program: Option<Program>,
+}
+
+impl Server {
+    /// Starts a target or takes it as it runs.
+    pub(crate) fn start(target: &Target, config: &Config, log: &str, cpus: &Cpus) -> Result<Self> {
+        match (&target.source, target.dialect) {
+            (
+                Source::Running {
+                    address,
+                    host,
+                    app,
+                    pids,
+                },
+                dialect,
+            ) => {
+                cpus.pin_servers(pids);
+                Ok(Self {
+                    dialect,
+                    address: *address,
+                    host: host.clone(),
+                    app: app.clone(),
+                    admin: None,
+                    pids: pids.clone(),
+                    _program: None,
+                })
+            }
+            (Source::Binary(path), Dialect::Pusher) => Self::tidewire(path, config, log, cpus),
+            (Source::Binary(path), Dialect::Floor) => Self::floor(path, cpus),
+        }
+    }
+
+    fn tidewire(path: &Path, config: &Config, log: &str, cpus: &Cpus) -> Result<Self> {
+        let app = App {
+            id: "bench-id".to_owned(),
+            key: "bench-key".to_owned(),
+            secret: "bench-secret".to_owned(),
+        };
+        let file = Scratch::write("toml", &config.toml(&app))?;
+        let errors = Scratch::write("log", "")?;
+        let mut command = Command::new(path);
+        command
+            .args(["serve", "--config"])
+            .arg(&file.0)
+            // The machine's own TIDEWIRE_ settings must not reach the measurement.
+            .env_clear()
+            .env("TIDEWIRE_LOG", log)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&errors.0)?);
+        let mut program = Program::spawn(&mut command, cpus)?;
+        let line = program.first_line().unwrap_or_default();
+        let addresses: Vec<SocketAddr> = line
+            .split("http://")
+            .skip(1)
+            .filter_map(|rest| rest.split([',', ' ', '/']).next()?.trim().parse().ok())
+            .collect();
+        let [public, admin] = addresses[..] else {
+            // It ends by itself when its configuration is wrong, and says so before.
+            let said = fs::read_to_string(&errors.0).unwrap_or_default();
+            return Err(format!("{} did not start:\n{said}{line}", path.display()).into());
+        };
+        program.files = vec![file, errors];
+        Ok(Self {
+            dialect: Dialect::Pusher,
+            address: (Ipv4Addr::LOCALHOST, public.port()).into(),
+            host: format!("127.0.0.1:{}", public.port()),
+            app,
+            admin: Some(admin),
+            pids: vec![program.child.id()],
+            _program: Some(program),
+        })
+    }
+
+    fn floor(path: &Path, cpus: &Cpus) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(path);
+        command.arg(port.to_string()).stdin(Stdio::null());
+        let program = Program::spawn(&mut command, cpus)?;
+        let address = await_port(port)?;
+        Ok(Self {
+            dialect: Dialect::Floor,
+            address,
+            host: address.to_string(),
+            app: App::none(),
+            admin: None,
+            pids: vec![program.child.id()],
+            _program: Some(program),
+        })
+    }
+
+    /// The CPU time that it has spent.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        Usage::of(&self.pids)
+    }
+
+    /// Its resident memory.
+    pub(crate) fn resident_kib(&self) -> Result<f64> {
+        resident_kib(&self.pids)
+    }
+
+    /// One of its counters, if it has an admin port that this client knows.
+    pub(crate) fn counter(&self, name: &str) -> Option<u64> {
+        let mut stream = TcpStream::connect(self.admin?).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let prefix = format!("tidewire_{name}_total ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
+        line?.trim().parse().ok()
+    }
+}
+
+impl App {
+    /// For a server that knows no apps.
+    pub(crate) fn none() -> Self {
+        Self {
+            id: String::new(),
+            key: String::new(),
+            secret: String::new(),
+        }
+    }
+}
+
+/// A child process with its files.
+pub(crate) struct Program {
+    child: Child,
+    files: Vec<Scratch>,
+}
+
+impl Program {
+    pub(crate) fn spawn(command: &mut Command, cpus: &Cpus) -> Result<Self> {
+        let spawned = cpus.on_servers(|| command.spawn())?;
+        let name = command.get_program().to_string_lossy();
+        let child = spawned.map_err(|error| format!("cannot start {name}: {error}"))?;
+        Ok(Self {
+            child,
+            files: Vec::new(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The first line of its output, unless it ends or takes too long.
+    fn first_line(&mut self) -> Option<String> {
+        let stdout = self.child.stdout.take()?;
+        let (sender, receiver) = mpsc::channel();
+        // Reads to the end, so that the server never waits for a full pipe; nobody listens after the first line.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout)
+                .lines()
+                .map_while(std::io::Result::ok)
+            {
+                let _ = sender.send(line);
+            }
+        });
+        receiver.recv_timeout(PATIENCE).ok()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Already ended is fine: then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file that goes with whoever needs it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn write(extension: &str, text: &str) -> Result<Self> {
+        let name = format!("load-{}-{}.{extension}", std::process::id(), free_port()?);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A port of which the system says that it is free, for programs that cannot say which one they took.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Waits until somebody listens on a port of this machine.
+pub(crate) fn await_port(port: u16) -> Result<SocketAddr> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let end = Instant::now() + PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        if Instant::now() > end {
+            return Err(format!("nobody listens on {address}").into());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(address)
+}
+
+/// `ws://host:port` or `floor://host:port`.
+pub(crate) fn parse_url(url: &str) -> Result<(Dialect, SocketAddr, String)> {
+    let (scheme, host) = url.split_once("://").unwrap_or(("", url));
+    let dialect = match scheme {
+        "ws" | "http" => Dialect::Pusher,
+        "floor" => Dialect::Floor,
+        _ => return Err(format!("{url}: expected ws://host:port or floor://host:port").into()),
+    };
+    let host = host.trim_end_matches('/');
+    let mut addresses = host
+        .to_socket_addrs()
+        .map_err(|error| format!("{url}: {error}"))?;
+    let first = addresses.next();
+    let address = first.ok_or_else(|| format!("{url}: no address of that name"))?;
+    Ok((dialect, address, host.to_owned()))
+}
