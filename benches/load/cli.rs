@@ -36,7 +36,8 @@ pub(crate) struct Options {
     #[arg(long = "url", global = true, value_name = "URL")]
     urls: Vec<String>,
 
-    /// The process of the --url at the same place, or several with commas between them
+    /// The process of the --url at the same place, or several with commas between them. It is read, never moved: start
+    /// it with taskset where it shall run
     #[arg(long = "pid", global = true, value_name = "PID")]
     pids: Vec<String>,
 
@@ -57,7 +58,7 @@ pub(crate) struct Options {
     )]
     secret: String,
 
-    /// CPUs of the servers, as 0 or 0,2; default: the first one allowed
+    /// CPUs of the servers that are started here, as 0 or 0,2; default: the first one allowed
     #[arg(long, global = true, value_name = "LIST", value_delimiter = ',')]
     server_cpus: Vec<usize>,
 

@@ -130,21 +130,19 @@ impl Cpus {
         Ok(())
     }
 
-    /// Pins every thread of processes that run already. What it may not do, it says.
-    pub(crate) fn pin_servers(&self, pids: &[u32]) {
-        let Some(cpus) = &self.server else { return };
-        let set = set(cpus);
+    /// Says where processes run that were not started here, if that may be where this client runs. They are left as
+    /// they are: whoever started them places them.
+    pub(crate) fn note_foreign(&self, pids: &[u32]) {
+        let Some(client) = &self.client else { return };
         for pid in pids {
-            let threads = fs::read_dir(format!("/proc/{pid}/task"));
-            let threads = threads.into_iter().flatten().flatten();
-            let ids = threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-            for id in ids.filter_map(Pid::from_raw) {
-                if let Err(error) = sched_setaffinity(Some(id), &set) {
-                    note(&format!(
-                        "cannot pin process {pid} to CPUs {cpus:?}: {error}"
-                    ));
-                    break;
-                }
+            let id = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+            let Some(allowed) = id.and_then(|id| sched_getaffinity(Some(id)).ok()) else {
+                continue;
+            };
+            if client.iter().any(|cpu| allowed.is_set(*cpu)) {
+                note(&format!(
+                    "process {pid} may run on the client's CPUs {client:?}: start it with taskset to keep them apart"
+                ));
             }
         }
     }

@@ -125,7 +125,7 @@ impl Server {
                 },
                 dialect,
             ) => {
-                cpus.pin_servers(pids);
+                cpus.note_foreign(pids);
                 Ok(Self {
                     dialect,
                     address: *address,

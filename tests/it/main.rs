@@ -22,6 +22,7 @@ mod fidelity;
 mod file_limit;
 mod http;
 mod liveness;
+mod load_bench;
 mod ordering;
 mod presence_random;
 mod reload;
