@@ -18,7 +18,7 @@ export const binary = resolve(process.env.TIDEWIRE_BIN ?? join(projectDir, "targ
 const START_DEADLINE = 20_000;
 const STOP_DEADLINE = 20_000;
 const RUN_DEADLINE = 20_000;
-const STARTUP_LINE = /^tidewire \S+ listening on http:\/\/([^\s,]+):(\d+), (\d+) app\S*, admin on http:\/\/([^\s,]+):(\d+)/m;
+const STARTUP_LINE = /^tidewire \S+ listening on https?:\/\/([^\s,]+):(\d+), (\d+) app\S*, admin on http:\/\/([^\s,]+):(\d+)/m;
 
 /** What nobody may leave behind. */
 const COUNTS = ["connections", "channels", "subscriptions", "members", "users"];
@@ -77,11 +77,12 @@ class Node {
   }
 
   /** Writes a configuration and serves it; port 0 is any free one. */
-  async spawn({ apps, server }, port, redis) {
+  async spawn({ apps, server: { tls, ...server } }, port, redis) {
     writeFileSync(
       this.configFile,
       [
         table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...server, port }),
+        tls ? table("[server.tls]", tls) : "",
         table("[admin]", { host: "127.0.0.1", port: 0 }),
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
         ...apps.map(({ limits, webhooks = [], ...rest }) =>
