@@ -63,13 +63,17 @@ export class Example {
   }
 
   /**
-   * A page in a browser context of its own, of a user who has logged in there if one is named, once it is live.
-   * What goes wrong in it is kept in its `problems`.
+   * A page in a browser context of its own, of a user who has logged in there if one is named, once it is subscribed.
+   * What goes wrong in it is kept in its `problems`, the channels that the server has let it join in `joined`.
    */
   async visit(browser, path, user) {
     const context = await browser.newContext();
     const page = await context.newPage();
-    page.problems = [];
+    Object.assign(page, { problems: [], joined: [] });
+    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
+      const { event, channel } = JSON.parse(payload);
+      if (event === "pusher_internal:subscription_succeeded") page.joined.push(channel);
+    }));
     page.on("pageerror", (error) => page.problems.push(error.message));
     page.on("console", (line) => line.type() === "error" && page.problems.push(line.text()));
     if (user) {
@@ -80,6 +84,7 @@ export class Example {
       await page.goto(this.url + path);
     }
     await shows(page, "#connection", /^Live$/);
+    await eventually("a subscription", DEADLINE, () => page.joined.length > 0);
     return page;
   }
 

@@ -51,12 +51,15 @@ describe("examples/organisations", { timeout: 240_000 }, () => {
   const create = (org, title, dueOn = "2099-01-01") => act("POST", `/api/${org}/invoices`, { title, amount: 100, dueOn });
 
   /** A page on an organisation that is subscribed. */
-  async function visit(user, org, subscriptions = 1) {
+  async function visit(user, org) {
     const page = await example.visit(browser, "/", user);
-    await page.selectOption("#organisation", org);
-    await eventually(`${subscriptions} on ${org}`, DEADLINE, async () => (await subscribers(`private-org.${org}`)) === subscriptions);
+    if ((await page.inputValue("#organisation")) !== org) await page.selectOption("#organisation", org);
+    await joined(page, org);
     return page;
   }
+
+  const joined = (page, org, deadline = DEADLINE) =>
+    eventually(`${org} joined, after ${page.joined}`, deadline, () => page.joined.at(-1) === `private-org.${org}`);
 
   const titles = (page) => page.locator("#invoices [name=title]").evaluateAll((inputs) => inputs.map((input) => input.value));
 
@@ -176,13 +179,15 @@ describe("examples/organisations", { timeout: 240_000 }, () => {
       await page.click("#toggle");
       await page.click("#toggle");
     }
-    const joined = (deadline) =>
-      eventually("one subscription", deadline, async () => (await subscribers("private-org.south")) === 1 && (await subscribers("private-org.north")) === 0);
-    await joined(DEADLINE);
+    await eventually("one subscription", DEADLINE, async () => {
+      const counts = await Promise.all(["north", "south"].map((org) => subscribers(`private-org.${org}`)));
+      return counts[0] === 0 && counts[1] === 1;
+    });
     for (const lose of [() => server.crash(), () => server.restart()]) {
+      page.joined.length = 0;
       await lose();
-      await shows(page, "#connection", /^Live$/, RETRY_DEADLINE);
-      await joined(RETRY_DEADLINE);
+      await joined(page, "south", RETRY_DEADLINE);
+      await shows(page, "#connection", /^Live$/);
       const before = Number(await page.innerText("#handled"));
       const names = ["Fender", "Bollard"].map((name) => `${name} ${before}`);
       for (const title of names) await act("PATCH", `/api/south/invoices/${id}`, { title });
@@ -190,6 +195,7 @@ describe("examples/organisations", { timeout: 240_000 }, () => {
       assert.equal(await page.innerText("#handled"), String(before + 4));
       for (const name of names) assert.equal(await page.locator("#notifications li", { hasText: `to “${name}”` }).count(), 1);
       assert.equal((await titles(page)).filter((title) => title === names[1]).length, 1);
+      assert.deepEqual(page.joined, ["private-org.south"]);
     }
   });
 
