@@ -76,14 +76,14 @@ class Node {
     return `http://${this.admin.host}:${this.admin.port}`;
   }
 
-  /** Writes a configuration and serves it; port 0 is any free one. */
+  /** Writes a configuration and serves it; port 0 is any free one. The admin port stays what it was before. */
   async spawn({ apps, server: { tls, ...server } }, port, redis) {
     writeFileSync(
       this.configFile,
       [
         table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...server, port }),
         tls ? table("[server.tls]", tls) : "",
-        table("[admin]", { host: "127.0.0.1", port: 0 }),
+        table("[admin]", { host: "127.0.0.1", port: this.admin?.port ?? 0 }),
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
         ...apps.map(({ limits, webhooks = [], ...rest }) =>
           [
@@ -185,6 +185,11 @@ export class Server {
     return `http://${this.host}:${this.port}`;
   }
 
+  /** Where each node's operators look. */
+  get adminUrls() {
+    return this.#nodes.map((node) => node.adminUrl);
+  }
+
   /** The counts of all nodes together. */
   async health() {
     const all = await Promise.all(this.#nodes.map((node) => node.health()));
@@ -208,16 +213,17 @@ export class Server {
   /** Stops it and starts it again on the very port that it had. */
   async restart() {
     await this.terminate();
-    await this.#respawn();
+    await this.respawn();
   }
 
   /** The same without a word to anybody. */
   async crash() {
     await Promise.all(this.#nodes.map((node) => node.kill()));
-    await this.#respawn();
+    await this.respawn();
   }
 
-  async #respawn() {
+  /** Starts it again on the very port that it had, after it has ended. */
+  async respawn() {
     for (const node of this.#nodes) await node.spawn(this.#options, node.port, this.#redis);
   }
 
