@@ -34,7 +34,7 @@ use worker::WorkerParts;
 const DRAIN_TICK: Duration = Duration::from_millis(100);
 
 /// A drain need not be slower than this per worker and tick: a small server stops at once.
-const DRAIN_LEAST: usize = 50;
+const DRAIN_LEAST: usize = 5;
 
 /// How long last frames, close handshakes and requests in flight may take after the drain.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);

@@ -27,6 +27,7 @@ mod ordering;
 mod presence_random;
 mod proxies;
 mod reload;
+mod rolling;
 mod shutdown;
 mod slow;
 mod tls;

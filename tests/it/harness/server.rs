@@ -181,6 +181,13 @@ impl Server {
         self.killed = true;
     }
 
+    /// Whether the process has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        // Behind the name in parentheses: Z until its end is asked for.
+        stat.is_ok_and(|stat| stat.contains(") Z "))
+    }
+
     /// Waits for the end of the process.
     pub(crate) fn exit_status(&mut self) -> ExitStatus {
         let child = &mut self.process.child;
