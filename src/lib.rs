@@ -10,6 +10,8 @@ pub mod limits;
 pub mod metrics;
 pub mod supervise;
 
+pub mod client;
+
 pub mod hub;
 pub mod registry;
 

@@ -20,7 +20,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli", "config", "server", "telemetry"]),
     (
         "cli",
-        &["app", "auth", "config", "protocol", "server", "telemetry"],
+        &[
+            "app",
+            "auth",
+            "client",
+            "config",
+            "protocol",
+            "server",
+            "telemetry",
+        ],
     ),
     (
         "server",
@@ -88,6 +96,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["app", "auth", "limits", "metrics", "protocol"],
     ),
     ("hub", &["app", "auth", "limits", "metrics", "protocol"]),
+    // Speaks to servers as a stranger does.
+    ("client", &["app", "auth", "protocol"]),
     ("app", &["auth", "protocol"]),
     ("auth", &["protocol"]),
     ("limits", &[]),
