@@ -1,10 +1,20 @@
 //! The command line: what can be asked of the `tidewire` program, and the exit code of each answer.
 //!
 //! Commands write their answers to stdout and nothing else there. What goes wrong is an [`Error`], which `main` writes
-//! to stderr. Knows `config` and `server`; no protocol beyond signing a request.
+//! to stderr. Knows `config` and `server`, and speaks to others as a `client`.
 
+mod advice;
+mod api;
+mod channels;
+mod doctor;
+mod members;
+mod remote;
 mod request;
 mod sign;
+mod tail;
+mod target;
+mod terminate;
+mod text;
 mod trigger;
 
 use std::io::{self, Write};
@@ -92,10 +102,8 @@ enum Command {
     Serve,
     /// Check the settings as serve does, and print the effective ones with secrets masked
     CheckConfig,
-    /// Sign an HTTP API request and print it as a curl command, good for ten minutes
-    Sign(sign::Sign),
-    /// Publish an event through the HTTP API and print the answer
-    Trigger(trigger::Trigger),
+    #[command(flatten)]
+    Remote(Box<remote::Remote>),
 }
 
 impl Cli {
@@ -105,12 +113,10 @@ impl Cli {
     /// If it cannot be done; the text says what to put right.
     pub fn run(self) -> Result<(), Error> {
         let sources = self.settings.sources();
-        let loaded = config::load(&sources)?;
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(loaded, sources),
-            Command::CheckConfig => check_config(&loaded),
-            Command::Sign(sign) => print(&sign.curl(&loaded.settings)?),
-            Command::Trigger(trigger) => print(&trigger.send(&loaded.settings)?),
+            Command::Serve => serve(config::load(&sources)?, sources),
+            Command::CheckConfig => check_config(&config::load(&sources)?),
+            Command::Remote(remote) => remote.run(sources),
         }
     }
 }
@@ -146,6 +152,12 @@ pub enum Error {
     /// The configuration.
     #[error("the configuration cannot be used:\n{0}")]
     Config(#[from] config::Error),
+    /// The configuration, of which a command needs what its flags leave open.
+    #[error(
+        "the configuration cannot be used:\n{0}\nThis command does without one if it is told the server with --url or \
+         --cluster, and the app with --app, --key and --secret-file"
+    )]
+    Open(config::Error),
     /// The arguments do not go together, or not with the configuration.
     #[error("{0}")]
     Usage(String),
@@ -173,6 +185,17 @@ pub enum Error {
         /// The body.
         text: String,
     },
+    /// A command that goes on until it is stopped was stopped by something.
+    #[error("{0}")]
+    Stopped(String),
+    /// The doctor has found something, and told it.
+    #[error("the first step that failed is {step}")]
+    Diagnosed {
+        /// Which step.
+        step: &'static str,
+        /// Its class.
+        exit_code: u8,
+    },
     /// The effective settings could not be written as TOML.
     #[error("cannot write the settings as TOML: {0}")]
     Toml(#[from] toml::ser::Error),
@@ -186,14 +209,16 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Open(_) => 78,
             Self::Usage(_) => 2,
             Self::Telemetry(_)
             | Self::Server(_)
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
+            | Self::Stopped(_)
             | Self::Toml(_)
             | Self::Output(_) => 1,
+            Self::Diagnosed { exit_code, .. } => *exit_code,
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
 pub(crate) use http::{Http, Response, request};
 pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};
+pub(crate) use ports::free_port;
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
