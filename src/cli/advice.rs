@@ -112,9 +112,11 @@ fn not_upgraded(answer: &client::Answer, address: &Address) -> String {
     match answer.status {
         301 | 302 | 303 | 307 | 308 => {
             let location = answer.header("location").unwrap_or("another place");
+            let base = location.split("/app/").next().unwrap_or(location);
+            let to = Address::parse(base).map_or_else(|_| base.to_owned(), |to| to.ws());
             format!(
-                "WebSockets follow no redirection. Use what {server} redirects to: {location} (pusher-js: wsHost, \
-                 wssPort, and forceTLS: true for https), or exempt {path} from the redirection."
+                "WebSockets follow no redirection. Use what {server} redirects to: {to} (pusher-js: wsHost, wssPort, \
+                 and forceTLS: true for wss), or exempt {path} from the redirection."
             )
         }
         400 if answer.excerpt.contains("HTTPS port") => {
@@ -296,6 +298,7 @@ pub(super) fn refused_publish(answer: &Answer, base: &str) -> String {
     match answer.status {
         300..=399 => {
             let location = answer.location.as_deref().unwrap_or("another place");
+            let location = location.split("/apps/").next().unwrap_or(location);
             format!(
                 "Signed requests follow no redirection. Give backends the URL that it redirects to: {location} (host, \
                  port, and useTLS: true for https)."

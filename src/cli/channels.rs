@@ -13,7 +13,9 @@ const AFTER_HELP: &str = "\
 Examples:
   tidewire channels
   tidewire channels --prefix presence- --info user_count
-  tidewire channels --cluster mt1 --app 3 --key 278d425bdf160c739803 --secret-file secret --json";
+  tidewire channels --cluster mt1 --app 3 --key 278d425bdf160c739803 --secret-file s --json
+
+See also: tidewire members, tidewire tail.";
 
 /// The arguments.
 #[derive(Debug, Args)]

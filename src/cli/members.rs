@@ -15,7 +15,8 @@ Examples:
   tidewire members presence-chat
   tidewire members presence-chat --url https://realtime.example.com --json
 
-The server tells the ids of the users, each once. `tidewire tail presence-chat` shows them come and go.";
+The server tells the ids of the users, each once. To see them come and go:
+tidewire tail presence-chat.";
 
 /// The longest name that any server takes.
 const NAME_CHARS: usize = 200;

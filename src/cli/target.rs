@@ -50,6 +50,7 @@ impl Configuration {
 
 /// The flags that name an app.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "App and server")]
 pub(super) struct Identity {
     /// The app's id [default: the only one of the configuration]
     #[arg(long, visible_alias = "app-id", value_name = "ID")]
@@ -154,6 +155,7 @@ fn checked(text: &str) -> Result<Secret, String> {
 
 /// The flags that name a server.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "App and server")]
 pub(super) struct Place {
     /// The server, as http://, https://, ws:// or wss:// [default: the configured host, port and path prefix]
     #[arg(long, value_name = "URL")]
@@ -203,6 +205,7 @@ fn configured(server: &Server) -> Result<Address, Error> {
 
 /// The flag that says whom to believe.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "App and server")]
 pub(super) struct Authorities {
     /// A PEM file of the authorities to trust, instead of the public ones
     #[arg(long, value_name = "FILE")]

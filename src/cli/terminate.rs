@@ -13,8 +13,9 @@ Examples:
   tidewire terminate 7
   tidewire terminate 7 --url https://realtime.example.com --app app-id
 
-The connections are closed with 4009, after which clients do not come back by themselves. Only connections that have
-signed in (pusher.signin()) are a user's; members of presence channels that did not sign in stay.";
+The connections are closed with 4009, after which clients do not come back by themselves. Only
+connections that have signed in (pusher.signin()) are a user's; members of presence channels
+that did not sign in stay.";
 
 /// The arguments.
 #[derive(Debug, Args)]

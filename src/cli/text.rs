@@ -59,6 +59,24 @@ fn is_harmless(c: char) -> bool {
     !c.is_control() && !is_format
 }
 
+/// A text in lines of at most so many characters, broken between words; a longer word has a line of its own.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        if let Some(line) = lines.last_mut()
+            && (line.is_empty() || line.chars().count() + 1 + word.chars().count() <= width)
+        {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
 /// Rows under a head, in columns as wide as their widest cell. Cells are shown harmless.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
@@ -104,6 +122,13 @@ mod tests {
         assert!(harmless.chars().all(is_harmless), "{harmless}");
         let read: String = serde_json::from_str(&harmless).unwrap();
         assert_eq!(read, hostile);
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrapped("a bc  def g", 4), ["a bc", "def", "g"]);
+        assert_eq!(wrapped("übergroß a", 4), ["übergroß", "a"]);
+        assert_eq!(wrapped("", 4), [""]);
     }
 
     #[test]

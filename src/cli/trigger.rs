@@ -15,10 +15,13 @@ const AFTER_HELP: &str = "\
 Examples:
   tidewire trigger invoice.7 payment.received '{\"status\":\"paid\"}'
   tidewire trigger invoice.7 payment.received - < payment.json
-  tidewire trigger customer.1 invoice.paid '{}' --channel admin.invoices --info subscription_count
-  tidewire trigger private-user-7 note 'just a text' --app app-id --url https://realtime.example.com
+  tidewire trigger customer.1 paid '{}' --channel admin.invoices --info subscription_count
+  tidewire trigger private-user-7 note 'just a text' --url https://realtime.example.com
 
-DATA reaches subscribers as the very text given here. Data of encrypted channels must be encrypted already.";
+DATA reaches subscribers as the very text given here; for an encrypted channel it must be
+encrypted already.
+
+See also: tidewire tail, tidewire doctor, tidewire sign.";
 
 /// The most that is read from stdin: more than any server takes.
 const STDIN_BYTES: u64 = 64 * 1024 * 1024;

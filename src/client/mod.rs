@@ -24,4 +24,4 @@ pub use frame::{Frame, Said};
 pub use retry::Retry;
 pub use socket::Socket;
 pub use tls::{InvalidAuthorities, Trust};
-pub use upgrade::Answer;
+pub use upgrade::{Answer, first_words};

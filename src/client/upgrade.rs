@@ -211,15 +211,20 @@ async fn read_body(io: &mut dyn Io, answer: &Answer, read: &mut BytesMut) {
     let _ = timeout(BODY_PATIENCE, reading).await;
 }
 
-/// A body's first words, without markup.
+/// A body's first words.
 fn excerpt(answer: &Answer, body: &[u8]) -> String {
-    const CHARS: usize = 160;
     let body = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES)]);
-    let body = match answer.has_token("transfer-encoding", "chunked") {
+    match answer.has_token("transfer-encoding", "chunked") {
         // The first line is the length of the first part.
-        true => body.split_once("\r\n").map_or("", |(_, body)| body),
-        false => &body,
-    };
+        true => first_words(body.split_once("\r\n").map_or("", |(_, body)| body)),
+        false => first_words(&body),
+    }
+}
+
+/// How a text or a page begins, without markup, on one line.
+#[must_use]
+pub fn first_words(body: &str) -> String {
+    const CHARS: usize = 160;
     let mut text = String::new();
     let mut rest = body;
     while let Some((words, markup)) = rest.split_once('<') {

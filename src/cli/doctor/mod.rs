@@ -16,17 +16,19 @@ const AFTER_HELP: &str = "\
 Examples:
   tidewire doctor ws://127.0.0.1:6001
   tidewire doctor https://realtime.example.com/realtime --app app-id
-  tidewire doctor wss://ws-mt1.pusher.com --app-id 3 --key 278d425bdf160c739803 --secret-file secret
+  tidewire doctor wss://ws-mt1.pusher.com --app 3 --key 278d425bdf160c739803 --secret-file s
   tidewire doctor wss://realtime.example.com --origin https://app.example.com
       as a page of that origin would connect
 
-URL is what clients use: scheme, host, port and the path before /app/. It connects to what URL says and nothing else
-(in Pusher's cloud, to the API's host too), follows no redirection and uses no proxy of the environment. It subscribes
-to a private channel with a random name of its own and publishes one event there. Without the app's secret it ends
-before the publish.
+URL is what clients use: scheme, host, port and the path before /app/. It connects to what URL
+says (in Pusher's cloud, to the API's host too) and to nothing else: it follows no redirection
+and uses no proxy of the environment. It subscribes to a private channel with a random name of
+its own and publishes one event there. Without the app's secret it ends before the publish.
 
-Exit codes, by the first step that failed: 0 none, 10 resolve, 11 tcp, 12 tls, 13 upgrade, 14 protocol,
-15 subscribe, 16 publish, 17 event; 2 wrong usage, 78 wrong configuration.";
+Exit codes, by the first step that failed: 0 none, 10 resolve, 11 tcp, 12 tls, 13 upgrade,
+14 protocol, 15 subscribe, 16 publish, 17 event; 2 wrong usage, 78 wrong configuration.
+
+See also: tidewire tail, tidewire trigger, tidewire sign.";
 
 /// The arguments.
 #[derive(Debug, Args)]

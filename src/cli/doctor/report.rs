@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::Error;
-use crate::cli::text::{shown, shown_json, shown_lines};
+use crate::cli::text::{shown, shown_json, wrapped};
 use crate::client::Address;
 
 /// The steps, in their order.
@@ -168,7 +168,8 @@ impl Finding {
     }
 
     fn lines(&self) -> String {
-        const INDENT: &str = "                               ";
+        const INDENT: &str = "           ";
+        const WIDTH: usize = 88;
         let took = self.took.map(|took| format!("{:.1} ms", ms(took)));
         let status = if self.status == "failed" {
             "FAILED"
@@ -181,8 +182,11 @@ impl Finding {
             took.unwrap_or_default(),
             shown(&self.found)
         );
-        for line in self.advice.iter().flat_map(|advice| advice.lines()) {
-            lines.push_str(&format!("{INDENT}→ {}\n", shown_lines(line)));
+        let advice = self.advice.as_deref().map(shown);
+        let advice = advice.iter().flat_map(|advice| wrapped(advice, WIDTH));
+        for (number, line) in advice.enumerate() {
+            let mark = if number == 0 { "→" } else { " " };
+            lines.push_str(&format!("{INDENT}{mark} {line}\n"));
         }
         lines
     }

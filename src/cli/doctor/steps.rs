@@ -199,7 +199,11 @@ impl Patient {
         let server = server.map_or_else(String::new, |server| format!(", Server: {server}"));
         if !(200..300).contains(&answer.status) {
             let advice = advice::refused_publish(&answer, api.base());
-            let said: String = answer.text.chars().take(400).collect();
+            // A server says it in a sentence, a proxy in a page.
+            let said = match answer.text.starts_with('<') {
+                true => client::first_words(&answer.text),
+                false => answer.text.chars().take(400).collect(),
+            };
             let found = format!("{}{server}: {said}", answer.status);
             report.failed(Step::Publish, begun.elapsed(), &found, advice);
             return Err(Ended);

@@ -25,16 +25,20 @@ Examples:
       sign in and print what is sent to user 7
   TIDEWIRE_APP_SECRET=... tidewire tail private-x --cluster mt1 --key 278d425bdf160c739803
 
-Events go to stdout, one a line; everything else (connections, members, counts) to stderr, or with --all to stdout
-too. Times are UTC. Data of encrypted channels is printed as it comes, encrypted.
+Events go to stdout, one a line; everything else (connections, members, counts) to stderr.
+Times are UTC. Data of encrypted channels is printed as it comes, encrypted.
 
 To join a presence channel is to be seen by its members, as the user of --user-id.
 
-A connection that ends comes back as the protocol wants it: at once after 4200 to 4299, after a pause that grows
-from one second after 4100 to 4199 and when it broke, never after 4000 to 4099.
+A connection that ends comes back as the protocol wants it: at once after 4200 to 4299, after
+a pause that grows from one second after 4100 to 4199 and when it broke, never after 4000 to
+4099. The first attempt must succeed.
 
-Exit codes: 0 as many events as --count wants, or the end of --timeout without --count, or stdout was closed;
-1 something ended it, or --timeout came before --count; 2 wrong usage; 78 wrong configuration.";
+Exit codes: 0 there were as many events as --count says, or --timeout is over and there is no
+--count, or nobody reads stdout any more; 1 something ended it, or --timeout came before
+--count; 2 wrong usage; 78 wrong configuration.
+
+See also: tidewire doctor, tidewire trigger, tidewire channels.";
 
 /// The arguments.
 #[derive(Debug, Args)]
