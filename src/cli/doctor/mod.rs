@@ -61,6 +61,10 @@ impl Doctor {
             None => address.for_api(),
         };
         let credentials = self.identity.credentials(configuration, None)?;
+        if credentials.secrets.is_some() && credentials.id.is_none() {
+            let text = "the publish needs the app's id: give --app, or set TIDEWIRE_APP_ID";
+            return Err(Error::Usage(text.to_owned()));
+        }
         let patient = Patient {
             dialer: Dialer {
                 address: address.for_sockets(),

@@ -57,7 +57,7 @@ pub(super) struct Tail {
     #[arg(long, short)]
     quiet: bool,
     /// End after that many events
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End after that time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
@@ -164,7 +164,7 @@ impl Run {
                 Ok(None) => continue,
                 Err(error) => error,
             };
-            let what_to_do = advice::of(&ended, &self.dialer.address);
+            let what_to_do = shown_lines(&advice::of(&ended, &self.dialer.address));
             let text = shown_lines(&ended.to_string());
             let pause = retry.after(&ended, begun.elapsed(), rand::random());
             match pause.filter(|_| self.was_connected || is_of_the_protocol(&ended)) {

@@ -111,7 +111,7 @@ fn findings_for_machines() {
     );
     let folder = Folder::new();
     let mut command = folder.tidewire(&["doctor", &url, "--json", "--key", "unknown"]);
-    let output = run(command.args(["--secret", "x"]));
+    let output = run(command.args(["--secret", "x", "--app", APP.id]));
     assert_eq!(output.status.code(), Some(14));
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(
@@ -354,21 +354,21 @@ fn what_the_server_refuses() {
     for (config, flags, code, step, expected) in [
         (
             Config::new(),
-            &["--key", "unknown", "--secret", "x"][..],
+            &["--key", "unknown", "--app", APP.id, "--secret", "x"][..],
             14,
             "protocol",
             &["4001", "key in [[apps]]"][..],
         ),
         (
             Config::new().app("enabled", "false"),
-            &["--key", APP.key, "--secret", "x"],
+            &["--key", APP.key, "--app", APP.id, "--secret", "x"],
             14,
             "protocol",
             &["4003", "Set enabled = true"],
         ),
         (
             Config::new().app("tls_only", "true"),
-            &["--key", APP.key, "--secret", "x"],
+            &["--key", APP.key, "--app", APP.id, "--secret", "x"],
             14,
             "protocol",
             &["4000", "use wss://"],
@@ -378,6 +378,8 @@ fn what_the_server_refuses() {
             &[
                 "--key",
                 APP.key,
+                "--app",
+                APP.id,
                 "--secret",
                 "x",
                 "--origin",
@@ -496,6 +498,16 @@ fn an_event_that_does_not_come_back() {
     let api = format!("http://{}", other.public);
     let output = examine(&plain(server.public), &["--api-url", &api]);
     fails(&output, 17, "event", &["different servers", "[redis]"]);
+}
+
+#[test]
+fn a_secret_without_an_id_cannot_publish() {
+    let folder = Folder::new();
+    let mut command = folder.tidewire(&["doctor", "ws://127.0.0.1:1", "--key", "k"]);
+    let output = run(command.args(["--secret", "s"]));
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.contains("the publish needs the app's id"), "{text}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::fakes::answering;
 use super::{Running, asking, with_credentials};
 use crate::config::{Folder, run, stderr, stdout};
 use crate::harness::{APP, Config, OTHER_APP, PATIENCE, Proxy, Server, Ws, eventually, free_port};
@@ -321,6 +322,29 @@ fn refusals_say_what_to_do_and_end_what_is_in_vain() {
 }
 
 #[test]
+fn what_is_in_the_way_of_the_first_connection_ends_it() {
+    let folder = Folder::new();
+    let hostile = "HTTP/1.1 502 Bad\u{1b}[2J\r\nServer: x\u{1b}[2J\r\nRetry-After: 1\r\n\r\n\u{1b}[2J\u{9b}2J";
+    let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let loopback = "127.0.0.1:0".parse().expect("an address");
+    nobody.bind(loopback).expect("a free port");
+    for (address, expected) in [
+        (
+            nobody.local_addr().expect("an address"),
+            "Nothing listens on",
+        ),
+        (answering(hostile), "cannot reach the server behind it"),
+    ] {
+        let mut command = with_credentials(&folder, &["tail", "x"]);
+        let output = run(command.args(["--url", &format!("ws://{address}")]));
+        assert_eq!(output.status.code(), Some(1));
+        let text = stderr(&output);
+        assert!(text.contains(expected), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
+    }
+}
+
+#[test]
 fn an_app_that_is_switched_off_ends_it() {
     let server = Server::start(&Config::new());
     let folder = Folder::new();
@@ -369,6 +393,7 @@ fn wrong_arguments() {
             "--user-info: expected",
         ),
         (&["tail", "x", "--timeout=-1"], "negative"),
+        (&["tail", "x", "--count", "0"], "--count"),
         (&["tail", "x", "--origin", "a b"], "expected an origin"),
     ] {
         let mut command = with_credentials(&folder, arguments);
