@@ -54,34 +54,45 @@ impl Target {
     /// The server's URL, without a slash at its end.
     pub(super) fn base(&self, server: &Server) -> Result<String, Error> {
         if let Some(url) = &self.url {
-            let rest = url
-                .strip_prefix("http://")
-                .or_else(|| url.strip_prefix("https://"));
-            return match rest {
-                Some(rest) if is_url_text(rest) => Ok(url.trim_end_matches('/').to_owned()),
-                _ => Err(Error::Usage(format!(
-                    "--url: expected a URL like \"http://127.0.0.1:6001\", found \"{url}\""
-                ))),
-            };
+            return given_base(url);
         }
         if server.port == 0 {
             let text = "the configured port is 0, any free one: name the server with --url";
             return Err(Error::Usage(text.to_owned()));
         }
-        // A server that listens on all addresses is reached by the loopback one.
-        let host = if server.host.parse() == Ok(Ipv4Addr::UNSPECIFIED) {
-            "127.0.0.1".to_owned()
-        } else if server.host.parse() == Ok(Ipv6Addr::UNSPECIFIED) {
-            "[::1]".to_owned()
-        } else if server.host.contains(':') {
-            format!("[{}]", server.host)
-        } else {
-            server.host.clone()
-        };
         Ok(format!(
-            "http://{host}:{}{}",
-            server.port, server.path_prefix
+            "http://{}:{}{}",
+            reachable(&server.host),
+            server.port,
+            server.path_prefix
         ))
+    }
+}
+
+/// A URL as given, without a slash at its end.
+pub(super) fn given_base(url: &str) -> Result<String, Error> {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    match rest {
+        Some(rest) if is_url_text(rest) => Ok(url.trim_end_matches('/').to_owned()),
+        _ => Err(Error::Usage(format!(
+            "--url: expected a URL like \"http://127.0.0.1:6001\", found \"{url}\""
+        ))),
+    }
+}
+
+/// The host of a URL at which a listener is reached from its own machine: one that listens on all addresses is reached
+/// by the loopback one.
+pub(super) fn reachable(host: &str) -> String {
+    if host.parse() == Ok(Ipv4Addr::UNSPECIFIED) {
+        "127.0.0.1".to_owned()
+    } else if host.parse() == Ok(Ipv6Addr::UNSPECIFIED) {
+        "[::1]".to_owned()
+    } else if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
     }
 }
 

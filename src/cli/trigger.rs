@@ -15,7 +15,13 @@ Examples:
   tidewire trigger invoice.7 payment.received '{\"status\":\"paid\"}'
   tidewire trigger private-user-7 note 'just a text' --app app-id --url https://realtime.example.com
 
-DATA reaches subscribers as the very text given here.";
+DATA reaches subscribers as the very text given here. The credentials are the configured app's,
+which need not be this machine's server: name another with --url.
+
+Exit codes: 0 the server took the event, 1 it refused it or did not answer, 2 wrong usage,
+78 wrong configuration.
+
+See also: tidewire sign, for requests of any other kind; tidewire health.";
 
 /// How long the server may take. It answers at once, unless its cluster is away.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -17,6 +17,7 @@ mod churn;
 mod cli;
 mod cluster;
 mod config;
+mod config_start;
 mod counts;
 mod fidelity;
 mod file_limit;
