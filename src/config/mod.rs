@@ -14,6 +14,7 @@ mod elsewhere;
 mod environment;
 mod error;
 mod files;
+mod lookup;
 mod raw;
 mod read;
 mod redis;
@@ -36,15 +37,13 @@ pub use environment::Environment;
 use environment::{Override, Said};
 pub use error::{Error, Origin, Problem};
 use files::Files;
+use lookup::found;
+pub use lookup::{PLACES, admin_address};
 use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch};
 pub use spare::SpareApp;
 use tree::Tree;
-use values::{Host, Whole};
-
-/// Where a file is looked for when none is named.
-pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -228,51 +227,6 @@ fn attempt(
         is_spare,
         ..loaded
     })
-}
-
-/// The file that counts and its text; none if none is named and none is there.
-fn found(
-    sources: &Sources,
-    said: &Said,
-    files: &mut Files,
-) -> Result<Option<(PathBuf, String)>, Error> {
-    let found = match sources.file.as_deref().or(said.file.as_deref()) {
-        Some(named) => Some((named, files.read(named))),
-        None => files.first(&sources.places),
-    };
-    let Some((path, text)) = found else {
-        return Ok(None);
-    };
-    let path = path.to_owned();
-    match text {
-        Ok(text) => Ok(Some((path, text))),
-        Err(source) => Err(Error::Read { path, source }),
-    }
-}
-
-/// Host and port of the operators' listener of the server that such sources describe. What cannot be understood is
-/// passed over, because a running server goes on when its file breaks.
-#[must_use]
-pub fn admin_address(sources: &Sources) -> (String, u16) {
-    let said = sources.environment.said();
-    let mut environment = Tree::new();
-    for Override { path, origin, text } in &said.overrides {
-        environment.set(path, origin, text);
-    }
-    let file = found(sources, &said, &mut Files::default()).ok().flatten();
-    let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
-    let layers: Vec<Tree> = std::iter::once(environment).chain(file).collect();
-    let defaults = raw::Admin::default();
-    let host: Host = understood(&layers, "host").unwrap_or(defaults.host);
-    let port: Whole<0, 65535> = understood(&layers, "port").unwrap_or(defaults.port);
-    (host.0, port_of(port.get()))
-}
-
-/// What the first of some layers that says something of a key of `[admin]` says.
-fn understood<T: for<'de> serde::Deserialize<'de>>(layers: &[Tree], key: &str) -> Option<T> {
-    let path = ["admin", key].map(|key| error::Step::Key(key.to_owned()));
-    let said = layers.iter().filter_map(|layer| layer.at(&path));
-    said.filter_map(|tree| read(&tree).ok()).next()
 }
 
 /// The type of a port has 16 bits' bounds.
