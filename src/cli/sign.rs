@@ -12,7 +12,12 @@ Examples:
   tidewire sign GET '/apps/app-id/channels?filter_by_prefix=presence-&info=user_count'
   tidewire sign GET /apps/app-id/channels/invoice.7 --url https://realtime.example.com | sh
 
-A signature holds for ten minutes around the time it was made.";
+The app is the one of --app, else the one in PATH, else the only one. A path prefix is added
+and not signed. A signature holds for ten minutes around the time it was made.
+
+Exit codes: 0 done, 2 wrong usage, 78 wrong configuration.
+
+See also: tidewire trigger.";
 
 /// The arguments.
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod cli;
 mod client;
 mod cluster;
 mod config;
+mod config_start;
 mod counts;
 mod fidelity;
 mod file_limit;
