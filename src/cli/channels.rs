@@ -15,6 +15,9 @@ Examples:
   tidewire channels --prefix presence- --info user_count
   tidewire channels --cluster mt1 --app 3 --key 278d425bdf160c739803 --secret-file s --json
 
+Exit codes: 0 done, 1 the server refused it or did not answer, 2 wrong usage, 78 wrong
+configuration.
+
 See also: tidewire members, tidewire tail.";
 
 /// The arguments.

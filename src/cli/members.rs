@@ -16,7 +16,12 @@ Examples:
   tidewire members presence-chat --url https://realtime.example.com --json
 
 The server tells the ids of the users, each once. To see them come and go:
-tidewire tail presence-chat.";
+tidewire tail presence-chat.
+
+Exit codes: 0 done, 1 the server refused it or did not answer, 2 wrong usage, 78 wrong
+configuration.
+
+See also: tidewire channels, tidewire tail.";
 
 /// The longest name that any server takes.
 const NAME_CHARS: usize = 200;

@@ -21,7 +21,7 @@ pub(super) enum Remote {
     Members(members::Members),
     /// Close all connections of a signed-in user
     Terminate(terminate::Terminate),
-    /// Find out why events do not arrive: try every step from the name to an event, and say what to change
+    /// Try every step from the name to an event, and say what to change
     Doctor(doctor::Doctor),
 }
 

@@ -187,20 +187,24 @@ fn configured(server: &Server) -> Result<Address, Error> {
         let text = "the configured port is 0, any free one: name the server with --url";
         return Err(Error::Usage(text.to_owned()));
     }
-    // A server that listens on all addresses is reached by the loopback one.
-    let host = if server.host.parse() == Ok(Ipv4Addr::UNSPECIFIED) {
+    Ok(local(&server.host, server.port, &server.path_prefix))
+}
+
+/// Where a listener of this machine is reached: one that listens on all addresses, by the loopback one.
+pub(super) fn local(host: &str, port: u16, prefix: &str) -> Address {
+    let host = if host.parse() == Ok(Ipv4Addr::UNSPECIFIED) {
         "127.0.0.1"
-    } else if server.host.parse() == Ok(Ipv6Addr::UNSPECIFIED) {
+    } else if host.parse() == Ok(Ipv6Addr::UNSPECIFIED) {
         "::1"
     } else {
-        &server.host
+        host
     };
-    Ok(Address {
+    Address {
         tls: false,
         host: host.to_owned(),
-        port: server.port,
-        prefix: server.path_prefix.clone(),
-    })
+        port,
+        prefix: prefix.to_owned(),
+    }
 }
 
 /// The flag that says whom to believe.

@@ -15,7 +15,12 @@ Examples:
 
 The connections are closed with 4009, after which clients do not come back by themselves. Only
 connections that have signed in (pusher.signin()) are a user's; members of presence channels
-that did not sign in stay.";
+that did not sign in stay.
+
+Exit codes: 0 done, 1 the server refused it or did not answer, 2 wrong usage, 78 wrong
+configuration.
+
+See also: tidewire members, tidewire channels.";
 
 /// The arguments.
 #[derive(Debug, Args)]

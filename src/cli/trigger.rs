@@ -21,6 +21,9 @@ Examples:
 DATA reaches subscribers as the very text given here; for an encrypted channel it must be
 encrypted already.
 
+Exit codes: 0 the server took the event, 1 it refused it or did not answer, 2 wrong usage,
+78 wrong configuration.
+
 See also: tidewire tail, tidewire doctor, tidewire sign.";
 
 /// The most that is read from stdin: more than any server takes.

@@ -25,7 +25,7 @@ says (in Pusher's cloud, to the API's host too) and to nothing else: it follows 
 and uses no proxy of the environment. It subscribes to a private channel with a random name of
 its own and publishes one event there. Without the app's secret it ends before the publish.
 
-Exit codes, by the first step that failed: 0 none, 10 resolve, 11 tcp, 12 tls, 13 upgrade,
+Exit codes: 0 no step failed, else the first that did: 10 resolve, 11 tcp, 12 tls, 13 upgrade,
 14 protocol, 15 subscribe, 16 publish, 17 event; 2 wrong usage, 78 wrong configuration.
 
 See also: tidewire tail, tidewire trigger, tidewire sign.";
