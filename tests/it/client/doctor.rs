@@ -511,6 +511,16 @@ fn a_secret_without_an_id_cannot_publish() {
 }
 
 #[test]
+fn the_exit_codes_are_documented() {
+    let folder = Folder::new();
+    let help = stdout(&run(&mut folder.tidewire(&["doctor", "--help"])));
+    let words: Vec<&str> = help.split_whitespace().collect();
+    let expected =
+        "10 resolve, 11 tcp, 12 tls, 13 upgrade, 14 protocol, 15 subscribe, 16 publish, 17 event";
+    assert!(words.join(" ").contains(expected), "{help}");
+}
+
+#[test]
 fn a_wrong_url() {
     for (url, expected) in [
         ("realtime.example.com", "expected a URL like"),
