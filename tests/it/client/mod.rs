@@ -36,7 +36,9 @@ struct Running {
     stdout: Option<ChildStdout>,
     lines: Receiver<String>,
     notes: Receiver<String>,
+    /// The lines of stderr so far, and which of them were found by a test.
     said: Vec<String>,
+    seen: Vec<bool>,
 }
 
 impl Running {
@@ -63,6 +65,7 @@ impl Running {
             lines: mpsc::channel().1,
             notes,
             said: Vec::new(),
+            seen: Vec::new(),
         }
     }
 
@@ -78,20 +81,22 @@ impl Running {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// Waits for a line of stderr that contains a text, and returns it.
+    /// Waits for a line of stderr that contains a text, and returns it. Others may come before it or have come; no
+    /// line is found twice.
     fn note(&mut self, text: &str) -> String {
         let end = Instant::now() + PATIENCE;
         loop {
-            match self
-                .notes
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
-                Ok(line) => {
-                    self.said.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
+            let unseen = self.said.len() - self.seen.len();
+            self.seen.extend(std::iter::repeat_n(false, unseen));
+            let found = self.said.iter().zip(&mut self.seen);
+            let mut found = found.filter(|(line, seen)| !**seen && line.contains(text));
+            if let Some((line, seen)) = found.next() {
+                *seen = true;
+                return line.clone();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match self.notes.recv_timeout(left) {
+                Ok(line) => self.said.push(line),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     panic!("{text:?} was not said: {:#?}", self.said);
                 }
