@@ -1,23 +1,37 @@
 //! The command line: what can be asked of the `tidewire` program, and the exit code of each answer.
 //!
 //! Commands write their answers to stdout and nothing else there. What goes wrong is an [`Error`], which `main` writes
-//! to stderr. Knows `config` and `server`; no protocol beyond signing a request.
+//! to stderr. Knows `config` and `server`, and speaks to others as a `client`.
 
+mod advice;
+mod api;
+mod channels;
+mod doctor;
+mod health;
+mod help;
+mod members;
+mod remote;
 mod request;
 mod sign;
+mod spare;
+mod tail;
+mod target;
+mod terminate;
+mod text;
 mod trigger;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
-use crate::config::{self, Environment, Loaded, Sources, Watch};
+use crate::config::{self, Environment, Loaded, PLACES, Sources, SpareApp, Watch};
 use crate::{server, telemetry};
 
 /// A self-hosted realtime server that speaks the Pusher Channels protocol.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(version, after_help = help::SHORT, after_long_help = help::LONG)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -25,32 +39,10 @@ pub struct Cli {
     settings: Settings,
 }
 
-const AFTER_HELP: &str = "\
-Without a command: serve.
-
-Examples:
-  tidewire
-      serve with ./apps.toml
-  tidewire --config /etc/tidewire/apps.toml --port 7000
-      serve with another file on another port
-  TIDEWIRE_APP_ID=1 TIDEWIRE_APP_KEY=web TIDEWIRE_APP_SECRET=... tidewire
-      serve one app without any file
-  tidewire trigger invoice.7 payment.received '{\"status\":\"paid\"}'
-      publish an event to the server that runs here
-
-Settings: default < file < environment < flag. Every key of [server] and [admin] is an
-environment variable too: port in [server] is TIDEWIRE_SERVER__PORT (two underscores).
-TIDEWIRE_CONFIG names the file, TIDEWIRE_LOG sets the log's filter (info, debug, ...),
-TIDEWIRE_LOG_FORMAT=json its format.
-
-While serving, a change of the file's [[apps]] takes effect by itself, and at once on SIGHUP.
-
-Exit codes: 0 done, 1 it went wrong, 2 wrong usage, 78 wrong configuration.";
-
 /// The flags that stand for settings: their names are the keys of `[server]`.
 #[derive(Debug, Args)]
 struct Settings {
-    /// The configuration file [default: apps.toml, if it exists]
+    /// The configuration file [default: apps.toml here, else /etc/tidewire/apps.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The address to listen on
@@ -77,11 +69,13 @@ impl Settings {
         ];
         Sources {
             file: self.config,
+            places: PLACES.map(PathBuf::from).into(),
             environment: Environment::of_process(),
             flags: flags
                 .into_iter()
                 .filter_map(|(key, text)| Some((key, text?)))
                 .collect(),
+            spare: None,
         }
     }
 }
@@ -89,13 +83,29 @@ impl Settings {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve until told to stop
+    #[command(after_help = help::SERVE)]
     Serve,
     /// Check the settings as serve does, and print the effective ones with secrets masked
+    #[command(after_help = help::CHECK_CONFIG)]
     CheckConfig,
-    /// Sign an HTTP API request and print it as a curl command, good for ten minutes
-    Sign(sign::Sign),
-    /// Publish an event through the HTTP API and print the answer
-    Trigger(trigger::Trigger),
+    /// Ask a running server whether it is alive, or ready
+    Health(health::Health),
+    #[command(flatten)]
+    Remote(Box<remote::Remote>),
+    /// Print what makes a shell complete this program's commands and flags
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: CompletedShell,
+    },
+}
+
+/// The shells that are tested.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CompletedShell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 impl Cli {
@@ -105,31 +115,61 @@ impl Cli {
     /// If it cannot be done; the text says what to put right.
     pub fn run(self) -> Result<(), Error> {
         let sources = self.settings.sources();
-        let loaded = config::load(&sources)?;
         match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(loaded, sources),
-            Command::CheckConfig => check_config(&loaded),
-            Command::Sign(sign) => print(&sign.curl(&loaded.settings)?),
-            Command::Trigger(trigger) => print(&trigger.send(&loaded.settings)?),
+            Command::Serve => serve(sources),
+            Command::CheckConfig => check_config(&config::load(&sources)?),
+            Command::Health(health) => print(&health.ask(&sources)?),
+            Command::Remote(remote) => remote.run(sources),
+            Command::Completions { shell } => print(&completions(shell)),
         }
     }
 }
 
-fn serve(loaded: Loaded, sources: Sources) -> Result<(), Error> {
+fn serve(mut sources: Sources) -> Result<(), Error> {
+    // Without random bytes there is none, and then no app at all is an error.
+    sources.spare = SpareApp::random().ok();
+    let loaded = config::load(&sources)?;
     telemetry::start(&loaded.settings.log)?;
+    match &loaded.file {
+        Some(file) => tracing::info!(file = %file.display(), "configuration read"),
+        None => tracing::info!("no configuration file"),
+    }
+    for notice in &loaded.notices {
+        tracing::info!("{notice}");
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(spare) = sources.spare.as_ref().filter(|_| loaded.is_spare) {
+        spare::tell(spare, loaded.settings.log.format);
     }
     let watch = Watch::new(sources, &loaded);
     Ok(server::run(loaded.settings, watch)?)
 }
 
 fn check_config(loaded: &Loaded) -> Result<(), Error> {
-    for warning in &loaded.warnings {
-        // A warning that cannot be written has no reader; the answer on stdout is what counts.
-        let _ = writeln!(io::stderr(), "warning: {warning}");
+    let notices = loaded.notices.iter().map(|line| ("notice", line));
+    let warnings = loaded.warnings.iter().map(|line| ("warning", line));
+    for (kind, line) in notices.chain(warnings) {
+        // One that cannot be written has no reader; the answer on stdout is what counts.
+        let _ = writeln!(io::stderr(), "{kind}: {line}");
     }
-    print(&loaded.to_toml()?)
+    let file = match &loaded.file {
+        Some(file) => format!("# file: {}", file.display()),
+        None => "# no file".to_owned(),
+    };
+    print(&format!("{file}\n{}", loaded.to_toml()?))
+}
+
+fn completions(shell: CompletedShell) -> String {
+    let shell = match shell {
+        CompletedShell::Bash => Shell::Bash,
+        CompletedShell::Zsh => Shell::Zsh,
+        CompletedShell::Fish => Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tidewire", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Writes an answer, with one line end. A reader that went away has seen enough.
@@ -146,6 +186,12 @@ pub enum Error {
     /// The configuration.
     #[error("the configuration cannot be used:\n{0}")]
     Config(#[from] config::Error),
+    /// The configuration, of which a command needs what its flags leave open.
+    #[error(
+        "the configuration cannot be used:\n{0}\nThis command does without one if it is told the server with --url or \
+         --cluster, and the app with --app, --key and --secret-file"
+    )]
+    Open(config::Error),
     /// The arguments do not go together, or not with the configuration.
     #[error("{0}")]
     Usage(String),
@@ -173,6 +219,20 @@ pub enum Error {
         /// The body.
         text: String,
     },
+    /// A command that goes on until it is stopped was stopped by something.
+    #[error("{0}")]
+    Stopped(String),
+    /// The doctor has found something, and told it.
+    #[error("the first step that failed is {step}")]
+    Diagnosed {
+        /// Which step.
+        step: &'static str,
+        /// Its class.
+        exit_code: u8,
+    },
+    /// The server that was asked is not well, or nobody answered.
+    #[error("{0}")]
+    Unhealthy(String),
     /// The effective settings could not be written as TOML.
     #[error("cannot write the settings as TOML: {0}")]
     Toml(#[from] toml::ser::Error),
@@ -186,14 +246,17 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Open(_) => 78,
             Self::Usage(_) => 2,
             Self::Telemetry(_)
             | Self::Server(_)
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
+            | Self::Stopped(_)
+            | Self::Unhealthy(_)
             | Self::Toml(_)
             | Self::Output(_) => 1,
+            Self::Diagnosed { exit_code, .. } => *exit_code,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `Environment`: the variables, read once, and what those say whose names begin with `TIDEWIRE_`. The others are
-//! looked at only where the configuration names one.
+//! `Environment`: the variables, read once, and what those say whose names begin with `TIDEWIRE_`; `soketi` reads those
+//! of `SOKETI_`. The others are looked at only where the configuration names one.
 //!
 //! Two underscores make a setting: `TIDEWIRE_SERVER__PORT` is `port` in `[server]`, mechanically, and a name that no
 //! setting has stops the start. Three names together make an app. Other names without two underscores only give a
@@ -16,14 +16,14 @@ use super::error::{Fault, Origin, Problem, Step, variable};
 use super::raw::Raw;
 use super::read::read;
 use super::tree::{Node, Tree, Value};
-use super::{Log, LogFormat};
+use super::{Log, LogFormat, soketi};
 
 const PREFIX: &str = "TIDEWIRE_";
 const CONFIG: &str = "TIDEWIRE_CONFIG";
-const LOG: &str = "TIDEWIRE_LOG";
+pub(super) const LOG: &str = "TIDEWIRE_LOG";
 const LOG_FORMAT: &str = "TIDEWIRE_LOG_FORMAT";
 /// The keys of an app that the environment gives, behind `TIDEWIRE_APP_`.
-const APP_KEYS: [&str; 3] = ["id", "key", "secret"];
+pub(super) const APP_KEYS: [&str; 3] = ["id", "key", "secret"];
 
 /// All variables. Printing it prints no value.
 #[derive(Clone, Default)]
@@ -68,45 +68,61 @@ pub(super) struct Said {
     pub(super) overrides: Vec<Override>,
     /// The entries of an app.
     pub(super) app: Option<Vec<(String, Node)>>,
+    /// What is said of an app while none is given.
+    pub(super) app_options: Vec<(String, Node)>,
     /// How to log.
     pub(super) log: Log,
     /// What is wrong.
     pub(super) problems: Vec<Problem>,
+    /// What was understood in another way than it was said.
+    pub(super) notices: Vec<String>,
     /// What is odd.
     pub(super) warnings: Vec<String>,
 }
 
 impl Environment {
     /// One variable's value.
-    pub(super) fn value(&self, name: &str) -> Option<&OsStr> {
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&OsStr> {
         self.0.get(name).map(OsString::as_os_str)
     }
 
-    /// Sorts our variables out.
+    /// All variables whose names begin with something.
+    pub(super) fn beginning_with<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a OsStr)> {
+        let all = self.0.iter();
+        all.filter(move |(name, _)| name.starts_with(prefix))
+            .map(|(name, value)| (name.as_str(), value.as_os_str()))
+    }
+
+    /// Sorts the variables out that set something.
     pub(super) fn said(&self) -> Said {
         let mut said = Said {
             file: self.0.get(CONFIG).map(PathBuf::from),
             overrides: Vec::new(),
             app: None,
+            app_options: Vec::new(),
             log: Log::default(),
             problems: Vec::new(),
+            notices: Vec::new(),
             warnings: Vec::new(),
         };
         let mut app = Vec::new();
         let mut strays = Vec::new();
-        let ours = self.0.iter().filter(|(name, _)| name.starts_with(PREFIX));
-        for (name, value) in ours {
+        for (name, value) in self.beginning_with(PREFIX) {
             if name == CONFIG {
                 continue;
             }
-            let origin = Origin::Variable(name.clone());
+            let origin = Origin::Variable(name.to_owned());
             let Some(text) = value.to_str() else {
                 let problem = Problem::of(origin, "expected UTF-8 text");
                 said.problems.push(problem);
                 continue;
             };
             let rest = &name[PREFIX.len()..];
-            if let Some(key) = APP_KEYS.into_iter().find(|key| *name == app_variable(key)) {
+            if let Some(key) = APP_KEYS.into_iter().find(|key| name == app_variable(key)) {
                 let value = Value::Plain(text.to_owned());
                 let origin = Some(origin);
                 app.push((key.to_owned(), Node { origin, value }));
@@ -115,9 +131,10 @@ impl Environment {
             } else if rest.contains("__") {
                 said.setting(rest, origin, text);
             } else {
-                strays.push(name.as_str());
+                strays.push(name);
             }
         }
+        soketi::add(self, &mut said, &mut app);
         said.add_app(app);
         said.warn_of(&strays);
         said
@@ -161,14 +178,24 @@ impl Said {
     }
 
     fn add_app(&mut self, entries: Vec<(String, Node)>) {
-        let missing: Vec<String> = APP_KEYS
+        let given = |key: &str| entries.iter().find(|(given, _)| given == key);
+        let first = APP_KEYS.into_iter().find_map(given);
+        let Some(origin) = first.and_then(|(_, node)| node.origin.clone()) else {
+            self.app_options = entries;
+            return;
+        };
+        let missing: Vec<&str> = APP_KEYS
             .into_iter()
-            .filter(|key| !entries.iter().any(|(given, _)| given == key))
-            .map(app_variable)
+            .filter(|key| given(key).is_none())
             .collect();
         if missing.is_empty() {
             self.app = Some(entries);
-        } else if let Some(origin) = entries.first().and_then(|(_, node)| node.origin.clone()) {
+        } else {
+            let named = match &origin {
+                Origin::Variable(name) if name.starts_with(PREFIX) => app_variable,
+                _ => soketi::app_variable,
+            };
+            let missing: Vec<String> = missing.into_iter().map(named).collect();
             let missing = missing.join(" and ");
             let text = format!("{missing} must be set too: the three together make an app");
             self.problems.push(Problem::of(origin, text));
@@ -198,7 +225,8 @@ impl Said {
     }
 }
 
-fn app_variable(key: &str) -> String {
+/// The variable of an app's key.
+pub(super) fn app_variable(key: &str) -> String {
     format!("{PREFIX}APP_{}", key.to_ascii_uppercase())
 }
 

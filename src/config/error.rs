@@ -16,15 +16,25 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// No file and no app from the environment.
+    /// No file at any of the places where one is looked for, and no app from the environment.
     #[error(
-        "no apps: there is no apps.toml in the current directory. Name a file with --config (or TIDEWIRE_CONFIG), \
-         or set TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET"
+        "no apps: there is no {}. Name a file with --config (or TIDEWIRE_CONFIG), or set TIDEWIRE_APP_ID, \
+         TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET",
+        either(.0)
     )]
-    NoFile,
+    NoFile(Vec<PathBuf>),
     /// What was read cannot be used.
     #[error("{}", lines(.0))]
     Problems(Vec<Problem>),
+}
+
+fn either(places: &[PathBuf]) -> String {
+    let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
+    if places.is_empty() {
+        "configuration file".to_owned()
+    } else {
+        places.join(" and no ")
+    }
 }
 
 fn lines(problems: &[Problem]) -> String {

@@ -25,6 +25,17 @@ impl Files {
         text
     }
 
+    /// Reads the first of some files that is there. Those before it are noted as missing: one that comes is a change.
+    pub(super) fn first<'a>(
+        &mut self,
+        places: &'a [PathBuf],
+    ) -> Option<(&'a Path, io::Result<String>)> {
+        places.iter().find_map(|place| match self.read(place) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some((place.as_path(), read)),
+        })
+    }
+
     /// What stands for the contents of a file that was read.
     pub(super) fn content(&self, path: &Path) -> Option<u64> {
         self.0.get(path)?.ok()
@@ -53,6 +64,31 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn the_first_file_that_is_there_is_read_and_a_better_one_is_a_change() {
+        let folder = std::env::temp_dir().join(format!("tidewire-places-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let places = ["here.toml", "there.toml"].map(|name| folder.join(name));
+        let mut files = Files::default();
+        assert!(files.first(&places).is_none());
+        fs::write(&places[1], "2").unwrap();
+        assert_ne!(files.now(), files);
+        let (place, text) = files.first(&places).unwrap();
+        assert_eq!((place, text.unwrap().as_str()), (&*places[1], "2"));
+        assert_eq!(files.now(), files);
+        fs::write(&places[0], "1").unwrap();
+        assert_ne!(files.now(), files);
+        let (place, text) = files.first(&places).unwrap();
+        assert_eq!((place, text.unwrap().as_str()), (&*places[0], "1"));
+        // What is there and cannot be read is not passed over.
+        fs::remove_file(&places[0]).unwrap();
+        fs::create_dir(&places[0]).unwrap();
+        let (place, text) = files.first(&places).unwrap();
+        assert_eq!(place, &*places[0]);
+        text.unwrap_err();
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     /// How Kubernetes updates what it mounts: the file is a link through a link to a folder, which is swapped.
     #[test]

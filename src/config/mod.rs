@@ -1,8 +1,8 @@
 //! Settings: default < file < environment < flag, checked as a whole, or every problem with its place.
 //!
 //! A setting has one name. The field in `raw` is its key in the file; section and key give the environment variable
-//! (`TIDEWIRE_SERVER__PORT`), and the flags of `[server]` are their keys (`--path-prefix`). There is no other table of
-//! names. Unknown names and impossible values are errors: nothing falls back to a default.
+//! (`TIDEWIRE_SERVER__PORT`), and the flags of `[server]` are their keys (`--path-prefix`). The only other table of names
+//! is Soketi's (`soketi`). Unknown names and impossible values are errors: nothing falls back to a default.
 //!
 //! The layers are `Tree`s built with the `toml` crate, whose parser gives a place to every key. The `config` crate
 //! would merge layers for us, but it forgets the lines, and the lines are what a message needs.
@@ -15,11 +15,14 @@ mod environment;
 mod error;
 mod files;
 mod listener;
+mod lookup;
 mod raw;
 mod read;
 mod redis;
 mod redis_url;
 mod reload;
+mod soketi;
+mod spare;
 mod tls;
 mod tree;
 mod values;
@@ -37,13 +40,13 @@ use environment::{Override, Said};
 pub use error::{Error, Origin, Problem};
 use files::Files;
 pub use listener::Tls;
+use lookup::found;
+pub use lookup::{PLACES, admin_address};
 use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch};
+pub use spare::SpareApp;
 use tree::Tree;
-
-/// The file that is read when none is named, if it exists.
-const DEFAULT_FILE: &str = "apps.toml";
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -138,10 +141,14 @@ impl Default for Log {
 pub struct Sources {
     /// The file, if one was named by flag; it must exist then.
     pub file: Option<PathBuf>,
+    /// Where a file is looked for when none is named: the first that is there is read.
+    pub places: Vec<PathBuf>,
     /// The environment.
     pub environment: Environment,
     /// Flags: a key of `[server]` and the text given for it.
     pub flags: Vec<(&'static str, String)>,
+    /// What is served if there is no file and no app in the environment; none: that is an error.
+    pub spare: Option<SpareApp>,
 }
 
 /// What [`load`] found.
@@ -149,6 +156,12 @@ pub struct Sources {
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    /// Whether the only app is [`Sources::spare`].
+    pub is_spare: bool,
+    /// What was understood in another way than it was said.
+    pub notices: Vec<String>,
     /// What an operator should know before it serves.
     pub warnings: Vec<String>,
     raw: Raw,
@@ -184,31 +197,50 @@ fn attempt(
     running: Option<&raw::Server>,
     files: &mut Files,
 ) -> Result<Loaded, Error> {
-    let said = sources.environment.said();
-    let named = sources.file.clone().or_else(|| said.file.clone());
-    let path = named.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
-    let tree = match files.read(path) {
-        Ok(text) => Tree::parse(&path.display().to_string(), &text)
-            .map_err(|problem| Error::Problems(vec![problem]))?,
-        Err(source) if named.is_none() && source.kind() == std::io::ErrorKind::NotFound => {
-            if said.app.is_none() && said.problems.is_empty() {
-                return Err(Error::NoFile);
-            }
-            Tree::new()
+    let mut said = sources.environment.said();
+    let found = found(sources, &said, files)?;
+    let mut is_spare = false;
+    let (file, tree) = match found {
+        Some((file, text)) => {
+            let tree = Tree::parse(&file.display().to_string(), &text);
+            let tree = tree.map_err(|problem| Error::Problems(vec![problem]))?;
+            (Some(file), tree)
         }
-        Err(source) => {
-            return Err(Error::Read {
-                path: path.to_owned(),
-                source,
-            });
+        None => {
+            if said.app.is_none() && said.problems.is_empty() {
+                let spare = sources.spare.as_ref();
+                let spare = spare.ok_or_else(|| Error::NoFile(sources.places.clone()))?;
+                let options = std::mem::take(&mut said.app_options);
+                said.app = Some([spare.entries(), options].concat());
+                is_spare = true;
+            }
+            (None, Tree::new())
         }
     };
     let elsewhere = Elsewhere {
         environment: &sources.environment,
-        folder: path.parent().unwrap_or(Path::new("")),
+        folder: file
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new("")),
         files,
     };
-    checked(tree, said, &sources.flags, elsewhere, running)
+    let loaded = checked(tree, said, &sources.flags, elsewhere, running)?;
+    if is_spare && loaded.settings.redis.is_some() {
+        let text = "no apps, and none is made up, because all nodes over one Redis must have the same: set \
+                    TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or write a file";
+        return Err(Error::Problems(vec![Problem::at(None, &[], text)]));
+    }
+    Ok(Loaded {
+        file,
+        is_spare,
+        ..loaded
+    })
+}
+
+/// The type of a port has 16 bits' bounds.
+fn port_of(number: u32) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
 }
 
 /// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is told
@@ -234,9 +266,13 @@ fn checked(
         above.set(path, origin, text);
         all.set(path, origin, text);
     }
-    if let Some(app) = &said.app {
-        above.push("apps", app);
-        all.push("apps", app);
+    let mut warnings = said.warnings;
+    match &said.app {
+        Some(app) => {
+            above.push("apps", app);
+            all.push("apps", app);
+        }
+        None => warnings.extend(soketi::without_app(&said.app_options)),
     }
     problems.extend(read::<Raw>(&above).err().into_iter().flatten());
     if problems.is_empty() {
@@ -250,10 +286,12 @@ fn checked(
         if problems.is_empty() {
             let mut settings = settings(&raw, token, redis, apps, said.log);
             settings.server.tls = tls;
-            let mut warnings = said.warnings;
             warnings.extend(development_secret(&raw, &settings.apps));
             return Ok(Loaded {
                 settings,
+                file: None,
+                is_spare: false,
+                notices: said.notices,
                 warnings,
                 raw,
                 files: Files::default(),
@@ -314,12 +352,10 @@ fn settings(
     log: Log,
 ) -> Settings {
     let Raw { server, admin, .. } = raw;
-    // The type of a port has 16 bits' bounds.
-    let port = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
     Settings {
         server: Server {
             host: server.host.0.clone(),
-            port: port(server.port.get()),
+            port: port_of(server.port.get()),
             path_prefix: server.path_prefix.0.clone(),
             activity_timeout: server.activity_timeout.get(),
             workers: server.workers.amount(),
@@ -337,7 +373,7 @@ fn settings(
         },
         admin: Admin {
             host: admin.host.0.clone(),
-            port: port(admin.port.get()),
+            port: port_of(admin.port.get()),
             token,
         },
         webhooks: webhooks::settings(&raw.webhooks),

@@ -45,7 +45,8 @@ pub struct Reloaded {
 impl Watch {
     /// Watches what a server is about to be started with.
     #[must_use]
-    pub fn new(sources: Sources, loaded: &Loaded) -> Self {
+    pub fn new(mut sources: Sources, loaded: &Loaded) -> Self {
+        keep_spare(&mut sources, loaded);
         Self {
             sources,
             files: loaded.files.clone(),
@@ -82,6 +83,7 @@ impl Watch {
         let loaded = attempt(&self.sources, Some(&self.server), &mut files);
         self.files = files;
         let loaded = loaded?;
+        keep_spare(&mut self.sources, &loaded);
         let waiting = differences(&self.fixed, &fixed(&loaded, &self.files));
         let mut warnings = loaded.warnings;
         if !waiting.is_empty() {
@@ -95,6 +97,13 @@ impl Watch {
             certificate: loaded.settings.server.tls.map(|tls| tls.certificate),
             warnings,
         })
+    }
+}
+
+/// A file that comes takes the spare app's place for good: if it goes again by mistake, its apps stay.
+fn keep_spare(sources: &mut Sources, loaded: &Loaded) {
+    if !loaded.is_spare {
+        sources.spare = None;
     }
 }
 

@@ -115,6 +115,11 @@ impl Tree {
         self.node(path)?.origin.as_ref()
     }
 
+    /// What is said below a path.
+    pub(super) fn at(&self, path: &[Step]) -> Option<Self> {
+        self.node(path).cloned().map(Self)
+    }
+
     /// Whether the table at a path has any key.
     pub(super) fn has_keys(&self, path: &[Step]) -> bool {
         let value = self.node(path).map(|node| &node.value);

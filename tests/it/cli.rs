@@ -1,4 +1,5 @@
-//! `tidewire sign` and `tidewire trigger`: what is signed is checked by hand, what is sent by a socket that listens.
+//! The commands beside `serve` and `check-config`, and the help of all: what is signed is checked by hand, what is sent
+//! by a socket that listens.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -9,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use tidewire::auth::{Secret, body_md5, request_string};
 
 use crate::config::{APPS, Folder, run, stderr, stdout};
+use crate::harness::{Config, PATIENCE, Server, Ws, eventually};
 
 /// Checks the signature of a URL's query as a server does, and returns the query without it.
 #[track_caller]
@@ -217,22 +219,203 @@ fn trigger_says_what_to_check_when_nobody_answers() {
     assert!(text.contains("Is the server running there?"), "{text}");
 }
 
+/// The commands that `--help` lists.
+fn commands(folder: &Folder) -> Vec<String> {
+    let output = run(&mut folder.tidewire(&["--help"]));
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    let list = text
+        .split("Commands:\n")
+        .nth(1)
+        .expect("a list of commands");
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    let names: Vec<String> = names
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect();
+    assert!(names.len() >= 6, "{names:?}");
+    names
+}
+
 #[test]
-fn help_shows_examples() {
+fn help_is_a_manual_page() {
     let folder = Folder::new();
-    for (arguments, expected) in [
-        (&["--help"][..], "Exit codes: 0 done"),
-        (
-            &["sign", "--help"],
-            "tidewire sign POST /apps/app-id/events",
-        ),
-        (
-            &["trigger", "--help"],
-            "tidewire trigger invoice.7 payment.received",
-        ),
+    let text = stdout(&run(&mut folder.tidewire(&["--help"])));
+    for expected in [
+        "Examples:\n",
+        "Settings: default < file < environment < flag",
+        "Files:\n",
+        "/etc/tidewire/apps.toml",
+        "Ports:\n",
+        "Signals:\n",
+        "SIGTERM, SIGINT",
+        "a second one",
+        "SIGHUP",
+        "Exit codes: 0 done, 1 it went wrong, 2 wrong usage, 78 wrong configuration.",
     ] {
-        let output = run(&mut folder.tidewire(arguments));
-        assert_eq!(output.status.code(), Some(0));
-        assert!(stdout(&output).contains(expected), "{}", stdout(&output));
+        assert!(text.contains(expected), "{expected} is not in {text}");
     }
+    let short = stdout(&run(&mut folder.tidewire(&["-h"])));
+    assert!(short.lines().count() < 40, "{short}");
+    for command in commands(&folder) {
+        let output = run(&mut folder.tidewire(&[&command, "--help"]));
+        assert_eq!(output.status.code(), Some(0));
+        let text = stdout(&output);
+        let (_, examples) = text.split_once("\nExamples:\n").expect("examples");
+        assert!(
+            examples.contains(&format!("  tidewire {command}")),
+            "{text}"
+        );
+        assert!(text.contains("\nExit codes: 0 "), "{text}");
+        assert!(text.contains("\nSee also: tidewire "), "{text}");
+        let long: Vec<&str> = text
+            .lines()
+            .filter(|line| line.chars().count() > 130)
+            .collect();
+        assert_eq!(long, Vec::<&str>::new());
+    }
+}
+
+#[test]
+fn completions_know_every_command() {
+    let folder = Folder::new();
+    let commands = commands(&folder);
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&mut folder.tidewire(&["completions", shell]));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let script = stdout(&output);
+        for word in commands
+            .iter()
+            .map(String::as_str)
+            .chain(["config", "ready"])
+        {
+            assert!(script.contains(word), "{word} is not completed in {shell}");
+        }
+    }
+    let output = run(&mut folder.tidewire(&["completions", "tcsh"]));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("[possible values: bash, zsh, fish]"));
+}
+
+#[test]
+fn bash_completes_what_was_begun() {
+    let folder = Folder::new();
+    let script = stdout(&run(&mut folder.tidewire(&["completions", "bash"])));
+    folder.write("completions", &script);
+    let ask = "source ./completions; COMP_WORDS=(tidewire he); COMP_CWORD=1; _tidewire tidewire he tidewire; \
+               printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    let output = run(bash.current_dir(folder.path()).args(["--norc", "-c", ask]));
+    let found = stdout(&output);
+    assert!(
+        found.lines().any(|line| line == "health"),
+        "{found}{}",
+        stderr(&output)
+    );
+}
+
+/// A listener that gives every connection the same answer, or none.
+fn answering(answer: Option<&'static str>) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            if let Some(answer) = answer {
+                let mut head = [0; 1024];
+                let _ = stream.read(&mut head);
+                let _ = stream.write_all(answer.as_bytes());
+            }
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+const WELL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nlive\n";
+
+#[test]
+fn health_asks_a_running_server() {
+    let mut server = Server::start(&Config::new().server("drain_seconds", "3"));
+    let folder = Folder::new();
+    let url = format!("http://{}", server.admin);
+    let health = |more: &[&str]| {
+        let mut command = folder.tidewire(&["health", "--url", &url]);
+        run(command.args(more))
+    };
+    for (more, answer) in [(&[][..], "live\n"), (&["--ready"], "ready\n")] {
+        let output = health(more);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(stdout(&output), answer);
+        assert_eq!(stderr(&output), "");
+    }
+    // Clients that do not answer the close hold the drain up for a while.
+    let connections: Vec<Ws> = (0..50).map(|_| Ws::connect(&server)).collect();
+    server.terminate();
+    let output = eventually(PATIENCE, "it is not ready", || {
+        let output = health(&["--ready"]);
+        (output.status.code() == Some(1)).then_some(output)
+    });
+    let expected = format!("tidewire: {url}/ready answers 503: not ready: shutting down\n");
+    assert_eq!(stderr(&output), expected);
+    assert_eq!(stdout(&output), "");
+    assert_eq!(health(&[]).status.code(), Some(0));
+    drop(connections);
+    server.exit_status();
+    let output = health(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.starts_with(&format!("tidewire: no answer from {url}/live: ")),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+/// Only where the admin port is matters: neither an app is needed, nor a file without mistakes.
+#[test]
+fn health_finds_the_server_of_its_configuration() {
+    let port = answering(Some(WELL)).port();
+    let of_file = format!("[server]\nprot = 1\n[admin]\nhost = \"0.0.0.0\"\nport = {port}\n");
+    for (file, variable) in [
+        (of_file.as_str(), None),
+        ("[admin]\nport = 1\n", Some(port)),
+        ("[admin", Some(port)),
+        ("", Some(port)),
+    ] {
+        let folder = Folder::with(file);
+        let mut command = folder.tidewire(&["health"]);
+        let port = variable.map(|port| port.to_string());
+        let output = run(command.envs(port.map(|port| ("TIDEWIRE_ADMIN__PORT", port))));
+        assert_eq!(output.status.code(), Some(0), "{file}: {}", stderr(&output));
+    }
+    let folder = Folder::new();
+    let mut command = folder.tidewire(&["health"]);
+    let output = run(command.env("SOKETI_METRICS_SERVER_PORT", port.to_string()));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn health_gives_one_reason_in_one_line() {
+    let folder = Folder::new();
+    let silent = answering(None);
+    let sick = answering(Some(
+        "HTTP/1.1 500 No\r\ncontent-length: 9\r\n\r\none\ntwo\n\n",
+    ));
+    for (url, code, expected) in [
+        (format!("http://{silent}"), 1, "within 2 seconds\n"),
+        (format!("http://{sick}/"), 1, "/live answers 500: one\n"),
+        ("ftp://x".to_owned(), 2, "found \"ftp://x\"\n"),
+    ] {
+        let output = run(&mut folder.tidewire(&["health", "--url", &url]));
+        assert_eq!(output.status.code(), Some(code));
+        let text = stderr(&output);
+        assert!(text.ends_with(expected), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+    }
+    let mut command = folder.tidewire(&["health"]);
+    let output = run(command.env("TIDEWIRE_ADMIN__PORT", "0"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).ends_with("any free one: name it with --url\n"));
 }

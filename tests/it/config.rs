@@ -205,7 +205,9 @@ fn a_wrong_configuration_exits_with_78() {
     let empty = Folder::new();
     let output = run(&mut empty.tidewire(&["check-config"]));
     assert_eq!(output.status.code(), Some(78));
-    assert!(stderr(&output).contains("no apps: there is no apps.toml in the current directory"));
+    assert!(
+        stderr(&output).contains("no apps: there is no apps.toml and no /etc/tidewire/apps.toml")
+    );
 }
 
 /// As Docker and Kubernetes hand them out. What is not set stops the start.

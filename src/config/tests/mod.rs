@@ -353,3 +353,35 @@ fn wrong_webhooks_are_refused_with_their_place() {
         assert!(!error.contains("pass"), "{error}");
     }
 }
+
+/// The first file that is there counts, and what it names is looked for beside it.
+#[test]
+fn a_file_is_looked_for_at_the_default_places() {
+    let folder = std::env::temp_dir().join(format!("tidewire-lookup-{}", std::process::id()));
+    let places = ["here", "etc"].map(|name| folder.join(name).join("apps.toml"));
+    for place in &places {
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    }
+    let mut sources = Sources {
+        places: places.to_vec(),
+        ..Sources::default()
+    };
+    let error = load(&sources).map(|_| ()).unwrap_err().to_string();
+    let [here, etc] = places.each_ref().map(|place| place.display());
+    let expected = format!("no apps: there is no {here} and no {etc}. Name a file");
+    assert!(error.starts_with(&expected), "{error}");
+    let of_file = "[[apps]]\nid = \"etc\"\nkey = \"k\"\nsecret_file = \"s\"\n";
+    std::fs::write(&places[1], of_file).unwrap();
+    std::fs::write(folder.join("etc/s"), "of-the-file").unwrap();
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.file.as_ref(), Some(&places[1]));
+    let app = loaded.settings.apps.by_id("etc").unwrap();
+    assert!(app.secrets.include("of-the-file"));
+    std::fs::write(&places[0], APP).unwrap();
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.file.as_ref(), Some(&places[0]));
+    // One that is named is the only one that is looked for.
+    sources.file = Some(folder.join("absent.toml"));
+    assert!(matches!(load(&sources), Err(Error::Read { .. })));
+    std::fs::remove_dir_all(&folder).unwrap();
+}

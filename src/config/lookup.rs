@@ -1,0 +1,61 @@
+//! Where the file is, and what can be said of a server without reading more of it than that takes.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::environment::{Override, Said};
+use super::error::{Error, Step};
+use super::files::Files;
+use super::read::read;
+use super::tree::Tree;
+use super::values::{Host, Whole};
+use super::{Sources, port_of, raw};
+
+/// Where a file is looked for when none is named.
+pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
+
+/// The file that counts and its text; none if none is named and none is there.
+pub(super) fn found(
+    sources: &Sources,
+    said: &Said,
+    files: &mut Files,
+) -> Result<Option<(PathBuf, String)>, Error> {
+    let found = match sources.file.as_deref().or(said.file.as_deref()) {
+        Some(named) => Some((named, files.read(named))),
+        None => files.first(&sources.places),
+    };
+    let Some((path, text)) = found else {
+        return Ok(None);
+    };
+    let path = path.to_owned();
+    match text {
+        Ok(text) => Ok(Some((path, text))),
+        Err(source) => Err(Error::Read { path, source }),
+    }
+}
+
+/// Host and port of the operators' listener of the server that such sources describe. What cannot be understood is
+/// passed over, because a running server goes on when its file breaks.
+#[must_use]
+pub fn admin_address(sources: &Sources) -> (String, u16) {
+    let said = sources.environment.said();
+    let mut environment = Tree::new();
+    for Override { path, origin, text } in &said.overrides {
+        environment.set(path, origin, text);
+    }
+    let file = found(sources, &said, &mut Files::default()).ok().flatten();
+    let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
+    let layers: Vec<Tree> = std::iter::once(environment).chain(file).collect();
+    let defaults = raw::Admin::default();
+    let host: Host = understood(&layers, "host").unwrap_or(defaults.host);
+    let port: Whole<0, 65535> = understood(&layers, "port").unwrap_or(defaults.port);
+    (host.0, port_of(port.get()))
+}
+
+/// What the first of some layers that says something of a key of `[admin]` says.
+fn understood<T: for<'de> Deserialize<'de>>(layers: &[Tree], key: &str) -> Option<T> {
+    let path = ["admin", key].map(|key| Step::Key(key.to_owned()));
+    let said = layers.iter().filter_map(|layer| layer.at(&path));
+    said.filter_map(|tree| read(&tree).ok()).next()
+}

@@ -1,0 +1,305 @@
+//! The environment names of Soketi, so that what runs its image goes on with ours: each that is understood is told once
+//! with the name it has here, each that has no counterpart is named in a warning, and a value that cannot be is an error.
+//! A name of ours wins over one of Soketi's; an empty value says nothing, as with Soketi.
+
+mod redis;
+mod table;
+mod value;
+mod webhooks;
+
+use std::collections::BTreeMap;
+
+use super::Environment;
+use super::environment::{APP_KEYS, LOG, Override, Said, app_variable as our_app_variable};
+use super::error::{Origin, Problem, nearest, variable};
+use super::tree::{Node, Value};
+use table::{Meaning, PREFIX, TABLE};
+use value::{expected, is_on, unquoted};
+
+/// What is logged with `SOKETI_DEBUG`.
+const DEBUG: &str = "info,actix_server=warn,tidewire=debug";
+
+/// Within how many milliseconds Soketi wants a user to sign in.
+const SIGN_IN: &str = "30000";
+
+/// The variable of an app's key.
+pub(super) fn app_variable(key: &str) -> String {
+    format!("{PREFIX}DEFAULT_APP_{}", key.to_ascii_uppercase())
+}
+
+/// Adds what Soketi's names say to what ours say.
+pub(super) fn add(environment: &Environment, said: &mut Said, app: &mut Vec<(String, Node)>) {
+    let mut reading = Reading {
+        given: BTreeMap::new(),
+        logs: environment.value(LOG).is_some(),
+        said,
+        app,
+    };
+    for (name, value) in environment.beginning_with(PREFIX) {
+        match value.to_str() {
+            Some("") => {}
+            Some(text) => {
+                let bare = name[PREFIX.len()..].to_owned();
+                reading.given.insert(bare, unquoted(text));
+            }
+            None => {
+                let origin = Origin::Variable(name.to_owned());
+                let problem = Problem::of(origin, "expected UTF-8 text");
+                reading.said.problems.push(problem);
+            }
+        }
+    }
+    if !reading.given.is_empty() {
+        reading.rows();
+        reading.sign_in();
+        redis::add(&mut reading);
+        webhooks::add(&mut reading);
+    }
+}
+
+/// What to tell about names for an app that nobody gives, if there are any.
+pub(super) fn without_app(options: &[(String, Node)]) -> Option<String> {
+    let mut names = Vec::new();
+    for (_, node) in options {
+        variables(node, &mut names);
+    }
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} {} no effect: the environment has no app they could be of. For the apps of the file they are said there, \
+             in [[apps]]",
+            names.join(", "),
+            if names.len() == 1 { "has" } else { "have" }
+        )
+    })
+}
+
+fn variables(node: &Node, names: &mut Vec<String>) {
+    names.extend(node.origin.as_ref().map(ToString::to_string));
+    if let Value::Table(entries) = &node.value {
+        entries.values().for_each(|node| variables(node, names));
+    }
+}
+
+/// Soketi's names on the way to ours.
+struct Reading<'a> {
+    /// Without the prefix.
+    given: BTreeMap<String, String>,
+    /// Whether ours say what to log.
+    logs: bool,
+    said: &'a mut Said,
+    app: &'a mut Vec<(String, Node)>,
+}
+
+/// The whole name.
+fn whole(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+impl Reading<'_> {
+    /// What a name says.
+    fn text(&self, name: &str) -> Option<String> {
+        self.given.get(name).cloned()
+    }
+
+    /// Goes through the names; those that only together say something are left to others.
+    fn rows(&mut self) {
+        let mut without: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut strays = Vec::new();
+        for (name, text) in self.given.clone() {
+            let fits = |row: &&table::Row| match row.name.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning),
+                None => name == row.name,
+            };
+            match TABLE.iter().find(fits).map(|row| row.meaning) {
+                // How Kubernetes tells of a service that is called soketi.
+                Some(_) if name == "PORT" && text.contains("://") => strays.push(whole(&name)),
+                Some(Meaning::Setting(path, form)) => match form.ours(&text) {
+                    Ok(ours) => self.set(&name, path, ours),
+                    Err(problem) => self.refuse(&name, problem),
+                },
+                Some(Meaning::App(path, form)) => match form.ours(&text) {
+                    Ok(ours) => self.set_of_app(&name, path, ours.map(Value::Plain)),
+                    Err(problem) => self.refuse(&name, problem),
+                },
+                Some(Meaning::Debug) => self.debug(&name, &text),
+                Some(Meaning::None { fits, because }) if fits.contains(&text.as_str()) => {
+                    self.notice(format!("{}={text} is so anyway: {because}", whole(&name)));
+                }
+                Some(Meaning::None { because, .. }) => {
+                    without.entry(because).or_default().push(whole(&name));
+                }
+                Some(Meaning::Redis | Meaning::Webhooks | Meaning::SignIn) => {}
+                None => strays.push(meant(&name)),
+            }
+        }
+        for (because, names) in without {
+            let names = names.join(", ");
+            self.warn(format!("{names}: not supported, {because}"));
+        }
+        if !strays.is_empty() {
+            let strays = strays.join(", ");
+            self.warn(format!(
+                "Soketi has no setting of these environment variables' names, they are ignored: {strays}"
+            ));
+        }
+    }
+
+    fn debug(&mut self, name: &str, text: &str) {
+        match is_on(text) {
+            Ok(_) if self.logs => self.outdone(name, LOG),
+            Ok(true) => {
+                DEBUG.clone_into(&mut self.said.log.filter);
+                let name = whole(name);
+                self.notice(format!(
+                    "{name} is understood as the log's filter {DEBUG}; the name here is {LOG}"
+                ));
+            }
+            Ok(false) => {}
+            Err(problem) => self.refuse(name, problem),
+        }
+    }
+
+    fn sign_in(&mut self) {
+        const SWITCH: &str = "DEFAULT_APP_USER_AUTHENTICATION";
+        const TIMEOUT: &str = "USER_AUTHENTICATION_TIMEOUT";
+        let switch = self.text(SWITCH).map(|text| is_on(&text));
+        match switch {
+            Some(Ok(true)) => {
+                let given = self.text(TIMEOUT);
+                let name = if given.is_some() { TIMEOUT } else { SWITCH };
+                match value::Form::Milliseconds.ours(given.as_deref().unwrap_or(SIGN_IN)) {
+                    Ok(ours) => {
+                        self.set_of_app(name, &["authorize_within"], ours.map(Value::Plain));
+                    }
+                    Err(problem) => self.refuse(name, problem),
+                }
+            }
+            Some(Err(problem)) => self.refuse(SWITCH, problem),
+            _ => {
+                if switch.is_some() {
+                    let name = whole(SWITCH);
+                    self.notice(format!("{name}: whoever wants to may sign in here"));
+                }
+                self.idle(&[TIMEOUT], &format!("{} is not true", whole(SWITCH)));
+            }
+        }
+    }
+
+    /// Sets a key of a section; none: to its default.
+    fn set(&mut self, name: &str, path: &[&'static str], ours: Option<String>) {
+        let our_name = variable(path.iter().copied());
+        if self.has(path) {
+            return self.outdone(name, &our_name);
+        }
+        if let Some(text) = ours {
+            let path = path.iter().map(|key| (*key).to_owned()).collect();
+            let origin = Origin::Variable(whole(name));
+            self.said.overrides.push(Override { path, origin, text });
+        }
+        if let Some((key, section)) = path.split_last() {
+            let (name, section) = (whole(name), section.join("."));
+            self.notice(format!(
+                "{name} is understood as {key} in [{section}]; the name here is {our_name}"
+            ));
+        }
+    }
+
+    /// Sets a key of the environment's app; none: to its default.
+    fn set_of_app(&mut self, name: &str, path: &[&str], ours: Option<Value>) {
+        let [key, rest @ ..] = path else {
+            return;
+        };
+        let is_credential = APP_KEYS.contains(key);
+        if is_credential && self.app.iter().any(|(given, _)| given == key) {
+            return self.outdone(name, &our_app_variable(key));
+        }
+        let origin = Some(Origin::Variable(whole(name)));
+        let (shown, place) = match rest {
+            [] => (*key, "[[apps]]"),
+            [limit, ..] => (*limit, "[apps.limits]"),
+        };
+        if let Some(value) = ours {
+            let node = Node { origin, value };
+            match rest {
+                [] => self.app.push(((*key).to_owned(), node)),
+                [limit, ..] => add_below(self.app, key, limit, node),
+            }
+        }
+        let name = whole(name);
+        let here = if is_credential {
+            format!("the name here is {}", our_app_variable(key))
+        } else {
+            format!("its place here is the file, in {place}")
+        };
+        self.notice(format!(
+            "{name} is understood as {shown} of the environment's app; {here}"
+        ));
+    }
+
+    /// Whether one of our variables sets a key.
+    fn has(&self, path: &[&str]) -> bool {
+        let mut set = self.said.overrides.iter();
+        set.any(|set| set.path.iter().eq(path.iter()))
+    }
+
+    fn notice(&mut self, text: String) {
+        self.said.notices.push(text);
+    }
+
+    fn warn(&mut self, text: String) {
+        self.said.warnings.push(text);
+    }
+
+    /// One of ours says the same.
+    fn outdone(&mut self, name: &str, ours: &str) {
+        let name = whole(name);
+        self.notice(format!("{name} has no effect: {ours} is set and wins"));
+    }
+
+    /// Those of some names that are given say nothing.
+    fn idle(&mut self, names: &[&str], because: &str) {
+        let given = names.iter().filter(|name| self.given.contains_key(**name));
+        let given: Vec<String> = given.map(|name| whole(name)).collect();
+        if !given.is_empty() {
+            let given = given.join(", ");
+            self.warn(format!("without effect, because {because}: {given}"));
+        }
+    }
+
+    fn refuse(&mut self, name: &str, text: String) {
+        let origin = Origin::Variable(whole(name));
+        self.said.problems.push(Problem::of(origin, text));
+    }
+}
+
+/// Adds an entry to a table of an app, which comes into being with the first.
+fn add_below(app: &mut Vec<(String, Node)>, table: &str, key: &str, node: Node) {
+    let at = app.iter().position(|(given, _)| given == table);
+    let at = at.unwrap_or_else(|| {
+        let value = Value::Table(BTreeMap::new());
+        let origin = None;
+        app.push((table.to_owned(), Node { origin, value }));
+        app.len() - 1
+    });
+    if let Some((_, node_of_table)) = app.get_mut(at)
+        && let Value::Table(entries) = &mut node_of_table.value
+    {
+        entries.insert(key.to_owned(), node);
+    }
+}
+
+/// A name that Soketi does not have, perhaps with the one that was meant.
+fn meant(name: &str) -> String {
+    let names: Vec<&'static str> = TABLE.iter().map(|row| row.name).collect();
+    match nearest(name, &names) {
+        Some(meant) if !meant.ends_with('*') => {
+            format!("{} (did you mean {}?)", whole(name), whole(meant))
+        }
+        _ => whole(name),
+    }
+}
+
+#[cfg(test)]
+mod tests;

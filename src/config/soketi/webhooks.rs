@@ -1,0 +1,103 @@
+//! `SOKETI_DEFAULT_APP_WEBHOOKS`: JSON that says what `[[apps.webhooks]]` says. What it holds may be secret, so no message
+//! shows it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Reading, is_on, whole};
+use crate::config::error::Origin;
+use crate::config::tree::{Node, Value};
+
+const WEBHOOKS: &str = "DEFAULT_APP_WEBHOOKS";
+const BATCHING: &str = "WEBHOOKS_BATCHING";
+
+/// One of Soketi's.
+#[derive(Deserialize)]
+struct Webhook {
+    url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    event_types: Vec<String>,
+    filter: Option<Filter>,
+}
+
+#[derive(Deserialize)]
+struct Filter {
+    channel_name_starts_with: Option<String>,
+    channel_name_ends_with: Option<String>,
+}
+
+/// Adds the webhooks of the environment's app.
+pub(super) fn add(reading: &mut Reading<'_>) {
+    let batch = match reading.text(BATCHING).map(|text| is_on(&text)) {
+        Some(Err(problem)) => return reading.refuse(BATCHING, problem),
+        Some(Ok(batch)) => batch,
+        None => false,
+    };
+    let Some(text) = reading.text(WEBHOOKS) else {
+        return reading.idle(&[BATCHING], &format!("{} is not set", whole(WEBHOOKS)));
+    };
+    let Ok(given) = serde_json::from_str::<Vec<Webhook>>(&text) else {
+        let text = "expected a list like [{\"url\":\"https://example.com/webhooks\",\"event_types\":[\"channel_occupied\"]}]";
+        return reading.refuse(WEBHOOKS, text.to_owned());
+    };
+    let mut nodes = Vec::new();
+    for (number, webhook) in (1..).zip(given) {
+        // Soketi's tells of nothing then, ours would of everything.
+        if webhook.event_types.is_empty() {
+            reading.warn(format!(
+                "{}: the webhook number {number} has no event_types and is left out",
+                whole(WEBHOOKS)
+            ));
+        } else if webhook.url.is_none() {
+            reading.warn(format!(
+                "{}: the webhook number {number} has no url and is left out; functions of AWS Lambda are not supported, \
+                 call them by their URL",
+                whole(WEBHOOKS)
+            ));
+        } else {
+            nodes.push(node(webhook, batch));
+        }
+    }
+    reading.set_of_app(WEBHOOKS, &["webhooks"], Some(Value::List(nodes)));
+    if batch {
+        let name = whole(BATCHING);
+        reading.notice(format!(
+            "{name} is understood as batch of these webhooks; its place here is the file, in [[apps.webhooks]]"
+        ));
+    }
+}
+
+/// As the file would say it.
+fn node(webhook: Webhook, batch: bool) -> Node {
+    let list = |texts: Vec<String>| {
+        let texts = texts.into_iter().map(Value::Text);
+        Value::List(texts.map(of_variable).collect())
+    };
+    let channels = webhook.filter.and_then(|filter| {
+        let begin = filter.channel_name_starts_with.unwrap_or_default();
+        let end = filter.channel_name_ends_with.unwrap_or_default();
+        (!begin.is_empty() || !end.is_empty()).then(|| format!("{begin}*{end}"))
+    });
+    let headers = webhook.headers.into_iter();
+    let headers = headers.map(|(name, text)| (name, of_variable(Value::Text(text))));
+    let mut entries = vec![
+        ("events", list(webhook.event_types)),
+        ("channels", list(channels.into_iter().collect())),
+        ("headers", Value::Table(headers.collect())),
+        ("batch", Value::Bool(batch)),
+    ];
+    entries.extend(webhook.url.map(|url| ("url", Value::Text(url))));
+    let entries = entries.into_iter();
+    let entries = entries.map(|(key, value)| (key.to_owned(), of_variable(value)));
+    of_variable(Value::Table(entries.collect()))
+}
+
+fn of_variable(value: Value) -> Node {
+    Node {
+        origin: Some(Origin::Variable(whole(WEBHOOKS))),
+        value,
+    }
+}
