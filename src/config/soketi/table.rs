@@ -48,7 +48,7 @@ const QUEUE: &str =
 const CACHE: &str = "last events of cache channels are in memory, and with [redis] also there";
 const RATES: &str = "rates are counted by each node";
 const TLS: &str =
-    "the server speaks no TLS itself so far: put a proxy with the certificate before it";
+    "keys are stored unencrypted, readable by the server only, and clients show no certificates";
 
 const fn row(name: &'static str, meaning: Meaning) -> Row {
     Row { name, meaning }
@@ -73,8 +73,8 @@ pub(super) const TABLE: &[Row] = &[
         Setting(&["server", "drain_seconds"], Milliseconds),
     ),
     row("DEBUG", Debug),
-    none("SSL_CERT", TLS),
-    none("SSL_KEY", TLS),
+    row("SSL_CERT", Setting(&["server", "tls", "cert"], AsIs)),
+    row("SSL_KEY", Setting(&["server", "tls", "key"], AsIs)),
     none("SSL_PASS", TLS),
     none("SSL_CA", TLS),
     fitting("MODE", &["full"], "each node serves and sends webhooks"),

@@ -290,6 +290,16 @@ fn what_cannot_be_is_refused_by_its_name() {
 }
 
 #[test]
+fn the_certificate_is_the_servers() {
+    let nowhere = "/nowhere/server.pem";
+    let error = refused(&[("SOKETI_SSL_CERT", nowhere), ("SOKETI_SSL_KEY", nowhere)]);
+    for name in ["SOKETI_SSL_CERT: ", "SOKETI_SSL_KEY: "] {
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(error.contains("cannot read /nowhere/server.pem"), "{error}");
+}
+
+#[test]
 fn half_an_app_is_none() {
     let error = loaded(&CREDENTIALS[..2]).map(|_| ()).unwrap_err();
     assert_eq!(
