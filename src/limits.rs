@@ -101,20 +101,29 @@ impl Gate {
     /// Lets one more WebSocket in.
     ///
     /// # Errors
-    /// None is taken now; the text says why, for people.
-    pub fn enter(self: &Arc<Self>) -> Result<Pass, &'static str> {
+    /// None is taken now.
+    pub fn enter(self: &Arc<Self>) -> Result<Pass, NoEntry> {
         if self.is_closed() {
-            return Err("The server is shutting down; connect to another one\n");
+            return Err(NoEntry::ShuttingDown);
         }
         let open = self.open.fetch_add(1, Ordering::Relaxed);
         let pass = Pass(Arc::clone(self));
         match self.max {
-            Some(max) if open >= max => {
-                Err("The server has max_connections connections; try again later\n")
-            }
+            Some(max) if open >= max => Err(NoEntry::Full),
             _ => Ok(pass),
         }
     }
+}
+
+/// Why no WebSocket is let in; the texts are for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoEntry {
+    /// The gate was closed.
+    #[error("The server is shutting down; connect to another one")]
+    ShuttingDown,
+    /// There are as many as may be.
+    #[error("The server has max_connections connections; try again later")]
+    Full,
 }
 
 /// Counts one WebSocket for as long as it lives.

@@ -10,7 +10,7 @@ use actix_http::HttpService;
 use actix_http::error::DispatchError;
 use actix_rt::net::TcpStream;
 use actix_server::Server;
-use actix_service::{ServiceFactory, fn_factory, map_config};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_factory, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App as WebApp, HttpServer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,7 +23,7 @@ use crate::adapter::redis::{self, ClusterState, Inside, Redis, Settings as Redis
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
 use crate::config::{Settings, Watch};
-use crate::http::Api;
+use crate::http::{Api, noted};
 use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
 use crate::hub::{Hub, HubSettings};
 use crate::limits::Gate;
@@ -118,15 +118,18 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
 
     let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();
+    let public_port = public_listener.local_addr()?.port();
+    let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
     let wired = Wired::new(settings).await?;
-    let (told, config_state) = watch::channel(ConfigState::now());
+    let (told, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
         Arc::clone(&wired.worker.node),
         Arc::clone(&wired.worker.gate),
         token,
         config_state,
         wired.adapter.cluster(),
-    );
+    )
+    .with_soketi_names(soketi_names);
     let admin =
         HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
             .workers(1)
@@ -139,6 +142,8 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     // Both run on their own; their ends are awaited through their handles.
     tokio::task::spawn_local(admin);
     tokio::task::spawn_local(public);
+    let metrics = wired.worker.metrics.clone();
+    tokio::task::spawn_local(metrics.clone().tell_suppressed_lines());
     tokio::task::spawn_local(reload(watch, hangup, Arc::clone(&wired.worker.node), told));
     print_line(&line);
 
@@ -154,6 +159,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
         () = stop => info!("stopped"),
         () = signals.next() => warn!("second signal: stopped at once"),
     }
+    metrics.end_window();
     Ok(())
 }
 
@@ -227,7 +233,7 @@ async fn reload(
                     error!("the webhooks stay as they were: {problem}");
                 }
                 node.reload(reloaded.apps).await;
-                told.send_replace(ConfigState::now());
+                told.send_replace(ConfigState::now(&reloaded.toml));
                 node.metrics().reloads.inc();
             }
             Err(problem) => {
@@ -438,6 +444,7 @@ impl WorkerParts {
         let api = self.api.clone();
         let parts = self.clone();
         let gate = Arc::clone(&self.gate);
+        let metrics = self.metrics.clone();
         let upgrades = fn_factory(move || {
             let upgrades = parts.upgrades(&unclaimed);
             async move { upgrades }
@@ -456,6 +463,7 @@ impl WorkerParts {
                 |()| AppConfig::default(),
             ))
             .tcp()
+            .map_err(move |error| noted(&metrics, error))
     }
 
     /// Starts this worker's hub and makes its upgrade service.
@@ -485,7 +493,7 @@ async fn beat(hub: Rc<Hub>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let started = Instant::now();
     loop {
-        interval.tick().await;
+        hub.came_late(interval.tick().await.elapsed());
         // 136 years.
         hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }

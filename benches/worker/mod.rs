@@ -11,12 +11,13 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidewire::app::{App, AppId, AppKey, Limits};
 use tidewire::auth::{Secret, Secrets};
 use tidewire::hub::inbox::{Delivery, Inboxes, Order, inboxes};
 use tidewire::hub::{Hub, HubSettings, Identity, Peer, Slot, Socket};
-use tidewire::metrics::Metrics;
+use tidewire::metrics::{AppMetrics, Metrics};
 use tidewire::protocol::{ChannelName, Encoded, ServerFrame, SocketId};
 
 /// Each has two files in this process, and a machine may allow no more than 1,024.
@@ -112,6 +113,7 @@ impl Worker {
             number: self.number.get(),
             frame: audience.frame.clone(),
             except: None,
+            accepted: Some(Instant::now()),
         };
         let sent = self.metrics.deliveries.get() + audience.slots.len() as u64;
         self.inboxes.post(
@@ -155,5 +157,6 @@ fn app() -> App {
         api_tokens: Vec::new(),
         webhooks: Vec::new(),
         limits: Limits::default(),
+        metrics: AppMetrics::default(),
     }
 }

@@ -6,18 +6,22 @@
 mod channels;
 mod error;
 mod events;
+mod refusal;
 mod signed;
 mod users;
 
 use std::sync::Arc;
 
 use actix_web::http::Method;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use error::ApiError;
+pub use refusal::noted;
 
+use crate::metrics::RequestRefused;
 use crate::node::Node;
+use refusal::note;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -41,7 +45,7 @@ impl Api {
     /// Adds the routes, with and without the path prefix.
     pub fn configure(self, config: &mut ServiceConfig) {
         let prefix = Arc::clone(&self.path_prefix);
-        config.app_data(web::Data::new(self));
+        config.app_data(Data::new(self));
         if !prefix.is_empty() {
             config.service(web::scope(&prefix).configure(routes));
         }
@@ -93,9 +97,9 @@ fn routes(config: &mut ServiceConfig) {
 }
 
 fn resource(path: &str, method: Method, route: actix_web::Route) -> actix_web::Resource {
-    web::resource(path)
-        .route(route)
-        .default_service(web::to(move || {
+    web::resource(path).route(route).default_service(web::to(
+        move |api: Data<Api>, request: HttpRequest| {
+            note(&api.node, &request, None, RequestRefused::Method);
             let text = format!("Method not allowed: this path takes {method}\n");
             let allow = method.to_string();
             async move {
@@ -104,7 +108,8 @@ fn resource(path: &str, method: Method, route: actix_web::Route) -> actix_web::R
                     .content_type("text/plain")
                     .body(text)
             }
-        }))
+        },
+    ))
 }
 
 /// Plain liveness: the process answers.
@@ -113,7 +118,8 @@ async fn alive() -> HttpResponse {
 }
 
 /// A request on the WebSocket path that asked for no upgrade, or whose proxy did not pass that on.
-async fn not_upgraded() -> HttpResponse {
+async fn not_upgraded(api: Data<Api>, request: HttpRequest) -> HttpResponse {
+    note(&api.node, &request, None, RequestRefused::NotUpgraded);
     HttpResponse::UpgradeRequired().insert_header(("Upgrade", "websocket")).content_type("text/plain").body(
         "This is the WebSocket endpoint: it expects the headers `Upgrade: websocket` and `Connection: Upgrade`.\n\
          If a WebSocket client got here, a proxy in between did not forward the upgrade\n\
@@ -121,7 +127,8 @@ async fn not_upgraded() -> HttpResponse {
     )
 }
 
-async fn unknown_path(request: HttpRequest) -> HttpResponse {
+async fn unknown_path(api: Data<Api>, request: HttpRequest) -> HttpResponse {
+    note(&api.node, &request, None, RequestRefused::UnknownPath);
     let text = format!(
         "Unknown path {}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}}\n",
         crate::protocol::excerpt(request.path())

@@ -48,6 +48,55 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 19] = [
+        Self::TlsOnly,
+        Self::UnknownApp,
+        Self::AppDisabled,
+        Self::OverQuota,
+        Self::PathNotFound,
+        Self::BadVersion,
+        Self::UnsupportedProtocol,
+        Self::NoProtocol,
+        Self::Unauthorized,
+        Self::OriginRefused,
+        Self::Terminated,
+        Self::SlowConsumer,
+        Self::ShuttingDown,
+        Self::NoPong,
+        Self::Inactive,
+        Self::ProtocolViolation,
+        Self::Binary,
+        Self::NotUtf8,
+        Self::TooBig,
+    ];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TlsOnly => "tls_only",
+            Self::UnknownApp => "unknown_app",
+            Self::AppDisabled => "app_disabled",
+            Self::OverQuota => "over_quota",
+            Self::PathNotFound => "path_not_found",
+            Self::BadVersion => "bad_version",
+            Self::UnsupportedProtocol => "unsupported_protocol",
+            Self::NoProtocol => "no_protocol",
+            Self::Unauthorized => "unauthorized",
+            Self::OriginRefused => "origin_refused",
+            Self::Terminated => "terminated",
+            Self::SlowConsumer => "slow_consumer",
+            Self::ShuttingDown => "shutting_down",
+            Self::NoPong => "no_pong",
+            Self::Inactive => "inactive",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::Binary => "binary",
+            Self::NotUtf8 => "not_utf8",
+            Self::TooBig => "too_big",
+        }
+    }
+
     /// The number in the close frame.
     #[must_use]
     pub fn number(self) -> u16 {
@@ -136,33 +185,12 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
-    const ALL: [CloseCode; 19] = [
-        CloseCode::TlsOnly,
-        CloseCode::UnknownApp,
-        CloseCode::AppDisabled,
-        CloseCode::OverQuota,
-        CloseCode::PathNotFound,
-        CloseCode::BadVersion,
-        CloseCode::UnsupportedProtocol,
-        CloseCode::NoProtocol,
-        CloseCode::Unauthorized,
-        CloseCode::OriginRefused,
-        CloseCode::Terminated,
-        CloseCode::SlowConsumer,
-        CloseCode::ShuttingDown,
-        CloseCode::NoPong,
-        CloseCode::Inactive,
-        CloseCode::ProtocolViolation,
-        CloseCode::Binary,
-        CloseCode::NotUtf8,
-        CloseCode::TooBig,
-    ];
-
     /// pusher-js 8 `getCloseAction`: which action our codes lead to is part of the contract.
     #[test]
     fn bands() {
         let count = |band: std::ops::Range<u16>| {
-            ALL.iter()
+            CloseCode::ALL
+                .iter()
                 .filter(|code| band.contains(&code.number()))
                 .count()
         };
@@ -179,13 +207,14 @@ mod tests {
             "as a close code these would stop the client for good"
         );
         assert!(
-            ALL.iter()
+            CloseCode::ALL
+                .iter()
                 .all(|code| code.is_announced() == (code.number() >= 4000))
         );
     }
 
     #[test]
     fn texts_fit_into_a_close_frame() {
-        assert!(ALL.iter().all(|code| code.text().len() <= 123));
+        assert!(CloseCode::ALL.iter().all(|code| code.text().len() <= 123));
     }
 }

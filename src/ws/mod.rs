@@ -18,11 +18,13 @@ use actix_codec::Framed;
 use actix_http::{Request, h1, ws};
 use actix_rt::net::TcpStream;
 use actix_service::Service;
-use tracing::{debug, info};
+use tracing::warn;
 
 use crate::hub::{Hub, Identity, Socket};
-use crate::limits::{Gate, Pass};
+use crate::limits::{Gate, NoEntry, Pass};
+use crate::metrics::{Reason as _, UpgradeRefused};
 use crate::node::{Hello, Node, Refusal};
+use crate::protocol::{CloseCode, excerpt};
 use connection::serve;
 use handshake::{Handshake, refuse};
 
@@ -54,23 +56,43 @@ impl Upgrades {
         let socket = Socket::new(parts.io);
         let head = request.head();
         if let Err(error) = ws::verify_handshake(head) {
-            self.node.metrics().upgrades_refused.inc();
-            debug!(%error, "upgrade refused");
+            self.refused(request, &socket, UpgradeRefused::Handshake);
             let text = format!("This is not a WebSocket handshake (RFC 6455): {error}\n");
             return spawn(refuse(socket, "400 Bad Request", text));
         }
         let pass = match self.gate.enter() {
             Ok(pass) => pass,
             Err(why) => {
-                self.node.metrics().upgrades_refused.inc();
-                info!(reason = why.trim_end(), "upgrade refused");
-                return spawn(refuse(socket, "503 Service Unavailable", why.to_owned()));
+                let reason = match why {
+                    NoEntry::ShuttingDown => UpgradeRefused::ShuttingDown,
+                    NoEntry::Full => UpgradeRefused::MaxConnections,
+                };
+                self.refused(request, &socket, reason);
+                return spawn(refuse(
+                    socket,
+                    "503 Service Unavailable",
+                    format!("{why}\n"),
+                ));
             }
         };
         let handshake = Handshake::new(request, socket, parts.read_buf);
         match self.node.connect(&self.hello(request)) {
             Ok(identity) => self.accept(identity, handshake, pass),
             Err(refusal) => self.reject(request, refusal, handshake, pass),
+        }
+    }
+
+    /// Counts an upgrade that is answered with an HTTP error, and says why.
+    fn refused(&self, request: &Request, socket: &Socket, reason: UpgradeRefused) {
+        if self.node.metrics().by_reason().upgrades.note(reason) {
+            warn!(
+                path = excerpt(request.path()),
+                reason = reason.label(),
+                address = socket.address().map(display),
+                "{}: {}",
+                UpgradeRefused::WHAT,
+                reason.text()
+            );
         }
     }
 
@@ -115,12 +137,18 @@ impl Upgrades {
     }
 
     fn reject(&self, request: &Request, refusal: Refusal, handshake: Handshake, pass: Pass) {
-        info!(
-            path = request.path(),
-            code = refusal.code.number(),
-            reason = refusal.text,
-            "connection refused"
-        );
+        let code = refusal.code;
+        if self.node.metrics().by_reason().connections.note(code) {
+            warn!(
+                path = excerpt(request.path()),
+                code = code.number(),
+                reason = code.label(),
+                address = handshake.socket.address().map(display),
+                "{}: {}",
+                CloseCode::WHAT,
+                refusal.text.escape_debug()
+            );
+        }
         spawn(async move {
             handshake.reject(&refusal).await;
             drop(pass);

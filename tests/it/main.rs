@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod admin;
 mod bad_input;
 mod churn;
 mod cli;
@@ -23,6 +24,7 @@ mod file_limit;
 mod http;
 mod liveness;
 mod load_bench;
+mod logs;
 mod ordering;
 mod presence_random;
 mod reload;

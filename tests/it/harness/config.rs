@@ -8,6 +8,7 @@ use super::credentials::{APP, Credentials};
 #[derive(Clone)]
 pub(crate) struct Config {
     server: Vec<(String, String)>,
+    admin: Vec<(String, String)>,
     app: Vec<(String, String)>,
     limits: Vec<(String, String)>,
     redis: Vec<(String, String)>,
@@ -22,6 +23,7 @@ impl Config {
     pub(crate) fn new() -> Self {
         Self {
             server: Vec::new(),
+            admin: Vec::new(),
             app: Vec::new(),
             limits: Vec::new(),
             redis: Vec::new(),
@@ -39,6 +41,12 @@ impl Config {
     /// A key of `[server]`, its value in TOML.
     pub(crate) fn server(mut self, key: &str, value: &str) -> Self {
         set(&mut self.server, key, value);
+        self
+    }
+
+    /// A key of `[admin]`.
+    pub(crate) fn admin(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.admin, key, value);
         self
     }
 
@@ -86,7 +94,9 @@ impl Config {
 
     /// The file's text.
     pub(crate) fn toml(&self) -> String {
-        let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n");
+        let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n");
+        push_lines(&mut out, &self.admin);
+        out.push_str("[server]\n");
         push_lines(&mut out, &self.server);
         if !self.redis.is_empty() {
             out.push_str("[redis]\n");
