@@ -25,6 +25,7 @@ mod http;
 mod liveness;
 mod load_bench;
 mod logs;
+mod metrics;
 mod ordering;
 mod presence_random;
 mod reload;
