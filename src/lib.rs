@@ -9,6 +9,7 @@ pub mod metrics;
 
 pub mod app;
 pub mod limits;
+pub mod net;
 pub mod supervise;
 
 pub mod hub;

@@ -114,6 +114,7 @@ impl Page {
 
     fn refusals(&mut self, tallies: &Tallies) {
         let Tallies {
+            arrivals,
             upgrades,
             connections,
             subscriptions,
@@ -126,6 +127,11 @@ impl Page {
             closed,
             lifecycle,
         } = tallies;
+        self.tally(
+            "connections_not_begun",
+            "Connections that ended before HTTP",
+            arrivals,
+        );
         self.tally(
             "upgrades_refused",
             "Upgrades answered with an HTTP error instead of a WebSocket",
@@ -157,6 +163,7 @@ impl Page {
 
         self.auth_failures(tallies);
         let suppressed = [
+            arrivals.suppressed(),
             upgrades.suppressed(),
             connections.suppressed(),
             subscriptions.suppressed(),

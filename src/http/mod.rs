@@ -20,6 +20,7 @@ pub use error::ApiError;
 pub use refusal::noted;
 
 use crate::metrics::RequestRefused;
+use crate::net::{Client, TrustedProxies};
 use crate::node::Node;
 use refusal::note;
 
@@ -29,17 +30,34 @@ pub struct Api {
     node: Arc<Node>,
     path_prefix: Arc<str>,
     allow_plain_tokens: bool,
+    proxies: Arc<TrustedProxies>,
 }
+
+/// What a connection's data holds when its client speaks TLS, to this server or to the proxy whose header said so.
+#[derive(Debug, Clone, Copy)]
+pub struct Secure;
 
 impl Api {
     /// `path_prefix` is empty or begins with a slash and does not end with one.
     #[must_use]
-    pub fn new(node: Arc<Node>, path_prefix: &str, allow_plain_tokens: bool) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        path_prefix: &str,
+        allow_plain_tokens: bool,
+        proxies: Arc<TrustedProxies>,
+    ) -> Self {
         Self {
             node,
             path_prefix: path_prefix.into(),
             allow_plain_tokens,
+            proxies,
         }
+    }
+
+    fn client(&self, request: &HttpRequest) -> Client {
+        let secure = request.conn_data::<Secure>().is_some();
+        self.proxies
+            .client(request.peer_addr(), secure, request.headers())
     }
 
     /// Adds the routes, with and without the path prefix.
@@ -97,9 +115,10 @@ fn routes(config: &mut ServiceConfig) {
 }
 
 fn resource(path: &str, method: Method, route: actix_web::Route) -> actix_web::Resource {
-    web::resource(path).route(route).default_service(web::to(
-        move |api: Data<Api>, request: HttpRequest| {
-            note(&api.node, &request, None, RequestRefused::Method);
+    web::resource(path)
+        .route(route)
+        .default_service(web::to(move |request: HttpRequest| {
+            note(&request, None, RequestRefused::Method);
             let text = format!("Method not allowed: this path takes {method}\n");
             let allow = method.to_string();
             async move {
@@ -108,8 +127,7 @@ fn resource(path: &str, method: Method, route: actix_web::Route) -> actix_web::R
                     .content_type("text/plain")
                     .body(text)
             }
-        },
-    ))
+        }))
 }
 
 /// Plain liveness: the process answers.
@@ -118,8 +136,8 @@ async fn alive() -> HttpResponse {
 }
 
 /// A request on the WebSocket path that asked for no upgrade, or whose proxy did not pass that on.
-async fn not_upgraded(api: Data<Api>, request: HttpRequest) -> HttpResponse {
-    note(&api.node, &request, None, RequestRefused::NotUpgraded);
+async fn not_upgraded(request: HttpRequest) -> HttpResponse {
+    note(&request, None, RequestRefused::NotUpgraded);
     HttpResponse::UpgradeRequired().insert_header(("Upgrade", "websocket")).content_type("text/plain").body(
         "This is the WebSocket endpoint: it expects the headers `Upgrade: websocket` and `Connection: Upgrade`.\n\
          If a WebSocket client got here, a proxy in between did not forward the upgrade\n\
@@ -127,8 +145,8 @@ async fn not_upgraded(api: Data<Api>, request: HttpRequest) -> HttpResponse {
     )
 }
 
-async fn unknown_path(api: Data<Api>, request: HttpRequest) -> HttpResponse {
-    note(&api.node, &request, None, RequestRefused::UnknownPath);
+async fn unknown_path(request: HttpRequest) -> HttpResponse {
+    note(&request, None, RequestRefused::UnknownPath);
     let text = format!(
         "Unknown path {}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}}\n",
         crate::protocol::excerpt(request.path())

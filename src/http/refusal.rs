@@ -5,21 +5,21 @@
 use actix_http::error::DispatchError;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
+use actix_web::web::Data;
 use tracing::warn;
 
+use super::Api;
 use crate::app::AppId;
 use crate::metrics::{Metrics, Reason as _, RequestRefused};
-use crate::node::Node;
 use crate::protocol::excerpt;
 
 /// Counts a refused request; says why in the log, with the app if it is known for sure.
-pub(super) fn note(
-    node: &Node,
-    request: &HttpRequest,
-    app: Option<&AppId>,
-    reason: RequestRefused,
-) {
-    let by_reason = node.metrics().by_reason();
+pub(super) fn note(request: &HttpRequest, app: Option<&AppId>, reason: RequestRefused) {
+    // Every path of the API has it.
+    let Some(api) = request.app_data::<Data<Api>>() else {
+        return;
+    };
+    let by_reason = api.node.metrics().by_reason();
     if is_publish(request) {
         by_reason.publishes.count(reason);
     }
@@ -29,7 +29,7 @@ pub(super) fn note(
             method = excerpt(request.method().as_str()),
             path = excerpt(request.path()),
             reason = reason.label(),
-            address = request.peer_addr().map(display),
+            address = api.client(request).address.map(display),
             "{}: {}",
             RequestRefused::WHAT,
             reason.text()

@@ -5,7 +5,6 @@
 //! read: whoever cannot sign costs no memory.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -66,12 +65,7 @@ impl Signed {
                 Ok(response)
             }
             Err(error) => {
-                note(
-                    &self.node,
-                    &self.request,
-                    Some(&self.app.id),
-                    error.reason(),
-                );
+                note(&self.request, Some(&self.app.id), error.reason());
                 Err(Failure::new(error, wants_json(&self.request)))
             }
         }
@@ -88,9 +82,7 @@ impl FromRequest for Signed {
         Box::pin(async move {
             let json = wants_json(&request);
             read(&request, payload).await.map_err(|error| {
-                if let Some(api) = request.app_data::<Data<Api>>() {
-                    note(&api.node, &request, None, error.reason());
-                }
+                note(&request, None, error.reason());
                 Failure::new(error, json)
             })
         })
@@ -156,10 +148,8 @@ fn check_token(
         )
     };
     let app = app_of_path(apps, request)?.ok_or_else(path_needed)?;
-    let local = request
-        .peer_addr()
-        .is_some_and(|address| is_loopback(address.ip()));
-    if !local && !api.allow_plain_tokens {
+    let client = api.client(request);
+    if !client.secure && !client.is_local() && !api.allow_plain_tokens {
         return Err(ApiError::PlainToken);
     }
     // All are compared, so that the time does not tell which one came close.
@@ -175,10 +165,6 @@ fn check_token(
         ));
     }
     Ok(app)
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 fn unauthorized(reason: RequestRefused, text: impl Into<String>) -> ApiError {

@@ -17,8 +17,8 @@ use std::time::Duration;
 pub use app::{AppCounters, AppMetrics};
 pub use histogram::{BOUNDS, Histogram, Observed};
 pub use reasons::{
-    ClientEventRefused, Closed, Lifecycle, MessageRefused, Reason, RequestRefused, SigninRefused,
-    SubscriptionRefused, UpgradeRefused,
+    ArrivalRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, Reason, RequestRefused,
+    SigninRefused, SubscriptionRefused, UpgradeRefused,
 };
 pub use tally::Tally;
 
@@ -150,6 +150,8 @@ struct Inner {
 /// What is counted by reason.
 #[derive(Debug, Default)]
 pub struct Tallies {
+    /// Connections that ended before HTTP.
+    pub arrivals: Tally<ArrivalRefused>,
     /// Upgrades answered with an HTTP error instead of a WebSocket.
     pub upgrades: Tally<UpgradeRefused>,
     /// WebSockets accepted only to be closed.
@@ -198,6 +200,7 @@ impl Metrics {
     /// Tells how many lines were not logged since the last time, and lets as many as at the start be logged again.
     pub fn end_window(&self) {
         let Tallies {
+            arrivals,
             upgrades,
             connections,
             subscriptions,
@@ -210,6 +213,7 @@ impl Metrics {
             closed: _,
             lifecycle,
         } = self.by_reason();
+        arrivals.end_window();
         upgrades.end_window();
         connections.end_window();
         subscriptions.end_window();

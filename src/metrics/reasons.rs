@@ -69,6 +69,19 @@ macro_rules! reasons {
 }
 
 reasons! {
+    /// Why a connection ends before HTTP.
+    ArrivalRefused, "connection refused", 10 {
+        NoRoom "no_room" "the limit of open files is reached; raise it (ulimit -n, LimitNOFILE) or set max_connections",
+        NotAProxy "not_a_proxy" "proxy_protocol is on, and it is in no network of trusted_proxies",
+        ProxyHeader "proxy_header" "no header of the PROXY protocol, which proxy_protocol expects",
+        NotTls "not_tls" "plain HTTP on the TLS port",
+        Handshake "tls_handshake" "the TLS handshake failed",
+        TooSlow "too_slow" "neither a proxy's header nor a TLS handshake in time",
+        Gone "gone" "it ended before its first request",
+    }
+}
+
+reasons! {
     /// Why an upgrade is answered with an HTTP error.
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
@@ -261,6 +274,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_place_and_label() {
+        check::<ArrivalRefused>();
         check::<UpgradeRefused>();
         check::<SubscriptionRefused>();
         check::<SigninRefused>();

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::GOODBYE;
 use super::handshake::drain;
 use crate::hub::{Ending, Peer};
-use crate::limits::Pass;
+use crate::limits::Place;
 use crate::metrics::{Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
@@ -28,12 +28,12 @@ use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, e
 const MAX_HEADER_BYTES: usize = 14;
 
 /// The whole life of an accepted connection.
-pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, pass: Pass) {
+pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, place: Place) {
     let app = peer.app().id.clone();
     let socket_id = peer.socket_id();
     let lifecycle = &node.metrics().by_reason().lifecycle;
     if lifecycle.note(Lifecycle::Connected) {
-        let address = peer.socket().address().map(display);
+        let address = peer.address().map(display);
         info!(app.id = %app, socket.id = %socket_id, address, "connected");
     }
     if !buffered.is_empty() {
@@ -68,7 +68,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         }
     };
     let _ = Box::pin(tokio::time::timeout(GOODBYE, goodbye)).await;
-    drop(pass);
+    drop(place);
 }
 
 /// What one connection owns.
@@ -271,7 +271,7 @@ impl Connection {
             channel = channel.map(excerpt),
             code = code.number(),
             reason = reason.label(),
-            address = peer.socket().address().map(display),
+            address = peer.address().map(display),
             "{}: {}",
             R::WHAT,
             reason.text()

@@ -164,14 +164,14 @@ fn a_refusal_says_who_what_and_why() {
             &socket,
             "channel=\"private-orders\"",
             "reason=\"signature\"",
-            "address=127.0.0.1:",
+            "address=127.0.0.1",
         ][..],
         &["client event refused: ", &socket, "reason=\"disabled\""],
         &[
             "request refused: ",
             "path=\"/apps/app-id/events\"",
             "reason=\"auth_key_missing\"",
-            "address=127.0.0.1:",
+            "address=127.0.0.1",
         ],
         &[
             "request refused: ",
@@ -182,9 +182,9 @@ fn a_refusal_says_who_what_and_why() {
             "connection refused: ",
             "code=4007",
             "reason=\"unsupported_protocol\"",
-            "address=127.0.0.1:",
+            "address=127.0.0.1",
         ],
-        &["INFO", " connected", &socket, "address=127.0.0.1:"],
+        &["INFO", " connected", &socket, "address=127.0.0.1"],
     ] {
         assert_eq!(lines(&log, parts), 1, "{parts:?} in {log}");
     }

@@ -6,6 +6,7 @@ mod exposition;
 mod http;
 mod nodes;
 mod observer;
+mod papers;
 mod ports;
 mod proxy;
 mod receiver;
@@ -25,11 +26,13 @@ pub(crate) use exposition::Exposition;
 pub(crate) use http::{Http, Response, request};
 pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};
+pub(crate) use papers::Papers;
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
 pub(crate) use resp::Answer;
 pub(crate) use server::{Server, event_body};
+pub(crate) use wire::{Filled, Wire};
 pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame};
 
 /// How long anything that should happen at once may take on a loaded machine.

@@ -16,6 +16,8 @@ use super::{APP, Config, Http, PATIENCE, Response, eventually, signal};
 pub(crate) struct Server {
     /// The public listener.
     pub(crate) public: SocketAddr,
+    /// The listener beside TLS.
+    pub(crate) plain: Option<SocketAddr>,
     /// The admin listener.
     pub(crate) admin: SocketAddr,
     process: Process,
@@ -41,15 +43,16 @@ impl Server {
         let mut process = Process::spawn(&config.toml(), environment);
         let line = process.first_line();
         let addresses: Vec<SocketAddr> = line
-            .split("http://")
+            .split("://")
             .skip(1)
             .filter_map(|rest| rest.split([',', ' ', '/']).next()?.trim().parse().ok())
             .collect();
-        let [public, admin] = addresses[..] else {
+        let [public, ref plain @ .., admin] = addresses[..] else {
             panic!("two addresses expected in the startup line: {line:?}");
         };
         Self {
             public,
+            plain: plain.first().copied(),
             admin,
             process,
             stopped: false,
