@@ -125,7 +125,8 @@ impl Page {
             // With those that were accepted, by app.
             publishes: _,
             closed,
-            lifecycle,
+            // Only its lines that were not logged.
+            lifecycle: _,
         } = tallies;
         self.tally(
             "connections_not_begun",
@@ -162,16 +163,20 @@ impl Page {
         self.tally("http_refused", "HTTP requests refused", requests);
 
         self.auth_failures(tallies);
+        self.suppressed_lines(tallies);
+    }
+
+    fn suppressed_lines(&mut self, tallies: &Tallies) {
         let suppressed = [
-            arrivals.suppressed(),
-            upgrades.suppressed(),
-            connections.suppressed(),
-            subscriptions.suppressed(),
-            signins.suppressed(),
-            client_events.suppressed(),
-            messages.suppressed(),
-            requests.suppressed(),
-            lifecycle.suppressed(),
+            tallies.arrivals.suppressed(),
+            tallies.upgrades.suppressed(),
+            tallies.connections.suppressed(),
+            tallies.subscriptions.suppressed(),
+            tallies.signins.suppressed(),
+            tallies.client_events.suppressed(),
+            tallies.messages.suppressed(),
+            tallies.requests.suppressed(),
+            tallies.lifecycle.suppressed(),
         ];
         self.0
             .family(

@@ -391,4 +391,27 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), Ok(()));
         assert_eq!(inboxes.depths(), [Depth::default(); 2]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_does_not_answer_holds_nobody_up_for_long() {
+        let (inboxes, unclaimed) = inboxes(2, 100, Metrics::default());
+        let (answering, mut inbox) = unclaimed.claim().unwrap();
+        tokio::spawn(async move {
+            while let Some(order) = inbox.receive().await {
+                if let Order::Report(answer) = order {
+                    let report = Report {
+                        connections: 7,
+                        ..Report::default()
+                    };
+                    answer.send(report).unwrap();
+                }
+            }
+        });
+        let reports = inboxes.reports_within(Duration::from_secs(2)).await;
+        for (worker, report) in reports.iter().enumerate() {
+            let connections = report.map(|report| report.connections);
+            let expected = (worker == usize::from(answering)).then_some(7);
+            assert_eq!(connections, expected);
+        }
+    }
 }
