@@ -8,6 +8,7 @@ pub mod app;
 pub mod auth;
 pub mod limits;
 pub mod metrics;
+pub mod net;
 pub mod supervise;
 
 pub mod hub;

@@ -1,5 +1,5 @@
-//! Rates over a given `now`: a token bucket, without a clock of its own; and the gate that bounds how many
-//! WebSockets there are.
+//! Rates over a given `now`: a token bucket, without a clock of its own; and how many of something there may be: room
+//! for connections, and the gate that lets WebSockets in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,12 +47,58 @@ fn rate(number: u32) -> f32 {
     f32::from(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
+/// Counts how many of something there are and bounds it; shared by all workers.
+#[derive(Debug, Default)]
+pub struct Room {
+    taken: AtomicUsize,
+    max: Option<usize>,
+}
+
+impl Room {
+    /// For up to `max` at a time.
+    #[must_use]
+    pub fn new(max: Option<usize>) -> Self {
+        Self {
+            max,
+            ..Self::default()
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// How many there may be; none: any number.
+    #[must_use]
+    pub fn max(&self) -> Option<usize> {
+        self.max
+    }
+
+    /// Takes a place, unless there is none.
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        self.max.is_none_or(|max| taken < max).then_some(place)
+    }
+}
+
+/// One place, given back when it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Room>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Whether upgrades are taken, and how many there are; shared by all workers.
 #[derive(Debug, Default)]
 pub struct Gate {
     draining: watch::Sender<bool>,
-    open: AtomicUsize,
-    max: Option<usize>,
+    sockets: Arc<Room>,
 }
 
 impl Gate {
@@ -60,7 +106,7 @@ impl Gate {
     #[must_use]
     pub fn new(max: Option<usize>) -> Self {
         Self {
-            max,
+            sockets: Arc::new(Room::new(max)),
             ..Self::default()
         }
     }
@@ -95,35 +141,20 @@ impl Gate {
     /// How many WebSockets are in, those included that are being closed.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
+        self.sockets.taken()
     }
 
-    /// Lets one more WebSocket in.
+    /// Lets one more WebSocket in, for as long as the place is kept.
     ///
     /// # Errors
     /// None is taken now; the text says why, for people.
-    pub fn enter(self: &Arc<Self>) -> Result<Pass, &'static str> {
+    pub fn enter(&self) -> Result<Place, &'static str> {
         if self.is_closed() {
             return Err("The server is shutting down; connect to another one\n");
         }
-        let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let pass = Pass(Arc::clone(self));
-        match self.max {
-            Some(max) if open >= max => {
-                Err("The server has max_connections connections; try again later\n")
-            }
-            _ => Ok(pass),
-        }
-    }
-}
-
-/// Counts one WebSocket for as long as it lives.
-#[derive(Debug)]
-pub struct Pass(Arc<Gate>);
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.sockets
+            .enter()
+            .ok_or("The server has max_connections connections; try again later\n")
     }
 }
 
@@ -142,6 +173,18 @@ mod tests {
         assert_eq!(taken(&mut bucket, start), 10);
         assert_eq!(taken(&mut bucket, start + Duration::from_millis(300)), 3);
         assert_eq!(taken(&mut bucket, start + Duration::from_secs(60)), 10);
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_can_be_taken_again() {
+        let room = Arc::new(Room::new(Some(2)));
+        let places = [room.enter(), room.enter()];
+        assert!(places.iter().all(Option::is_some));
+        assert!(room.enter().is_none());
+        assert_eq!(room.taken(), 2, "a refusal takes nothing");
+        drop(places);
+        assert_eq!(room.taken(), 0);
+        assert!(room.enter().is_some());
     }
 
     #[test]

@@ -30,6 +30,10 @@ counters! {
     connections_opened,
     /// WebSocket connections that ended.
     connections_closed,
+    /// Connections closed unread because the limit of open files leaves no room for them.
+    connections_without_room,
+    /// Connections that ended before HTTP: no TLS handshake, or no header of a trusted proxy where one is expected.
+    connections_not_begun,
     /// Connections accepted only to be closed with a code of the protocol (unknown app, quota, origin …).
     connections_refused,
     /// Upgrades answered with an HTTP error instead of a WebSocket.

@@ -34,6 +34,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "hub",
             "limits",
             "metrics",
+            "net",
             "node",
             "protocol",
             "registry",
@@ -43,17 +44,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("telemetry", &["config"]),
-    ("config", &["adapter", "app", "auth", "protocol", "webhook"]),
+    (
+        "config",
+        &["adapter", "app", "auth", "net", "protocol", "webhook"],
+    ),
     // Transports never touch the adapter or the registry, and never each other.
     (
         "ws",
         &[
-            "app", "auth", "hub", "limits", "metrics", "node", "protocol",
+            "app", "auth", "hub", "limits", "metrics", "net", "node", "protocol",
         ],
     ),
     (
         "http",
-        &["app", "auth", "limits", "metrics", "node", "protocol"],
+        &[
+            "app", "auth", "limits", "metrics", "net", "node", "protocol",
+        ],
     ),
     (
         "admin",
@@ -64,7 +70,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "adapter", "app", "auth", "hub", "limits", "metrics", "protocol", "registry", "webhook",
+            "adapter", "app", "auth", "hub", "limits", "metrics", "net", "protocol", "registry",
+            "webhook",
         ],
     ),
     (
@@ -87,9 +94,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "registry",
         &["app", "auth", "limits", "metrics", "protocol"],
     ),
-    ("hub", &["app", "auth", "limits", "metrics", "protocol"]),
+    (
+        "hub",
+        &["app", "auth", "limits", "metrics", "net", "protocol"],
+    ),
     ("app", &["auth", "protocol"]),
     ("auth", &["protocol"]),
+    ("net", &["limits", "metrics"]),
     ("limits", &[]),
     ("metrics", &[]),
     ("supervise", &[]),
@@ -273,6 +284,11 @@ const FIXED: &[&str] = &[
     "cache_bytes",
     "drain_seconds",
     "allow_plain_tokens",
+    "trusted_proxies",
+    "proxy_protocol",
+    "cert",
+    "plain_host",
+    "plain_port",
     "id",
     "key",
     "secret",

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use tidewire::app::{App, AppId, AppKey, Limits};
 use tidewire::auth::{Secret, Secrets};
 use tidewire::hub::inbox::{Delivery, Inboxes, Order, inboxes};
-use tidewire::hub::{Hub, HubSettings, Identity, Peer, Slot, Socket};
+use tidewire::hub::{Hub, HubSettings, Identity, Peer, Slot};
 use tidewire::metrics::Metrics;
+use tidewire::net::Socket;
 use tidewire::protocol::{ChannelName, Encoded, ServerFrame, SocketId};
 
 /// Each has two files in this process, and a machine may allow no more than 1,024.
@@ -76,8 +77,13 @@ impl Worker {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
             answers_pings: true,
+            address: None,
         };
-        let socket = Socket::new(actix_rt::net::TcpStream::from_std(accepted).unwrap());
+        let socket = Socket::plain(
+            actix_rt::net::TcpStream::from_std(accepted).unwrap(),
+            false,
+            None,
+        );
         // As after a handshake: until the runtime has seen it writable, everything would go to its outbox.
         poll_fn(|cx| socket.poll_writable(cx)).await.unwrap();
         (self.hub.admit(identity, socket), client)

@@ -1,6 +1,6 @@
 //! A signed request to the HTTP API: which app signs, where it goes, and what is signed (protocol §4.2).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use super::Error;
 use crate::app::{App, Apps};
 use crate::auth::{body_md5, request_string};
-use crate::config::Server;
+use crate::config::{Server, Tls};
 
 /// Everything but RFC 3986's unreserved characters: neither a shell nor curl finds a meaning in what is left.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -24,7 +24,7 @@ pub(super) struct Target {
     /// The app's id [default: the one in the path, or the only one]
     #[arg(long, value_name = "ID")]
     pub(super) app: Option<String>,
-    /// The server [default: the configured host, port and path prefix]
+    /// The server [default: the configured host, port and path prefix; with TLS the listener without]
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
 }
@@ -56,16 +56,26 @@ impl Target {
         if let Some(url) = &self.url {
             return given_base(url);
         }
-        if server.port == 0 {
+        let (scheme, host, port) = match &server.tls {
+            None => ("http", &server.host, server.port),
+            Some(Tls {
+                plain: Some((host, port)),
+                ..
+            }) => ("http", host, *port),
+            // No public authority signs for an address.
+            Some(_) if server.host.parse::<IpAddr>().is_ok() => {
+                let text = "the server speaks TLS, and its certificate is for a name: give that with --url, like \
+                            https://realtime.example.com, or set plain_port in [server.tls]";
+                return Err(Error::Usage(text.to_owned()));
+            }
+            Some(_) => ("https", &server.host, server.port),
+        };
+        if port == 0 {
             let text = "the configured port is 0, any free one: name the server with --url";
             return Err(Error::Usage(text.to_owned()));
         }
-        Ok(format!(
-            "http://{}:{}{}",
-            reachable(&server.host),
-            server.port,
-            server.path_prefix
-        ))
+        let (host, prefix) = (reachable(host), &server.path_prefix);
+        Ok(format!("{scheme}://{host}:{port}{prefix}"))
     }
 }
 

@@ -14,6 +14,7 @@ mod elsewhere;
 mod environment;
 mod error;
 mod files;
+mod listener;
 mod lookup;
 mod raw;
 mod read;
@@ -32,11 +33,13 @@ use std::path::{Path, PathBuf};
 
 use crate::app::Apps;
 use crate::auth::Secret;
+use crate::net::TrustedProxies;
 use elsewhere::Elsewhere;
 pub use environment::Environment;
 use environment::{Override, Said};
 pub use error::{Error, Origin, Problem};
 use files::Files;
+pub use listener::Tls;
 use lookup::found;
 pub use lookup::{PLACES, admin_address};
 use raw::Raw;
@@ -87,6 +90,12 @@ pub struct Server {
     pub drain_seconds: u32,
     /// Whether API tokens are taken over plain HTTP from beyond loopback.
     pub allow_plain_tokens: bool,
+    /// Whose word on who the client is counts.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether each connection begins with the header of one of them.
+    pub proxy_protocol: bool,
+    /// None: in the clear.
+    pub tls: Option<Tls>,
 }
 
 /// The operators' listener.
@@ -272,9 +281,11 @@ fn checked(
         let apps = apps::build(&raw, &all, server, &mut elsewhere, &mut problems);
         let redis = redis::settings(&raw.redis, &all, &mut elsewhere, &mut problems);
         let token = operators_token(&raw, &all, &elsewhere, &mut problems);
+        let tls = listener::tls(&raw.server.tls, &all, &mut elsewhere, &mut problems);
         problems.extend(listeners(&raw, &all));
         if problems.is_empty() {
-            let settings = settings(&raw, token, redis, apps, said.log);
+            let mut settings = settings(&raw, token, redis, apps, said.log);
+            settings.server.tls = tls;
             warnings.extend(development_secret(&raw, &settings.apps));
             return Ok(Loaded {
                 settings,
@@ -356,6 +367,9 @@ fn settings(
             cache_bytes: server.cache_bytes.amount(),
             drain_seconds: server.drain_seconds.get(),
             allow_plain_tokens: server.allow_plain_tokens,
+            trusted_proxies: listener::trusted_proxies(server),
+            proxy_protocol: server.proxy_protocol,
+            tls: None,
         },
         admin: Admin {
             host: admin.host.0.clone(),

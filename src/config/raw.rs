@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use super::redis::Outage;
 use super::redis_url::{HostPort, Url};
-use super::values::{FilePath, Host, KeyPrefix, Masked, Name, PageOrigin, PathPrefix, Whole, Word};
+use super::values::{
+    FilePath, Host, KeyPrefix, Masked, Name, Network, PageOrigin, PathPrefix, Whole, Word,
+};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
@@ -42,6 +44,11 @@ pub(super) struct Server {
     pub(super) cache_bytes: Whole<65_536, { u32::MAX }>,
     pub(super) drain_seconds: Whole<0, 3600>,
     pub(super) allow_plain_tokens: bool,
+    pub(super) trusted_proxies: Vec<Network>,
+    pub(super) proxy_protocol: bool,
+    /// What is printed is what can be read, and a listener beside none cannot.
+    #[serde(skip_serializing_if = "ServerTls::is_off")]
+    pub(super) tls: ServerTls,
 }
 
 impl Default for Server {
@@ -60,6 +67,38 @@ impl Default for Server {
             cache_bytes: Whole::new(67_108_864),
             drain_seconds: Whole::new(10),
             allow_plain_tokens: false,
+            trusted_proxies: ["127.0.0.0/8", "::1"]
+                .map(|text| Network(text.to_owned()))
+                .into(),
+            proxy_protocol: false,
+            tls: ServerTls::default(),
+        }
+    }
+}
+
+/// `[server.tls]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [server.tls]")]
+pub(super) struct ServerTls {
+    pub(super) cert: Option<FilePath>,
+    pub(super) key: Option<FilePath>,
+    pub(super) plain_host: Host,
+    pub(super) plain_port: Option<Whole<0, 65535>>,
+}
+
+impl ServerTls {
+    fn is_off(&self) -> bool {
+        self.cert.is_none() && self.key.is_none()
+    }
+}
+
+impl Default for ServerTls {
+    fn default() -> Self {
+        Self {
+            cert: None,
+            key: None,
+            plain_host: Host("127.0.0.1".to_owned()),
+            plain_port: None,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! `Watch`: a running server's configuration, read again when its files change or when somebody asks.
 //!
-//! Apps are what a running server can change; of the other sections it is told which keys wait for a restart.
+//! Apps and the certificate are what a running server can change; of the other sections it is told which keys wait for a restart.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use toml::{Table, Value};
 
 use super::error::Error;
@@ -34,6 +36,8 @@ pub struct Watch {
 pub struct Reloaded {
     /// All apps from now on.
     pub apps: Apps,
+    /// The certificate from now on, where TLS is on.
+    pub certificate: Option<Arc<CertifiedKey>>,
     /// What an operator should know.
     pub warnings: Vec<String>,
 }
@@ -90,6 +94,7 @@ impl Watch {
         }
         Ok(Reloaded {
             apps: loaded.settings.apps,
+            certificate: loaded.settings.server.tls.map(|tls| tls.certificate),
             warnings,
         })
     }
@@ -108,6 +113,13 @@ fn fixed(loaded: &Loaded, files: &Files) -> Table {
     // What cannot be written as TOML, which a test rules out, is not compared.
     let mut sections = Table::try_from(raw).unwrap_or_default();
     sections.remove("apps");
+    if let Some(Value::Table(server)) = sections.get_mut("server")
+        && let Some(Value::Table(tls)) = server.get_mut("tls")
+    {
+        // A server that speaks TLS takes another certificate while running.
+        tls.remove("cert");
+        tls.remove("key");
+    }
     if let (Some(Value::Table(admin)), Some(token)) = (sections.get_mut("admin"), &raw.admin.token)
     {
         admin.insert("token".to_owned(), Value::String(token.0.clone()));

@@ -1,4 +1,4 @@
-//! TLS as a client speaks it, from PEM texts: whom it trusts, and perhaps who it is.
+//! TLS from PEM texts: whom a client trusts, who it or the server is.
 //!
 //! No message shows what was read.
 
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 
 /// A certificate with those above it, and its key.
@@ -59,4 +60,9 @@ pub(super) fn client(
         Some((certificates, key)) => builder.with_client_auth_cert(certificates, key),
         None => Ok(builder.with_no_client_auth()),
     }
+}
+
+/// Who the server is. The key must be the certificate's.
+pub(super) fn server((certificates, key): Identity) -> Result<CertifiedKey, rustls::Error> {
+    CertifiedKey::from_der(certificates, key, &ring::default_provider())
 }

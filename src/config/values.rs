@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -158,6 +159,11 @@ checked_text! {
 }
 
 checked_text! {
+    /// A network of addresses, `10.0.0.0/8`, or a single one.
+    Network, network
+}
+
+checked_text! {
     /// A name of Redis', which splits its commands at white space.
     Word, word
 }
@@ -165,6 +171,13 @@ checked_text! {
 checked_text! {
     /// What all names in Redis begin with.
     KeyPrefix, key_prefix
+}
+
+impl Network {
+    /// The network; the check has parsed it.
+    pub(super) fn net(&self) -> Option<IpNet> {
+        parsed_network(&self.0)
+    }
 }
 
 impl Host {
@@ -238,6 +251,20 @@ fn file_path(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn network(text: &str) -> Result<String, String> {
+    match parsed_network(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!(
+            "expected an address (\"10.0.0.1\") or a network (\"10.0.0.0/8\", \"fd00::/8\"); found {text:?}"
+        )),
+    }
+}
+
+fn parsed_network(text: &str) -> Option<IpNet> {
+    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(single)
+}
+
 fn word(text: &str) -> Result<String, String> {
     let splits = |c: char| c.is_whitespace() || c.is_control();
     if text.is_empty() || text.contains(splits) {
@@ -289,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_kept_normalised_or_refused() {
+    fn texts_are_kept_normalised() {
         let kept = |text: &str| Ok(text.to_owned());
         for (check, given, expected) in [
             (
@@ -305,6 +332,8 @@ mod tests {
             (path_prefix, "realtime", kept("/realtime")),
             (path_prefix, "/a/b/", kept("/a/b")),
             (path_prefix, "/application", kept("/application")),
+            (network, "10.0.0.0/8", kept("10.0.0.0/8")),
+            (network, "fd00::1", kept("fd00::1")),
             (word, "my-primary", kept("my-primary")),
             (key_prefix, "tw:live_2.0-a", kept("tw:live_2.0-a")),
             (page_origin, "*", kept("*")),
@@ -318,6 +347,10 @@ mod tests {
         ] {
             assert_eq!(check(given), expected, "{given}");
         }
+    }
+
+    #[test]
+    fn a_text_that_does_not_fit_is_shown() {
         for (check, given) in [
             (name as fn(&str) -> Result<String, String>, ""),
             (name, ".."),
@@ -333,6 +366,9 @@ mod tests {
             (path_prefix, "/a/../b"),
             (path_prefix, "/apps"),
             (path_prefix, "/a?b"),
+            (network, ""),
+            (network, "10.0.0.0/33"),
+            (network, "proxy.example.com"),
             (word, ""),
             (word, "a b"),
             (word, "a\n"),

@@ -17,6 +17,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 pub use error::ApiError;
 
+use crate::net::{Client, TrustedProxies};
 use crate::node::Node;
 
 /// What the handlers share.
@@ -25,17 +26,34 @@ pub struct Api {
     node: Arc<Node>,
     path_prefix: Arc<str>,
     allow_plain_tokens: bool,
+    proxies: Arc<TrustedProxies>,
 }
+
+/// What a connection's data holds when its client speaks TLS, to this server or to the proxy whose header said so.
+#[derive(Debug, Clone, Copy)]
+pub struct Secure;
 
 impl Api {
     /// `path_prefix` is empty or begins with a slash and does not end with one.
     #[must_use]
-    pub fn new(node: Arc<Node>, path_prefix: &str, allow_plain_tokens: bool) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        path_prefix: &str,
+        allow_plain_tokens: bool,
+        proxies: Arc<TrustedProxies>,
+    ) -> Self {
         Self {
             node,
             path_prefix: path_prefix.into(),
             allow_plain_tokens,
+            proxies,
         }
+    }
+
+    fn client(&self, request: &HttpRequest) -> Client {
+        let secure = request.conn_data::<Secure>().is_some();
+        self.proxies
+            .client(request.peer_addr(), secure, request.headers())
     }
 
     /// Adds the routes, with and without the path prefix.

@@ -5,7 +5,6 @@
 //! read: whoever cannot sign costs no memory.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -133,10 +132,8 @@ fn check_token(
 ) -> Result<Arc<App>, ApiError> {
     let path_needed = || unauthorized("An API token works on paths under /apps/{app_id}/ only");
     let app = app_of_path(apps, request)?.ok_or_else(path_needed)?;
-    let local = request
-        .peer_addr()
-        .is_some_and(|address| is_loopback(address.ip()));
-    if !local && !api.allow_plain_tokens {
+    let client = api.client(request);
+    if !client.secure && !client.is_local() && !api.allow_plain_tokens {
         return Err(ApiError::PlainToken);
     }
     // All are compared, so that the time does not tell which one came close.
@@ -151,10 +148,6 @@ fn check_token(
         ));
     }
     Ok(app)
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 fn unauthorized(text: impl Into<String>) -> ApiError {

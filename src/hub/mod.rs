@@ -10,7 +10,6 @@ mod heartbeat;
 pub mod inbox;
 mod outbox;
 mod peer;
-mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +22,12 @@ use slab::Slab;
 
 use crate::app::{AppId, Apps};
 use crate::metrics::Metrics;
+use crate::net::Socket;
 use crate::protocol::{ChannelName, CloseCode, Encoded};
 use channel::LocalChannel;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, Order, Report};
 pub use peer::{Ending, Identity, Peer};
-pub use socket::Socket;
 
 /// How many sockets one turn of a worker writes to before it looks after everything else. `(measured)` 128 keeps a
 /// neighbour's p99 low beside a channel of thousands at the same CPU per delivery.

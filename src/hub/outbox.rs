@@ -7,7 +7,7 @@ use std::io;
 
 use bytes::{Buf, Bytes};
 
-use super::socket::Socket;
+use crate::net::Socket;
 use crate::protocol::Encoded;
 
 /// The bytes that wait for one socket.
@@ -27,7 +27,7 @@ struct Queue {
 pub(super) enum Sent {
     /// The kernel has all of it.
     Whole,
-    /// (Part of) it waits behind nothing else: the connection's task must wait for the socket.
+    /// (Part of) it waits behind nothing else, here or in TLS: the connection's task must wait for the socket.
     Begun,
     /// It waits behind others.
     Queued,
@@ -57,7 +57,8 @@ impl Outbox {
             return Sent::Queued;
         }
         let written = match socket.try_write(bytes) {
-            Ok(n) if n == bytes.len() => return Sent::Whole,
+            Ok(n) if n == bytes.len() && socket.is_flushed() => return Sent::Whole,
+            Ok(n) if n == bytes.len() => return Sent::Begun,
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => return Sent::Broken,

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,8 +14,8 @@ use std::task::{Context, Poll, Waker};
 use super::Hub;
 use super::heartbeat::Pulse;
 use super::outbox::{Outbox, Sent};
-use super::socket::Socket;
 use crate::app::{App, Apps};
+use crate::net::Socket;
 use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
 
 /// Who a connection is; fixed from its first moment.
@@ -26,6 +27,8 @@ pub struct Identity {
     pub app: Arc<App>,
     /// Whether its protocol version obliges it to answer pings (5 and later).
     pub answers_pings: bool,
+    /// Where its client is; none where a proxy hides it.
+    pub address: Option<IpAddr>,
 }
 
 /// How a connection ends.
@@ -72,6 +75,7 @@ pub struct Peer {
     socket_id: SocketId,
     app: RefCell<Arc<App>>,
     answers_pings: bool,
+    address: Option<IpAddr>,
     socket: Socket,
     outbox: RefCell<Outbox>,
     ending: RefCell<Option<Box<Ending>>>,
@@ -91,6 +95,7 @@ impl Peer {
             socket_id: identity.socket_id,
             app: RefCell::new(identity.app),
             answers_pings: identity.answers_pings,
+            address: identity.address,
             socket,
             outbox: RefCell::default(),
             ending: RefCell::default(),
@@ -137,6 +142,12 @@ impl Peer {
     #[must_use]
     pub fn answers_pings(&self) -> bool {
         self.answers_pings
+    }
+
+    /// Where its client is; none where a proxy hides it.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     pub(super) fn key(&self) -> usize {
@@ -264,12 +275,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Whether everything is written; if not, the task is woken when the socket takes more.
+    /// Whether the kernel has everything; if not, the task is woken when the socket takes more.
     fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.is_empty() {
             match outbox.flush(&self.socket) {
-                Ok(()) => return Ok(true),
+                Ok(()) => break,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     match self.socket.poll_writable(cx) {
                         Poll::Ready(ready) => ready?,
@@ -279,7 +290,11 @@ impl Peer {
                 Err(e) => return Err(e),
             }
         }
-        Ok(true)
+        drop(outbox);
+        match self.socket.poll_flush(cx) {
+            Poll::Ready(flushed) => flushed.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
     }
 
     fn register(&self, cx: &mut Context<'_>) {

@@ -50,9 +50,11 @@ impl Fixture {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
             answers_pings: true,
+            address: None,
         };
         (
-            self.hub.admit(identity, Socket::new(accepted.unwrap().0)),
+            self.hub
+                .admit(identity, Socket::plain(accepted.unwrap().0, false, None)),
             client.unwrap(),
         )
     }

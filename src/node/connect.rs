@@ -9,6 +9,7 @@ use crate::adapter::Subscriber;
 use crate::app::App;
 use crate::hub::{Identity, Peer, Slot};
 use crate::limits::TokenBucket;
+use crate::net::Client;
 use crate::protocol::{CloseCode, Encoded, Member, ServerFrame, SocketId, User, VERSIONS, excerpt};
 
 /// What a client says of itself in its upgrade request.
@@ -22,8 +23,8 @@ pub struct Hello<'a> {
     pub version: Option<&'a str>,
     /// The `Origin` header. Native clients send none.
     pub origin: Option<&'a str>,
-    /// Whether the client came over TLS, as the proxy that ends it says.
-    pub secure: bool,
+    /// Where the client is, and whether it came over TLS.
+    pub client: Client,
 }
 
 /// Why a WebSocket is accepted only to be closed: a browser can read a close code, not an HTTP error.
@@ -147,7 +148,7 @@ impl Node {
             return Err(Refusal::new(CloseCode::AppDisabled));
         }
         // It keeps clients from a mistake of theirs; whoever forges the header only fools itself.
-        if app.tls_only && !hello.secure {
+        if app.tls_only && !hello.client.secure {
             return Err(Refusal::new(CloseCode::TlsOnly));
         }
         check_origin(app, hello.origin)?;
@@ -158,6 +159,7 @@ impl Node {
             socket_id: SocketId::random(),
             app: Arc::clone(app),
             answers_pings: protocol >= 5,
+            address: hello.client.address,
         })
     }
 

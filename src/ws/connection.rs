@@ -17,7 +17,7 @@ use tracing::{debug, info};
 use super::GOODBYE;
 use super::handshake::drain;
 use crate::hub::{Ending, Peer};
-use crate::limits::Pass;
+use crate::limits::Place;
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::Subscribe;
 use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
@@ -26,11 +26,10 @@ use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, e
 const MAX_HEADER_BYTES: usize = 14;
 
 /// The whole life of an accepted connection.
-pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, pass: Pass) {
+pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, place: Place) {
     let app = peer.app().id.clone();
     let socket_id = peer.socket_id();
-    let address = peer.socket().address();
-    info!(app.id = %app, socket.id = %socket_id, address = ?address, "connected");
+    info!(app.id = %app, socket.id = %socket_id, address = peer.address().map(tracing::field::display), "connected");
 
     let mut connection = Connection {
         session: Session::new(Rc::clone(&peer)),
@@ -58,7 +57,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         }
     };
     let _ = Box::pin(tokio::time::timeout(GOODBYE, goodbye)).await;
-    drop(pass);
+    drop(place);
 }
 
 /// What one connection owns.

@@ -7,7 +7,7 @@ use actix_http::{Request, ws};
 use bytes::BytesMut;
 
 use super::GOODBYE;
-use crate::hub::Socket;
+use crate::net::Socket;
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};
 
@@ -113,7 +113,7 @@ async fn write_all(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
             Err(e) => return Err(e),
         }
     }
-    Ok(())
+    poll_fn(|cx| socket.poll_flush(cx)).await
 }
 
 /// Reads and forgets until the end: closing a socket with unread bytes would reset the connection, and the last

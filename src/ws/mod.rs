@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::{Request, h1, ws};
-use actix_rt::net::TcpStream;
 use actix_service::Service;
 use tracing::{debug, info};
 
-use crate::hub::{Hub, Identity, Socket};
-use crate::limits::{Gate, Pass};
+use crate::hub::{Hub, Identity};
+use crate::limits::{Gate, Place};
+use crate::net::{Client, Socket, TrustedProxies};
 use crate::node::{Hello, Node, Refusal};
 use connection::serve;
 use handshake::{Handshake, refuse};
@@ -35,23 +35,31 @@ pub struct Upgrades {
     hub: Rc<Hub>,
     gate: Arc<Gate>,
     path_prefix: Rc<str>,
+    proxies: Arc<TrustedProxies>,
 }
 
 impl Upgrades {
     /// For the connections that this worker accepts.
     #[must_use]
-    pub fn new(node: Arc<Node>, hub: Rc<Hub>, gate: Arc<Gate>, path_prefix: &str) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        hub: Rc<Hub>,
+        gate: Arc<Gate>,
+        path_prefix: &str,
+        proxies: Arc<TrustedProxies>,
+    ) -> Self {
         Self {
             node,
             hub,
             gate,
             path_prefix: path_prefix.into(),
+            proxies,
         }
     }
 
-    fn upgrade(&self, request: &Request, framed: Framed<TcpStream, h1::Codec>) {
+    fn upgrade(&self, request: &Request, framed: Framed<Socket, h1::Codec>) {
         let parts = framed.into_parts();
-        let socket = Socket::new(parts.io);
+        let socket = parts.io;
         let head = request.head();
         if let Err(error) = ws::verify_handshake(head) {
             self.node.metrics().upgrades_refused.inc();
@@ -59,22 +67,25 @@ impl Upgrades {
             let text = format!("This is not a WebSocket handshake (RFC 6455): {error}\n");
             return spawn(refuse(socket, "400 Bad Request", text));
         }
-        let pass = match self.gate.enter() {
-            Ok(pass) => pass,
+        let place = match self.gate.enter() {
+            Ok(place) => place,
             Err(why) => {
                 self.node.metrics().upgrades_refused.inc();
                 info!(reason = why.trim_end(), "upgrade refused");
                 return spawn(refuse(socket, "503 Service Unavailable", why.to_owned()));
             }
         };
+        let client = self
+            .proxies
+            .client(head.peer_addr, socket.is_secure(), &head.headers);
         let handshake = Handshake::new(request, socket, parts.read_buf);
-        match self.node.connect(&self.hello(request)) {
-            Ok(identity) => self.accept(identity, handshake, pass),
-            Err(refusal) => self.reject(request, refusal, handshake, pass),
+        match self.node.connect(&self.hello(request, client)) {
+            Ok(identity) => self.accept(identity, handshake, place),
+            Err(refusal) => self.reject(request, refusal, handshake, place),
         }
     }
 
-    fn hello<'a>(&self, request: &'a Request) -> Hello<'a> {
+    fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
         let path = request.path();
         let path = path.strip_prefix(&*self.path_prefix).unwrap_or(path);
         let query = request.uri().query().unwrap_or_default();
@@ -93,13 +104,12 @@ impl Upgrades {
             protocol: parameters.get("protocol").copied(),
             version: parameters.get("version").copied(),
             origin: header("origin"),
-            secure: header("x-forwarded-proto")
-                .is_some_and(|proto| matches!(proto.trim(), "https" | "wss")),
+            client,
         }
     }
 
     /// The hub has the connection before anything else happens on this worker: a reload that follows finds it there.
-    fn accept(&self, identity: Identity, handshake: Handshake, pass: Pass) {
+    fn accept(&self, identity: Identity, handshake: Handshake, place: Place) {
         let opening = self
             .node
             .greeting(&identity)
@@ -110,11 +120,11 @@ impl Upgrades {
             Arc::clone(&self.node),
             peer,
             handshake.buffered,
-            pass,
+            place,
         ));
     }
 
-    fn reject(&self, request: &Request, refusal: Refusal, handshake: Handshake, pass: Pass) {
+    fn reject(&self, request: &Request, refusal: Refusal, handshake: Handshake, place: Place) {
         info!(
             path = request.path(),
             code = refusal.code.number(),
@@ -123,7 +133,7 @@ impl Upgrades {
         );
         spawn(async move {
             handshake.reject(&refusal).await;
-            drop(pass);
+            drop(place);
         });
     }
 }
@@ -133,14 +143,14 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(task);
 }
 
-impl Service<(Request, Framed<TcpStream, h1::Codec>)> for Upgrades {
+impl Service<(Request, Framed<Socket, h1::Codec>)> for Upgrades {
     type Response = ();
     type Error = Infallible;
     type Future = Ready<Result<(), Infallible>>;
 
     actix_service::always_ready!();
 
-    fn call(&self, (request, framed): (Request, Framed<TcpStream, h1::Codec>)) -> Self::Future {
+    fn call(&self, (request, framed): (Request, Framed<Socket, h1::Codec>)) -> Self::Future {
         self.upgrade(&request, framed);
         ready(Ok(()))
     }

@@ -47,8 +47,6 @@ const QUEUE: &str =
     "webhooks wait in a queue of this process, and with spool in [webhooks] on its disk";
 const CACHE: &str = "last events of cache channels are in memory, and with [redis] also there";
 const RATES: &str = "rates are counted by each node";
-const TLS: &str =
-    "the server speaks no TLS itself so far: put a proxy with the certificate before it";
 
 const fn row(name: &'static str, meaning: Meaning) -> Row {
     Row { name, meaning }
@@ -73,10 +71,13 @@ pub(super) const TABLE: &[Row] = &[
         Setting(&["server", "drain_seconds"], Milliseconds),
     ),
     row("DEBUG", Debug),
-    none("SSL_CERT", TLS),
-    none("SSL_KEY", TLS),
-    none("SSL_PASS", TLS),
-    none("SSL_CA", TLS),
+    row("SSL_CERT", Setting(&["server", "tls", "cert"], AsIs)),
+    row("SSL_KEY", Setting(&["server", "tls", "key"], AsIs)),
+    none(
+        "SSL_PASS",
+        "the key is in a file without a passphrase that only the server may read",
+    ),
+    none("SSL_CA", "clients are not asked for certificates"),
     fitting("MODE", &["full"], "each node serves and sends webhooks"),
     none(
         "HTTP_ACCEPT_TRAFFIC_MEMORY_THRESHOLD",

@@ -93,6 +93,20 @@ fn the_server_and_the_log() {
 }
 
 #[test]
+fn certificates() {
+    let files = [
+        ("SOKETI_SSL_CERT", "/absent/tls.crt"),
+        ("SOKETI_SSL_KEY", "/absent/tls.key"),
+    ];
+    let error = refused(&files);
+    let expected = "SOKETI_SSL_CERT: cert in [server.tls]: cannot read /absent/tls.crt: ";
+    assert!(error.starts_with(expected), "{error}");
+    let error = refused(&files[..1]);
+    let expected = "SOKETI_SSL_CERT: cert in [server.tls]: key must be set too";
+    assert!(error.starts_with(expected), "{error}");
+}
+
+#[test]
 fn the_app_and_its_limits() {
     let loaded = with_app(&[
         ("SOKETI_DEFAULT_APP_ENABLED", "0"),

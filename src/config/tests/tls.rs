@@ -259,7 +259,7 @@ fn a_reload_tells_what_waits_for_a_restart() {
     // Another password, which is masked wherever it is shown.
     write("rediss://:two@h", "");
     let reload = |watch: &mut Watch| {
-        let Reloaded { warnings, apps } = watch.reload().unwrap();
+        let Reloaded { warnings, apps, .. } = watch.reload().unwrap();
         assert_eq!(apps.len(), 1);
         warnings.join("\n").replace(
             "these changes need a restart, until then they have no effect: ",

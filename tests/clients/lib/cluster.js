@@ -16,7 +16,7 @@ function listen(server) {
   });
 }
 
-async function freePort() {
+export async function freePort() {
   const server = net.createServer();
   const port = await listen(server);
   await new Promise((resolve) => server.close(resolve));

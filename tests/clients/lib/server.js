@@ -18,7 +18,7 @@ export const binary = resolve(process.env.TIDEWIRE_BIN ?? join(projectDir, "targ
 const START_DEADLINE = 20_000;
 const STOP_DEADLINE = 20_000;
 const RUN_DEADLINE = 20_000;
-const STARTUP_LINE = /^tidewire \S+ listening on http:\/\/([^\s,]+):(\d+), (\d+) app\S*, admin on http:\/\/([^\s,]+):(\d+)/m;
+const STARTUP_LINE = /^tidewire \S+ listening on https?:\/\/([^\s,]+):(\d+), (\d+) app\S*, admin on http:\/\/([^\s,]+):(\d+)/m;
 
 /** What nobody may leave behind. */
 const COUNTS = ["connections", "channels", "subscriptions", "members", "users"];
@@ -76,13 +76,14 @@ class Node {
     return `http://${this.admin.host}:${this.admin.port}`;
   }
 
-  /** Writes a configuration and serves it; port 0 is any free one. */
-  async spawn({ apps, server }, port, redis) {
+  /** Writes a configuration and serves it; port 0 is any free one. The admin port stays what it was before. */
+  async spawn({ apps, server: { tls, ...server } }, port, redis) {
     writeFileSync(
       this.configFile,
       [
         table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...server, port }),
-        table("[admin]", { host: "127.0.0.1", port: 0 }),
+        tls ? table("[server.tls]", tls) : "",
+        table("[admin]", { host: "127.0.0.1", port: this.admin?.port ?? 0 }),
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
         ...apps.map(({ limits, webhooks = [], ...rest }) =>
           [
@@ -184,6 +185,11 @@ export class Server {
     return `http://${this.host}:${this.port}`;
   }
 
+  /** Where each node's operators look. */
+  get adminUrls() {
+    return this.#nodes.map((node) => node.adminUrl);
+  }
+
   /** The counts of all nodes together. */
   async health() {
     const all = await Promise.all(this.#nodes.map((node) => node.health()));
@@ -207,16 +213,17 @@ export class Server {
   /** Stops it and starts it again on the very port that it had. */
   async restart() {
     await this.terminate();
-    await this.#respawn();
+    await this.respawn();
   }
 
   /** The same without a word to anybody. */
   async crash() {
     await Promise.all(this.#nodes.map((node) => node.kill()));
-    await this.#respawn();
+    await this.respawn();
   }
 
-  async #respawn() {
+  /** Starts it again on the very port that it had, after it has ended. */
+  async respawn() {
     for (const node of this.#nodes) await node.spawn(this.#options, node.port, this.#redis);
   }
 

@@ -7,6 +7,7 @@ use super::credentials::{APP, Credentials};
 /// the counts).
 #[derive(Clone)]
 pub(crate) struct Config {
+    admin_port: u16,
     server: Vec<(String, String)>,
     app: Vec<(String, String)>,
     limits: Vec<(String, String)>,
@@ -21,6 +22,7 @@ impl Config {
     /// The app of [`APP`] and nothing special.
     pub(crate) fn new() -> Self {
         Self {
+            admin_port: 0,
             server: Vec::new(),
             app: Vec::new(),
             limits: Vec::new(),
@@ -39,6 +41,12 @@ impl Config {
     /// A key of `[server]`, its value in TOML.
     pub(crate) fn server(mut self, key: &str, value: &str) -> Self {
         set(&mut self.server, key, value);
+        self
+    }
+
+    /// The port of `[admin]`, for a server that comes back on it.
+    pub(crate) fn admin_port(mut self, port: u16) -> Self {
+        self.admin_port = port;
         self
     }
 
@@ -86,7 +94,8 @@ impl Config {
 
     /// The file's text.
     pub(crate) fn toml(&self) -> String {
-        let mut out = String::from("[admin]\nhost = \"127.0.0.1\"\nport = 0\n\n[server]\n");
+        let port = self.admin_port;
+        let mut out = format!("[admin]\nhost = \"127.0.0.1\"\nport = {port}\n\n[server]\n");
         push_lines(&mut out, &self.server);
         if !self.redis.is_empty() {
             out.push_str("[redis]\n");

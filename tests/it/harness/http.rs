@@ -29,7 +29,12 @@ impl Response {
 
 impl Http {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        Self(Wire::connect(address))
+        Self::over(Wire::connect(address))
+    }
+
+    /// On a connection that is there.
+    pub(crate) fn over(wire: Wire) -> Self {
+        Self(wire)
     }
 
     /// Sends a request and waits for its response.

@@ -5,6 +5,7 @@ mod credentials;
 mod http;
 mod nodes;
 mod observer;
+mod papers;
 mod ports;
 mod proxy;
 mod receiver;
@@ -23,11 +24,14 @@ pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
 pub(crate) use http::{Http, Response, request};
 pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};
+pub(crate) use papers::Papers;
+pub(crate) use ports::free_port;
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
 pub(crate) use resp::Answer;
 pub(crate) use server::{Server, event_body};
+pub(crate) use wire::{Filled, Wire};
 pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame};
 
 /// How long anything that should happen at once may take on a loaded machine.

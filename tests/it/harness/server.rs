@@ -16,6 +16,8 @@ use super::{APP, Config, Http, PATIENCE, Response, eventually, signal};
 pub(crate) struct Server {
     /// The public listener.
     pub(crate) public: SocketAddr,
+    /// The listener beside TLS.
+    pub(crate) plain: Option<SocketAddr>,
     /// The admin listener.
     pub(crate) admin: SocketAddr,
     process: Process,
@@ -36,15 +38,16 @@ impl Server {
         let mut process = Process::spawn(&config.toml());
         let line = process.first_line();
         let addresses: Vec<SocketAddr> = line
-            .split("http://")
+            .split("://")
             .skip(1)
             .filter_map(|rest| rest.split([',', ' ', '/']).next()?.trim().parse().ok())
             .collect();
-        let [public, admin] = addresses[..] else {
+        let [public, ref plain @ .., admin] = addresses[..] else {
             panic!("two addresses expected in the startup line: {line:?}");
         };
         Self {
             public,
+            plain: plain.first().copied(),
             admin,
             process,
             stopped: false,
@@ -176,6 +179,13 @@ impl Server {
     /// Ends it without any warning (SIGKILL).
     pub(crate) fn kill(mut self) {
         self.killed = true;
+    }
+
+    /// Whether the process has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        // Behind the name in parentheses: Z until its end is asked for.
+        stat.is_ok_and(|stat| stat.contains(") Z "))
     }
 
     /// Waits for the end of the process.

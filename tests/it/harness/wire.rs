@@ -3,13 +3,21 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::PATIENCE;
 
 /// A TCP connection and what has been read from it but not yet used.
 pub(crate) struct Wire {
     stream: TcpStream,
+    /// Beside the stream: a session of TLS over it.
+    tls: Option<Box<ClientConnection>>,
     buffer: Vec<u8>,
     used: usize,
 }
@@ -49,9 +57,40 @@ impl Wire {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream,
+            tls: None,
             buffer: Vec::new(),
             used: 0,
         }
+    }
+
+    /// Speaks TLS from here on, as a client that trusts the certificates of a PEM text; the server is `localhost`.
+    ///
+    /// # Errors
+    /// The handshake fails.
+    pub(crate) fn start_tls(mut self, authorities: &str) -> std::io::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = "localhost".try_into().unwrap();
+        let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        while session.is_handshaking() {
+            session.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(Box::new(session));
+        Ok(self)
+    }
+
+    /// The certificate that the server showed.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        let session = self.tls.as_ref().expect("TLS");
+        session.peer_certificates().expect("a certificate")[0].to_vec()
     }
 
     /// What is there to be parsed.
@@ -69,7 +108,10 @@ impl Wire {
     /// # Errors
     /// When the peer is gone.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.stream.write_all(bytes)
+        match &mut self.tls {
+            Some(session) => rustls::Stream::new(&mut **session, &mut self.stream).write_all(bytes),
+            None => self.stream.write_all(bytes),
+        }
     }
 
     /// Reads once, at the latest until `end`.
@@ -101,12 +143,19 @@ impl Wire {
     fn read(&mut self, chunk: &mut [u8], patience: Duration) -> std::io::Result<usize> {
         if patience.is_zero() {
             self.stream.set_nonblocking(true)?;
-            let read = self.stream.read(chunk);
+            let read = self.read_once(chunk);
             self.stream.set_nonblocking(false)?;
             return read;
         }
         self.stream.set_read_timeout(Some(patience))?;
-        self.stream.read(chunk)
+        self.read_once(chunk)
+    }
+
+    fn read_once(&mut self, chunk: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.tls {
+            Some(session) => rustls::Stream::new(&mut **session, &mut self.stream).read(chunk),
+            None => self.stream.read(chunk),
+        }
     }
 
     /// Reads a response's head.

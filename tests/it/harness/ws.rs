@@ -81,7 +81,18 @@ impl Ws {
         target: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self, Head> {
-        let mut wire = Wire::connect(server.public);
+        Self::over(Wire::connect(server.public), target, headers)
+    }
+
+    /// The same over a connection to whatever is in front of a server.
+    ///
+    /// # Errors
+    /// Any status but 101.
+    pub(crate) fn over(
+        mut wire: Wire,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Head> {
         wire.write(upgrade(target, headers).as_bytes())
             .expect("the server reads");
         Self::upgraded(wire)

@@ -1,45 +1,40 @@
-//! The composition root: ports, workers, wiring, and the one shutdown sequence.
+//! The composition root: ports, wiring, and the one shutdown sequence. What a worker is made of is in `worker`.
+
+mod listeners;
+mod worker;
 
 use std::io::{self, Write as _};
-use std::net::{TcpListener, ToSocketAddrs};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_http::HttpService;
-use actix_http::error::DispatchError;
-use actix_rt::net::TcpStream;
 use actix_server::Server;
-use actix_service::{ServiceFactory, fn_factory, map_config};
-use actix_web::dev::AppConfig;
 use actix_web::{App as WebApp, HttpServer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
 use crate::adapter::redis::{self, ClusterState, Inside, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
-use crate::config::{Settings, Watch};
+use crate::config::{self, Reloaded, Settings, Watch};
 use crate::http::Api;
+use crate::hub::HubSettings;
 use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
-use crate::hub::{Hub, HubSettings};
 use crate::limits::Gate;
 use crate::metrics::Metrics;
+use crate::net::{self, Certificates, Reception, file_room};
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
-use crate::supervise::indispensable;
 use crate::webhook::{self, Webhooks};
-use crate::ws::Upgrades;
+use listeners::Listeners;
+use worker::WorkerParts;
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
 
 /// A drain need not be slower than this per worker and tick: a small server stops at once.
-const DRAIN_LEAST: usize = 50;
+const DRAIN_LEAST: usize = 5;
 
 /// How long last frames, close handshakes and requests in flight may take after the drain.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
@@ -47,34 +42,15 @@ const STOP_PATIENCE: Duration = Duration::from_secs(6);
 /// How long queued webhooks are tried at least, however long the drain took.
 const WEBHOOK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a client may take for the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a refused request's sender may take to read why.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// How long an idle HTTP connection is kept: longer than the pools of common clients and proxies keep theirs.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
-/// Files that are no clients' connections: listeners, pollers, the admin port, webhooks, what is being read.
-const OTHER_FILES: u64 = 100;
-
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An address cannot be listened on.
-    #[error(
-        "cannot listen on {address} (host and port of [{section}]): {source}{}",
-        hint(source)
-    )]
-    Listen {
-        /// The section of the settings.
-        section: &'static str,
-        /// The address as configured.
-        address: String,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] net::Error),
+    /// The TLS library and its cryptography do not go together.
+    #[error("cannot speak TLS: {0}")]
+    Tls(#[from] rustls::Error),
     /// `spool` of `[webhooks]` cannot be used.
     #[error(transparent)]
     Spool(#[from] webhook::Error),
@@ -84,19 +60,6 @@ pub enum Error {
     /// The system refuses threads, signals or the like.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-fn hint(source: &io::Error) -> &'static str {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => {
-            ". Something else listens there: stop it, or set another port (0: any free one)"
-        }
-        io::ErrorKind::PermissionDenied => ". Ports below 1024 need a privilege: set another port",
-        io::ErrorKind::AddrNotAvailable => {
-            ". This machine has no such address: 0.0.0.0 stands for all it has"
-        }
-        _ => "",
-    }
 }
 
 /// Serves until SIGTERM or SIGINT, then drains; a second signal ends it at once. Prints one line on stdout when it
@@ -109,10 +72,8 @@ pub fn run(settings: Settings, watch: Watch) -> Result<(), Error> {
 }
 
 async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
-    let public_listener = listen("server", &settings.server.host, settings.server.port)?;
-    let admin_listener = listen("admin", &settings.admin.host, settings.admin.port)?;
-    let line = startup_line(&public_listener, &admin_listener, settings.apps.len())?;
-    raise_file_limit();
+    let listeners = Listeners::bind(&settings)?;
+    let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
 
@@ -132,14 +93,19 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
             .workers(1)
             .disable_signals()
             .shutdown_timeout(1)
-            .listen(admin_listener)?
+            .listen(listeners.admin)?
             .run();
-    let public = wired.start(public_listener)?;
+    let public = wired.start(listeners.public, listeners.plain)?;
     let (admin_handle, public_handle) = (admin.handle(), public.handle());
     // Both run on their own; their ends are awaited through their handles.
     tokio::task::spawn_local(admin);
     tokio::task::spawn_local(public);
-    tokio::task::spawn_local(reload(watch, hangup, Arc::clone(&wired.worker.node), told));
+    let running = Running {
+        node: Arc::clone(&wired.worker.node),
+        certificates: wired.certificates.clone(),
+        told,
+    };
+    tokio::task::spawn_local(running.follow(watch, hangup));
     print_line(&line);
 
     signals.next().await;
@@ -157,88 +123,60 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     Ok(())
 }
 
-fn listen(section: &'static str, host: &str, port: u16) -> Result<TcpListener, Error> {
-    let failed = |source| Error::Listen {
-        section,
-        address: format!("{host}:{port}"),
-        source,
-    };
-    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
-    let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
-}
-
-/// Raises the soft limit of open files to the hard one, for every connection is one. Systems keep the soft one at 1,024
-/// for the sake of programs that use `select`.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!("the limit of open files stays as it is: {error}");
-    }
-    match getrlimit(Resource::Nofile).current {
-        Some(files) => {
-            let connections = files.saturating_sub(OTHER_FILES);
-            info!(files, connections, "the limit of open files leaves room");
-        }
-        None => info!("open files are not limited"),
-    }
-}
-
-/// `tidewire 0.1.0 listening on http://127.0.0.1:6001, 1 app, admin on http://127.0.0.1:9601`
-fn startup_line(public: &TcpListener, admin: &TcpListener, apps: usize) -> Result<String, Error> {
-    let (public, admin) = (public.local_addr()?, admin.local_addr()?);
-    let noun = if apps == 1 { "app" } else { "apps" };
-    let version = env!("CARGO_PKG_VERSION");
-    Ok(format!(
-        "tidewire {version} listening on http://{public}, {apps} {noun}, admin on http://{admin}"
-    ))
-}
-
 fn print_line(line: &str) {
     let mut out = io::stdout();
     // Nobody may be reading: the server serves all the same.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Puts each new configuration into effect, or says what is wrong with it and keeps what was.
-async fn reload(
-    mut watch: Watch,
-    mut hangup: Signal,
+/// What a running server can change.
+struct Running {
     node: Arc<Node>,
+    certificates: Option<Arc<Certificates>>,
     told: watch::Sender<ConfigState>,
-) {
-    loop {
-        tokio::select! {
-            () = watch.changed() => {}
-            _ = hangup.recv() => info!(signal = "SIGHUP", "reading the configuration"),
-        }
-        match watch.reload() {
-            Ok(reloaded) => {
-                for warning in &reloaded.warnings {
-                    warn!("{warning}");
-                }
-                info!(apps = reloaded.apps.len(), "configuration reloaded");
-                if let Err(problem) = node.webhooks().follow(&reloaded.apps).await {
-                    error!("the webhooks stay as they were: {problem}");
-                }
-                node.reload(reloaded.apps).await;
-                told.send_replace(ConfigState::now());
-                node.metrics().reloads.inc();
+}
+
+impl Running {
+    /// Puts each new configuration into effect, or says what is wrong with it and keeps what was.
+    async fn follow(self, mut watch: Watch, mut hangup: Signal) {
+        loop {
+            tokio::select! {
+                () = watch.changed() => {}
+                _ = hangup.recv() => info!(signal = "SIGHUP", "reading the configuration"),
             }
-            Err(problem) => {
-                let problem = problem.to_string();
-                error!(
-                    "the changed configuration cannot be used, the apps stay as they were:\n{problem}"
-                );
-                node.metrics().reloads_failed.inc();
-                told.send_modify(|state| state.error = Some(problem));
+            match watch.reload() {
+                Ok(reloaded) => self.change(reloaded).await,
+                Err(problem) => self.keep(&problem),
             }
         }
+    }
+
+    async fn change(&self, reloaded: Reloaded) {
+        for warning in &reloaded.warnings {
+            warn!("{warning}");
+        }
+        info!(apps = reloaded.apps.len(), "configuration reloaded");
+        if let (Some(certificates), Some(next)) = (&self.certificates, reloaded.certificate)
+            && certificates.differ(&next)
+        {
+            certificates.replace(next);
+            info!("new connections get another certificate");
+        }
+        if let Err(problem) = self.node.webhooks().follow(&reloaded.apps).await {
+            error!("the webhooks stay as they were: {problem}");
+        }
+        self.node.reload(reloaded.apps).await;
+        self.told.send_replace(ConfigState::now());
+        self.node.metrics().reloads.inc();
+    }
+
+    fn keep(&self, problem: &config::Error) {
+        let problem = problem.to_string();
+        error!(
+            "the changed configuration cannot be used, apps and certificate stay as they were:\n{problem}"
+        );
+        self.node.metrics().reloads_failed.inc();
+        self.told.send_modify(|state| state.error = Some(problem));
     }
 }
 
@@ -268,6 +206,9 @@ impl Signals {
 /// Everything that is shared by workers, put together.
 struct Wired {
     worker: WorkerParts,
+    /// How the public listener receives, and the one beside it.
+    receptions: [Reception; 2],
+    certificates: Option<Arc<Certificates>>,
     adapter: Cluster,
     inboxes: Inboxes,
     unclaimed: Arc<Unclaimed>,
@@ -320,15 +261,21 @@ impl Cluster {
     }
 }
 
-/// What each worker gets.
-#[derive(Clone)]
-struct WorkerParts {
-    node: Arc<Node>,
-    gate: Arc<Gate>,
-    api: Api,
-    path_prefix: Arc<str>,
-    hub: HubSettings,
-    metrics: Metrics,
+/// How the public listener receives, and the one beside it.
+fn receptions(
+    server: &config::Server,
+    certificates: Option<&Arc<Certificates>>,
+    metrics: &Metrics,
+) -> Result<[Reception; 2], Error> {
+    let plain = Reception::plain(file_room(), metrics.clone());
+    let mut public = plain.clone();
+    if let Some(certificates) = certificates {
+        public = public.with_tls(certificates)?;
+    }
+    if server.proxy_protocol {
+        public = public.behind(Arc::new(server.trusted_proxies.clone()));
+    }
+    Ok([public, plain])
 }
 
 impl Wired {
@@ -347,6 +294,10 @@ impl Wired {
             linger: settings.webhooks.linger,
         };
         let adapter = Cluster::start(settings.redis, inside).await?;
+        let certificates = server.tls.as_ref();
+        let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
+        let receptions = receptions(&server, certificates.as_ref(), &metrics)?;
+        let proxies = Arc::new(server.trusted_proxies);
         let node = Arc::new(Node::new(
             settings.apps,
             adapter.adapter(),
@@ -361,10 +312,12 @@ impl Wired {
                 Arc::clone(&node),
                 &server.path_prefix,
                 server.allow_plain_tokens,
+                Arc::clone(&proxies),
             ),
             node,
             gate: Arc::new(Gate::new(server.max_connections.map(Into::into))),
             path_prefix: server.path_prefix.as_str().into(),
+            proxies,
             hub: HubSettings {
                 outbox_bytes: server.outbox_bytes,
                 activity_timeout: server.activity_timeout,
@@ -373,6 +326,8 @@ impl Wired {
         };
         Ok(Self {
             worker,
+            receptions,
+            certificates,
             adapter,
             inboxes,
             unclaimed: Arc::new(unclaimed),
@@ -380,20 +335,28 @@ impl Wired {
         })
     }
 
-    /// Starts the workers; each claims one inbox.
-    fn start(&self, listener: TcpListener) -> io::Result<Server> {
-        let parts = self.worker.clone();
-        let unclaimed = Arc::clone(&self.unclaimed);
-        Server::build()
+    /// Starts the workers; each claims one inbox and serves all listeners.
+    fn start(
+        &self,
+        public: std::net::TcpListener,
+        plain: Option<std::net::TcpListener>,
+    ) -> io::Result<Server> {
+        let mut builder = Server::build()
             .workers(self.workers)
-            // Connections are counted by the gate; the HTTP server's own count does not know of upgrades.
+            // Connections are counted by their reception; the framework's own count does not know of upgrades.
             .max_concurrent_connections(1 << 20)
             .disable_signals()
-            .shutdown_timeout(STOP_PATIENCE.as_secs())
-            .listen("public", listener, move || {
-                parts.service(Arc::clone(&unclaimed))
-            })
-            .map(actix_server::ServerBuilder::run)
+            .shutdown_timeout(STOP_PATIENCE.as_secs());
+        let listeners = [("public", Some(public)), ("plain", plain)];
+        for ((name, listener), reception) in listeners.into_iter().zip(&self.receptions) {
+            let Some(listener) = listener else { continue };
+            let (parts, reception) = (self.worker.clone(), reception.clone());
+            let unclaimed = Arc::clone(&self.unclaimed);
+            builder = builder.listen(name, listener, move || {
+                parts.service(reception.clone(), Arc::clone(&unclaimed))
+            })?;
+        }
+        Ok(builder.run())
     }
 
     /// Refuses upgrades, then closes the connections in even waves, and waits until they are gone.
@@ -420,73 +383,5 @@ impl Wired {
         let left = left.saturating_sub(begun.elapsed());
         let webhooks = self.worker.node.webhooks();
         webhooks.finish(left.max(WEBHOOK_PATIENCE)).await;
-    }
-}
-
-impl WorkerParts {
-    /// What a worker does with the connections that it accepts: HTTP requests to the API, upgrades to its hub.
-    fn service(
-        &self,
-        unclaimed: Arc<Unclaimed>,
-    ) -> impl ServiceFactory<
-        TcpStream,
-        Config = (),
-        Response = (),
-        Error = DispatchError,
-        InitError = (),
-    > + use<> {
-        let api = self.api.clone();
-        let parts = self.clone();
-        let gate = Arc::clone(&self.gate);
-        let upgrades = fn_factory(move || {
-            let upgrades = parts.upgrades(&unclaimed);
-            async move { upgrades }
-        });
-        HttpService::build()
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_PATIENCE)
-            // Gives a refused request's sender the time to read the answer before the connection is reset.
-            .client_disconnect_timeout(LINGER)
-            .tcp_nodelay(true)
-            // Idle connections of backends' pools end when a drain begins; busy ones after their answer.
-            .graceful_shutdown_signal(move || gate.closed())
-            .upgrade(upgrades)
-            .finish(map_config(
-                WebApp::new().configure(|config| api.configure(config)),
-                |()| AppConfig::default(),
-            ))
-            .tcp()
-    }
-
-    /// Starts this worker's hub and makes its upgrade service.
-    fn upgrades(&self, unclaimed: &Unclaimed) -> Result<Upgrades, ()> {
-        let Some((index, inbox)) = unclaimed.claim() else {
-            error!("a worker was restarted and cannot be supplied again; restart the server");
-            return Err(());
-        };
-        let hub = Hub::new(index, self.hub, self.metrics.clone());
-        indispensable(
-            "worker",
-            tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)),
-        );
-        indispensable("clock", beat(Rc::clone(&hub)));
-        Ok(Upgrades::new(
-            Arc::clone(&self.node),
-            hub,
-            Arc::clone(&self.gate),
-            &self.path_prefix,
-        ))
-    }
-}
-
-/// One worker's clock.
-async fn beat(hub: Rc<Hub>) {
-    let mut interval = tokio::time::interval(Duration::from_secs(1));
-    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let started = Instant::now();
-    loop {
-        interval.tick().await;
-        // 136 years.
-        hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }
 }

@@ -1,0 +1,15 @@
+// Where orders begin, and where the shop sees how many pages are connected.
+
+import { api, onSubmit } from "/page.js";
+
+onSubmit(document.querySelector("form"), async ({ title, amountSat }) => {
+  const { externalId } = await api("POST", "/api/orders", { title, amountSat });
+  location.assign(`/pay/${externalId}`);
+});
+
+async function showClients() {
+  const { connections } = await api("GET", "/api/clients").catch(() => ({ connections: null }));
+  document.querySelector("#clients").textContent = connections ?? "not known";
+  setTimeout(showClients, 2000);
+}
+showClients();

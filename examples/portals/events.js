@@ -1,0 +1,17 @@
+// What the portals are told. This file is all that a serverless function needs besides its own work.
+
+import { publish, pusher } from "../shared/tidewire.js";
+
+export const ADMIN_CHANNEL = "private-admin.invoices";
+
+export const customerChannel = (customerId) => `private-customer.${customerId}`;
+
+/**
+ * One publish, two channels: the customer whose invoice it is, and the admins, who see all.
+ * Await it before the function returns: what is still under way when a serverless function ends may never be sent.
+ * @param {"INVOICE_CREATED" | "INVOICE_UPDATED" | "INVOICE_SENT" | "INVOICE_PAID" | "PAYMENT_RECORDED"} event
+ */
+export function tell(event, invoice, more = {}) {
+  const data = { invoice, ...more, sentAt: new Date().toISOString() };
+  return publish(() => pusher.trigger([customerChannel(invoice.customerId), ADMIN_CHANNEL], event, data));
+}

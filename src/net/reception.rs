@@ -1,0 +1,174 @@
+//! What a listener does with a connection before HTTP: it needs a place, may begin with the header of a proxy, and may
+//! be TLS.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::TlsAcceptor;
+use tracing::field::display;
+use tracing::{debug, info};
+
+use super::{Certificates, Socket, TrustedProxies, proxy_header};
+use crate::limits::{Place, Room};
+use crate::metrics::Metrics;
+
+/// How long the header of a proxy and the TLS handshake may take together.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the first byte of TLS is: a handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Why a connection was turned away before HTTP.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{0} is in no network of trusted_proxies, and proxy_protocol is on")]
+    NotAProxy(IpAddr),
+    #[error("no header of the PROXY protocol, which proxy_protocol expects: {0}")]
+    ProxyHeader(io::Error),
+    #[error("plain HTTP on the TLS port")]
+    NotTls,
+    #[error("TLS handshake: {0}")]
+    Handshake(io::Error),
+    #[error("nothing in time")]
+    TooSlow,
+    #[error("{0}")]
+    Gone(#[from] io::Error),
+}
+
+/// How one listener receives connections.
+#[derive(Clone)]
+pub struct Reception {
+    room: Arc<Room>,
+    metrics: Metrics,
+    /// Some: connections begin with the header of one of these proxies.
+    proxies: Option<Arc<TrustedProxies>>,
+    tls: Option<TlsAcceptor>,
+}
+
+/// A connection that may speak HTTP, and who is at the other end: as the header of a proxy says, where one came.
+pub type Arrival = (Socket, Option<SocketAddr>);
+
+impl Reception {
+    /// Connections in the clear.
+    #[must_use]
+    pub fn plain(room: Arc<Room>, metrics: Metrics) -> Self {
+        Self {
+            room,
+            metrics,
+            proxies: None,
+            tls: None,
+        }
+    }
+
+    /// The same with TLS.
+    ///
+    /// # Errors
+    /// The cryptography and the TLS library do not go together.
+    pub fn with_tls(mut self, certificates: &Arc<Certificates>) -> Result<Self, rustls::Error> {
+        let config = certificates.server_config()?;
+        self.tls = Some(TlsAcceptor::from(Arc::new(config)));
+        Ok(self)
+    }
+
+    /// The same, each connection beginning with a proxy's header.
+    #[must_use]
+    pub fn behind(mut self, proxies: Arc<TrustedProxies>) -> Self {
+        self.proxies = Some(proxies);
+        self
+    }
+
+    /// Takes a connection as far as HTTP.
+    ///
+    /// # Errors
+    /// It was turned away, and the reason is logged and counted. Its sender is the only one who loses anything.
+    pub async fn receive(&self, stream: TcpStream) -> io::Result<Arrival> {
+        let Some(place) = self.room.enter() else {
+            self.metrics.connections_without_room.inc();
+            info!(
+                connections = self.room.max(),
+                "connection refused: the limit of open files is reached; raise it (ulimit -n, LimitNOFILE) or set max_connections"
+            );
+            // Refused at once, whatever it wanted to say.
+            return Err(io::Error::other("no room"));
+        };
+        // Small frames must not wait for the answer to the one before. It fails only where the connection is gone.
+        let _ = stream.set_nodelay(true);
+        let peer = stream.peer_addr().ok();
+        if self.proxies.is_none() && self.tls.is_none() {
+            return Ok((Socket::plain(stream, false, Some(place)), peer));
+        }
+        let prepared = tokio::time::timeout(PATIENCE, self.prepare(stream, peer, place)).await;
+        prepared.unwrap_or(Err(Error::TooSlow)).map_err(|error| {
+            self.metrics.connections_not_begun.inc();
+            let address = peer.map(|peer| display(peer.ip()));
+            match error {
+                // Port scans and health checks that only connect.
+                Error::Gone(error) => {
+                    debug!(address, %error, "connection ended before its first request")
+                }
+                error => info!(address, reason = %error, "connection refused"),
+            }
+            io::Error::other("refused before HTTP")
+        })
+    }
+
+    async fn prepare(
+        &self,
+        mut stream: TcpStream,
+        mut peer: Option<SocketAddr>,
+        place: Place,
+    ) -> Result<Arrival, Error> {
+        let mut secure = false;
+        if let Some(proxies) = &self.proxies {
+            let proxy = stream.peer_addr()?.ip();
+            if !proxies.contains(proxy) {
+                return Err(Error::NotAProxy(proxy));
+            }
+            let header = proxy_header::read(&mut stream).await;
+            let proxied = header.map_err(Error::ProxyHeader)?;
+            peer = proxied.client.or(peer);
+            secure = proxied.tls;
+        }
+        let socket = match &self.tls {
+            Some(acceptor) => Self::handshake(acceptor, stream, place).await?,
+            None => Socket::plain(stream, secure, Some(place)),
+        };
+        Ok((socket, peer))
+    }
+
+    async fn handshake(
+        acceptor: &TlsAcceptor,
+        mut stream: TcpStream,
+        place: Place,
+    ) -> Result<Socket, Error> {
+        let mut first = [0];
+        if stream.peek(&mut first).await? == 0 {
+            return Err(Error::Gone(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if first[0] != TLS_HANDSHAKE {
+            explain(&mut stream).await?;
+            return Err(Error::NotTls);
+        }
+        let stream = acceptor.accept(stream).await.map_err(Error::Handshake)?;
+        Ok(Socket::tls(stream, Some(place)))
+    }
+}
+
+/// Tells whoever speaks HTTP here, in HTTP, that this is the wrong port for it.
+async fn explain(stream: &mut TcpStream) -> io::Result<()> {
+    const TEXT: &str = "This port speaks TLS, and the request came in the clear: use https:// or wss:// (pusher-js: forceTLS: true; server SDKs: useTLS: true).\n";
+    let response = format!(
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{TEXT}",
+        TEXT.len()
+    );
+    // What came is read first, as far as it is there: closing a socket with unread bytes would reset the connection,
+    // and the answer with it.
+    let mut sink = [0; 4096];
+    while let Ok(1..) = stream.try_read(&mut sink) {}
+    stream.write_all(response.as_bytes()).await?;
+    stream.shutdown().await
+}

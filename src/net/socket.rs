@@ -1,0 +1,198 @@
+//! The io object of one connection, with TLS or without. Everybody else tries to read and write and is told when it
+//! may again; what kind of stream that happens on stays here.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
+use actix_rt::net::TcpStream;
+use bytes::BytesMut;
+use tokio::io::AsyncBufRead as _;
+use tokio_rustls::server::TlsStream;
+
+use crate::limits::Place;
+
+/// Bytes that TLS may hold back for one connection when the kernel takes no more, beside the outbox.
+const TLS_BYTES: usize = 32 * 1024;
+
+/// A connected stream. Reads and writes by `try_…` never wait and need no exclusive access.
+#[derive(Debug)]
+pub struct Socket {
+    io: Io,
+    secure: bool,
+    /// Given back when the connection is closed.
+    _place: Option<Place>,
+}
+
+#[derive(Debug)]
+enum Io {
+    Plain(TcpStream),
+    /// Boxed: a server without TLS does not pay for it.
+    Tls(Box<RefCell<TlsStream<TcpStream>>>),
+}
+
+impl Socket {
+    /// Without TLS; `secure` where a proxy ended it. A place in the room for open files, if any, is kept for as long as the connection.
+    #[must_use]
+    pub fn plain(stream: TcpStream, secure: bool, place: Option<Place>) -> Self {
+        Self {
+            io: Io::Plain(stream),
+            secure,
+            _place: place,
+        }
+    }
+
+    /// With TLS, after the handshake.
+    #[must_use]
+    pub fn tls(mut stream: TlsStream<TcpStream>, place: Option<Place>) -> Self {
+        stream.get_mut().1.set_buffer_limit(Some(TLS_BYTES));
+        Self {
+            io: Io::Tls(Box::new(RefCell::new(stream))),
+            secure: true,
+            _place: place,
+        }
+    }
+
+    /// Whether its client speaks TLS, to this server or to the proxy whose header on the connection said so.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Ready when a read may give something; otherwise the context's task is woken when it may.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.io {
+            Io::Plain(stream) => stream.poll_read_ready(cx),
+            Io::Tls(stream) => {
+                let mut stream = stream.borrow_mut();
+                Pin::new(&mut *stream).poll_fill_buf(cx).map_ok(|_| ())
+            }
+        }
+    }
+
+    /// Ready when a write may take something; otherwise the context's task is woken when it may.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.io {
+            Io::Plain(stream) => stream.poll_write_ready(cx),
+            Io::Tls(stream) => stream.borrow().get_ref().0.poll_write_ready(cx),
+        }
+    }
+
+    /// Appends what is there. `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there, else the connection is broken.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match &self.io {
+            Io::Plain(stream) => stream.try_read_buf(buffer),
+            Io::Tls(stream) => {
+                let mut stream = stream.borrow_mut();
+                let mut stream = Pin::new(&mut *stream);
+                let taken = at_once(|cx| {
+                    let data = ready!(stream.as_mut().poll_fill_buf(cx))?;
+                    buffer.extend_from_slice(data);
+                    Poll::Ready(Ok(data.len()))
+                })?;
+                stream.consume(taken);
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Writes what the kernel takes. With TLS that may be less than was taken from the caller: see [`Self::is_flushed`].
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing, else the connection is broken.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.io {
+            Io::Plain(stream) => stream.try_write(bytes),
+            Io::Tls(stream) => {
+                let mut stream = stream.borrow_mut();
+                at_once(|cx| Pin::new(&mut *stream).poll_write(cx, bytes))
+            }
+        }
+    }
+
+    /// Whether the kernel has everything that was written. If not, somebody must call [`Self::poll_flush`].
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        match &self.io {
+            Io::Plain(_) => true,
+            Io::Tls(stream) => !stream.borrow().get_ref().1.wants_write(),
+        }
+    }
+
+    /// Ready when the kernel has everything that was written; otherwise the context's task is woken to try again.
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.io {
+            Io::Plain(_) => Poll::Ready(Ok(())),
+            Io::Tls(stream) => Pin::new(&mut *stream.borrow_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Sends the end of our direction; the peer can still read what was written before.
+    pub fn finish(&self) {
+        // Any of it fails only on a connection that is broken already, which needs no end.
+        match &self.io {
+            Io::Plain(stream) => shut(stream),
+            Io::Tls(stream) => {
+                let mut stream = stream.borrow_mut();
+                stream.get_mut().1.send_close_notify();
+                let _ = at_once(|cx| Pin::new(&mut *stream).poll_flush(cx));
+                shut(stream.get_ref().0);
+            }
+        }
+    }
+}
+
+fn shut(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+}
+
+/// What is ready now, else `WouldBlock`. Nobody is woken for it: whoever waits registers again afterwards.
+fn at_once<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+    match poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// For the HTTP machinery, which owns the connection until it is upgraded.
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Io::Tls(stream) => Pin::new(stream.get_mut()).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Io::Tls(stream) => Pin::new(stream.get_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream.get_mut()).poll_shutdown(cx),
+        }
+    }
+}

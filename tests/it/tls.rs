@@ -1,0 +1,225 @@
+//! TLS by the server itself: the same protocol over it, certificates that change, and what is said when it fails.
+
+use crate::harness::{
+    APP, Config, Http, Message, PATIENCE, Papers, Server, TARGET, Wire, Ws, event_body, eventually,
+    request,
+};
+
+fn papers() -> Papers {
+    let papers = Papers::new();
+    papers.sign_server("server");
+    papers
+}
+
+fn config(papers: &Papers) -> Config {
+    Config::new().more(&format!(
+        "\n[server.tls]\ncert = {}\nkey = {}\nplain_port = 0\n",
+        papers.quoted("server.crt"),
+        papers.quoted("server.key")
+    ))
+}
+
+fn wire(server: &Server, papers: &Papers) -> Wire {
+    let wire = Wire::connect(server.public);
+    wire.start_tls(&papers.text("ca.crt")).expect("a handshake")
+}
+
+fn connect(server: &Server, papers: &Papers) -> Ws {
+    let mut ws = Ws::over(wire(server, papers), TARGET, &[]).expect("an upgrade");
+    ws.established();
+    ws
+}
+
+#[test]
+fn websockets_and_the_http_api_are_served_over_tls_and_beside_it() {
+    let papers = papers();
+    let server = Server::start(&config(&papers));
+    let mut ws = connect(&server, &papers);
+    ws.subscribe("private-x", None);
+    // More than a record of TLS and the kernel's buffers take at once.
+    let data = "x".repeat(10_000);
+    let body = event_body("private-x", "e", &data);
+    let mut over_tls = Http::over(wire(&server, &papers));
+    let mut beside = Http::connect(server.plain.expect("a second listener"));
+    for http in [&mut over_tls, &mut beside] {
+        for _ in 0..50 {
+            http.send_signed(&APP, "POST", "/apps/app-id/events", &body);
+            assert_eq!(http.read().status(), 200);
+        }
+    }
+    for _ in 0..100 {
+        assert!(ws.text().contains(&data));
+    }
+    ws.silent();
+    drop((over_tls, beside));
+    ws.close();
+}
+
+#[test]
+fn a_slow_reader_over_tls_is_closed_and_the_others_lose_nothing() {
+    let papers = papers();
+    let server = Server::start(&config(&papers).server("outbox_bytes", "65536"));
+    let slow: Vec<Ws> = (0..3)
+        .map(|_| {
+            let mut ws = connect(&server, &papers);
+            ws.subscribe("x", None);
+            ws
+        })
+        .collect();
+    let mut reader = connect(&server, &papers);
+    reader.subscribe("x", None);
+    let mut publisher = Http::connect(server.plain.unwrap());
+    let mut published = 0;
+    while server.count("connections") > 1 {
+        assert!(published < 4000, "the slow ones are still connected");
+        for _ in 0..50 {
+            let data = format!("{published:010000}");
+            let body = event_body("x", "e", &data);
+            publisher.send_signed(&APP, "POST", "/apps/app-id/events", &body);
+            assert_eq!(publisher.read().status(), 200);
+            assert!(reader.text().contains(&data));
+            published += 1;
+        }
+    }
+    assert_eq!(server.counter("slow_consumers"), 3);
+    drop(slow);
+}
+
+#[test]
+fn an_app_that_wants_tls_takes_what_came_over_it() {
+    let papers = papers();
+    let server = Server::start(&config(&papers).app("tls_only", "true"));
+    drop(connect(&server, &papers));
+    let plain = Wire::connect(server.plain.unwrap());
+    let mut ws = Ws::over(plain, TARGET, &[]).expect("an upgrade");
+    assert!(ws.text().contains("4000"));
+    assert_eq!(ws.closed().0, 4000);
+}
+
+#[test]
+fn a_drain_says_4200_over_tls_too() {
+    let papers = papers();
+    let mut server = Server::start(&config(&papers).server("drain_seconds", "1"));
+    let mut ws = connect(&server, &papers);
+    server.terminate();
+    assert!(ws.text().contains("4200"));
+    assert_eq!(ws.closed().0, 4200);
+    assert!(server.exit_status().success());
+}
+
+#[test]
+fn plain_http_on_the_tls_port_is_told_so() {
+    let papers = papers();
+    let server = Server::start(&config(&papers));
+    let mut http = Http::connect(server.public);
+    http.write(&request("GET", "/", &[], ""));
+    let answer = http.read();
+    assert_eq!(answer.status(), 400);
+    assert!(answer.body.contains("use https:// or wss://"), "{answer:?}");
+    http.ended();
+    let refused = Ws::try_open(&server, TARGET, &[]).err();
+    assert_eq!(refused.expect("no upgrade").status, 400);
+    eventually(PATIENCE, "the reason is logged", || {
+        let log = server.log();
+        log.contains("plain HTTP on the TLS port").then_some(())
+    });
+}
+
+#[test]
+fn what_fails_before_http_costs_nobody_else_anything() {
+    let papers = papers();
+    let server = Server::start(&config(&papers));
+    let mut ws = connect(&server, &papers);
+    let stranger = Papers::new();
+    let refused = Wire::connect(server.public).start_tls(&stranger.text("ca.crt"));
+    assert!(refused.is_err(), "the authority is not known");
+    let mut garbage = Wire::connect(server.public);
+    garbage.write(b"\x16\x03\x01\xff\xff nonsense").unwrap();
+    drop(Wire::connect(server.public));
+    eventually(PATIENCE, "they are counted", || {
+        (server.counter("connections_not_begun") >= 3).then_some(())
+    });
+    ws.silent();
+}
+
+#[test]
+fn a_changed_certificate_is_for_new_connections_and_a_broken_one_for_nobody() {
+    let papers = papers();
+    papers.sign_server("next");
+    let server = Server::start(&config(&papers));
+    let mut ws = connect(&server, &papers);
+    let first = wire(&server, &papers).certificate();
+
+    // The key of another certificate: both stay as they were.
+    papers.replace("server.key", "next.key");
+    eventually(PATIENCE, "the mismatch is logged", || {
+        let log = server.log();
+        log.contains("it is not the key of the first certificate in")
+            .then_some(())
+    });
+    assert_eq!(wire(&server, &papers).certificate(), first);
+    let health = server.admin("/health").json();
+    assert!(
+        health["config"]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("server.key"))
+    );
+
+    papers.replace("server.crt", "next.crt");
+    eventually(PATIENCE, "new connections see the next one", || {
+        (wire(&server, &papers).certificate() != first).then_some(())
+    });
+    ws.silent();
+}
+
+#[test]
+fn files_that_are_missing_or_do_not_fit_stop_the_start() {
+    let papers = papers();
+    papers.sign_server("other");
+    let with = |lines: &str| Config::new().more(&format!("\n[server.tls]\n{lines}\n"));
+    let (cert, key) = (papers.quoted("server.crt"), papers.quoted("server.key"));
+    let missing = papers.quoted("missing.crt");
+    let other = papers.quoted("other.key");
+    for (lines, said) in [
+        (format!("cert = {cert}"), "key must be set too"),
+        (format!("key = {key}"), "cert must be set too"),
+        (
+            format!("cert = {missing}\nkey = {key}"),
+            "missing.crt: No such file",
+        ),
+        (
+            format!("cert = {cert}\nkey = {other}"),
+            "other.key: it is not the key of the first certificate",
+        ),
+        (
+            format!("cert = {key}\nkey = {key}"),
+            "there is no PEM certificate in it",
+        ),
+        (
+            format!("cert = {cert}\nkey = {cert}"),
+            "there is no PEM private key in it",
+        ),
+        (
+            "plain_port = 6002".to_owned(),
+            "a second listener beside TLS, which is off",
+        ),
+    ] {
+        let (status, log) = Server::refused(&with(&lines));
+        assert_eq!(status.code(), Some(78), "{log}");
+        assert!(log.contains(said), "{said}: {log}");
+    }
+}
+
+#[test]
+fn a_connection_that_ends_without_goodbye_is_forgotten() {
+    let papers = papers();
+    let server = Server::start(&config(&papers));
+    let mut ws = connect(&server, &papers);
+    ws.subscribe("presence-x", Some(r#"{"user_id":"1"}"#));
+    drop(ws);
+    server.await_count("connections", 0);
+    let mut ws = connect(&server, &papers);
+    ws.send(&"x".repeat(100_000));
+    // Too big for a message: it is told so and closed.
+    while ws.next() != Message::Ended {}
+}
