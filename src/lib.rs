@@ -11,6 +11,8 @@ pub mod metrics;
 pub mod net;
 pub mod supervise;
 
+pub mod client;
+
 pub mod hub;
 pub mod registry;
 

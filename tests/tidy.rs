@@ -20,7 +20,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli", "config", "server", "telemetry"]),
     (
         "cli",
-        &["app", "auth", "config", "protocol", "server", "telemetry"],
+        &[
+            "app",
+            "auth",
+            "client",
+            "config",
+            "protocol",
+            "server",
+            "telemetry",
+        ],
     ),
     (
         "server",
@@ -98,6 +106,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "hub",
         &["app", "auth", "limits", "metrics", "net", "protocol"],
     ),
+    // Speaks to servers as a stranger does.
+    ("client", &["app", "auth", "protocol"]),
     ("app", &["auth", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["limits", "metrics"]),

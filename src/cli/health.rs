@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Error;
-use super::request::{given_base, reachable};
+use super::target::local;
+use crate::client::Address;
 use crate::config::{Sources, admin_address};
 
 const AFTER_HELP: &str = "\
@@ -49,16 +50,19 @@ pub(super) struct Health {
 impl Health {
     /// Asks and returns the answer, if it is a good one.
     pub(super) fn ask(&self, sources: &Sources) -> Result<String, Error> {
-        let base = match &self.url {
-            Some(url) => given_base(url)?,
+        let address = match &self.url {
+            Some(url) => {
+                Address::parse(url).map_err(|error| Error::Usage(format!("--url: {error}")))?
+            }
             None => match admin_address(sources) {
                 (_, 0) => {
                     let text = "port in [admin] is 0, any free one: name it with --url";
                     return Err(Error::Unhealthy(text.to_owned()));
                 }
-                (host, port) => format!("http://{}:{port}", reachable(&host)),
+                (host, port) => local(&host, port, ""),
             },
         };
+        let base = address.http();
         let url = format!("{base}/{}", if self.ready { "ready" } else { "live" });
         let answer = async { tokio::time::timeout(PATIENCE, get(&url)).await };
         match actix_rt::System::new().block_on(answer) {

@@ -1,13 +1,23 @@
 //! The command line: what can be asked of the `tidewire` program, and the exit code of each answer.
 //!
 //! Commands write their answers to stdout and nothing else there. What goes wrong is an [`Error`], which `main` writes
-//! to stderr. Knows `config` and `server`; no protocol beyond signing a request.
+//! to stderr. Knows `config` and `server`, and speaks to others as a `client`.
 
+mod advice;
+mod api;
+mod channels;
+mod doctor;
 mod health;
 mod help;
+mod members;
+mod remote;
 mod request;
 mod sign;
 mod spare;
+mod tail;
+mod target;
+mod terminate;
+mod text;
 mod trigger;
 
 use std::io::{self, Write};
@@ -80,10 +90,8 @@ enum Command {
     CheckConfig,
     /// Ask a running server whether it is alive, or ready
     Health(health::Health),
-    /// Sign an HTTP API request and print it as a curl command, good for ten minutes
-    Sign(sign::Sign),
-    /// Publish an event through the HTTP API and print the answer
-    Trigger(trigger::Trigger),
+    #[command(flatten)]
+    Remote(Box<remote::Remote>),
     /// Print what makes a shell complete this program's commands and flags
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -107,13 +115,11 @@ impl Cli {
     /// If it cannot be done; the text says what to put right.
     pub fn run(self) -> Result<(), Error> {
         let sources = self.settings.sources();
-        let load = || config::load(&sources);
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve(sources),
-            Command::CheckConfig => check_config(&load()?),
+            Command::CheckConfig => check_config(&config::load(&sources)?),
             Command::Health(health) => print(&health.ask(&sources)?),
-            Command::Sign(sign) => print(&sign.curl(&load()?.settings)?),
-            Command::Trigger(trigger) => print(&trigger.send(&load()?.settings)?),
+            Command::Remote(remote) => remote.run(sources),
             Command::Completions { shell } => print(&completions(shell)),
         }
     }
@@ -180,6 +186,12 @@ pub enum Error {
     /// The configuration.
     #[error("the configuration cannot be used:\n{0}")]
     Config(#[from] config::Error),
+    /// The configuration, of which a command needs what its flags leave open.
+    #[error(
+        "the configuration cannot be used:\n{0}\nThis command does without one if it is told the server with --url or \
+         --cluster, and the app with --app, --key and --secret-file"
+    )]
+    Open(config::Error),
     /// The arguments do not go together, or not with the configuration.
     #[error("{0}")]
     Usage(String),
@@ -207,6 +219,17 @@ pub enum Error {
         /// The body.
         text: String,
     },
+    /// A command that goes on until it is stopped was stopped by something.
+    #[error("{0}")]
+    Stopped(String),
+    /// The doctor has found something, and told it.
+    #[error("the first step that failed is {step}")]
+    Diagnosed {
+        /// Which step.
+        step: &'static str,
+        /// Its class.
+        exit_code: u8,
+    },
     /// The server that was asked is not well, or nobody answered.
     #[error("{0}")]
     Unhealthy(String),
@@ -223,15 +246,17 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Open(_) => 78,
             Self::Usage(_) => 2,
             Self::Telemetry(_)
             | Self::Server(_)
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
+            | Self::Stopped(_)
             | Self::Unhealthy(_)
             | Self::Toml(_)
             | Self::Output(_) => 1,
+            Self::Diagnosed { exit_code, .. } => *exit_code,
         }
     }
 }

@@ -1,15 +1,12 @@
-//! A signed request to the HTTP API: which app signs, where it goes, and what is signed (protocol §4.2).
+//! A signed request to the HTTP API: what is signed, and how (protocol §4.2).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::Args;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::Error;
-use crate::app::{App, Apps};
 use crate::auth::{body_md5, request_string};
-use crate::config::{Server, Tls};
+use crate::client::Credentials;
 
 /// Everything but RFC 3986's unreserved characters: neither a shell nor curl finds a meaning in what is left.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -17,94 +14,6 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
-
-/// The flags that say who asks whom.
-#[derive(Debug, Default, Args)]
-pub(super) struct Target {
-    /// The app's id [default: the one in the path, or the only one]
-    #[arg(long, value_name = "ID")]
-    pub(super) app: Option<String>,
-    /// The server [default: the configured host, port and path prefix; with TLS the listener without]
-    #[arg(long, value_name = "URL")]
-    pub(super) url: Option<String>,
-}
-
-impl Target {
-    /// The app that is meant: the one named, or the only one.
-    pub(super) fn app<'a>(&self, apps: &'a Apps, in_path: Option<&str>) -> Result<&'a App, Error> {
-        let mut ids: Vec<&str> = apps.iter().map(|app| app.id.as_str()).collect();
-        ids.sort_unstable();
-        let named = match (self.app.as_deref().or(in_path), ids.as_slice()) {
-            (Some(id), _) => id,
-            (None, [only]) => only,
-            (None, _) => {
-                let text = format!("which app? Name one with --app: {}", ids.join(", "));
-                return Err(Error::Usage(text));
-            }
-        };
-        let app = apps.by_id(named).map(AsRef::as_ref);
-        app.ok_or_else(|| {
-            let known = ids.join(", ");
-            Error::Usage(format!(
-                "no app has the id \"{named}\". The configuration has: {known}"
-            ))
-        })
-    }
-
-    /// The server's URL, without a slash at its end.
-    pub(super) fn base(&self, server: &Server) -> Result<String, Error> {
-        if let Some(url) = &self.url {
-            return given_base(url);
-        }
-        let (scheme, host, port) = match &server.tls {
-            None => ("http", &server.host, server.port),
-            Some(Tls {
-                plain: Some((host, port)),
-                ..
-            }) => ("http", host, *port),
-            // No public authority signs for an address.
-            Some(_) if server.host.parse::<IpAddr>().is_ok() => {
-                let text = "the server speaks TLS, and its certificate is for a name: give that with --url, like \
-                            https://realtime.example.com, or set plain_port in [server.tls]";
-                return Err(Error::Usage(text.to_owned()));
-            }
-            Some(_) => ("https", &server.host, server.port),
-        };
-        if port == 0 {
-            let text = "the configured port is 0, any free one: name the server with --url";
-            return Err(Error::Usage(text.to_owned()));
-        }
-        let (host, prefix) = (reachable(host), &server.path_prefix);
-        Ok(format!("{scheme}://{host}:{port}{prefix}"))
-    }
-}
-
-/// A URL as given, without a slash at its end.
-pub(super) fn given_base(url: &str) -> Result<String, Error> {
-    let rest = url
-        .strip_prefix("http://")
-        .or_else(|| url.strip_prefix("https://"));
-    match rest {
-        Some(rest) if is_url_text(rest) => Ok(url.trim_end_matches('/').to_owned()),
-        _ => Err(Error::Usage(format!(
-            "--url: expected a URL like \"http://127.0.0.1:6001\", found \"{url}\""
-        ))),
-    }
-}
-
-/// The host of a URL at which a listener is reached from its own machine: one that listens on all addresses is reached
-/// by the loopback one.
-pub(super) fn reachable(host: &str) -> String {
-    if host.parse() == Ok(Ipv4Addr::UNSPECIFIED) {
-        "127.0.0.1".to_owned()
-    } else if host.parse() == Ok(Ipv6Addr::UNSPECIFIED) {
-        "[::1]".to_owned()
-    } else if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    }
-}
 
 /// A request, not yet signed.
 pub(super) struct Request {
@@ -177,7 +86,19 @@ impl Request {
     }
 
     /// The URL under a base, signed at a time in seconds of the Unix epoch.
-    pub(super) fn signed_url(&self, base: &str, app: &App, timestamp: u64) -> String {
+    pub(super) fn signed_url(
+        &self,
+        base: &str,
+        app: &Credentials,
+        timestamp: u64,
+    ) -> Result<String, Error> {
+        let secrets = app.secrets.as_ref().ok_or_else(|| {
+            Error::Usage(format!(
+                "the HTTP API needs the secret of the app with the key {}: give --secret-file, or set \
+                 TIDEWIRE_APP_SECRET",
+                app.key
+            ))
+        })?;
         let mut query = self.query.clone();
         let mut add = |key: &str, value: String| query.push((key.to_owned(), value));
         add("auth_key", app.key.to_string());
@@ -187,16 +108,24 @@ impl Request {
             add("body_md5", body_md5(body.as_bytes()));
         }
         let signed = request_string(&self.method, &self.path, &query);
-        query.push((
-            "auth_signature".to_owned(),
-            app.secrets.sign(signed.as_bytes()),
-        ));
+        query.push(("auth_signature".to_owned(), secrets.sign(signed.as_bytes())));
         let query: Vec<String> = query
             .iter()
             .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)))
             .collect();
-        format!("{base}{}?{}", self.path, query.join("&"))
+        Ok(format!("{base}{}?{}", self.path, query.join("&")))
     }
+}
+
+/// The path of an app in the HTTP API, with what is behind it; `rest` is escaped already.
+pub(super) fn app_path(app: &Credentials, rest: &str) -> Result<String, Error> {
+    let id = app.id.as_ref().ok_or_else(|| {
+        Error::Usage(format!(
+            "the HTTP API needs the id of the app with the key {}: give --app, or set TIDEWIRE_APP_ID",
+            app.key
+        ))
+    })?;
+    Ok(format!("/apps/{}/{rest}", encoded(id.as_str())))
 }
 
 /// The time to sign with.
@@ -207,10 +136,9 @@ pub(super) fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Whether a text can stand in a URL as it is. Brackets and braces are left out because curl expands them, save for
-/// the brackets of an IPv6 address.
+/// Whether a text can stand in a URL's path as it is. Brackets and braces are left out because curl expands them.
 fn is_url_text(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:@%/[]".contains(c);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:@%/".contains(c);
     !text.is_empty() && text.chars().all(allowed)
 }
 
@@ -219,6 +147,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
-fn encoded(text: &str) -> String {
+/// A text as a part of a path or a query.
+pub(super) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }

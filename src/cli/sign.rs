@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::Error;
-use super::request::{Request, Target, now};
-use crate::config::{Server, Settings};
+use super::request::{Request, now};
+use super::target::{Configuration, Identity, Place};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -24,7 +24,9 @@ See also: tidewire trigger.";
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Sign {
     #[command(flatten)]
-    target: Target,
+    identity: Identity,
+    #[command(flatten)]
+    place: Place,
     /// GET or POST
     method: String,
     /// The path, with a query if the call takes one
@@ -36,17 +38,16 @@ pub(super) struct Sign {
 
 impl Sign {
     /// The command line.
-    pub(super) fn curl(self, settings: &Settings) -> Result<String, Error> {
-        self.curl_at(settings, now())
+    pub(super) fn curl(self, configuration: &Configuration) -> Result<String, Error> {
+        self.curl_at(configuration, now())
     }
 
-    fn curl_at(self, settings: &Settings, timestamp: u64) -> Result<String, Error> {
-        let Server { path_prefix, .. } = &settings.server;
+    fn curl_at(self, configuration: &Configuration, timestamp: u64) -> Result<String, Error> {
+        let address = self.place.address(configuration)?;
         let request =
-            Request::new(&self.method, &self.path, self.body)?.without_prefix(path_prefix);
-        let app = self.target.app(&settings.apps, request.app_id())?;
-        let base = self.target.base(&settings.server)?;
-        let url = request.signed_url(&base, app, timestamp);
+            Request::new(&self.method, &self.path, self.body)?.without_prefix(&address.prefix);
+        let app = self.identity.credentials(configuration, request.app_id())?;
+        let url = request.signed_url(&address.for_api().http(), &app, timestamp)?;
         let mut line = format!("curl -sS -g -X {} {}", request.method(), quoted(&url));
         if let Some(body) = request.body() {
             line += " -H 'Content-Type: application/json' --data-raw ";
@@ -64,7 +65,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sources, load};
+    use crate::config::Sources;
 
     /// The request that Pusher's documentation signs (protocol §12).
     #[test]
@@ -78,16 +79,17 @@ mod tests {
             environment: environment.into_iter().collect(),
             ..Sources::default()
         };
-        let settings = load(&sources).unwrap().settings;
+        let configuration = Configuration::new(sources);
         let body = r#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
         let sign = Sign {
-            target: Target::default(),
+            identity: Identity::default(),
+            place: Place::default(),
             method: "POST".to_owned(),
             path: "/apps/3/events".to_owned(),
             body: Some(body.to_owned()),
         };
         assert_eq!(
-            sign.curl_at(&settings, 1_353_088_179).unwrap(),
+            sign.curl_at(&configuration, 1_353_088_179).unwrap(),
             format!(
                 "curl -sS -g -X POST 'http://127.0.0.1:6001/apps/3/events?auth_key=278d425bdf160c739803\
                  &auth_timestamp=1353088179&auth_version=1.0&body_md5=ec365a775a4cd0599faeb73354201b6f\

@@ -1,32 +1,33 @@
 //! `tidewire trigger`: publishes one event through the HTTP API, as any backend would.
 
-use std::time::Duration;
+use std::io::{self, Read, Write};
 
-use awc::error::SendRequestError;
 use clap::Args;
 use serde_json::json;
 
 use super::Error;
-use super::request::{Request, Target, now};
-use crate::config::Settings;
+use super::api::Api;
+use super::channels::counts_table;
+use super::target::{Authorities, Configuration, Identity, Place};
+use super::text::{shown, shown_json};
 
 const AFTER_HELP: &str = "\
 Examples:
   tidewire trigger invoice.7 payment.received '{\"status\":\"paid\"}'
-  tidewire trigger private-user-7 note 'just a text' --app app-id --url https://realtime.example.com
+  tidewire trigger invoice.7 payment.received - < payment.json
+  tidewire trigger customer.1 paid '{}' --channel admin.invoices --info subscription_count
+  tidewire trigger private-user-7 note 'just a text' --url https://realtime.example.com
 
-DATA reaches subscribers as the very text given here. The credentials are the configured app's,
-which need not be this machine's server: name another with --url.
+DATA reaches subscribers as the very text given here; for an encrypted channel it must be
+encrypted already.
 
 Exit codes: 0 the server took the event, 1 it refused it or did not answer, 2 wrong usage,
 78 wrong configuration.
 
-See also: tidewire sign, for requests of any other kind; tidewire health.";
+See also: tidewire tail, tidewire doctor, tidewire sign.";
 
-/// How long the server may take. It answers at once, unless its cluster is away.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// The longest answer that is read.
-const ANSWER_BYTES: usize = 1024 * 1024;
+/// The most that is read from stdin: more than any server takes.
+const STDIN_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -36,68 +37,73 @@ pub(super) struct Trigger {
     channel: String,
     /// The event's name
     event: String,
-    /// The event's data
+    /// The event's data; -: read it from stdin, without the line end behind it
     data: String,
+    /// A further channel; may be given several times
+    #[arg(long = "channel", value_name = "CHANNEL")]
+    channels: Vec<String>,
     /// The connection that does not get the event
     #[arg(long, value_name = "ID")]
     socket_id: Option<String>,
+    /// What to tell of each channel, with commas between: `subscription_count`, `user_count`
+    #[arg(long, value_name = "LIST")]
+    info: Option<String>,
+    /// Print the server's answer as it is
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
-    target: Target,
+    identity: Identity,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    authorities: Authorities,
 }
 
 impl Trigger {
     /// Publishes and returns the server's answer.
-    pub(super) fn send(self, settings: &Settings) -> Result<String, Error> {
-        let app = self.target.app(&settings.apps, None)?;
-        let base = self.target.base(&settings.server)?;
-        let mut body = json!({"name": self.event, "channels": [self.channel], "data": self.data});
+    pub(super) fn send(self, configuration: &Configuration) -> Result<String, Error> {
+        let app = self.identity.credentials(configuration, None)?;
+        let address = self.place.address(configuration)?;
+        let data = match self.data.as_str() {
+            "-" => stdin()?,
+            _ => self.data,
+        };
+        let mut channels = vec![self.channel];
+        channels.extend(self.channels);
+        let mut body = json!({"name": self.event, "channels": channels, "data": data});
         if let Some(socket_id) = self.socket_id {
             body["socket_id"] = json!(socket_id);
         }
-        let path = format!("/apps/{}/events", app.id);
-        let request = Request::new("POST", &path, Some(body.to_string()))?;
-        let url = request.signed_url(&base, app, now());
-        actix_rt::System::new().block_on(post(&base, url, body.to_string()))
+        if let Some(info) = self.info {
+            body["info"] = json!(info);
+        }
+        let api = Api::new(&address, app, self.authorities.trust()?);
+        let answer = api.ask("POST", "events", Some(body.to_string()))?;
+        if let Some(delivery) = &answer.delivery {
+            let note = format!(
+                "only clients of the answering node got it ({})",
+                shown(delivery)
+            );
+            // Whoever does not read stderr does not miss the answer.
+            let _ = writeln!(io::stderr(), "tidewire: {note}");
+        }
+        let asked = answer.json().ok();
+        let told = asked
+            .as_ref()
+            .and_then(|asked| asked["channels"].as_object());
+        match told.filter(|_| !self.json) {
+            Some(told) => Ok(counts_table(told)),
+            None => Ok(shown_json(&answer.text)),
+        }
     }
 }
 
-async fn post(base: &str, url: String, body: String) -> Result<String, Error> {
-    let client = awc::Client::builder().timeout(PATIENCE).finish();
-    let sent = client
-        .post(url)
-        .insert_header(("Content-Type", "application/json"))
-        .send_body(body)
-        .await;
-    let mut response = sent.map_err(|error| Error::NoAnswer {
-        url: base.to_owned(),
-        reason: error.to_string(),
-        hint: hint(&error),
-    })?;
-    let status = response.status();
-    let text = response.body().limit(ANSWER_BYTES).await;
-    let text = text.map_err(|error| Error::NoAnswer {
-        url: base.to_owned(),
-        reason: error.to_string(),
-        hint: "The answer broke off, the event may have been published.",
-    })?;
-    let text = String::from_utf8_lossy(&text).trim_end().to_owned();
-    if status.is_success() {
-        Ok(text)
-    } else {
-        let status = status.as_u16();
-        Err(Error::Refused { status, text })
-    }
-}
-
-fn hint(error: &SendRequestError) -> &'static str {
-    match error {
-        SendRequestError::Connect(_) => {
-            "Is the server running there? Check --url, or host and port in [server], and that nothing between here and \
-             there blocks the port. An https server needs a certificate of a public authority."
-        }
-        SendRequestError::Timeout => {
-            "The server took too long, the event may have been published. Its log says more."
-        }
-        _ => "Is it a tidewire server that answers there, and is http:// or https:// right?",
-    }
+fn stdin() -> Result<String, Error> {
+    let mut text = String::new();
+    io::stdin()
+        .take(STDIN_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::Usage(format!("cannot read the data from stdin: {error}")))?;
+    let end = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(end.strip_suffix('\r').unwrap_or(end).to_owned())
 }

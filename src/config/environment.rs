@@ -82,7 +82,8 @@ pub(super) struct Said {
 
 impl Environment {
     /// One variable's value.
-    pub(super) fn value(&self, name: &str) -> Option<&OsStr> {
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&OsStr> {
         self.0.get(name).map(OsString::as_os_str)
     }
 

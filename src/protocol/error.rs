@@ -48,6 +48,28 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    const ALL: [Self; 19] = [
+        Self::TlsOnly,
+        Self::UnknownApp,
+        Self::AppDisabled,
+        Self::OverQuota,
+        Self::PathNotFound,
+        Self::BadVersion,
+        Self::UnsupportedProtocol,
+        Self::NoProtocol,
+        Self::Unauthorized,
+        Self::OriginRefused,
+        Self::Terminated,
+        Self::SlowConsumer,
+        Self::ShuttingDown,
+        Self::NoPong,
+        Self::Inactive,
+        Self::ProtocolViolation,
+        Self::Binary,
+        Self::NotUtf8,
+        Self::TooBig,
+    ];
+
     /// The number in the close frame.
     #[must_use]
     pub fn number(self) -> u16 {
@@ -70,6 +92,12 @@ impl CloseCode {
             Self::NotUtf8 => 1007,
             Self::TooBig => 1009,
         }
+    }
+
+    /// The code that a server has closed with; the first one where several share a number.
+    #[must_use]
+    pub fn of_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
     /// What it says when nothing more precise is known.
@@ -106,6 +134,28 @@ impl CloseCode {
     }
 }
 
+/// What a client does after a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comeback {
+    /// It stays away until somebody changes something.
+    Never,
+    /// It comes back after a second, and later each time.
+    AfterAPause,
+    /// It comes back at once.
+    AtOnce,
+}
+
+/// What the number of a close means for the client (pusher-js `getCloseAction`); those of other protocols than this one
+/// say nothing about the next attempt.
+#[must_use]
+pub fn comeback(number: u16) -> Comeback {
+    match number {
+        4000..4100 | 4300..5000 => Comeback::Never,
+        4200..4300 => Comeback::AtOnce,
+        _ => Comeback::AfterAPause,
+    }
+}
+
 /// A refusal that leaves the connection open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
@@ -136,27 +186,7 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
-    const ALL: [CloseCode; 19] = [
-        CloseCode::TlsOnly,
-        CloseCode::UnknownApp,
-        CloseCode::AppDisabled,
-        CloseCode::OverQuota,
-        CloseCode::PathNotFound,
-        CloseCode::BadVersion,
-        CloseCode::UnsupportedProtocol,
-        CloseCode::NoProtocol,
-        CloseCode::Unauthorized,
-        CloseCode::OriginRefused,
-        CloseCode::Terminated,
-        CloseCode::SlowConsumer,
-        CloseCode::ShuttingDown,
-        CloseCode::NoPong,
-        CloseCode::Inactive,
-        CloseCode::ProtocolViolation,
-        CloseCode::Binary,
-        CloseCode::NotUtf8,
-        CloseCode::TooBig,
-    ];
+    const ALL: [CloseCode; 19] = CloseCode::ALL;
 
     /// pusher-js 8 `getCloseAction`: which action our codes lead to is part of the contract.
     #[test]

@@ -15,6 +15,7 @@ mod harness;
 mod bad_input;
 mod churn;
 mod cli;
+mod client;
 mod cluster;
 mod config;
 mod config_start;

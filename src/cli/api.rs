@@ -1,0 +1,174 @@
+//! Calls of the HTTP API: signed, sent, and answered, or why not.
+
+use std::time::{Duration, SystemTime};
+
+use actix_http::header::HttpDate;
+use awc::error::SendRequestError;
+
+use super::Error;
+use super::request::{Request, app_path, now};
+use super::text::shown_lines;
+use crate::client::{Address, Credentials, Trust};
+
+/// How long the server may take. It answers at once, unless its cluster is away.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest answer that is read.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// The longest refusal that is shown: some proxies answer with whole pages.
+const REFUSAL_CHARS: usize = 2000;
+
+/// The HTTP API of one server, for one app.
+pub(super) struct Api {
+    base: String,
+    app: Credentials,
+    trust: Trust,
+}
+
+/// What a server answered.
+pub(super) struct Answer {
+    /// The status.
+    pub(super) status: u16,
+    /// The body, as text, without line ends behind it.
+    pub(super) text: String,
+    /// Where a redirection leads to.
+    pub(super) location: Option<String>,
+    /// The answering server's clock.
+    pub(super) date: Option<SystemTime>,
+    /// Who says that it answered.
+    pub(super) server: Option<String>,
+    /// How far a publish got, where that is not the whole cluster.
+    pub(super) delivery: Option<String>,
+}
+
+impl Api {
+    pub(super) fn new(address: &Address, app: Credentials, trust: Trust) -> Self {
+        Self {
+            base: address.for_api().http(),
+            app,
+            trust,
+        }
+    }
+
+    /// Where it is.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Calls and takes nothing but success. `path` is what is behind the app's.
+    pub(super) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Answer, Error> {
+        actix_rt::System::new().block_on(async { self.call(method, path, body).await?.accepted() })
+    }
+
+    /// Calls and takes any answer.
+    pub(super) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Answer, Error> {
+        let path = app_path(&self.app, path)?;
+        let request = Request::new(method, &path, body)?;
+        let url = request.signed_url(&self.base, &self.app, now())?;
+        let connector = awc::Connector::new().rustls_0_23(self.trust.config());
+        let client = awc::Client::builder()
+            .connector(connector)
+            .timeout(PATIENCE)
+            // A redirected request would be another one than was signed.
+            .disable_redirects()
+            .finish();
+        let sending = match request.method() {
+            "POST" => client.post(url),
+            _ => client.get(url),
+        };
+        let sent = match request.body() {
+            Some(body) => {
+                let sending = sending.insert_header(("Content-Type", "application/json"));
+                sending.send_body(body.to_owned()).await
+            }
+            None => sending.send().await,
+        };
+        let mut response = sent.map_err(|error| self.no_answer(error.to_string(), hint(&error)))?;
+        let header = |name: &str| {
+            let value = response.headers().get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let date = header("date").and_then(|date| date.parse::<HttpDate>().ok());
+        let mut answer = Answer {
+            status: response.status().as_u16(),
+            text: String::new(),
+            location: header("location"),
+            date: date.map(SystemTime::from),
+            server: header("server"),
+            delivery: header("x-tidewire-delivery"),
+        };
+        let text = response.body().limit(ANSWER_BYTES).await;
+        let text = text.map_err(|error| {
+            let hint = "The answer broke off, the request may have been carried out.";
+            self.no_answer(error.to_string(), hint)
+        })?;
+        String::from_utf8_lossy(&text)
+            .trim_end()
+            .clone_into(&mut answer.text);
+        Ok(answer)
+    }
+
+    fn no_answer(&self, reason: String, hint: &'static str) -> Error {
+        Error::NoAnswer {
+            url: self.base.clone(),
+            reason,
+            hint,
+        }
+    }
+}
+
+impl Answer {
+    /// Itself if it is a success.
+    pub(super) fn accepted(self) -> Result<Self, Error> {
+        match (self.status, &self.location) {
+            (200..300, _) => Ok(self),
+            (300..400, Some(location)) => Err(Error::Refused {
+                status: self.status,
+                text: shown_lines(&format!(
+                    "it redirects to {location}. Give that server's URL with --url: a signed request cannot follow"
+                )),
+            }),
+            _ => Err(Error::Refused {
+                status: self.status,
+                text: self.refusal(),
+            }),
+        }
+    }
+
+    /// What a refusal says, fit for a terminal.
+    pub(super) fn refusal(&self) -> String {
+        let text: String = self.text.chars().take(REFUSAL_CHARS).collect();
+        shown_lines(&text)
+    }
+
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<serde_json::Value, Error> {
+        serde_json::from_str(&self.text).map_err(|error| Error::Refused {
+            status: self.status,
+            text: format!("not JSON ({error}): {}", self.refusal()),
+        })
+    }
+}
+
+fn hint(error: &SendRequestError) -> &'static str {
+    match error {
+        SendRequestError::Connect(_) => {
+            "Is the server running there? Check --url, or host and port in [server], and that nothing between here and \
+             there blocks the port. An https server needs a certificate of a public authority, or of one in --ca-file. \
+             `tidewire doctor URL` looks at each step."
+        }
+        SendRequestError::Timeout => {
+            "The server took too long, the request may have been carried out. Its log says more."
+        }
+        _ => "Is it a tidewire server that answers there, and is http:// or https:// right?",
+    }
+}

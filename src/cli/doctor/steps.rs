@@ -1,0 +1,269 @@
+//! The steps themselves: each is taken only after the one before went well.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, timeout_at};
+
+use super::report::{Report, Step};
+use crate::cli::advice;
+use crate::cli::api::Api;
+use crate::client::{
+    self, Address, Answer, Connection, Credentials, Dialer, Said, Socket, TlsFacts,
+};
+
+/// How long the answer to a subscription, and the event, may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The event that is published.
+const EVENT: &str = "tidewire-doctor";
+
+/// What is examined.
+pub(super) struct Patient {
+    pub(super) dialer: Dialer,
+    pub(super) api: Address,
+    pub(super) credentials: Credentials,
+}
+
+/// A step that failed is in the report; nothing comes after it.
+struct Ended;
+
+impl Patient {
+    /// Takes all steps, as far as they go.
+    pub(super) async fn examine(&self, report: &mut Report) {
+        // What it says is in the report.
+        let _: Result<(), Ended> = self.steps(report).await;
+    }
+
+    async fn steps(&self, report: &mut Report) -> Result<(), Ended> {
+        let (socket, answer) = self.socket(report).await?;
+        let mut connection = self.established(socket, &answer, report).await?;
+        let channel = self.subscribed(&mut connection, report).await?;
+        if self.credentials.secrets.is_none() {
+            let why = "without the app's secret nothing can be published: give --secret-file or TIDEWIRE_APP_SECRET";
+            report.skipped(Step::Publish, why);
+            report.skipped(Step::Event, "nothing was published");
+        } else {
+            self.published(&mut connection, &channel, report).await?;
+        }
+        connection.close().await;
+        Ok(())
+    }
+
+    fn fail(
+        &self,
+        report: &mut Report,
+        step: Step,
+        begun: Instant,
+        error: &client::Error,
+    ) -> Ended {
+        let advice = advice::of(error, &self.dialer.address);
+        report.failed(step, begun.elapsed(), &error.to_string(), advice);
+        Ended
+    }
+
+    /// From the name to a WebSocket.
+    async fn socket(&self, report: &mut Report) -> Result<(Socket, Answer), Ended> {
+        let dialer = &self.dialer;
+        let begun = Instant::now();
+        let addresses = match dialer.resolve().await {
+            Ok(addresses) => addresses,
+            Err(error) => return Err(self.fail(report, Step::Resolve, begun, &error)),
+        };
+        let shown: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
+        let found = format!("{} is {}", dialer.address.host, shown.join(", "));
+        report.ok(Step::Resolve, begun.elapsed(), &found, None);
+
+        let begun = Instant::now();
+        let (stream, address) = match dialer.reach(&addresses).await {
+            Ok(reached) => reached,
+            Err(error) => return Err(self.fail(report, Step::Tcp, begun, &error)),
+        };
+        report.ok(
+            Step::Tcp,
+            begun.elapsed(),
+            &format!("connected to {address}"),
+            None,
+        );
+
+        let begun = Instant::now();
+        let stream = match dialer.secure(stream).await {
+            Ok(stream) => stream,
+            Err(error) => return Err(self.fail(report, Step::Tls, begun, &error)),
+        };
+        match &stream.tls {
+            Some(facts) => {
+                let (found, advice) = about_tls(facts);
+                report.ok(Step::Tls, begun.elapsed(), &found, advice);
+            }
+            None => report.skipped(Step::Tls, "the URL asks for none"),
+        }
+
+        let begun = Instant::now();
+        match dialer.upgrade(stream, self.credentials.key.as_str()).await {
+            Ok((socket, answer)) => {
+                report.ok(Step::Upgrade, begun.elapsed(), &answer.to_string(), None);
+                Ok((socket, answer))
+            }
+            Err(error) => Err(self.fail(report, Step::Upgrade, begun, &error)),
+        }
+    }
+
+    async fn established(
+        &self,
+        socket: Socket,
+        answer: &Answer,
+        report: &mut Report,
+    ) -> Result<Connection, Ended> {
+        let begun = Instant::now();
+        let connection = match Connection::establish(socket, &self.credentials).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(self.fail(report, Step::Protocol, begun, &error)),
+        };
+        let silence = connection.activity_timeout();
+        let found = format!(
+            "socket id {}, activity_timeout {} s",
+            connection.socket_id(),
+            silence.as_secs()
+        );
+        let idle = advice::idle(answer, silence);
+        report.ok(Step::Protocol, begun.elapsed(), &found, idle);
+        Ok(connection)
+    }
+
+    /// A channel of its own; private, if there is a secret to sign with.
+    async fn subscribed(
+        &self,
+        connection: &mut Connection,
+        report: &mut Report,
+    ) -> Result<String, Ended> {
+        let is_signed = self.credentials.secrets.is_some();
+        let prefix = if is_signed { "private-" } else { "" };
+        let channel = format!("{prefix}tidewire-doctor-{:016x}", rand::random::<u64>());
+        let begun = Instant::now();
+        let end = begun + PATIENCE;
+        if let Err(error) = connection.subscribe(&channel, is_signed, None).await {
+            return Err(self.fail(report, Step::Subscribe, begun, &error));
+        }
+        loop {
+            let said = match timeout_at(end, connection.next()).await {
+                Ok(Ok(said)) => said,
+                Ok(Err(error)) => return Err(self.fail(report, Step::Subscribe, begun, &error)),
+                Err(_) => {
+                    let error = client::Error::Timeout {
+                        doing: "the subscription was to be answered",
+                        within: PATIENCE,
+                    };
+                    return Err(self.fail(report, Step::Subscribe, begun, &error));
+                }
+            };
+            match said {
+                Said::Subscribed { channel: told, .. } if told == channel => {
+                    let found = format!("{channel} is accepted");
+                    report.ok(Step::Subscribe, begun.elapsed(), &found, None);
+                    return Ok(channel);
+                }
+                Said::Refused { message, .. } => {
+                    let advice = advice::refused_subscription(&message);
+                    report.failed(Step::Subscribe, begun.elapsed(), &message, advice);
+                    return Err(Ended);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Publishes, and waits for what was published.
+    async fn published(
+        &self,
+        connection: &mut Connection,
+        channel: &str,
+        report: &mut Report,
+    ) -> Result<(), Ended> {
+        let mark = format!("{:016x}", rand::random::<u64>());
+        let data = json!({ "mark": mark }).to_string();
+        let body = json!({"name": EVENT, "channels": [channel], "data": data}).to_string();
+        let trust = self.dialer.trust.clone();
+        let api = Api::new(&self.api, self.credentials.clone(), trust);
+        let begun = Instant::now();
+        let answer = match api.call("POST", "events", Some(body)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let advice = "Backends use this URL too: is it reachable from here, and from them? With --api-url it \
+                              can be another one than clients use.";
+                let text = error.to_string();
+                report.failed(Step::Publish, begun.elapsed(), &text, advice.to_owned());
+                return Err(Ended);
+            }
+        };
+        let server = answer.server.as_deref();
+        let server = server.map_or_else(String::new, |server| format!(", Server: {server}"));
+        if !(200..300).contains(&answer.status) {
+            let advice = advice::refused_publish(&answer, api.base());
+            // A server says it in a sentence, a proxy in a page.
+            let said = match answer.text.starts_with('<') {
+                true => client::first_words(&answer.text),
+                false => answer.text.chars().take(400).collect(),
+            };
+            let found = format!("{}{server}: {said}", answer.status);
+            report.failed(Step::Publish, begun.elapsed(), &found, advice);
+            return Err(Ended);
+        }
+        let found = format!("{}{server} from {}", answer.status, api.base());
+        let note = answer.delivery.map(|_| {
+            "Redis is away: only clients of the answering node got it (on_outage = \"local\")."
+                .to_owned()
+        });
+        report.ok(Step::Publish, begun.elapsed(), &found, note);
+        self.arrived(connection, &mark, begun, report).await
+    }
+
+    async fn arrived(
+        &self,
+        connection: &mut Connection,
+        mark: &str,
+        begun: Instant,
+        report: &mut Report,
+    ) -> Result<(), Ended> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match timeout_at(end, connection.next()).await {
+                Ok(Ok(Said::Event(frame)))
+                    if frame.event == EVENT && frame.text().contains(mark) =>
+                {
+                    let found = "the event came back, counted from the publish";
+                    report.ok(Step::Event, begun.elapsed(), found, None);
+                    return Ok(());
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(self.fail(report, Step::Event, begun, &error)),
+                Err(_) => {
+                    let found = format!("no event within {} s", PATIENCE.as_secs());
+                    report.failed(
+                        Step::Event,
+                        begun.elapsed(),
+                        &found,
+                        advice::LOST.to_owned(),
+                    );
+                    return Err(Ended);
+                }
+            }
+        }
+    }
+}
+
+fn about_tls(facts: &TlsFacts) -> (String, Option<String>) {
+    let end = facts.end.map(advice::days_until);
+    let until = end.map_or_else(String::new, |(days, date)| {
+        format!(", until {date} ({days} days left)")
+    });
+    let found = format!(
+        "{}, the certificate is good for {}{until}",
+        facts.version, facts.name
+    );
+    let advice = facts.ends_soon.then(|| {
+        "The certificate, or one above it, ends within two weeks: see that it is renewed, and loaded (certbot renew; \
+         nginx -s reload)."
+            .to_owned()
+    });
+    (found, advice)
+}

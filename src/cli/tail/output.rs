@@ -1,0 +1,169 @@
+//! Where things are printed: events on stdout, everything else on stderr. Nothing that a server sends reaches a
+//! terminal as it is.
+
+use std::io::{self, ErrorKind, Write};
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use crate::cli::text::{shown, shown_json, shown_lines};
+use crate::client::Frame;
+use crate::protocol::{ChannelKind, ChannelName};
+
+/// What a line of JSON says.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+}
+
+/// Whether to go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Printed {
+    More,
+    Enough,
+}
+
+/// The two ends of a run.
+pub(super) struct Output {
+    json: bool,
+    all: bool,
+    quiet: bool,
+    count: Option<u64>,
+    events: u64,
+    /// Whether it was said what data of encrypted channels looks like.
+    said_encrypted: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool, all: bool, quiet: bool, count: Option<u64>) -> Self {
+        Self {
+            json,
+            all,
+            quiet,
+            count,
+            events: 0,
+            said_encrypted: false,
+        }
+    }
+
+    /// How many there were.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Prints an event, which counts.
+    pub(super) fn event(&mut self, frame: &Frame) -> io::Result<Printed> {
+        let is_encrypted = frame.channel.as_deref().is_some_and(is_encrypted);
+        if is_encrypted && !self.said_encrypted {
+            self.said_encrypted = true;
+            self.note(
+                "data of encrypted channels is encrypted: only who has the master key can read it",
+            );
+        }
+        let printed = self.line(frame)?;
+        self.events += 1;
+        let is_enough = self.count.is_some_and(|count| self.events >= count);
+        Ok(if is_enough { Printed::Enough } else { printed })
+    }
+
+    /// Tells what the protocol itself says.
+    pub(super) fn notice(&mut self, frame: &Frame) -> io::Result<Printed> {
+        if self.all {
+            return self.line(frame);
+        }
+        self.note(&in_words(frame));
+        Ok(Printed::More)
+    }
+
+    fn line(&self, frame: &Frame) -> io::Result<Printed> {
+        let now = OffsetDateTime::from(SystemTime::now());
+        let time = format!(
+            "{:02}:{:02}:{:02}.{:03}",
+            now.hour(),
+            now.minute(),
+            now.second(),
+            now.millisecond()
+        );
+        let line = if self.json {
+            let line = Line {
+                time: format!("{}T{time}Z", now.date()),
+                event: &frame.event,
+                channel: frame.channel.as_deref(),
+                data: frame.raw(),
+                user_id: frame.user_id(),
+            };
+            // What was read as JSON can be written as JSON; and a raw value may hold line ends between its parts.
+            let json = serde_json::to_string(&line).map_err(io::Error::other)?;
+            shown_json(&json.replace(['\n', '\r'], " "))
+        } else {
+            let channel = shown(frame.channel.as_deref().unwrap_or("-"));
+            let user = frame.user_id().map(|id| format!(" (from {})", shown(&id)));
+            format!(
+                "{time}  {channel}  {}{}  {}",
+                shown(&frame.event),
+                user.unwrap_or_default(),
+                shown(&frame.text())
+            )
+        };
+        match writeln!(io::stdout(), "{line}") {
+            Ok(()) => Ok(Printed::More),
+            // A reader that went away has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Printed::Enough),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says something by the way.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.complain(text);
+        }
+    }
+
+    /// Says what is wrong.
+    pub(super) fn complain(&self, text: &str) {
+        // Whoever does not read stderr does not miss the events.
+        let _ = writeln!(io::stderr(), "tidewire: {}", shown_lines(text));
+    }
+}
+
+fn is_encrypted(channel: &str) -> bool {
+    ChannelName::parse(channel, usize::MAX)
+        .is_ok_and(|channel| channel.kind() == ChannelKind::Encrypted)
+}
+
+fn in_words(frame: &Frame) -> String {
+    let channel = frame.channel.as_deref().unwrap_or("-");
+    let data: Value = frame.read().unwrap_or_default();
+    let text = |key: &str| match &data[key] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match frame.event.as_str() {
+        "pusher_internal:member_added" => {
+            let info = match &data["user_info"] {
+                Value::Null => String::new(),
+                info => format!(" ({info})"),
+            };
+            format!("{channel}: member {} came{info}", text("user_id"))
+        }
+        "pusher_internal:member_removed" => format!("{channel}: member {} left", text("user_id")),
+        "pusher_internal:subscription_count" => {
+            format!(
+                "{channel}: subscription count {}",
+                text("subscription_count")
+            )
+        }
+        "pusher:cache_miss" => format!("{channel}: no event is cached"),
+        name => format!("{channel}: {name} {}", frame.text()),
+    }
+}

@@ -1,0 +1,297 @@
+//! From HTTP to a WebSocket (RFC 6455 §4.1), keeping what was answered: proxies answer instead of servers, and what
+//! they say names them.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_http::ws::hash_key;
+use bytes::BytesMut;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::dial::{Dialer, Io, Stream};
+use super::error::Error;
+use super::socket::Socket;
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest head of an answer that is read.
+const HEAD_BYTES: usize = 16 * 1024;
+/// What a key consists of stays as it is; anything else must not end the path.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+/// How much of a body is read for an excerpt, and for how long.
+const BODY_BYTES: usize = 4096;
+const BODY_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The answer to an upgrade: whoever gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The words behind it.
+    pub reason: String,
+    /// The begin of the body, without markup, on one line.
+    pub excerpt: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// The first header of a name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|(known, _)| known == name)?;
+        Some(&header.1)
+    }
+
+    fn parse(head: &str) -> Option<Self> {
+        let mut lines = head.split("\r\n");
+        let (version, rest) = lines.next()?.split_once(' ')?;
+        if !version.starts_with("HTTP/1.") {
+            return None;
+        }
+        let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+        let headers = lines.filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
+        });
+        Some(Self {
+            status: status.parse().ok()?,
+            reason: reason.to_owned(),
+            excerpt: String::new(),
+            headers: headers.collect(),
+        })
+    }
+
+    /// Whether a header of tokens names this one.
+    fn has_token(&self, name: &str, token: &str) -> bool {
+        self.headers
+            .iter()
+            .filter(|(known, _)| known == name)
+            .flat_map(|(_, value)| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(token))
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.reason)?;
+        for (name, label) in [
+            ("server", "Server"),
+            ("via", "Via"),
+            ("location", "Location"),
+        ] {
+            if let Some(value) = self.header(name) {
+                write!(f, ", {label}: {value}")?;
+            }
+        }
+        if !self.excerpt.is_empty() {
+            write!(f, ", {:?}", self.excerpt)?;
+        }
+        Ok(())
+    }
+}
+
+impl Dialer {
+    /// Asks for the WebSocket of an app.
+    ///
+    /// # Errors
+    /// Any answer but a good 101, or none.
+    pub async fn upgrade(&self, stream: Stream, key: &str) -> Result<(Socket, Answer), Error> {
+        let mut io = stream.io;
+        let nonce = nonce();
+        let request = self.request(key, &nonce);
+        let exchange = async {
+            io.write_all(request.as_bytes()).await.map_err(broken)?;
+            io.flush().await.map_err(broken)?;
+            read_head(&mut *io).await
+        };
+        let (head, mut rest) =
+            timeout(PATIENCE, exchange)
+                .await
+                .map_err(|_| Error::Timeout {
+                    doing: "the upgrade was to be answered",
+                    within: PATIENCE,
+                })??;
+        let Some(mut answer) = Answer::parse(&head) else {
+            return Err(Error::NotHttp(head.chars().take(80).collect()));
+        };
+        if answer.status != 101 {
+            read_body(&mut *io, &answer, &mut rest).await;
+            answer.excerpt = excerpt(&answer, &rest);
+            return Err(Error::NotUpgraded(Box::new(answer)));
+        }
+        let accept = hash_key(nonce.as_bytes());
+        let reason = if answer.header("sec-websocket-accept").map(str::as_bytes) != Some(&accept) {
+            Some(
+                "its Sec-WebSocket-Accept does not fit the request: something in between answered for the server, or kept an answer",
+            )
+        } else if !answer.has_token("upgrade", "websocket") {
+            Some("without the header Upgrade: websocket")
+        } else {
+            None
+        };
+        match reason {
+            Some(reason) => Err(Error::BadUpgrade {
+                answer: Box::new(answer),
+                reason,
+            }),
+            None => Ok((Socket::new(io, rest), answer)),
+        }
+    }
+
+    fn request(&self, key: &str, nonce: &str) -> String {
+        const VERSION: &str = env!("CARGO_PKG_VERSION");
+        let address = &self.address;
+        let key = utf8_percent_encode(key, ESCAPED);
+        let origin = self.origin.as_deref();
+        let origin = origin.map_or_else(String::new, |origin| format!("Origin: {origin}\r\n"));
+        format!(
+            "GET {}/app/{key}?protocol=7&client=tidewire&version={VERSION} HTTP/1.1\r\n\
+             Host: {}\r\n\
+             User-Agent: tidewire/{VERSION}\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {nonce}\r\n{origin}\r\n",
+            address.prefix,
+            address.authority(),
+        )
+    }
+}
+
+fn broken(error: std::io::Error) -> Error {
+    Error::Broken(error.to_string())
+}
+
+/// The head, as text, and what came behind it.
+async fn read_head(io: &mut dyn Io) -> Result<(String, BytesMut), Error> {
+    const END: &[u8] = b"\r\n\r\n";
+    let mut read = BytesMut::with_capacity(2048);
+    loop {
+        if let Some(at) = read.windows(END.len()).position(|window| window == END) {
+            let head = read.split_to(at + END.len());
+            let head = String::from_utf8_lossy(&head[..at]).into_owned();
+            return Ok((head, read));
+        }
+        // What is not HTTP from its first bytes on will not become it.
+        let is_other = !read.is_empty() && !b"HTTP/1.".starts_with(&read[..read.len().min(7)]);
+        if is_other || read.len() > HEAD_BYTES {
+            let text = String::from_utf8_lossy(&read).into_owned();
+            return Err(Error::NotHttp(text.chars().take(80).collect()));
+        }
+        match io.read_buf(&mut read).await {
+            Ok(0) if read.is_empty() => return Err(Error::NoAnswer),
+            Ok(0) => return Err(Error::NotHttp(String::from_utf8_lossy(&read).into_owned())),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                return Err(Error::NoAnswer);
+            }
+            Err(error) => return Err(broken(error)),
+        }
+    }
+}
+
+/// Some of a body: what is there at once is enough for an excerpt.
+async fn read_body(io: &mut dyn Io, answer: &Answer, read: &mut BytesMut) {
+    let length = answer.header("content-length");
+    let length = length.and_then(|length| length.parse().ok());
+    let wanted = length.unwrap_or(BODY_BYTES).min(BODY_BYTES);
+    let reading = async {
+        while read.len() < wanted {
+            match io.read_buf(read).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    };
+    // Less of an excerpt is no less of an answer.
+    let _ = timeout(BODY_PATIENCE, reading).await;
+}
+
+/// A body's first words.
+fn excerpt(answer: &Answer, body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES)]);
+    match answer.has_token("transfer-encoding", "chunked") {
+        // The first line is the length of the first part.
+        true => first_words(body.split_once("\r\n").map_or("", |(_, body)| body)),
+        false => first_words(&body),
+    }
+}
+
+/// How a text or a page begins, without markup, on one line.
+#[must_use]
+pub fn first_words(body: &str) -> String {
+    const CHARS: usize = 160;
+    let mut text = String::new();
+    let mut rest = body;
+    while let Some((words, markup)) = rest.split_once('<') {
+        text.push_str(words);
+        text.push(' ');
+        rest = markup.split_once('>').map_or("", |(_, rest)| rest);
+    }
+    text.push_str(rest);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(CHARS).collect()
+}
+
+/// 16 random bytes in base64: 22 characters, of which the last one stands for two bits only.
+fn nonce() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut nonce: String = (0..21)
+        .map(|_| char::from(ALPHABET[rand::random_range(0..64)]))
+        .collect();
+    nonce.push(char::from(b"AQgw"[rand::random_range(0..4)]));
+    nonce + "=="
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        let head =
+            "HTTP/1.1 301 Moved Permanently\r\nServer: nginx/1.24.0\r\nLOCATION:  https://a/ ";
+        let mut answer = Answer::parse(head).unwrap();
+        assert_eq!(answer.header("server"), Some("nginx/1.24.0"));
+        let page = b"<html>\r\n<head><title>301 Moved</title></head>\r\n<body>\r\nGo there</body>";
+        answer.excerpt = excerpt(&answer, page);
+        assert_eq!(
+            answer.to_string(),
+            "301 Moved Permanently, Server: nginx/1.24.0, Location: https://a/, \"301 Moved Go there\""
+        );
+        for head in [
+            "",
+            "SSH-2.0-OpenSSH",
+            "HTTP/1.1 abc",
+            "HTTP/1.1",
+            "HTTP/2 200 OK",
+        ] {
+            assert_eq!(Answer::parse(head), None, "{head}");
+        }
+    }
+
+    #[test]
+    fn chunks_and_long_bodies_are_cut() {
+        let chunked = Answer::parse("HTTP/1.1 502 Bad\r\nTransfer-Encoding: chunked").unwrap();
+        assert_eq!(excerpt(&chunked, b"5\r\nhello\r\n0\r\n\r\n"), "hello 0");
+        assert_eq!(excerpt(&chunked, b"5"), "");
+        let plain = Answer::parse("HTTP/1.1 502 Bad").unwrap();
+        assert_eq!(
+            excerpt(&plain, "ä".repeat(5000).as_bytes()).chars().count(),
+            160
+        );
+        assert_eq!(excerpt(&plain, b"a < b <unclosed"), "a");
+    }
+
+    /// RFC 6455 §4.1: what decodes to 16 bytes.
+    #[test]
+    fn nonces_are_base64_and_differ() {
+        let (a, b) = (nonce(), nonce());
+        assert_eq!((a.len(), a.ends_with("==")), (24, true));
+        assert_ne!(a, b);
+    }
+}
