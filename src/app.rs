@@ -14,6 +14,7 @@ use actix_http::header::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 
 use crate::auth::{Secret, Secrets};
+use crate::metrics::AppMetrics;
 use crate::protocol::{ChannelName, WebhookKind};
 
 /// The id in `/apps/{id}/…`.
@@ -94,6 +95,8 @@ pub struct App {
     pub webhooks: Vec<Webhook>,
     /// Limits.
     pub limits: Limits,
+    /// What is counted for it.
+    pub metrics: AppMetrics,
 }
 
 /// What one app may use. Defaults are Pusher's documented values.
@@ -308,6 +311,15 @@ impl Apps {
         self.by_key.get(key)
     }
 
+    /// Goes on counting where the apps of the same ids in an earlier snapshot stopped.
+    fn continue_from(&self, former: &Self) {
+        for app in self.iter() {
+            if let Some(former) = former.by_id(app.id.as_str()) {
+                app.metrics.continue_from(&former.metrics);
+            }
+        }
+    }
+
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
         self.by_id.values()
@@ -345,6 +357,7 @@ impl CurrentApps {
 
     /// From now on another one.
     pub fn swap(&self, apps: Arc<Apps>) {
+        apps.continue_from(&self.get());
         self.0.send_replace(apps);
     }
 }

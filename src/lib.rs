@@ -4,10 +4,11 @@
 
 pub mod protocol;
 
-pub mod app;
 pub mod auth;
-pub mod limits;
 pub mod metrics;
+
+pub mod app;
+pub mod limits;
 pub mod net;
 pub mod supervise;
 

@@ -147,15 +147,24 @@ impl Gate {
     /// Lets one more WebSocket in, for as long as the place is kept.
     ///
     /// # Errors
-    /// None is taken now; the text says why, for people.
-    pub fn enter(&self) -> Result<Place, &'static str> {
+    /// None is taken now.
+    pub fn enter(&self) -> Result<Place, NoEntry> {
         if self.is_closed() {
-            return Err("The server is shutting down; connect to another one\n");
+            return Err(NoEntry::ShuttingDown);
         }
-        self.sockets
-            .enter()
-            .ok_or("The server has max_connections connections; try again later\n")
+        self.sockets.enter().ok_or(NoEntry::Full)
     }
+}
+
+/// Why no WebSocket is let in; the texts are for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoEntry {
+    /// The gate was closed.
+    #[error("The server is shutting down; connect to another one")]
+    ShuttingDown,
+    /// There are as many as may be.
+    #[error("The server has max_connections connections; try again later")]
+    Full,
 }
 
 #[cfg(test)]

@@ -6,6 +6,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+/// Libraries that log an error for whatever a peer sends, without a bound. We count what they refuse and log some of it
+/// ourselves; who wants to hear them says so by name.
+const QUIET: &str = "actix_http=off";
+
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -22,8 +26,9 @@ pub enum Error {
 /// # Errors
 /// If the filter is none, or logging was started before.
 pub fn start(log: &Log) -> Result<(), Error> {
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", log.filter))?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&log.filter)?)
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match log.format {

@@ -108,11 +108,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // Speaks to servers as a stranger does.
     ("client", &["app", "auth", "protocol"]),
-    ("app", &["auth", "protocol"]),
+    ("app", &["auth", "metrics", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["limits", "metrics"]),
     ("limits", &[]),
-    ("metrics", &[]),
+    ("metrics", &["protocol"]),
     ("supervise", &[]),
     ("protocol", &[]),
 ];
@@ -294,6 +294,7 @@ const FIXED: &[&str] = &[
     "cache_bytes",
     "drain_seconds",
     "allow_plain_tokens",
+    "soketi_metric_names",
     "trusted_proxies",
     "proxy_protocol",
     "cert",

@@ -11,12 +11,13 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidewire::app::{App, AppId, AppKey, Limits};
 use tidewire::auth::{Secret, Secrets};
 use tidewire::hub::inbox::{Delivery, Inboxes, Order, inboxes};
 use tidewire::hub::{Hub, HubSettings, Identity, Peer, Slot};
-use tidewire::metrics::Metrics;
+use tidewire::metrics::{AppMetrics, Metrics};
 use tidewire::net::Socket;
 use tidewire::protocol::{ChannelName, Encoded, ServerFrame, SocketId};
 
@@ -118,6 +119,7 @@ impl Worker {
             number: self.number.get(),
             frame: audience.frame.clone(),
             except: None,
+            accepted: Some(Instant::now()),
         };
         let sent = self.metrics.deliveries.get() + audience.slots.len() as u64;
         self.inboxes.post(
@@ -161,5 +163,6 @@ fn app() -> App {
         api_tokens: Vec::new(),
         webhooks: Vec::new(),
         limits: Limits::default(),
+        metrics: AppMetrics::default(),
     }
 }

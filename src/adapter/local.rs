@@ -131,6 +131,7 @@ impl Local {
                     let told = Told {
                         frame: &frame,
                         except: Some(subscriber.socket_id),
+                        accepted: None,
                     };
                     self.outlet.tell(&app.id, channel, told, audience);
                 }
@@ -204,6 +205,7 @@ impl Adapter for Local {
                     Told {
                         frame: &event.frame,
                         except: event.except,
+                        accepted: Some(event.accepted),
                     },
                     audience,
                 );

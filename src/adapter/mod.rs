@@ -11,6 +11,7 @@ pub mod redis;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 pub use crate::registry::{Counts, LastEvent};
 pub use local::Local;
@@ -77,6 +78,8 @@ pub struct Event<'a> {
     pub except: Option<SocketId>,
     /// What a cache channel keeps of it; client events are not kept.
     pub keep: Option<LastEvent>,
+    /// Since when this node has it.
+    pub accepted: Instant,
 }
 
 /// A watched user, as of the sign-in.

@@ -1,5 +1,7 @@
 //! From a decision to the workers' inboxes: both adapters tell subscribers through here, and nobody else does.
 
+use std::time::Instant;
+
 use crate::app::AppId;
 use crate::hub::inbox::{Delivery, Inboxes, Order};
 use crate::protocol::{ChannelName, CloseCode, Encoded, ServerFrame, SocketId, UserId};
@@ -16,6 +18,8 @@ pub(super) struct Outlet {
 pub(super) struct Told<'a> {
     pub(super) frame: &'a Encoded,
     pub(super) except: Option<SocketId>,
+    /// Since when this node has it, if somebody published it.
+    pub(super) accepted: Option<Instant>,
 }
 
 impl<'a> Told<'a> {
@@ -23,6 +27,7 @@ impl<'a> Told<'a> {
         Self {
             frame,
             except: None,
+            accepted: None,
         }
     }
 }
@@ -43,11 +48,16 @@ impl Outlet {
         if audience.is_empty() {
             return;
         }
-        let Told { frame, except } = told;
+        let Told {
+            frame,
+            except,
+            accepted,
+        } = told;
         let delivery = Delivery {
             number: audience.next(),
             frame: frame.clone(),
             except,
+            accepted,
         };
         for worker in audience.workers() {
             let (app, channel, delivery) = (app.clone(), channel.clone(), delivery.clone());

@@ -1,27 +1,42 @@
-//! The second port, for operators: liveness, readiness, health, metrics and dead letters. Binds to loopback unless told otherwise.
+//! The second port, for operators: liveness, readiness, health, metrics, the configuration in effect and dead letters.
+//! Binds to loopback unless told otherwise.
 //!
-//! Gauges are read from the structures that own the numbers, when somebody asks.
+//! Numbers are read from the structures that own them, when somebody asks.
 
+mod exposition;
+mod health;
 mod letters;
+mod metrics;
+mod process;
+mod soketi;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
+use crate::app::App;
 use crate::auth::{Secret, bearer_token};
 use crate::limits::Gate;
-use crate::node::{ClusterState, Node, Report};
+use crate::node::{ClusterState, Node};
+use crate::protocol::excerpt;
+
+/// What there is, for people who look.
+const PATHS: &str = "\
+GET  /live                    200 while the process answers
+GET  /ready                   200 while this node takes connections, else 503 and why not
+GET  /health                  how it is doing, as JSON
+GET  /metrics                 for Prometheus
+GET  /config                  the configuration in effect, as TOML, secrets masked
+GET  /dead-letters            webhook requests that were given up, as JSON
+POST /dead-letters/redeliver  sends their events again; ?id=1: of one
+";
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -32,22 +47,27 @@ pub struct Admin {
     config: watch::Receiver<ConfigState>,
     cluster: Option<ClusterState>,
     started: Instant,
+    /// The public port, if metrics have Soketi's names too: they have it as a label.
+    soketi_names_port: Option<Arc<str>>,
 }
 
 /// How the configuration stands.
 #[derive(Debug, Clone)]
 pub struct ConfigState {
     loaded_at: OffsetDateTime,
+    /// The one that is in effect, as TOML with secrets masked.
+    toml: Arc<str>,
     /// What is wrong with the newest one, which is not in effect; none if it is.
     pub error: Option<String>,
 }
 
 impl ConfigState {
-    /// Loaded at this moment.
+    /// Loaded at this moment; `toml` shows no secret.
     #[must_use]
-    pub fn now() -> Self {
+    pub fn now(toml: &str) -> Self {
         Self {
             loaded_at: OffsetDateTime::now_utc(),
+            toml: toml.into(),
             error: None,
         }
     }
@@ -76,6 +96,16 @@ impl Admin {
             config,
             cluster,
             started: Instant::now(),
+            soketi_names_port: None,
+        }
+    }
+
+    /// Exposes metrics under Soketi's names too if the public port is given, which they have as a label.
+    #[must_use]
+    pub fn with_soketi_names(self, port: Option<u16>) -> Self {
+        Self {
+            soketi_names_port: port.map(|port| port.to_string().into()),
+            ..self
         }
     }
 
@@ -83,15 +113,34 @@ impl Admin {
     pub fn configure(self, config: &mut ServiceConfig) {
         config
             .app_data(Data::new(self))
+            .route("/", web::get().to(index))
             .route("/live", web::get().to(live))
             .route("/ready", web::get().to(ready))
-            .route("/health", web::get().to(health))
-            .route("/metrics", web::get().to(metrics))
+            .route("/health", web::get().to(health::show))
+            .route("/metrics", web::get().to(metrics::show))
+            .route("/config", web::get().to(effective))
             .route("/dead-letters", web::get().to(letters::list))
             .route(
                 "/dead-letters/redeliver",
                 web::post().to(letters::redeliver),
-            );
+            )
+            .default_service(web::to(unknown_path));
+    }
+
+    /// Why this node should get no connections.
+    fn problem(&self) -> Option<String> {
+        match &self.cluster {
+            _ if self.gate.is_closed() => Some("shutting down".to_owned()),
+            Some(cluster) => cluster.problem(),
+            None => None,
+        }
+    }
+
+    /// By their ids, so that answers do not change their order.
+    fn apps(&self) -> Vec<Arc<App>> {
+        let mut apps: Vec<_> = self.node.apps().iter().cloned().collect();
+        apps.sort_by(|a, b| a.id.cmp(&b.id));
+        apps
     }
 
     fn admits(&self, request: &HttpRequest) -> bool {
@@ -117,172 +166,49 @@ fn refused() -> HttpResponse {
         )
 }
 
-async fn live() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain").body("live\n")
-}
-
-async fn ready(admin: Data<Admin>) -> HttpResponse {
-    let problem = match &admin.cluster {
-        _ if admin.gate.is_closed() => Some("shutting down".to_owned()),
-        Some(cluster) => cluster.problem(),
-        None => None,
-    };
-    if let Some(problem) = problem {
-        return HttpResponse::ServiceUnavailable()
-            .content_type("text/plain")
-            .body(format!("not ready: {problem}\n"));
-    }
-    HttpResponse::Ok()
-        .content_type("text/plain")
-        .body("ready\n")
-}
-
-async fn health(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
-    if !admin.admits(&request) {
-        return refused();
-    }
-    let totals = admin.node.totals();
-    let workers = admin.node.worker_reports().await;
-    let status = if admin.gate.is_closed() {
-        "draining"
-    } else {
-        "ok"
-    };
-    let cluster = admin.cluster.as_ref().map(cluster_json);
-    HttpResponse::Ok().json(json!({
-        "status": status,
-        "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": admin.started.elapsed().as_secs(),
-        "config": admin.config.borrow().json(),
-        "sockets": admin.gate.open(),
-        "connections": totals.connections,
-        "channels": totals.channels,
-        "subscriptions": totals.subscriptions,
-        "members": totals.members,
-        "users": totals.users,
-        "last_events": totals.last_events,
-        "last_event_bytes": totals.last_event_bytes,
-        "inbox_bytes": admin.node.inbox_bytes(),
-        "workers": workers.iter().map(worker).collect::<Vec<_>>(),
-        "cluster": cluster,
-    }))
-}
-
-/// None of it where the node is alone.
-fn cluster_json(cluster: &ClusterState) -> serde_json::Value {
-    json!({
-        "status": if cluster.is_up() { "up" } else { "down" },
-        "problem": cluster.problem(),
-        "nodes": cluster.nodes(),
-        "round_trip_microseconds": microseconds(cluster.round_trip()),
-    })
-}
-
-fn microseconds(duration: Duration) -> usize {
-    usize::try_from(duration.as_micros()).unwrap_or(usize::MAX)
-}
-
-fn worker(report: &Report) -> serde_json::Value {
-    json!({
-        "connections": report.connections,
-        "channels": report.channels,
-        "subscriptions": report.subscriptions,
-        "outbox_bytes": report.outbox_bytes,
-    })
-}
-
-async fn metrics(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
-    if !admin.admits(&request) {
-        return refused();
-    }
-    let mut registry = Registry::default();
-    admin.node.metrics().register(&mut registry);
-    registry.register_collector(Box::new(Gauges(gauges(&admin).await)));
-    let mut text = String::new();
-    // Writing into a String cannot fail.
-    let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
-    HttpResponse::Ok()
-        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+fn plain(mut response: HttpResponseBuilder, text: String) -> HttpResponse {
+    response
+        .content_type("text/plain; charset=utf-8")
         .body(text)
 }
 
-async fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, usize)> {
-    let webhooks = admin.node.webhooks();
-    let totals = admin.node.totals();
-    let workers = admin.node.worker_reports().await;
-    let mut gauges = vec![
-        ("connections", "Live connections", totals.connections),
-        ("channels", "Occupied channels", totals.channels),
-        ("subscriptions", "Subscriptions", totals.subscriptions),
-        ("members", "Presence members", totals.members),
-        ("users", "Users signed in or watched", totals.users),
-        (
-            "last_events",
-            "Last events kept for cache channels",
-            totals.last_events,
-        ),
-        ("last_event_bytes", "Their bytes", totals.last_event_bytes),
-        (
-            "inbox_bytes",
-            "Bytes of orders that wait for workers",
-            admin.node.inbox_bytes(),
-        ),
-        (
-            "webhook_queue",
-            "Webhook events that wait for their endpoints",
-            webhooks.queued(),
-        ),
-        (
-            "webhook_lag_seconds",
-            "How long the oldest of them has been waiting",
-            usize::try_from(webhooks.lag().as_secs()).unwrap_or(usize::MAX),
-        ),
-        (
-            "outbox_bytes",
-            "Bytes that wait for sockets",
-            workers.iter().map(|w| w.outbox_bytes).sum(),
-        ),
-    ];
-    gauges.extend(admin.cluster.iter().flat_map(cluster_gauges));
-    gauges
+async fn index() -> HttpResponse {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!("tidewire {version}, for operators\n\n{PATHS}");
+    plain(HttpResponse::Ok(), text)
 }
 
-fn cluster_gauges(cluster: &ClusterState) -> [(&'static str, &'static str, usize); 4] {
-    [
-        (
-            "cluster_up",
-            "Whether all of Redis can be reached",
-            usize::from(cluster.is_up()),
-        ),
-        (
-            "cluster_nodes",
-            "Live nodes of the cluster",
-            cluster.nodes(),
-        ),
-        (
-            "cluster_waiting_bytes",
-            "Bytes of events that wait for Redis",
-            cluster.waiting_bytes(),
-        ),
-        (
-            "cluster_round_trip_microseconds",
-            "The longest of the last round trips to Redis",
-            microseconds(cluster.round_trip()),
-        ),
-    ]
+async fn unknown_path(request: HttpRequest) -> HttpResponse {
+    let (method, path) = (request.method().as_str(), request.path());
+    let text = format!(
+        "Nothing is here for {:?} on {:?}. There are:\n\n{PATHS}",
+        excerpt(method),
+        excerpt(path)
+    );
+    plain(HttpResponse::NotFound(), text)
 }
 
-#[derive(Debug)]
-struct Gauges(Vec<(&'static str, &'static str, usize)>);
+async fn live() -> HttpResponse {
+    plain(HttpResponse::Ok(), "live\n".to_owned())
+}
 
-impl Collector for Gauges {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help, value) in &self.0 {
-            let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
-            let name = format!("tidewire_{name}");
-            let metric = encoder.encode_descriptor(&name, help, None, gauge.metric_type())?;
-            gauge.encode(metric)?;
+async fn ready(admin: Data<Admin>) -> HttpResponse {
+    match admin.problem() {
+        Some(problem) => {
+            let text = format!("not ready: {problem}\n");
+            plain(HttpResponse::ServiceUnavailable(), text)
         }
-        Ok(())
+        None => plain(HttpResponse::Ok(), "ready\n".to_owned()),
     }
+}
+
+/// `GET /config`, as `tidewire check-config` prints it.
+async fn effective(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
+    if !admin.admits(&request) {
+        return refused();
+    }
+    let toml = admin.config.borrow().toml.to_string();
+    HttpResponse::Ok()
+        .content_type("application/toml; charset=utf-8")
+        .body(toml)
 }

@@ -186,6 +186,7 @@ fn built(raw: &raw::App, found: Credentials) -> Result<App, &'static str> {
         api_tokens: found.api_tokens,
         webhooks: Vec::new(),
         limits: limits(&raw.limits),
+        metrics: Default::default(),
     })
 }
 

@@ -30,6 +30,7 @@ mod webhooks;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::app::Apps;
 use crate::auth::Secret;
@@ -107,6 +108,8 @@ pub struct Admin {
     pub port: u16,
     /// What operators must show; always there when `host` is not loopback.
     pub token: Option<Secret>,
+    /// Whether metrics have Soketi's names too.
+    pub soketi_metric_names: bool,
 }
 
 /// How to log.
@@ -164,7 +167,7 @@ pub struct Loaded {
     pub notices: Vec<String>,
     /// What an operator should know before it serves.
     pub warnings: Vec<String>,
-    raw: Raw,
+    raw: Arc<Raw>,
     files: Files,
     /// What relative paths begin at.
     folder: PathBuf,
@@ -176,7 +179,7 @@ impl Loaded {
     /// # Errors
     /// If TOML has no way to write them, which a test rules out.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
-        toml::to_string(&self.raw)
+        self.raw.to_toml(&self.raw.apps)
     }
 }
 
@@ -293,7 +296,7 @@ fn checked(
                 is_spare: false,
                 notices: said.notices,
                 warnings,
-                raw,
+                raw: raw.into(),
                 files: Files::default(),
                 folder: elsewhere.folder.to_owned(),
             });
@@ -375,6 +378,7 @@ fn settings(
             host: admin.host.0.clone(),
             port: port_of(admin.port.get()),
             token,
+            soketi_metric_names: admin.soketi_metric_names,
         },
         webhooks: webhooks::settings(&raw.webhooks),
         redis,

@@ -29,8 +29,32 @@ pub(super) struct Raw {
     pub(super) apps: Vec<App>,
 }
 
+/// The same with apps of another reading.
+#[derive(Serialize)]
+struct Shown<'a> {
+    server: &'a Server,
+    admin: &'a Admin,
+    webhooks: &'a Webhooks,
+    #[serde(skip_serializing_if = "Redis::says_no_place")]
+    redis: &'a Redis,
+    apps: &'a [App],
+}
+
+impl Raw {
+    /// These settings as a file would say them, secrets masked, with these apps.
+    pub(super) fn to_toml(&self, apps: &[App]) -> Result<String, toml::ser::Error> {
+        toml::to_string(&Shown {
+            server: &self.server,
+            admin: &self.admin,
+            webhooks: &self.webhooks,
+            redis: &self.redis,
+            apps,
+        })
+    }
+}
+
 /// `[server]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, [server]")]
 pub(super) struct Server {
     pub(super) host: Host,
@@ -110,6 +134,7 @@ pub(super) struct Admin {
     pub(super) host: Host,
     pub(super) port: Whole<0, 65535>,
     pub(super) token: Option<Masked>,
+    pub(super) soketi_metric_names: bool,
 }
 
 impl Default for Admin {
@@ -118,6 +143,7 @@ impl Default for Admin {
             host: Host("127.0.0.1".to_owned()),
             port: Whole::new(9601),
             token: None,
+            soketi_metric_names: false,
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Watch {
     sources: Sources,
     /// As of the last reading, whether it succeeded or not.
     files: Files,
-    server: raw::Server,
+    raw: Arc<raw::Raw>,
     fixed: Table,
 }
 
@@ -40,6 +40,8 @@ pub struct Reloaded {
     pub certificate: Option<Arc<CertifiedKey>>,
     /// What an operator should know.
     pub warnings: Vec<String>,
+    /// What is in effect with them, as [`Loaded::to_toml`] says it.
+    pub toml: String,
 }
 
 impl Watch {
@@ -50,9 +52,15 @@ impl Watch {
         Self {
             sources,
             files: loaded.files.clone(),
-            server: loaded.raw.server.clone(),
+            raw: Arc::clone(&loaded.raw),
             fixed: fixed(loaded, &loaded.files),
         }
+    }
+
+    /// What the server began with, as [`Loaded::to_toml`] says it.
+    #[must_use]
+    pub fn toml(&self) -> String {
+        shown(&self.raw, &self.raw.apps)
     }
 
     /// Waits until the configuration file, or a file that it names, is not as it was read, and has settled.
@@ -80,7 +88,7 @@ impl Watch {
     /// As at the start: all problems with their places. Also if an app does not fit the `[server]` that is running.
     pub fn reload(&mut self) -> Result<Reloaded, Error> {
         let mut files = Files::default();
-        let loaded = attempt(&self.sources, Some(&self.server), &mut files);
+        let loaded = attempt(&self.sources, Some(&self.raw.server), &mut files);
         self.files = files;
         let loaded = loaded?;
         keep_spare(&mut self.sources, &loaded);
@@ -93,6 +101,7 @@ impl Watch {
             ));
         }
         Ok(Reloaded {
+            toml: shown(&self.raw, &loaded.raw.apps),
             apps: loaded.settings.apps,
             certificate: loaded.settings.server.tls.map(|tls| tls.certificate),
             warnings,
@@ -107,11 +116,17 @@ fn keep_spare(sources: &mut Sources, loaded: &Loaded) {
     }
 }
 
+/// What is shown to operators; why it cannot be, which a test rules out.
+fn shown(raw: &raw::Raw, apps: &[raw::App]) -> String {
+    raw.to_toml(apps)
+        .unwrap_or_else(|error| format!("# cannot be written as TOML: {error}\n"))
+}
+
 /// All sections that only a restart changes; the token as it is, because nobody sees this.
 fn fixed(loaded: &Loaded, files: &Files) -> Table {
     let Loaded { raw, folder, .. } = loaded;
     // What cannot be written as TOML, which a test rules out, is not compared.
-    let mut sections = Table::try_from(raw).unwrap_or_default();
+    let mut sections = Table::try_from(raw.as_ref()).unwrap_or_default();
     sections.remove("apps");
     if let Some(Value::Table(server)) = sections.get_mut("server")
         && let Some(Value::Table(tls)) = server.get_mut("tls")

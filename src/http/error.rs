@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
+use crate::metrics::RequestRefused;
 use crate::node::{TooFast, Unavailable};
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
@@ -21,8 +22,8 @@ pub enum ApiError {
     #[error("Application disabled")]
     AppDisabled,
     /// 401.
-    #[error("{0}")]
-    Unauthorized(String),
+    #[error("{1}")]
+    Unauthorized(RequestRefused, String),
     /// 403.
     #[error(
         "API tokens are refused over plain HTTP from beyond loopback: anybody on the way could read them. Use TLS in front, sign the request instead, or set allow_plain_tokens = true in [server]"
@@ -68,11 +69,32 @@ impl From<Unavailable> for ApiError {
 }
 
 impl ApiError {
+    /// The same as metrics and logs name it.
+    pub(super) fn reason(&self) -> RequestRefused {
+        match self {
+            Self::UnknownApp(_) => RequestRefused::UnknownApp,
+            Self::AppDisabled => RequestRefused::AppDisabled,
+            Self::Unauthorized(reason, _) => *reason,
+            Self::PlainToken => RequestRefused::PlainToken,
+            Self::BadRequest(_) => RequestRefused::BadRequest,
+            Self::ChannelName { .. } => RequestRefused::ChannelName,
+            Self::EventName(_) => RequestRefused::EventName,
+            Self::BodyTooLarge(_) => RequestRefused::BodyTooLarge,
+            Self::DataTooLarge(_) => RequestRefused::DataTooLarge,
+            Self::BodyTimeout => RequestRefused::BodyTimeout,
+            Self::TooFast(_) => RequestRefused::TooFast,
+            Self::Unavailable(Unavailable::Overloaded(_) | Unavailable::PresenceFull) => {
+                RequestRefused::Overloaded
+            }
+            Self::Unavailable(Unavailable::Unreachable(_)) => RequestRefused::Unreachable,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::UnknownApp(_) => StatusCode::NOT_FOUND,
             Self::AppDisabled | Self::PlainToken => StatusCode::FORBIDDEN,
-            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(..) => StatusCode::UNAUTHORIZED,
             Self::BadRequest(_) | Self::ChannelName { .. } | Self::EventName(_) => {
                 StatusCode::BAD_REQUEST
             }
@@ -90,7 +112,7 @@ impl ApiError {
             Self::Unavailable(_) => Some(1),
             Self::UnknownApp(_)
             | Self::AppDisabled
-            | Self::Unauthorized(_)
+            | Self::Unauthorized(..)
             | Self::PlainToken
             | Self::BadRequest(_)
             | Self::ChannelName { .. }

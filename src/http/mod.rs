@@ -6,19 +6,23 @@
 mod channels;
 mod error;
 mod events;
+mod refusal;
 mod signed;
 mod users;
 
 use std::sync::Arc;
 
 use actix_web::http::Method;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use error::ApiError;
+pub use refusal::noted;
 
+use crate::metrics::RequestRefused;
 use crate::net::{Client, TrustedProxies};
 use crate::node::Node;
+use refusal::note;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -59,7 +63,7 @@ impl Api {
     /// Adds the routes, with and without the path prefix.
     pub fn configure(self, config: &mut ServiceConfig) {
         let prefix = Arc::clone(&self.path_prefix);
-        config.app_data(web::Data::new(self));
+        config.app_data(Data::new(self));
         if !prefix.is_empty() {
             config.service(web::scope(&prefix).configure(routes));
         }
@@ -113,7 +117,8 @@ fn routes(config: &mut ServiceConfig) {
 fn resource(path: &str, method: Method, route: actix_web::Route) -> actix_web::Resource {
     web::resource(path)
         .route(route)
-        .default_service(web::to(move || {
+        .default_service(web::to(move |request: HttpRequest| {
+            note(&request, None, RequestRefused::Method);
             let text = format!("Method not allowed: this path takes {method}\n");
             let allow = method.to_string();
             async move {
@@ -131,7 +136,8 @@ async fn alive() -> HttpResponse {
 }
 
 /// A request on the WebSocket path that asked for no upgrade, or whose proxy did not pass that on.
-async fn not_upgraded() -> HttpResponse {
+async fn not_upgraded(request: HttpRequest) -> HttpResponse {
+    note(&request, None, RequestRefused::NotUpgraded);
     HttpResponse::UpgradeRequired().insert_header(("Upgrade", "websocket")).content_type("text/plain").body(
         "This is the WebSocket endpoint: it expects the headers `Upgrade: websocket` and `Connection: Upgrade`.\n\
          If a WebSocket client got here, a proxy in between did not forward the upgrade\n\
@@ -140,6 +146,7 @@ async fn not_upgraded() -> HttpResponse {
 }
 
 async fn unknown_path(request: HttpRequest) -> HttpResponse {
+    note(&request, None, RequestRefused::UnknownPath);
     let text = format!(
         "Unknown path {}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}}\n",
         crate::protocol::excerpt(request.path())

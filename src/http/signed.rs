@@ -9,17 +9,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::body::{BodyStream, to_bytes_limited};
+use actix_web::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
 use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev};
 use percent_encoding::percent_decode_str;
-use tracing::debug;
 
 use super::Api;
 use super::error::{ApiError, Failure, wants_json};
+use super::refusal::{is_publish, note};
 use crate::app::{App, Apps};
 use crate::auth;
+use crate::metrics::RequestRefused;
 use crate::node::Node;
 use crate::protocol::excerpt;
 
@@ -35,7 +36,7 @@ pub(super) struct Signed {
     pub(super) app: Arc<App>,
     pub(super) body: Bytes,
     query: Vec<(String, String)>,
-    json_errors: bool,
+    request: HttpRequest,
 }
 
 impl Signed {
@@ -52,11 +53,22 @@ impl Signed {
         &self,
         result: Result<HttpResponse, ApiError>,
     ) -> Result<HttpResponse, Failure> {
-        result.map_err(|error| {
-            self.node.metrics().http_refused.inc();
-            debug!(app.id = %self.app.id, %error, "request refused");
-            Failure::new(error, self.json_errors)
-        })
+        match result {
+            Ok(response) => {
+                let metrics = &self.app.metrics;
+                if let BodySize::Sized(bytes) = response.body().size() {
+                    metrics.api_response_bytes.inc_by(bytes);
+                }
+                if is_publish(&self.request) {
+                    metrics.publishes_accepted.inc();
+                }
+                Ok(response)
+            }
+            Err(error) => {
+                note(&self.request, Some(&self.app.id), error.reason());
+                Err(Failure::new(error, wants_json(&self.request)))
+            }
+        }
     }
 }
 
@@ -70,10 +82,7 @@ impl FromRequest for Signed {
         Box::pin(async move {
             let json = wants_json(&request);
             read(&request, payload).await.map_err(|error| {
-                if let Some(api) = request.app_data::<Data<Api>>() {
-                    api.node.metrics().http_refused.inc();
-                }
-                debug!(path = request.path(), %error, "request refused");
+                note(&request, None, error.reason());
                 Failure::new(error, json)
             })
         })
@@ -98,12 +107,14 @@ async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Signed, Ap
     if !by_token {
         check_md5(&query, &body)?;
     }
+    app.metrics.api_requests.inc();
+    app.metrics.api_request_bytes.inc_by(body.len() as u64);
     Ok(Signed {
         node,
         app,
         body,
         query,
-        json_errors: wants_json(request),
+        request: request.clone(),
     })
 }
 
@@ -130,7 +141,12 @@ fn check_token(
     request: &HttpRequest,
     token: &str,
 ) -> Result<Arc<App>, ApiError> {
-    let path_needed = || unauthorized("An API token works on paths under /apps/{app_id}/ only");
+    let path_needed = || {
+        unauthorized(
+            RequestRefused::Token,
+            "An API token works on paths under /apps/{app_id}/ only",
+        )
+    };
     let app = app_of_path(apps, request)?.ok_or_else(path_needed)?;
     let client = api.client(request);
     if !client.secure && !client.is_local() && !api.allow_plain_tokens {
@@ -144,14 +160,15 @@ fn check_token(
         .count();
     if matches == 0 {
         return Err(unauthorized(
+            RequestRefused::Token,
             "Invalid API token: it is not one of the app's api_tokens",
         ));
     }
     Ok(app)
 }
 
-fn unauthorized(text: impl Into<String>) -> ApiError {
-    ApiError::Unauthorized(text.into())
+fn unauthorized(reason: RequestRefused, text: impl Into<String>) -> ApiError {
+    ApiError::Unauthorized(reason, text.into())
 }
 
 /// Checks in the order of the reference validator: key, version, timestamp, signature.
@@ -162,29 +179,47 @@ fn check_signature(
     query: &[(String, String)],
 ) -> Result<Arc<App>, ApiError> {
     let of_path = app_of_path(apps, request)?;
-    let key = get(query, "auth_key").ok_or_else(|| unauthorized("Missing parameter: auth_key"))?;
+    let key = get(query, "auth_key").ok_or_else(|| {
+        unauthorized(
+            RequestRefused::AuthKeyMissing,
+            "Missing parameter: auth_key",
+        )
+    })?;
     let app = apps
         .by_key(key)
-        .ok_or_else(|| unauthorized("Unknown auth_key"))?;
+        .ok_or_else(|| unauthorized(RequestRefused::AuthKey, "Unknown auth_key"))?;
     if let Some(of_path) = of_path.filter(|of_path| of_path.id != app.id) {
         let key = excerpt(key);
-        return Err(unauthorized(format!(
-            "Unknown auth_key: {key} is not the key of app {}",
-            of_path.id
-        )));
+        return Err(unauthorized(
+            RequestRefused::AuthKey,
+            format!(
+                "Unknown auth_key: {key} is not the key of app {}",
+                of_path.id
+            ),
+        ));
     }
     match get(query, "auth_version") {
-        None => return Err(unauthorized("Version required")),
+        None => {
+            return Err(unauthorized(
+                RequestRefused::AuthVersion,
+                "Version required",
+            ));
+        }
         Some("1.0") => {}
         Some(_) => {
             return Err(unauthorized(
+                RequestRefused::AuthVersion,
                 "Version not supported: auth_version must be 1.0",
             ));
         }
     }
     check_timestamp(get(query, "auth_timestamp"))?;
-    let given = get(query, "auth_signature")
-        .ok_or_else(|| unauthorized("Missing parameter: auth_signature"))?;
+    let given = get(query, "auth_signature").ok_or_else(|| {
+        unauthorized(
+            RequestRefused::Signature,
+            "Missing parameter: auth_signature",
+        )
+    })?;
     let method = request.method().as_str();
     let paths = signed_paths(request.uri().path(), &api.path_prefix);
     let canonical = auth::request_string(method, &paths[0], query);
@@ -192,10 +227,13 @@ fn check_signature(
     if verifies(&canonical) || other_readings(request, method, &paths).any(|text| verifies(&text)) {
         return Ok(Arc::clone(app));
     }
-    Err(unauthorized(format!(
-        "Invalid signature: you should have sent HmacSHA256Hex({canonical:?}, your_secret_key), but you sent {:?}",
-        excerpt(given)
-    )))
+    Err(unauthorized(
+        RequestRefused::Signature,
+        format!(
+            "Invalid signature: you should have sent HmacSHA256Hex({canonical:?}, your_secret_key), but you sent {:?}",
+            excerpt(given)
+        ),
+    ))
 }
 
 /// The paths that may have been signed: without the mount prefix first, as sent, and with the prefix that a proxy took
@@ -277,9 +315,13 @@ fn get<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
-    let given = given.ok_or_else(|| unauthorized("Timestamp required"))?;
+    let given =
+        given.ok_or_else(|| unauthorized(RequestRefused::Timestamp, "Timestamp required"))?;
     let seconds: u64 = given.parse().map_err(|_| {
-        unauthorized("Timestamp required: auth_timestamp must be the unix time in seconds")
+        unauthorized(
+            RequestRefused::Timestamp,
+            "Timestamp required: auth_timestamp must be the unix time in seconds",
+        )
     })?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -289,11 +331,14 @@ fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
         return Ok(());
     }
     let direction = if seconds < now { "behind" } else { "ahead of" };
-    Err(unauthorized(format!(
-        "Timestamp expired: Given timestamp ({}) not within {CLOCK_WINDOW}s of server time ({}): your clock is {skew} s {direction} the server's",
-        iso(seconds),
-        iso(now)
-    )))
+    Err(unauthorized(
+        RequestRefused::Timestamp,
+        format!(
+            "Timestamp expired: Given timestamp ({}) not within {CLOCK_WINDOW}s of server time ({}): your clock is {skew} s {direction} the server's",
+            iso(seconds),
+            iso(now)
+        ),
+    ))
 }
 
 fn iso(seconds: u64) -> String {
@@ -315,14 +360,18 @@ fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), ApiError> {
     }
     let computed = auth::body_md5(body);
     match given {
-        None => Err(unauthorized(format!(
-            "body_md5 required: the request has a body, whose MD5 is {computed}"
-        ))),
+        None => Err(unauthorized(
+            RequestRefused::BodyMd5,
+            format!("body_md5 required: the request has a body, whose MD5 is {computed}"),
+        )),
         Some(given) if given.eq_ignore_ascii_case(&computed) => Ok(()),
-        Some(given) => Err(unauthorized(format!(
-            "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {:?}",
-            excerpt(given)
-        ))),
+        Some(given) => Err(unauthorized(
+            RequestRefused::BodyMd5,
+            format!(
+                "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {:?}",
+                excerpt(given)
+            ),
+        )),
     }
 }
 

@@ -6,10 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::inbox::Delivery;
 use super::peer::{Ending, Peer};
-use crate::app::AppId;
+use crate::app::{App, AppId};
+use crate::metrics::AppCounters;
 use crate::protocol::{ChannelName, CloseCode, Encoded};
 
 /// The `since` of a subscription whose acceptance is still awaited: no delivery has a number above it.
@@ -21,6 +23,7 @@ const MAX_HELD: usize = 1024;
 
 pub(super) struct LocalChannel {
     app: AppId,
+    counters: Arc<AppCounters>,
     name: ChannelName,
     slots: RefCell<Vec<Option<Subscriber>>>,
     free: RefCell<Vec<u32>>,
@@ -36,9 +39,10 @@ struct Subscriber {
 }
 
 impl LocalChannel {
-    pub(super) fn new(app: AppId, name: ChannelName) -> Self {
+    pub(super) fn new(app: &App, name: ChannelName) -> Self {
         Self {
-            app,
+            app: app.id.clone(),
+            counters: Arc::clone(app.metrics.shared()),
             name,
             slots: RefCell::default(),
             free: RefCell::default(),
@@ -93,8 +97,8 @@ impl LocalChannel {
             subscriber.peer.send(frame);
         }
         self.held.borrow_mut().retain(|(slot, delivery)| {
-            if *slot == index {
-                subscriber.offer(delivery);
+            if *slot == index && subscriber.offer(delivery) {
+                self.counters.sent(1, delivery.frame.bytes().len());
             }
             *slot != index
         });
@@ -113,7 +117,8 @@ impl LocalChannel {
         slots.len() - free.len()
     }
 
-    /// Walks up to `most` slots from `from`; how many subscribers were sent to. Allocates nothing.
+    /// Walks up to `most` slots from `from`; how many subscribers were sent to. Allocates nothing, and counts once for
+    /// all of them.
     pub(super) fn deliver(&self, delivery: &Delivery, from: usize, most: usize) -> usize {
         let slots = self.slots.borrow();
         let mut sent = 0;
@@ -125,6 +130,8 @@ impl LocalChannel {
                 sent += 1;
             }
         }
+        self.counters
+            .sent(sent as u64, delivery.frame.bytes().len());
         sent
     }
 
@@ -176,12 +183,12 @@ impl LocalChannel {
 }
 
 impl Subscriber {
-    /// Sends a delivery unless it came before the subscription or is not for this connection.
+    /// Sends a delivery unless it came before the subscription or is not for this connection; whether it is on its
+    /// way. Counts nothing: that is done for many at once.
     fn offer(&self, delivery: &Delivery) -> bool {
         if delivery.number <= self.since || delivery.except == Some(self.peer.socket_id()) {
             return false;
         }
-        self.peer.send(&delivery.frame);
-        true
+        self.peer.hand(&delivery.frame)
     }
 }

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::app::{AppId, CurrentApps};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Observed};
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
 
 /// How long a publisher waits for room before it is refused.
@@ -29,6 +29,8 @@ pub struct Delivery {
     pub frame: Encoded,
     /// The connection that is passed over.
     pub except: Option<SocketId>,
+    /// Since when this node has it, if somebody published it; what it says of its own accord is not measured.
+    pub accepted: Option<Instant>,
 }
 
 /// One thing to do for a worker.
@@ -76,6 +78,21 @@ pub struct Report {
     pub subscriptions: usize,
     /// Bytes that wait for sockets.
     pub outbox_bytes: usize,
+    /// CPU time that its thread has used.
+    pub cpu: Duration,
+    /// By how much its clock's ticks came late, all of them together.
+    pub late: Duration,
+    /// From a publication's acceptance until it was handed to the sockets.
+    pub publish_to_socket: Observed,
+}
+
+/// How much waits for a worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Orders, deliveries included that are under way in slices.
+    pub orders: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// The receiving end: one worker's.
@@ -103,6 +120,7 @@ struct Sender {
 #[derive(Debug, Default)]
 struct Level {
     bytes: AtomicUsize,
+    orders: AtomicUsize,
     drained: Notify,
 }
 
@@ -190,10 +208,7 @@ impl Inboxes {
         let Some(worker) = self.workers.get(usize::from(worker)) else {
             return;
         };
-        worker
-            .level
-            .bytes
-            .fetch_add(order.cost(), Ordering::Relaxed);
+        worker.level.rise(order.cost());
         let _ = worker.orders.send(order);
     }
 
@@ -207,21 +222,42 @@ impl Inboxes {
     /// Asks every worker what it holds.
     pub async fn reports(&self) -> Vec<Report> {
         let mut reports = Vec::new();
-        for worker in self.indexes() {
-            let (answer, question) = oneshot::channel();
-            self.post(worker, Order::Report(answer));
-            reports.push(question.await.unwrap_or_default());
+        for report in self.ask() {
+            reports.push(report.await.unwrap_or_default());
         }
         reports
+    }
+
+    /// The same for those who cannot wait for a worker that is stuck: none of those that do not answer in time.
+    pub async fn reports_within(&self, patience: Duration) -> Vec<Option<Report>> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let mut reports = Vec::new();
+        for report in self.ask() {
+            let report = tokio::time::timeout_at(deadline, report).await;
+            reports.push(report.ok().and_then(Result::ok));
+        }
+        reports
+    }
+
+    fn ask(&self) -> Vec<oneshot::Receiver<Report>> {
+        let ask = |worker| {
+            let (answer, report) = oneshot::channel();
+            self.post(worker, Order::Report(answer));
+            report
+        };
+        self.indexes().map(ask).collect()
+    }
+
+    /// What waits for each worker.
+    #[must_use]
+    pub fn depths(&self) -> Vec<Depth> {
+        self.workers.iter().map(|w| w.level.depth()).collect()
     }
 
     /// Bytes in all inboxes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.workers
-            .iter()
-            .map(|w| w.level.bytes.load(Ordering::Relaxed))
-            .sum()
+        self.depths().iter().map(|depth| depth.bytes).sum()
     }
 
     fn indexes(&self) -> impl Iterator<Item = u16> + use<> {
@@ -271,9 +307,7 @@ impl Inbox {
 
     /// Counts a delivery that was taken out but must wait for its turn.
     pub(super) fn hold(&self, delivery: &Delivery) {
-        self.level
-            .bytes
-            .fetch_add(delivery.cost(), Ordering::Relaxed);
+        self.level.rise(delivery.cost());
     }
 
     /// Uncounts it.
@@ -283,8 +317,21 @@ impl Inbox {
 }
 
 impl Level {
+    fn depth(&self) -> Depth {
+        Depth {
+            orders: self.orders.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn rise(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.orders.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn fall(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.orders.fetch_sub(1, Ordering::Relaxed);
         self.drained.notify_waiters();
     }
 }
@@ -319,6 +366,7 @@ mod tests {
                 number: 1,
                 frame: ServerFrame::Pong.encode(),
                 except: None,
+                accepted: None,
             },
         }
     }
@@ -330,6 +378,8 @@ mod tests {
         let (worker, mut inbox) = unclaimed.claim().unwrap();
         assert_eq!(inboxes.room().await, Ok(()));
         inboxes.post(worker, order());
+        let depth = inboxes.depths()[usize::from(worker)];
+        assert_eq!((depth.orders, depth.bytes), (1, order().cost()));
         assert_eq!(inboxes.room().await, Err(Full));
         assert_eq!(metrics.inbox_overflows.get(), 1);
         let waiting = tokio::spawn({
@@ -339,6 +389,29 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(inbox.receive_now().is_some());
         assert_eq!(waiting.await.unwrap(), Ok(()));
-        assert_eq!(inboxes.bytes(), 0);
+        assert_eq!(inboxes.depths(), [Depth::default(); 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_does_not_answer_holds_nobody_up_for_long() {
+        let (inboxes, unclaimed) = inboxes(2, 100, Metrics::default());
+        let (answering, mut inbox) = unclaimed.claim().unwrap();
+        tokio::spawn(async move {
+            while let Some(order) = inbox.receive().await {
+                if let Order::Report(answer) = order {
+                    let report = Report {
+                        connections: 7,
+                        ..Report::default()
+                    };
+                    answer.send(report).unwrap();
+                }
+            }
+        });
+        let reports = inboxes.reports_within(Duration::from_secs(2)).await;
+        for (worker, report) in reports.iter().enumerate() {
+            let connections = report.map(|report| report.connections);
+            let expected = (worker == usize::from(answering)).then_some(7);
+            assert_eq!(connections, expected);
+        }
     }
 }

@@ -16,12 +16,13 @@ mod tests;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use slab::Slab;
 
 use crate::app::{AppId, Apps};
-use crate::metrics::Metrics;
+use crate::metrics::{Histogram, Metrics};
 use crate::net::Socket;
 use crate::protocol::{ChannelName, CloseCode, Encoded};
 use channel::LocalChannel;
@@ -47,6 +48,8 @@ pub struct Hub {
     heartbeat: Heartbeat,
     scratch: RefCell<BytesMut>,
     closing: Cell<Option<CloseCode>>,
+    late: Cell<Duration>,
+    publish_to_socket: Histogram,
 }
 
 /// The settings that a worker needs.
@@ -86,6 +89,8 @@ impl Hub {
             heartbeat: Heartbeat::default(),
             scratch: RefCell::default(),
             closing: Cell::new(None),
+            late: Cell::default(),
+            publish_to_socket: Histogram::default(),
         })
     }
 
@@ -131,7 +136,7 @@ impl Hub {
         };
         let local = channels
             .entry(channel.clone())
-            .or_insert_with(|| Rc::new(LocalChannel::new(app.id.clone(), channel.clone())));
+            .or_insert_with(|| Rc::new(LocalChannel::new(&app, channel.clone())));
         let index = local.insert(Rc::clone(peer));
         Slot {
             channel: Rc::clone(local),
@@ -218,7 +223,9 @@ impl Hub {
                     }
                     return 0;
                 }
-                self.deliver(&channel, &delivery, 0, SLICE)
+                let sent = self.deliver(&channel, &delivery, 0, SLICE);
+                self.delivered(&delivery);
+                sent
             }
             Order::End { app, channel, code } => {
                 let Some(channel) = self.find(&app, &channel) else {
@@ -249,6 +256,7 @@ impl Hub {
         if let Some((delivery, from)) = channel.current() {
             self.deliver(&channel, &delivery, from, SLICE);
             if channel.advance(SLICE) {
+                self.delivered(&delivery);
                 inbox.release(&delivery);
             }
         }
@@ -267,6 +275,13 @@ impl Hub {
         let sent = channel.deliver(delivery, from, most);
         self.metrics.deliveries.inc_by(sent as u64);
         sent
+    }
+
+    /// Once for a publication, when the last of its subscribers here has been reached.
+    fn delivered(&self, delivery: &Delivery) {
+        if let Some(accepted) = delivery.accepted {
+            self.publish_to_socket.observe(accepted.elapsed());
+        }
     }
 
     /// Closes some connections now, all later ones at once. Called once per tick until none is left.
@@ -295,6 +310,11 @@ impl Hub {
         }
     }
 
+    /// Notes by how much a tick of the worker's clock came late: for so long something else had the thread.
+    pub fn came_late(&self, by: Duration) {
+        self.late.set(self.late.get() + by);
+    }
+
     /// One second of the worker's clock: probes and closes silent connections.
     pub fn tick(&self, second: u32) {
         let silent = self
@@ -317,6 +337,9 @@ impl Hub {
                 .map(|c| c.len())
                 .sum(),
             outbox_bytes: peers.iter().map(|(_, p)| p.outbox_bytes()).sum(),
+            cpu: thread_time(),
+            late: self.late.get(),
+            publish_to_socket: self.publish_to_socket.observed(),
         }
     }
 
@@ -337,4 +360,11 @@ impl Hub {
     fn now(&self) -> u32 {
         self.heartbeat.now()
     }
+}
+
+/// The CPU time of the thread that asks.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // The clock begins at zero.
+    Duration::try_from(time).unwrap_or_default()
 }

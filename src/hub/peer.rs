@@ -165,25 +165,37 @@ impl Peer {
         self.authorized.set(true);
     }
 
-    /// Sends a frame: straight to the socket if nothing waits, else behind what waits. A full outbox ends the
-    /// connection as a slow consumer; nobody waits for it.
+    /// Sends a frame that is for this connection alone, and counts it.
     pub fn send(&self, frame: &Encoded) {
+        if self.hand(frame) {
+            let app = self.app.borrow();
+            app.metrics.sent(1, frame.bytes().len());
+        }
+    }
+
+    /// Hands a frame over: straight to the socket if nothing waits, else behind what waits; whether it is on its way.
+    /// A full outbox ends the connection as a slow consumer; nobody waits for it.
+    pub(super) fn hand(&self, frame: &Encoded) -> bool {
         if self.is_ending() {
-            return;
+            return false;
         }
         let sent = self
             .outbox
             .borrow_mut()
             .send(frame, &self.socket, self.hub.outbox_limit());
         match sent {
-            Sent::Whole | Sent::Queued => {}
-            Sent::Begun => self.wake(),
+            Sent::Whole | Sent::Queued => return true,
+            Sent::Begun => {
+                self.wake();
+                return true;
+            }
             Sent::Refused => {
                 self.hub.metrics().slow_consumers.inc();
                 self.end(Ending::close(CloseCode::SlowConsumer));
             }
             Sent::Broken => self.end(Ending::Gone),
         }
+        false
     }
 
     /// Ends the connection; the first reason counts.
@@ -194,6 +206,12 @@ impl Peer {
             drop(slot);
             self.wake();
         }
+    }
+
+    /// How somebody ended it.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.borrow().as_deref().cloned()
     }
 
     /// Whether somebody ended it.
@@ -208,9 +226,11 @@ impl Peer {
         self.outbox.borrow().bytes()
     }
 
-    /// Notes inbound traffic: the only sign of life that counts.
-    pub fn heard(&self) {
+    /// Notes that bytes were read: the only sign of life that counts.
+    pub fn heard(&self, bytes: usize) {
         self.pulse.heard(self.hub.now());
+        let app = self.app.borrow();
+        app.metrics.bytes_received.inc_by(bytes as u64);
     }
 
     /// The io object, for reading.
@@ -264,6 +284,7 @@ impl Peer {
             self.outbox
                 .borrow_mut()
                 .send(frame, &self.socket, usize::MAX);
+            self.app.borrow().metrics.sent(1, frame.bytes().len());
         }
         poll_fn(|cx| match self.poll_flush(cx) {
             Ok(true) => Poll::Ready(Ok(())),

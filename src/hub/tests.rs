@@ -11,6 +11,7 @@ use super::inbox::{Inboxes, inboxes};
 use super::*;
 use crate::app::{App, AppKey, CurrentApps, Limits};
 use crate::auth::{Secret, Secrets};
+use crate::metrics::AppMetrics;
 use crate::protocol::{ServerFrame, SocketId};
 
 const SETTINGS: HubSettings = HubSettings {
@@ -64,6 +65,7 @@ impl Fixture {
             number,
             frame: frame(name, number),
             except,
+            accepted: None,
         };
         self.inboxes.post(
             0,
@@ -92,6 +94,7 @@ fn app() -> App {
         api_tokens: Vec::new(),
         webhooks: Vec::new(),
         limits: Limits::default(),
+        metrics: AppMetrics::default(),
     }
 }
 
@@ -238,6 +241,7 @@ async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
             number,
             frame: event.encode(),
             except: None,
+            accepted: None,
         };
         let (app, channel) = (fixture.app.id.clone(), channel.clone());
         fixture.inboxes.post(
@@ -275,7 +279,7 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
     client.read_exact(&mut ping).await.unwrap();
     assert_eq!(ping, [0x89, 0]);
     fixture.hub.tick(140);
-    peer.heard();
+    peer.heard(1);
     fixture.hub.tick(151);
     assert!(!peer.is_ending(), "an answer is life");
     fixture.hub.tick(260);

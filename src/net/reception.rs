@@ -1,8 +1,9 @@
 //! What a listener does with a connection before HTTP: it needs a place, may begin with the header of a proxy, and may
 //! be TLS.
 
+use std::error::Error as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use actix_rt::net::TcpStream;
 use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::TlsAcceptor;
 use tracing::field::display;
-use tracing::{debug, info};
+use tracing::{debug, warn};
 
 use super::{Certificates, Socket, TrustedProxies, proxy_header};
 use crate::limits::{Place, Room};
-use crate::metrics::Metrics;
+use crate::metrics::{ArrivalRefused, Metrics, Reason as _};
 
 /// How long the header of a proxy and the TLS handshake may take together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,18 +26,32 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// Why a connection was turned away before HTTP.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{0} is in no network of trusted_proxies, and proxy_protocol is on")]
-    NotAProxy(IpAddr),
-    #[error("no header of the PROXY protocol, which proxy_protocol expects: {0}")]
-    ProxyHeader(io::Error),
-    #[error("plain HTTP on the TLS port")]
+    #[error("no trusted proxy")]
+    NotAProxy,
+    #[error("no header of a proxy")]
+    ProxyHeader(#[source] io::Error),
+    #[error("no TLS")]
     NotTls,
-    #[error("TLS handshake: {0}")]
-    Handshake(io::Error),
+    #[error("no TLS handshake")]
+    Handshake(#[source] io::Error),
     #[error("nothing in time")]
     TooSlow,
-    #[error("{0}")]
+    #[error("gone")]
     Gone(#[from] io::Error),
+}
+
+impl Error {
+    /// The same as metrics and logs name it.
+    fn reason(&self) -> ArrivalRefused {
+        match self {
+            Self::NotAProxy => ArrivalRefused::NotAProxy,
+            Self::ProxyHeader(_) => ArrivalRefused::ProxyHeader,
+            Self::NotTls => ArrivalRefused::NotTls,
+            Self::Handshake(_) => ArrivalRefused::Handshake,
+            Self::TooSlow => ArrivalRefused::TooSlow,
+            Self::Gone(_) => ArrivalRefused::Gone,
+        }
+    }
 }
 
 /// How one listener receives connections.
@@ -87,11 +102,8 @@ impl Reception {
     /// It was turned away, and the reason is logged and counted. Its sender is the only one who loses anything.
     pub async fn receive(&self, stream: TcpStream) -> io::Result<Arrival> {
         let Some(place) = self.room.enter() else {
-            self.metrics.connections_without_room.inc();
-            info!(
-                connections = self.room.max(),
-                "connection refused: the limit of open files is reached; raise it (ulimit -n, LimitNOFILE) or set max_connections"
-            );
+            let peer = stream.peer_addr().ok();
+            self.refused(peer, ArrivalRefused::NoRoom, None);
             // Refused at once, whatever it wanted to say.
             return Err(io::Error::other("no room"));
         };
@@ -103,17 +115,33 @@ impl Reception {
         }
         let prepared = tokio::time::timeout(PATIENCE, self.prepare(stream, peer, place)).await;
         prepared.unwrap_or(Err(Error::TooSlow)).map_err(|error| {
-            self.metrics.connections_not_begun.inc();
-            let address = peer.map(|peer| display(peer.ip()));
-            match error {
-                // Port scans and health checks that only connect.
-                Error::Gone(error) => {
-                    debug!(address, %error, "connection ended before its first request")
-                }
-                error => info!(address, reason = %error, "connection refused"),
-            }
+            self.refused(
+                peer,
+                error.reason(),
+                error.source().map(ToString::to_string),
+            );
             io::Error::other("refused before HTTP")
         })
+    }
+
+    /// Counts a connection that was turned away, and says why.
+    fn refused(&self, peer: Option<SocketAddr>, reason: ArrivalRefused, problem: Option<String>) {
+        let address = peer.map(|peer| display(peer.ip()));
+        let arrivals = &self.metrics.by_reason().arrivals;
+        if reason == ArrivalRefused::Gone {
+            // Port scans and health checks that only connect.
+            arrivals.count(reason);
+            debug!(address, problem, "{}", reason.text());
+        } else if arrivals.note(reason) {
+            warn!(
+                reason = reason.label(),
+                address,
+                problem,
+                "{}: {}",
+                ArrivalRefused::WHAT,
+                reason.text()
+            );
+        }
     }
 
     async fn prepare(
@@ -126,7 +154,7 @@ impl Reception {
         if let Some(proxies) = &self.proxies {
             let proxy = stream.peer_addr()?.ip();
             if !proxies.contains(proxy) {
-                return Err(Error::NotAProxy(proxy));
+                return Err(Error::NotAProxy);
             }
             let header = proxy_header::read(&mut stream).await;
             let proxied = header.map_err(Error::ProxyHeader)?;

@@ -8,6 +8,7 @@ use super::connect::Session;
 use crate::adapter::{self, Event};
 use crate::app::Limits;
 use crate::hub::inbox::Full;
+use crate::metrics::ClientEventRefused;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::{ErrorCode, ServerFrame, WebhookEvent, excerpt};
 
@@ -43,6 +44,21 @@ pub enum ClientEventError {
 }
 
 impl ClientEventError {
+    /// The same as metrics and logs name it.
+    #[must_use]
+    pub fn reason(&self) -> ClientEventRefused {
+        match self {
+            Self::Disabled => ClientEventRefused::Disabled,
+            Self::NotSubscribed(_) => ClientEventRefused::NotSubscribed,
+            Self::Kind(_) => ClientEventRefused::ChannelKind,
+            Self::NameTooLong(_) => ClientEventRefused::NameTooLong,
+            Self::TooLarge(_) => ClientEventRefused::TooLarge,
+            Self::TooFast(_) => ClientEventRefused::TooFast,
+            Self::Overloaded(_) => ClientEventRefused::Overloaded,
+            Self::Unreachable(_) => ClientEventRefused::Unreachable,
+        }
+    }
+
     /// `pusher:error` code.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
@@ -73,24 +89,15 @@ impl Node {
         if !app.client_events {
             return Err(ClientEventError::Disabled);
         }
-        let limits = &app.limits;
-        let at = session
-            .position(&command.channel)
-            .filter(|&at| session.subscriptions[at].active)
-            .ok_or_else(|| ClientEventError::NotSubscribed(excerpt(&command.channel).to_owned()))?;
-        if !session.subscriptions[at]
-            .slot
-            .channel()
-            .kind()
-            .allows_client_events()
-        {
-            return Err(ClientEventError::Kind(command.channel.clone()));
-        }
-        check_size(command, limits)?;
+        let at = place(session, command)?;
+        check_size(command, &app.limits)?;
         if !session.take_client_event(Instant::now()) {
             self.metrics.client_events_limited.inc();
-            return Err(ClientEventError::TooFast(limits.client_events_per_second));
+            return Err(ClientEventError::TooFast(
+                app.limits.client_events_per_second,
+            ));
         }
+        let accepted = Instant::now();
         self.inboxes.room().await?;
         let subscription = &session.subscriptions[at];
         let channel = subscription.slot.channel();
@@ -107,6 +114,7 @@ impl Node {
             frame,
             except: Some(session.peer.socket_id()),
             keep: None,
+            accepted,
         };
         match self.adapter.publish(&app, event).await {
             Ok(_) => {
@@ -117,17 +125,30 @@ impl Node {
                     user_id,
                 };
                 self.webhooks.post(&app.id, channel, &event);
-                self.metrics.client_events.inc()
+                app.metrics.client_events.inc();
             }
             Err(adapter::Error::Overloaded(full)) => return Err(full.into()),
             Err(adapter::Error::Unreachable(why)) => {
                 return Err(ClientEventError::Unreachable(why));
             }
             // Publishing joins nothing.
-            Err(adapter::Error::PresenceFull) => 0,
-        };
+            Err(adapter::Error::PresenceFull) => {}
+        }
         Ok(())
     }
+}
+
+/// The sender's subscription to the channel, which must be one that takes client events.
+fn place(session: &Session, command: &ClientEvent) -> Result<usize, ClientEventError> {
+    let at = session
+        .position(&command.channel)
+        .filter(|&at| session.subscriptions[at].active)
+        .ok_or_else(|| ClientEventError::NotSubscribed(excerpt(&command.channel).to_owned()))?;
+    let kind = session.subscriptions[at].slot.channel().kind();
+    if !kind.allows_client_events() {
+        return Err(ClientEventError::Kind(command.channel.clone()));
+    }
+    Ok(at)
 }
 
 fn check_size(command: &ClientEvent, limits: &Limits) -> Result<(), ClientEventError> {

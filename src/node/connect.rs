@@ -7,8 +7,9 @@ use std::time::Instant;
 use super::Node;
 use crate::adapter::Subscriber;
 use crate::app::App;
-use crate::hub::{Identity, Peer, Slot};
+use crate::hub::{Ending, Identity, Peer, Slot};
 use crate::limits::TokenBucket;
+use crate::metrics::Closed;
 use crate::net::Client;
 use crate::protocol::{CloseCode, Encoded, Member, ServerFrame, SocketId, User, VERSIONS, excerpt};
 
@@ -116,18 +117,16 @@ impl Subscription {
 }
 
 impl Node {
-    /// Decides on an upgrade; an accepted connection is counted until [`Node::disconnect`].
+    /// Decides on an upgrade; an accepted connection is counted until [`Node::disconnect`]. Whoever tells a client of a
+    /// refusal counts it.
     ///
     /// # Errors
     /// The code and text to close with.
     pub fn connect(&self, hello: &Hello<'_>) -> Result<Identity, Refusal> {
         let accepted = self.check(hello);
-        let counter = if accepted.is_ok() {
-            &self.metrics.connections_opened
-        } else {
-            &self.metrics.connections_refused
-        };
-        counter.inc();
+        if let Ok(identity) = &accepted {
+            identity.app.metrics.connections_opened.inc();
+        }
         accepted
     }
 
@@ -179,9 +178,16 @@ impl Node {
             self.leave(&mut session, at).await;
         }
         self.sign_out(&mut session).await;
-        self.registry.disconnect(&session.app().id);
+        let app = session.app();
+        self.registry.disconnect(&app.id);
         session.peer.hub().dismiss(&session.peer);
-        self.metrics.connections_closed.inc();
+        app.metrics.connections_ended.inc();
+        let closed = match session.peer.ending() {
+            Some(Ending::Close { code, .. }) => Closed::Server(code),
+            Some(Ending::Answered(_)) => Closed::Client,
+            Some(Ending::Gone) | None => Closed::Gone,
+        };
+        self.metrics.by_reason().closed.count(closed);
     }
 }
 

@@ -28,7 +28,9 @@ pub use crate::adapter::Reach;
 /// How the other nodes are doing.
 pub use crate::adapter::redis::ClusterState;
 /// What one worker holds.
-pub use crate::hub::inbox::Report;
+pub use crate::hub::inbox::{Depth, Report};
+/// Sums over all apps.
+pub use crate::registry::Totals;
 
 use crate::adapter::Adapter;
 use crate::app::{Apps, CurrentApps};

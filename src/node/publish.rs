@@ -75,6 +75,7 @@ impl Node {
             channels,
             except,
         } = publication;
+        let accepted = Instant::now();
         self.inboxes.room().await?;
         let mut reach = Reach::Everywhere;
         for channel in channels {
@@ -95,9 +96,10 @@ impl Node {
                 frame,
                 except: *except,
                 keep,
+                accepted,
             };
             reach = reach.min(self.adapter.publish(app, event).await?);
-            self.metrics.events_published.inc();
+            app.metrics.events_published.inc();
         }
         Ok(Published { reach })
     }

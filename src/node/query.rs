@@ -1,11 +1,12 @@
 //! Questions of a backend or an operator: who and how many.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::Node;
 use crate::adapter::{self, Counts, LastEvent};
-use crate::app::App;
-use crate::hub::inbox::Report;
+use crate::app::{App, AppId};
+use crate::hub::inbox::{Depth, Report};
 use crate::protocol::{ChannelName, UserId};
 use crate::registry::Totals;
 
@@ -84,6 +85,23 @@ impl Node {
     /// What each worker of this process holds, by its own count.
     pub async fn worker_reports(&self) -> Vec<Report> {
         self.inboxes.reports().await
+    }
+
+    /// The same without waiting for a worker that is stuck: none for those that do not answer in time.
+    pub async fn worker_reports_within(&self, patience: Duration) -> Vec<Option<Report>> {
+        self.inboxes.reports_within(patience).await
+    }
+
+    /// What waits for each worker.
+    #[must_use]
+    pub fn inbox_depths(&self) -> Vec<Depth> {
+        self.inboxes.depths()
+    }
+
+    /// How many connections each app has that has any.
+    #[must_use]
+    pub fn connections(&self) -> HashMap<AppId, usize> {
+        self.registry.connections()
     }
 
     /// Bytes of orders that wait for workers.

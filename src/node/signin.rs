@@ -4,6 +4,7 @@ use super::connect::{Session, SignedIn};
 use super::{AuthFault, Node, check_auth};
 use crate::auth;
 use crate::hub::inbox::Full;
+use crate::metrics::SigninRefused;
 use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
 use crate::protocol::{ChannelName, ErrorCode, ServerFrame, User, UserId};
 
@@ -33,6 +34,21 @@ pub enum SigninError {
     /// The server cannot take it now.
     #[error(transparent)]
     Overloaded(#[from] Full),
+}
+
+impl SigninError {
+    /// The same as metrics and logs name it.
+    #[must_use]
+    pub fn reason(&self) -> SigninRefused {
+        match self {
+            Self::AuthFormat => SigninRefused::AuthFormat,
+            Self::AuthKey(_) => SigninRefused::AuthKey,
+            Self::Signature { .. } => SigninRefused::Signature,
+            Self::User(_) => SigninRefused::User,
+            Self::AlreadySignedIn(_) => SigninRefused::AlreadySignedIn,
+            Self::Overloaded(_) => SigninRefused::Overloaded,
+        }
+    }
 }
 
 /// What a sign-in is confirmed with beside `signin_success`.

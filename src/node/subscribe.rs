@@ -7,6 +7,7 @@ use super::{AuthFault, Node, check_auth};
 use crate::adapter::{self, Joined};
 use crate::auth;
 use crate::hub::inbox::Full;
+use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
 use crate::protocol::user::InvalidUser;
@@ -70,6 +71,30 @@ pub enum SubscribeError {
 }
 
 impl SubscribeError {
+    /// The same as metrics and logs name it.
+    #[must_use]
+    pub fn reason(&self) -> SubscriptionRefused {
+        match self {
+            Self::Name { .. } => SubscriptionRefused::ChannelName,
+            Self::Existing(_) => SubscriptionRefused::Existing,
+            Self::NotSubscribed(_) => SubscriptionRefused::NotSubscribed,
+            Self::AuthRequired(_) => SubscriptionRefused::AuthMissing,
+            Self::AuthFormat(_) => SubscriptionRefused::AuthFormat,
+            Self::AuthKey(_) => SubscriptionRefused::AuthKey,
+            Self::Signature { .. } => SubscriptionRefused::Signature,
+            Self::NoMember(_) => SubscriptionRefused::NoMember,
+            Self::Member(InvalidUser::MemberTooLarge { .. } | InvalidUser::IdTooLong { .. }) => {
+                SubscriptionRefused::MemberTooLarge
+            }
+            Self::Member(_) => SubscriptionRefused::Member,
+            Self::OtherUser(_) => SubscriptionRefused::OtherUser,
+            Self::PresenceFull(_) => SubscriptionRefused::PresenceFull,
+            Self::TooManyChannels(_) => SubscriptionRefused::TooManyChannels,
+            Self::Overloaded(_) => SubscriptionRefused::Overloaded,
+            Self::Unreachable(_) => SubscriptionRefused::Unreachable,
+        }
+    }
+
     /// `pusher:error` code.
     #[must_use]
     pub fn code(&self) -> ErrorCode {

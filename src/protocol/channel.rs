@@ -25,6 +25,22 @@ pub enum ChannelKind {
 }
 
 impl ChannelKind {
+    /// Those that applications know of.
+    pub const LISTED: [Self; 4] = [Self::Public, Self::Private, Self::Encrypted, Self::Presence];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+            Self::Encrypted => "encrypted",
+            Self::Presence => "presence",
+            Self::ServerToUser => "server_to_user",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Whether a subscription must carry an `auth` signature.
     #[must_use]
     pub fn needs_auth(self) -> bool {
@@ -40,7 +56,7 @@ impl ChannelKind {
     /// Whether it is listed, counted and told about: channels that an application made, not plumbing of ours.
     #[must_use]
     pub fn is_listed(self) -> bool {
-        !matches!(self, Self::ServerToUser | Self::Internal)
+        Self::LISTED.contains(&self)
     }
 }
 

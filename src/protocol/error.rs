@@ -48,7 +48,8 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
-    const ALL: [Self; 19] = [
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 19] = [
         Self::TlsOnly,
         Self::UnknownApp,
         Self::AppDisabled,
@@ -69,6 +70,32 @@ impl CloseCode {
         Self::NotUtf8,
         Self::TooBig,
     ];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TlsOnly => "tls_only",
+            Self::UnknownApp => "unknown_app",
+            Self::AppDisabled => "app_disabled",
+            Self::OverQuota => "over_quota",
+            Self::PathNotFound => "path_not_found",
+            Self::BadVersion => "bad_version",
+            Self::UnsupportedProtocol => "unsupported_protocol",
+            Self::NoProtocol => "no_protocol",
+            Self::Unauthorized => "unauthorized",
+            Self::OriginRefused => "origin_refused",
+            Self::Terminated => "terminated",
+            Self::SlowConsumer => "slow_consumer",
+            Self::ShuttingDown => "shutting_down",
+            Self::NoPong => "no_pong",
+            Self::Inactive => "inactive",
+            Self::ProtocolViolation => "protocol_violation",
+            Self::Binary => "binary",
+            Self::NotUtf8 => "not_utf8",
+            Self::TooBig => "too_big",
+        }
+    }
 
     /// The number in the close frame.
     #[must_use]
@@ -186,13 +213,12 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
-    const ALL: [CloseCode; 19] = CloseCode::ALL;
-
     /// pusher-js 8 `getCloseAction`: which action our codes lead to is part of the contract.
     #[test]
     fn bands() {
         let count = |band: std::ops::Range<u16>| {
-            ALL.iter()
+            CloseCode::ALL
+                .iter()
                 .filter(|code| band.contains(&code.number()))
                 .count()
         };
@@ -209,13 +235,14 @@ mod tests {
             "as a close code these would stop the client for good"
         );
         assert!(
-            ALL.iter()
+            CloseCode::ALL
+                .iter()
                 .all(|code| code.is_announced() == (code.number() >= 4000))
         );
     }
 
     #[test]
     fn texts_fit_into_a_close_frame() {
-        assert!(ALL.iter().all(|code| code.text().len() <= 123));
+        assert!(CloseCode::ALL.iter().all(|code| code.text().len() <= 123));
     }
 }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::app::AppId;
-use crate::protocol::{ChannelName, Member, UserId};
+use crate::protocol::{ChannelKind, ChannelName, Member, UserId};
 use cache::Cache;
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
@@ -165,14 +165,25 @@ pub struct Counts {
     pub users: usize,
 }
 
-/// Sums over all apps, for the admin port.
+/// Channels of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OfKind {
+    /// With a subscription.
+    pub channels: usize,
+    /// These.
+    pub subscriptions: usize,
+}
+
+/// Sums over all apps, for the admin port. Kinds are in the order of [`ChannelKind::LISTED`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     /// Connections counted against their apps.
     pub connections: usize,
-    /// Channels with a subscription.
+    /// Channels with a subscription that applications know of.
     pub channels: usize,
-    /// Subscriptions.
+    /// The same by kind.
+    pub by_kind: [OfKind; ChannelKind::LISTED.len()],
+    /// Subscriptions, those of a user's own channel included.
     pub subscriptions: usize,
     /// Presence members.
     pub members: usize,
@@ -449,6 +460,12 @@ impl Registry {
         lock(self.shard(app, channel)).cache.get(app, channel, now)
     }
 
+    /// How many connections each app has that has any.
+    #[must_use]
+    pub fn connections(&self) -> HashMap<AppId, usize> {
+        lock(&self.connections).clone()
+    }
+
     /// Sums over everything, by counting: for people and tests, not for a hot path.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -460,7 +477,15 @@ impl Registry {
             let shard = lock(shard);
             for (name, channel) in shard.channels.values().flatten() {
                 let counts = channel.counts();
-                totals.channels += usize::from(name.kind().is_listed());
+                let listed = ChannelKind::LISTED.iter();
+                let of_kind = listed.zip(&mut totals.by_kind);
+                if let Some((_, of_kind)) =
+                    of_kind.into_iter().find(|(kind, _)| **kind == name.kind())
+                {
+                    of_kind.channels += 1;
+                    of_kind.subscriptions += counts.subscriptions;
+                    totals.channels += 1;
+                }
                 totals.subscriptions += counts.subscriptions;
                 totals.members += counts.users;
             }

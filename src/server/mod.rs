@@ -79,15 +79,18 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
 
     let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();
+    let public_port = listeners.public.local_addr()?.port();
+    let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
     let wired = Wired::new(settings).await?;
-    let (told, config_state) = watch::channel(ConfigState::now());
+    let (told, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
         Arc::clone(&wired.worker.node),
         Arc::clone(&wired.worker.gate),
         token,
         config_state,
         wired.adapter.cluster(),
-    );
+    )
+    .with_soketi_names(soketi_names);
     let admin =
         HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
             .workers(1)
@@ -100,6 +103,8 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     // Both run on their own; their ends are awaited through their handles.
     tokio::task::spawn_local(admin);
     tokio::task::spawn_local(public);
+    let metrics = wired.worker.metrics.clone();
+    tokio::task::spawn_local(metrics.clone().tell_suppressed_lines());
     let running = Running {
         node: Arc::clone(&wired.worker.node),
         certificates: wired.certificates.clone(),
@@ -120,6 +125,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
         () = stop => info!("stopped"),
         () = signals.next() => warn!("second signal: stopped at once"),
     }
+    metrics.end_window();
     Ok(())
 }
 
@@ -166,7 +172,7 @@ impl Running {
             error!("the webhooks stay as they were: {problem}");
         }
         self.node.reload(reloaded.apps).await;
-        self.told.send_replace(ConfigState::now());
+        self.told.send_replace(ConfigState::now(&reloaded.toml));
         self.node.metrics().reloads.inc();
     }
 

@@ -14,7 +14,7 @@ use actix_web::dev::AppConfig;
 use tokio::time::MissedTickBehavior;
 use tracing::error;
 
-use crate::http::{Api, Secure};
+use crate::http::{Api, Secure, noted};
 use crate::hub::inbox::Unclaimed;
 use crate::hub::{Hub, HubSettings};
 use crate::limits::Gate;
@@ -67,6 +67,7 @@ impl WorkerParts {
         let api = self.api.clone();
         let parts = self.clone();
         let gate = Arc::clone(&self.gate);
+        let metrics = self.metrics.clone();
         let upgrades = fn_factory(move || {
             let upgrades = parts.upgrades(&unclaimed);
             async move { upgrades }
@@ -96,6 +97,7 @@ impl WorkerParts {
             }
         })
         .and_then(http)
+        .map_err(move |error| noted(&metrics, error))
     }
 
     /// Makes this worker's upgrade service for one of its listeners.
@@ -137,7 +139,7 @@ async fn beat(hub: Rc<Hub>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let started = Instant::now();
     loop {
-        interval.tick().await;
+        hub.came_late(interval.tick().await.elapsed());
         // 136 years.
         hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }

@@ -12,14 +12,16 @@ use std::task::Poll;
 use actix_codec::Decoder as _;
 use actix_http::ws;
 use bytes::{Bytes, BytesMut};
-use tracing::{debug, info};
+use tracing::field::display;
+use tracing::{debug, info, warn};
 
 use super::GOODBYE;
 use super::handshake::drain;
 use crate::hub::{Ending, Peer};
 use crate::limits::Place;
+use crate::metrics::{Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
-use crate::protocol::client::Subscribe;
+use crate::protocol::client::{InvalidClientFrame, Subscribe};
 use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
 
 /// The longest frame header of RFC 6455: 2 bytes, 8 of length, 4 of mask.
@@ -29,7 +31,14 @@ const MAX_HEADER_BYTES: usize = 14;
 pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, place: Place) {
     let app = peer.app().id.clone();
     let socket_id = peer.socket_id();
-    info!(app.id = %app, socket.id = %socket_id, address = peer.address().map(tracing::field::display), "connected");
+    let lifecycle = &node.metrics().by_reason().lifecycle;
+    if lifecycle.note(Lifecycle::Connected) {
+        let address = peer.address().map(display);
+        info!(app.id = %app, socket.id = %socket_id, address, "connected");
+    }
+    if !buffered.is_empty() {
+        peer.heard(buffered.len());
+    }
 
     let mut connection = Connection {
         session: Session::new(Rc::clone(&peer)),
@@ -48,7 +57,9 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     };
     // Nothing more is sent to it by others, and what they still try is in vain.
     peer.end(ending.clone());
-    info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
+    if lifecycle.note(Lifecycle::Disconnected) {
+        info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
+    }
     // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
     Box::pin(node.disconnect(connection.session)).await;
     let goodbye = async {
@@ -87,7 +98,7 @@ impl Connection {
             buffer = self.buffer();
             match peer.socket().try_read(&mut buffer) {
                 Ok(0) => return Ending::Gone,
-                Ok(_) => peer.heard(),
+                Ok(bytes) => peer.heard(bytes),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Ending::Gone,
             }
@@ -116,7 +127,8 @@ impl Connection {
     async fn take_frames(&mut self, buffer: &mut BytesMut) -> Result<(), Ending> {
         loop {
             // As of now: a reload may have changed it.
-            let max = self.session.peer.app().limits.message_bytes();
+            let app = self.session.peer.app();
+            let max = app.limits.message_bytes();
             self.codec = self.codec.clone().max_size(max);
             let frame = match self.codec.decode(buffer) {
                 Ok(Some(frame)) => frame,
@@ -130,7 +142,7 @@ impl Connection {
                 }
             };
             if let Some(message) = self.assemble(frame, max)? {
-                self.node.metrics().messages_received.inc();
+                app.metrics.messages_received.inc();
                 // Boxed so that an idle connection's task has no room for a command's state.
                 Box::pin(self.command(&message)).await?;
             }
@@ -180,6 +192,12 @@ impl Connection {
             Ok(frame) => frame,
             Err(error) => {
                 self.refuse_command(ErrorCode::None, &error.to_string());
+                self.log(
+                    |tallies| &tallies.messages,
+                    reason(&error),
+                    ErrorCode::None,
+                    None,
+                );
                 return Ok(());
             }
         };
@@ -195,11 +213,18 @@ impl Connection {
             ClientFrame::Unsubscribe { channel } => {
                 if let Err(error) = self.node.unsubscribe(session, &channel).await {
                     self.refuse_command(error.code(), &error.to_string());
+                    self.log_subscription(&channel, &error);
                 }
             }
             ClientFrame::Signin { auth, user_data } => {
                 if let Err(error) = self.node.sign_in(session, &auth, &user_data).await {
                     self.refuse_command(ErrorCode::None, &error.to_string());
+                    self.log(
+                        |tallies| &tallies.signins,
+                        error.reason(),
+                        ErrorCode::None,
+                        None,
+                    );
                 }
             }
             ClientFrame::ClientEvent(command) => {
@@ -207,6 +232,13 @@ impl Connection {
                     self.node.relay(session, &command).await;
                 if let Err(error) = relayed {
                     self.refuse_command(error.code(), &error.to_string());
+                    let channel = Some(command.channel.as_str());
+                    self.log(
+                        |tallies| &tallies.client_events,
+                        error.reason(),
+                        error.code(),
+                        channel,
+                    );
                 }
             }
         }
@@ -215,16 +247,51 @@ impl Connection {
 
     fn refuse_command(&self, code: ErrorCode, message: &str) {
         self.node.metrics().commands_refused.inc();
-        debug!(socket.id = %self.session.peer.socket_id(), reason = message, "command refused");
         self.session
             .peer
             .send(&ServerFrame::Error { code, message }.encode());
+    }
+
+    /// Counts a refusal by its reason and says so in the log. What the client is told may quote what it sent, so none
+    /// of that is logged but the channel's name.
+    fn log<R: Reason>(
+        &self,
+        tally: fn(&Tallies) -> &Tally<R>,
+        reason: R,
+        code: ErrorCode,
+        channel: Option<&str>,
+    ) {
+        if !tally(self.node.metrics().by_reason()).note(reason) {
+            return;
+        }
+        let peer = &self.session.peer;
+        warn!(
+            app.id = %peer.app().id,
+            socket.id = %peer.socket_id(),
+            channel = channel.map(excerpt),
+            code = code.number(),
+            reason = reason.label(),
+            address = peer.address().map(display),
+            "{}: {}",
+            R::WHAT,
+            reason.text()
+        );
+    }
+
+    fn log_subscription(&self, channel: &str, error: &SubscribeError) {
+        self.log(
+            |tallies| &tallies.subscriptions,
+            error.reason(),
+            error.code(),
+            Some(channel),
+        );
     }
 
     /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
     fn refuse_subscription(&self, command: &Subscribe, error: &SubscribeError) {
         let text = error.to_string();
         self.refuse_command(error.code(), &text);
+        self.log_subscription(&command.channel, error);
         let Some((kind, status)) = error.kind() else {
             return;
         };
@@ -240,6 +307,16 @@ impl Connection {
             .encode(),
         );
         peer.send(&ServerFrame::InternalSubscriptionError { channel }.encode());
+    }
+}
+
+fn reason(error: &InvalidClientFrame) -> MessageRefused {
+    match error {
+        InvalidClientFrame::Malformed(_) => MessageRefused::Malformed,
+        InvalidClientFrame::UnsupportedEvent(_) => MessageRefused::UnsupportedEvent,
+        InvalidClientFrame::Missing(_) => MessageRefused::MissingParameter,
+        InvalidClientFrame::Data { .. } => MessageRefused::Data,
+        InvalidClientFrame::ClientEvent => MessageRefused::ClientEvent,
     }
 }
 

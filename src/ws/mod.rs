@@ -17,12 +17,14 @@ use std::time::Duration;
 use actix_codec::Framed;
 use actix_http::{Request, h1, ws};
 use actix_service::Service;
-use tracing::{debug, info};
+use tracing::warn;
 
 use crate::hub::{Hub, Identity};
-use crate::limits::{Gate, Place};
+use crate::limits::{Gate, NoEntry, Place};
+use crate::metrics::{Reason as _, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies};
 use crate::node::{Hello, Node, Refusal};
+use crate::protocol::{CloseCode, excerpt};
 use connection::serve;
 use handshake::{Handshake, refuse};
 
@@ -61,27 +63,53 @@ impl Upgrades {
         let parts = framed.into_parts();
         let socket = parts.io;
         let head = request.head();
+        let client = self
+            .proxies
+            .client(head.peer_addr, socket.is_secure(), &head.headers);
         if let Err(error) = ws::verify_handshake(head) {
-            self.node.metrics().upgrades_refused.inc();
-            debug!(%error, "upgrade refused");
+            self.refused(request, client, UpgradeRefused::Handshake);
             let text = format!("This is not a WebSocket handshake (RFC 6455): {error}\n");
             return spawn(refuse(socket, "400 Bad Request", text));
         }
         let place = match self.gate.enter() {
             Ok(place) => place,
             Err(why) => {
-                self.node.metrics().upgrades_refused.inc();
-                info!(reason = why.trim_end(), "upgrade refused");
-                return spawn(refuse(socket, "503 Service Unavailable", why.to_owned()));
+                let reason = match why {
+                    NoEntry::ShuttingDown => UpgradeRefused::ShuttingDown,
+                    NoEntry::Full => UpgradeRefused::MaxConnections,
+                };
+                self.refused(request, client, reason);
+                return spawn(refuse(
+                    socket,
+                    "503 Service Unavailable",
+                    format!("{why}\n"),
+                ));
             }
         };
-        let client = self
-            .proxies
-            .client(head.peer_addr, socket.is_secure(), &head.headers);
         let handshake = Handshake::new(request, socket, parts.read_buf);
         match self.node.connect(&self.hello(request, client)) {
             Ok(identity) => self.accept(identity, handshake, place),
-            Err(refusal) => self.reject(request, refusal, handshake, place),
+            Err(refusal) => {
+                self.rejected(request, client, &refusal);
+                spawn(async move {
+                    handshake.reject(&refusal).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+
+    /// Counts an upgrade that is answered with an HTTP error, and says why.
+    fn refused(&self, request: &Request, client: Client, reason: UpgradeRefused) {
+        if self.node.metrics().by_reason().upgrades.note(reason) {
+            warn!(
+                path = excerpt(request.path()),
+                reason = reason.label(),
+                address = client.address.map(display),
+                "{}: {}",
+                UpgradeRefused::WHAT,
+                reason.text()
+            );
         }
     }
 
@@ -124,17 +152,20 @@ impl Upgrades {
         ));
     }
 
-    fn reject(&self, request: &Request, refusal: Refusal, handshake: Handshake, place: Place) {
-        info!(
-            path = request.path(),
-            code = refusal.code.number(),
-            reason = refusal.text,
-            "connection refused"
-        );
-        spawn(async move {
-            handshake.reject(&refusal).await;
-            drop(place);
-        });
+    /// Counts a WebSocket that is accepted only to be closed, and says why.
+    fn rejected(&self, request: &Request, client: Client, refusal: &Refusal) {
+        let code = refusal.code;
+        if self.node.metrics().by_reason().connections.note(code) {
+            warn!(
+                path = excerpt(request.path()),
+                code = code.number(),
+                reason = code.label(),
+                address = client.address.map(display),
+                "{}: {}",
+                CloseCode::WHAT,
+                refusal.text.escape_debug()
+            );
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod admin;
 mod bad_input;
 mod churn;
 mod cli;
@@ -25,6 +26,8 @@ mod file_limit;
 mod http;
 mod liveness;
 mod load_bench;
+mod logs;
+mod metrics;
 mod ordering;
 mod presence_random;
 mod proxies;

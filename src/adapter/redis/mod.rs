@@ -299,6 +299,8 @@ impl Adapter for Redis {
                 frame,
                 except,
                 keep,
+                // What is measured begins when the event has come back from Redis.
+                accepted: _,
             } = event;
             let subject = Subject::Channel(channel.clone());
             let content = Content::Event {

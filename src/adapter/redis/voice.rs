@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::catch_up::Caught;
 use super::message::{Content, Id, Logged};
@@ -12,7 +13,7 @@ use crate::adapter::Error;
 use crate::adapter::outlet::{Outlet, Told};
 use crate::app::AppId;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Encoded, Member, ServerFrame, SocketId, UserId, WebhookEvent};
+use crate::protocol::{ChannelName, Member, ServerFrame, UserId, WebhookEvent};
 use crate::registry::{LastEvent, Registry};
 use crate::webhook::Webhooks;
 
@@ -55,7 +56,12 @@ impl Voice {
         }
         match (&topic.subject, &logged.content) {
             (Subject::Channel(channel), Content::Event { except, frame }) => {
-                self.tell(&topic.app, channel, frame, *except);
+                let told = Told {
+                    frame,
+                    except: *except,
+                    accepted: Some(Instant::now()),
+                };
+                self.tell(&topic.app, channel, told);
             }
             (Subject::User(user), Content::Terminate) => {
                 self.registry.reach(&topic.app, user, |standing| {
@@ -82,17 +88,21 @@ impl Voice {
 
     /// Delivers an event that Redis did not take.
     pub(super) fn deliver_alone(&mut self, alone: &Alone) {
-        self.tell(&alone.app, &alone.channel, &alone.frame, alone.except);
+        let told = Told {
+            frame: &alone.frame,
+            except: alone.except,
+            accepted: Some(Instant::now()),
+        };
+        self.tell(&alone.app, &alone.channel, told);
         self.delivered_alone.push_back(alone.id);
         if self.delivered_alone.len() > ALONE {
             self.delivered_alone.pop_front();
         }
     }
 
-    fn tell(&self, app: &AppId, channel: &ChannelName, frame: &Encoded, except: Option<SocketId>) {
+    fn tell(&self, app: &AppId, channel: &ChannelName, told: Told<'_>) {
         self.registry.publish(app, channel, None, |audience| {
-            self.outlet
-                .tell(app, channel, Told { frame, except }, audience);
+            self.outlet.tell(app, channel, told, audience);
         });
     }
 
@@ -101,7 +111,7 @@ impl Voice {
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberAdded { channel, member }.encode();
-            self.tell(&topic.app, channel, &frame, None);
+            self.tell(&topic.app, channel, Told::all(&frame));
         }
     }
 
@@ -110,7 +120,7 @@ impl Voice {
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
-            self.tell(&topic.app, channel, &frame, None);
+            self.tell(&topic.app, channel, Told::all(&frame));
         }
     }
 
@@ -135,7 +145,7 @@ impl Voice {
     pub(super) fn count(&self, topic: &Topic, count: usize) {
         if let Some(channel) = topic.subject.channel() {
             let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
-            self.tell(&topic.app, channel, &frame, None);
+            self.tell(&topic.app, channel, Told::all(&frame));
         }
     }
 

@@ -186,19 +186,20 @@ pub(super) const TABLE: &[Row] = &[
     // The operators' port.
     row("METRICS_HOST", Setting(&["admin", "host"], AsIs)),
     row("METRICS_SERVER_PORT", Setting(&["admin", "port"], AsIs)),
-    fitting(
+    // Metrics are always there; who wants Soketi's has dashboards with Soketi's names.
+    row(
         "METRICS_ENABLED",
-        &["true", "1"],
-        "metrics are always at /metrics of the admin port",
+        Setting(&["admin", "soketi_metric_names"], Switch),
     ),
     fitting(
         "METRICS_DRIVER",
         &["prometheus"],
         "metrics are in Prometheus' format",
     ),
-    none(
+    fitting(
         "METRICS_PROMETHEUS_PREFIX",
-        "names of metrics begin with tidewire_",
+        &["soketi_"],
+        "names of metrics begin with tidewire_, and with soketi_ for soketi_metric_names in [admin]",
     ),
     // Where apps, queues and counts are kept.
     fitting("APP_MANAGER_DRIVER", &["array"], APPS),

@@ -84,6 +84,7 @@ fn the_server_and_the_log() {
     );
     let admin = &settings.admin;
     assert_eq!((admin.host.as_str(), admin.port), ("127.0.0.2", 9700));
+    assert!(admin.soketi_metric_names);
     assert_eq!(settings.log.filter, DEBUG);
     let expected =
         "SOKETI_PORT is understood as port in [server]; the name here is TIDEWIRE_SERVER__PORT";
@@ -301,6 +302,16 @@ fn what_cannot_be_is_refused_by_its_name() {
         assert!(error.starts_with(expected), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
+}
+
+#[test]
+fn the_certificate_is_the_servers() {
+    let nowhere = "/nowhere/server.pem";
+    let error = refused(&[("SOKETI_SSL_CERT", nowhere), ("SOKETI_SSL_KEY", nowhere)]);
+    for name in ["SOKETI_SSL_CERT: ", "SOKETI_SSL_KEY: "] {
+        assert!(error.contains(name), "{error}");
+    }
+    assert!(error.contains("cannot read /nowhere/server.pem"), "{error}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn variables_are_as_strict() {
     for (variable, expected) in [
         (
             ("TIDEWIRE_ADMIN__PROT", "1"),
-            "TIDEWIRE_ADMIN__PROT: unknown key \"prot\" in [admin]; did you mean TIDEWIRE_ADMIN__PORT? Valid: host, port, token",
+            "TIDEWIRE_ADMIN__PROT: unknown key \"prot\" in [admin]; did you mean TIDEWIRE_ADMIN__PORT? Valid: host, port, token, soketi_metric_names",
         ),
         (
             ("TIDEWIRE_SEVER__PORT", "1"),

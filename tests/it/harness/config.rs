@@ -7,8 +7,8 @@ use super::credentials::{APP, Credentials};
 /// the counts).
 #[derive(Clone)]
 pub(crate) struct Config {
-    admin_port: u16,
     server: Vec<(String, String)>,
+    admin: Vec<(String, String)>,
     app: Vec<(String, String)>,
     limits: Vec<(String, String)>,
     redis: Vec<(String, String)>,
@@ -22,8 +22,8 @@ impl Config {
     /// The app of [`APP`] and nothing special.
     pub(crate) fn new() -> Self {
         Self {
-            admin_port: 0,
             server: Vec::new(),
+            admin: Vec::new(),
             app: Vec::new(),
             limits: Vec::new(),
             redis: Vec::new(),
@@ -32,6 +32,8 @@ impl Config {
             others: Vec::new(),
             more: String::new(),
         }
+        .admin("host", "\"127.0.0.1\"")
+        .admin("port", "0")
         .server("host", "\"127.0.0.1\"")
         .server("port", "0")
         .server("workers", "2")
@@ -44,9 +46,9 @@ impl Config {
         self
     }
 
-    /// The port of `[admin]`, for a server that comes back on it.
-    pub(crate) fn admin_port(mut self, port: u16) -> Self {
-        self.admin_port = port;
+    /// A key of `[admin]`.
+    pub(crate) fn admin(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.admin, key, value);
         self
     }
 
@@ -94,8 +96,9 @@ impl Config {
 
     /// The file's text.
     pub(crate) fn toml(&self) -> String {
-        let port = self.admin_port;
-        let mut out = format!("[admin]\nhost = \"127.0.0.1\"\nport = {port}\n\n[server]\n");
+        let mut out = String::from("[admin]\n");
+        push_lines(&mut out, &self.admin);
+        out.push_str("[server]\n");
         push_lines(&mut out, &self.server);
         if !self.redis.is_empty() {
             out.push_str("[redis]\n");

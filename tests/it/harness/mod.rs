@@ -2,6 +2,7 @@
 
 mod config;
 mod credentials;
+mod exposition;
 mod http;
 mod nodes;
 mod observer;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use config::Config;
 pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
+pub(crate) use exposition::Exposition;
 pub(crate) use http::{Http, Response, request};
 pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};

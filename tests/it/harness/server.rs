@@ -35,7 +35,12 @@ struct Process {
 impl Server {
     /// Starts the binary and waits for its startup line.
     pub(crate) fn start(config: &Config) -> Self {
-        let mut process = Process::spawn(&config.toml());
+        Self::start_with(config, &[])
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn start_with(config: &Config, environment: &[(&str, &str)]) -> Self {
+        let mut process = Process::spawn(&config.toml(), environment);
         let line = process.first_line();
         let addresses: Vec<SocketAddr> = line
             .split("://")
@@ -57,7 +62,7 @@ impl Server {
 
     /// Starts one that must refuse to: how it ends, and its log.
     pub(crate) fn refused(config: &Config) -> (ExitStatus, String) {
-        let mut process = Process::spawn(&config.toml());
+        let mut process = Process::spawn(&config.toml(), &[]);
         let child = &mut process.child;
         let status = eventually(PATIENCE, "the process ends", || child.try_wait().unwrap());
         (status, process.log())
@@ -110,14 +115,31 @@ impl Server {
         self.metric(&format!("{name}_total"))
     }
 
-    /// Any number of `/metrics`.
+    /// Any whole number of `/metrics`: the sum of all samples of that name, whatever their labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
+        self.labelled(name, &[])
+    }
+
+    /// The same of those samples that have these labels.
+    pub(crate) fn labelled(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let metrics = self.admin("/metrics").body;
-        let prefix = format!("tidewire_{name} ");
-        let value = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
-        value
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(|| panic!("no number {name} in {metrics}"))
+        let name = format!("tidewire_{name}");
+        let wanted: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{value}\""))
+            .collect();
+        let numbers: Vec<u64> = metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix(&name)?.rsplit_once(' '))
+            .filter(|(sample, _)| sample.is_empty() || sample.starts_with('{'))
+            .filter(|(sample, _)| wanted.iter().all(|label| sample.contains(label)))
+            .map(|(_, number)| number.parse().unwrap())
+            .collect();
+        assert!(
+            !numbers.is_empty(),
+            "no number {name} with {labels:?} in {metrics}"
+        );
+        numbers.iter().sum()
     }
 
     /// Puts another configuration in the place of the file in one step, as a careful writer does.
@@ -252,7 +274,7 @@ impl Drop for Server {
 }
 
 impl Process {
-    fn spawn(toml: &str) -> Self {
+    fn spawn(toml: &str, environment: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let stem = format!("server-{}-{number}", std::process::id());
@@ -265,6 +287,7 @@ impl Process {
             .arg(&config)
             // The machine's own TIDEWIRE_ settings must not reach the tests.
             .env_clear()
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())

@@ -137,7 +137,8 @@ fn the_admin_port_tells_counts_and_metrics() {
     assert_eq!(server.admin("/ready").status(), 200);
     let metrics = server.admin("/metrics");
     assert_eq!(metrics.status(), 200);
-    assert!(metrics.body.ends_with("# EOF\n"), "{}", metrics.body);
+    let connections = "tidewire_connections{app=\"app-id\"} 1\n";
+    assert!(metrics.body.contains(connections), "{}", metrics.body);
     // Not on the port that the internet sees.
     for target in ["/health", "/metrics"] {
         let response = Http::connect(server.public).request("GET", target, &[], "");

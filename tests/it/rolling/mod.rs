@@ -30,7 +30,7 @@ impl Place {
         let [public, admin] = ports;
         let config = Config::new()
             .server("port", &public.to_string())
-            .admin_port(admin)
+            .admin("port", &admin.to_string())
             .server("drain_seconds", &DRAIN_SECONDS.to_string())
             .redis("url", &format!("{:?}", redis.url()))
             .redis("prefix", prefix);

@@ -1,0 +1,64 @@
+//! `GET /health`: how this node is doing, as JSON for people, scripts and tests.
+
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::json;
+
+use super::{Admin, refused};
+use crate::node::{ClusterState, Report};
+
+pub(super) async fn show(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
+    if !admin.admits(&request) {
+        return refused();
+    }
+    let totals = admin.node.totals();
+    let workers = admin.node.worker_reports().await;
+    let status = if admin.gate.is_closed() {
+        "draining"
+    } else {
+        "ok"
+    };
+    let cluster = admin.cluster.as_ref().map(cluster_json);
+    HttpResponse::Ok().json(json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": admin.started.elapsed().as_secs(),
+        "config": admin.config.borrow().json(),
+        "sockets": admin.gate.open(),
+        "connections": totals.connections,
+        "channels": totals.channels,
+        "subscriptions": totals.subscriptions,
+        "members": totals.members,
+        "users": totals.users,
+        "last_events": totals.last_events,
+        "last_event_bytes": totals.last_event_bytes,
+        "inbox_bytes": admin.node.inbox_bytes(),
+        "workers": workers.iter().map(worker).collect::<Vec<_>>(),
+        "cluster": cluster,
+    }))
+}
+
+/// None of it where the node is alone.
+fn cluster_json(cluster: &ClusterState) -> serde_json::Value {
+    json!({
+        "status": if cluster.is_up() { "up" } else { "down" },
+        "problem": cluster.problem(),
+        "nodes": cluster.nodes(),
+        "round_trip_microseconds": microseconds(cluster.round_trip()),
+    })
+}
+
+fn microseconds(duration: Duration) -> usize {
+    usize::try_from(duration.as_micros()).unwrap_or(usize::MAX)
+}
+
+fn worker(report: &Report) -> serde_json::Value {
+    json!({
+        "connections": report.connections,
+        "channels": report.channels,
+        "subscriptions": report.subscriptions,
+        "outbox_bytes": report.outbox_bytes,
+    })
+}

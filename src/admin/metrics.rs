@@ -1,0 +1,416 @@
+//! `GET /metrics`: all numbers, with their names, helps and labels. `docs/metrics.md` lists them; a test compares.
+//!
+//! Counters come from `metrics`, gauges from whoever owns the number. A worker that does not answer is left out: what
+//! waits for it is shown, and that is what matters then.
+
+use std::time::Duration;
+
+use actix_web::http::header::ACCEPT;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::exposition::{Exposition, Format, Kind};
+use super::process::Process;
+use super::{Admin, refused, soketi};
+use crate::app::App;
+use crate::metrics::{AppCounters, BOUNDS, Counters, Reason, RequestRefused, Tallies, Tally};
+use crate::node::{ClusterState, Depth, Report, Totals};
+use crate::protocol::{ChannelKind, CloseCode};
+
+/// How long a worker may take to say what it holds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Counters of apps that are not written as they are: their names stand for something else, or in another family.
+const OF_APPS_ELSEWHERE: [&str; 2] = ["connections_ended", "publishes_accepted"];
+
+pub(super) async fn show(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
+    if !admin.admits(&request) {
+        return refused();
+    }
+    let accept = request.headers().get(ACCEPT);
+    let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
+    HttpResponse::Ok()
+        .content_type(format.content_type())
+        .body(text(&admin, format).await)
+}
+
+async fn text(admin: &Admin, format: Format) -> String {
+    // Before the workers are asked: they may be busy with it.
+    let depths = admin.node.inbox_depths();
+    let reports = admin.node.worker_reports_within(PATIENCE).await;
+    let process = Process::read();
+    let mut page = Page(Exposition::new(format));
+    page.server(admin);
+    page.counters(admin);
+    page.refusals(admin.node.metrics().by_reason());
+    page.apps(admin);
+    page.held(admin, &admin.node.totals(), &reports);
+    page.workers(&depths, &reports);
+    page.publish_to_socket(&reports);
+    page.webhooks(admin);
+    if let Some(cluster) = &admin.cluster {
+        page.cluster(cluster);
+    }
+    process.write(&mut page.0, "", &[]);
+    if let Some(port) = &admin.soketi_names_port {
+        soketi::write(&mut page.0, admin, &process, port);
+    }
+    page.0.finish()
+}
+
+struct Page(Exposition);
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        let name = format!("tidewire_{name}");
+        self.0.family(&name, Kind::Gauge, help).sample(&[], value);
+    }
+
+    fn count(&mut self, name: &str, help: &str, value: usize) {
+        self.gauge(name, help, value as f64);
+    }
+
+    fn server(&mut self, admin: &Admin) {
+        self.0
+            .family(
+                "tidewire_build_info",
+                Kind::Gauge,
+                "What is running; always 1",
+            )
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        let ready = admin.problem().is_none();
+        self.count("ready", "Whether /ready says so", usize::from(ready));
+        let config = admin.config.borrow();
+        let loaded = config.loaded_at.unix_timestamp();
+        self.gauge(
+            "config_loaded_timestamp_seconds",
+            "When the configuration that is in effect was read, in seconds since 1970",
+            loaded as f64,
+        );
+        self.count(
+            "config_broken",
+            "Whether the newest configuration cannot be used, so that an older one is in effect",
+            usize::from(config.error.is_some()),
+        );
+    }
+
+    fn counters(&mut self, admin: &Admin) {
+        let metrics = admin.node.metrics();
+        for field in Counters::FIELDS {
+            let name = format!("tidewire_{}", field.name);
+            self.0
+                .family(&name, Kind::Counter, field.help)
+                .sample(&[], (field.of)(metrics).get());
+        }
+    }
+
+    fn tally<R: Reason>(&mut self, name: &str, help: &str, tally: &Tally<R>) {
+        let name = format!("tidewire_{name}");
+        let mut family = self.0.family(&name, Kind::Counter, help);
+        for reason in R::ALL {
+            family.sample(&[("reason", reason.label())], tally.get(*reason));
+        }
+    }
+
+    fn refusals(&mut self, tallies: &Tallies) {
+        let Tallies {
+            arrivals,
+            upgrades,
+            connections,
+            subscriptions,
+            signins,
+            client_events,
+            messages,
+            requests,
+            // With those that were accepted, by app.
+            publishes: _,
+            closed,
+            // Only its lines that were not logged.
+            lifecycle: _,
+        } = tallies;
+        self.tally(
+            "connections_not_begun",
+            "Connections that ended before HTTP",
+            arrivals,
+        );
+        self.tally(
+            "upgrades_refused",
+            "Upgrades answered with an HTTP error instead of a WebSocket",
+            upgrades,
+        );
+        self.connections_refused(connections);
+        self.tally(
+            "connections_closed",
+            "WebSocket connections that ended",
+            closed,
+        );
+        self.tally(
+            "subscriptions_refused",
+            "Subscribe and unsubscribe commands refused",
+            subscriptions,
+        );
+        self.tally("signins_refused", "Sign-ins refused", signins);
+        self.tally(
+            "client_events_refused",
+            "Client events dropped",
+            client_events,
+        );
+        self.tally(
+            "messages_refused",
+            "Messages of clients that are no command",
+            messages,
+        );
+        self.tally("http_refused", "HTTP requests refused", requests);
+
+        self.auth_failures(tallies);
+        self.suppressed_lines(tallies);
+    }
+
+    fn suppressed_lines(&mut self, tallies: &Tallies) {
+        let suppressed = [
+            tallies.arrivals.suppressed(),
+            tallies.upgrades.suppressed(),
+            tallies.connections.suppressed(),
+            tallies.subscriptions.suppressed(),
+            tallies.signins.suppressed(),
+            tallies.client_events.suppressed(),
+            tallies.messages.suppressed(),
+            tallies.requests.suppressed(),
+            tallies.lifecycle.suppressed(),
+        ];
+        self.0
+            .family(
+                "tidewire_log_lines_suppressed",
+                Kind::Counter,
+                "Log lines that were not written because there were too many for one reason",
+            )
+            .sample(&[], suppressed.iter().sum::<u64>());
+    }
+
+    fn auth_failures(&mut self, tallies: &Tallies) {
+        let mut family = self.0.family(
+            "tidewire_auth_failures",
+            Kind::Counter,
+            "Requests, subscriptions and sign-ins that could not prove who they are from",
+        );
+        let mut add = |place, failures: Vec<(&str, u64)>| {
+            for (reason, count) in failures {
+                family.sample(&[("place", place), ("reason", reason)], count);
+            }
+        };
+        add("http", authentication(&tallies.requests));
+        add("subscription", authentication(&tallies.subscriptions));
+        add("signin", authentication(&tallies.signins));
+    }
+
+    fn connections_refused(&mut self, tally: &Tally<CloseCode>) {
+        let mut family = self.0.family(
+            "tidewire_connections_refused",
+            Kind::Counter,
+            "WebSockets accepted only to be closed with a code of the protocol",
+        );
+        for code in CloseCode::ALL {
+            let number = code.number().to_string();
+            family.sample(
+                &[("code", &number), ("reason", code.name())],
+                tally.get(code),
+            );
+        }
+    }
+
+    fn apps(&mut self, admin: &Admin) {
+        let connections = admin.node.connections();
+        let mut family = self
+            .0
+            .family("tidewire_connections", Kind::Gauge, "Live connections");
+        let apps = admin.apps();
+        for app in &apps {
+            let count = connections.get(&app.id).copied().unwrap_or_default();
+            family.sample(&[("app", app.id.as_str())], count);
+        }
+        let fields = AppCounters::FIELDS.iter();
+        for field in fields.filter(|field| !OF_APPS_ELSEWHERE.contains(&field.name)) {
+            let name = format!("tidewire_{}", field.name);
+            let mut family = self.0.family(&name, Kind::Counter, field.help);
+            for app in &apps {
+                family.sample(&[("app", app.id.as_str())], (field.of)(&app.metrics).get());
+            }
+        }
+        let accepted = |app: &std::sync::Arc<App>| app.metrics.publishes_accepted.get();
+        let accepted: u64 = apps.iter().map(accepted).sum();
+        let mut family = self.0.family(
+            "tidewire_publishes",
+            Kind::Counter,
+            "Requests to publish an event or a batch, by what came of them",
+        );
+        family.sample(&[("result", "accepted")], accepted);
+        let refused = &admin.node.metrics().by_reason().publishes;
+        for reason in RequestRefused::ALL {
+            family.sample(&[("result", reason.label())], refused.get(*reason));
+        }
+    }
+
+    fn held(&mut self, admin: &Admin, totals: &Totals, reports: &[Option<Report>]) {
+        let kinds = || ChannelKind::LISTED.iter().zip(totals.by_kind);
+        let mut family = self
+            .0
+            .family("tidewire_channels", Kind::Gauge, "Occupied channels");
+        for (kind, of_kind) in kinds() {
+            family.sample(&[("kind", kind.name())], of_kind.channels);
+        }
+        let mut family = self.0.family(
+            "tidewire_subscriptions",
+            Kind::Gauge,
+            "Subscriptions to these channels",
+        );
+        for (kind, of_kind) in kinds() {
+            family.sample(&[("kind", kind.name())], of_kind.subscriptions);
+        }
+        self.count(
+            "sockets",
+            "Open WebSockets, those included that are being opened or closed",
+            admin.gate.open(),
+        );
+        self.count("members", "Presence members", totals.members);
+        self.count("users", "Users signed in or watched", totals.users);
+        self.count(
+            "last_events",
+            "Last events kept for cache channels",
+            totals.last_events,
+        );
+        self.count("last_event_bytes", "Their bytes", totals.last_event_bytes);
+        self.count(
+            "inbox_bytes",
+            "Bytes of orders that wait for workers",
+            admin.node.inbox_bytes(),
+        );
+        let outboxes = reports.iter().flatten().map(|report| report.outbox_bytes);
+        self.count(
+            "outbox_bytes",
+            "Bytes that wait for sockets",
+            outboxes.sum(),
+        );
+    }
+
+    fn workers(&mut self, depths: &[Depth], reports: &[Option<Report>]) {
+        let names: Vec<String> = (0..depths.len()).map(|index| index.to_string()).collect();
+        let mut add = |name: &str, kind, help, values: Vec<Option<f64>>| {
+            let name = format!("tidewire_worker_{name}");
+            let mut family = self.0.family(&name, kind, help);
+            for (worker, value) in names.iter().zip(values) {
+                if let Some(value) = value {
+                    family.sample(&[("worker", worker)], value);
+                }
+            }
+        };
+        let waiting = |of: fn(&Depth) -> usize| depths.iter().map(|d| Some(of(d) as f64)).collect();
+        let held = |of: fn(&Report) -> f64| reports.iter().map(|r| r.as_ref().map(of)).collect();
+        add(
+            "inbox_orders",
+            Kind::Gauge,
+            "Orders that wait for a worker",
+            waiting(|d| d.orders),
+        );
+        add(
+            "inbox_bytes",
+            Kind::Gauge,
+            "Bytes of these orders",
+            waiting(|d| d.bytes),
+        );
+        add(
+            "connections",
+            Kind::Gauge,
+            "Connections of a worker",
+            held(|r| r.connections as f64),
+        );
+        add(
+            "subscriptions",
+            Kind::Gauge,
+            "Subscriptions of a worker's connections, those of users and watchers included",
+            held(|r| r.subscriptions as f64),
+        );
+        add(
+            "outbox_bytes",
+            Kind::Gauge,
+            "Bytes that wait for a worker's sockets",
+            held(|r| r.outbox_bytes as f64),
+        );
+        add(
+            "cpu_seconds",
+            Kind::Counter,
+            "CPU time of a worker's thread: its rate is the share of time in which it is busy",
+            held(|r| r.cpu.as_secs_f64()),
+        );
+        add(
+            "late_seconds",
+            Kind::Counter,
+            "By how much the ticks of a worker's clock, one a second, came late: its rate is the lag of its loop",
+            held(|r| r.late.as_secs_f64()),
+        );
+    }
+
+    fn publish_to_socket(&mut self, reports: &[Option<Report>]) {
+        let mut family = self.0.family(
+            "tidewire_publish_to_socket_seconds",
+            Kind::Histogram,
+            "From an event's acceptance by this node, or its arrival from Redis, until a worker has handed it to the sockets of its subscribers; once for each event, channel and worker",
+        );
+        for (worker, report) in reports.iter().enumerate() {
+            if let Some(report) = report {
+                let observed = &report.publish_to_socket;
+                let sum = observed.sum.as_secs_f64();
+                family.buckets(
+                    &[("worker", &worker.to_string())],
+                    &BOUNDS,
+                    &observed.buckets,
+                    sum,
+                );
+            }
+        }
+    }
+
+    fn webhooks(&mut self, admin: &Admin) {
+        let webhooks = admin.node.webhooks();
+        self.count(
+            "webhook_queue",
+            "Webhook events that wait for their endpoints",
+            webhooks.queued(),
+        );
+        self.gauge(
+            "webhook_lag_seconds",
+            "How long the oldest of them has been waiting",
+            webhooks.lag().as_secs_f64(),
+        );
+    }
+
+    fn cluster(&mut self, cluster: &ClusterState) {
+        self.count(
+            "cluster_up",
+            "Whether all of Redis can be reached",
+            usize::from(cluster.is_up()),
+        );
+        self.count(
+            "cluster_nodes",
+            "Live nodes of the cluster",
+            cluster.nodes(),
+        );
+        self.count(
+            "cluster_waiting_bytes",
+            "Bytes of events that wait for Redis",
+            cluster.waiting_bytes(),
+        );
+        self.gauge(
+            "cluster_round_trip_microseconds",
+            "The longest of the last round trips to Redis",
+            cluster.round_trip().as_micros() as f64,
+        );
+    }
+}
+
+/// The reasons that are about who somebody is.
+fn authentication<R: Reason>(tally: &Tally<R>) -> Vec<(&'static str, u64)> {
+    let reasons = R::ALL.iter().filter(|reason| reason.is_authentication());
+    reasons
+        .map(|reason| (reason.label(), tally.get(*reason)))
+        .collect()
+}

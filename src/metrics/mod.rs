@@ -1,0 +1,244 @@
+//! Everything that is counted, each number declared once; a counter's doc comment is its help text. Gauges are not
+//! here: they are read from the structure that owns the number when somebody asks.
+//!
+//! What is counted for each reason is a [`Tally`], of which a bounded number of lines may be logged. Labels come from
+//! closed sets (`reasons`) and from the configured apps ([`AppMetrics`]), never from what a peer says.
+
+mod app;
+mod histogram;
+mod reasons;
+mod tally;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use app::{AppCounters, AppMetrics};
+pub use histogram::{BOUNDS, Histogram, Observed};
+pub use reasons::{
+    ArrivalRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, Reason, RequestRefused,
+    SigninRefused, SubscriptionRefused, UpgradeRefused,
+};
+pub use tally::Tally;
+
+use crate::protocol::CloseCode;
+
+/// Over how long the lines for one reason are counted; what was not logged is told at its end.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// A number that only rises. On a cache line of its own: workers that count different things do not disturb each
+/// other.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn inc(&self) {
+        self.inc_by(1);
+    }
+
+    /// Some more.
+    pub fn inc_by(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One counter of a set: its name, its help, and the way to it.
+pub struct Field<T: 'static> {
+    /// Without prefix and without `_total`.
+    pub name: &'static str,
+    /// A sentence without its full stop.
+    pub help: &'static str,
+    /// The counter.
+    pub of: fn(&T) -> &Counter,
+}
+
+macro_rules! counters {
+    ($(#[$about:meta])* $set:ident { $(#[doc = $help:literal] $field:ident,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        pub struct $set {
+            $(#[doc = $help] pub $field: $crate::metrics::Counter,)+
+        }
+
+        impl $set {
+            /// All of them.
+            pub const FIELDS: &'static [$crate::metrics::Field<Self>] = &[
+                $($crate::metrics::Field {
+                    name: stringify!($field),
+                    help: $help.trim_ascii(),
+                    of: |set| &set.$field,
+                },)+
+            ];
+        }
+    };
+}
+use counters;
+
+counters! {
+    /// What this process has counted since its start, of all apps together.
+    Counters {
+        /// Commands of clients answered with an error.
+        commands_refused,
+        /// Publishes refused because their app's events came too fast.
+        events_limited,
+        /// Client events dropped because they came too fast.
+        client_events_limited,
+        /// Frames handed to sockets or their outboxes by fan-out.
+        deliveries,
+        /// Connections closed because their outbox was full.
+        slow_consumers,
+        /// Connections closed because they were silent after a ping.
+        silent_connections,
+        /// Publishes and commands refused because a worker's inbox stayed full.
+        inbox_overflows,
+        /// Last events of cache channels dropped before their time, to stay within their bytes.
+        cache_evictions,
+        /// Messages of channels and users that this node got from Redis: of those that its clients are interested in.
+        cluster_messages_received,
+        /// Messages of channels that no node of this version could have sent.
+        cluster_messages_refused,
+        /// Events taken from a channel's log after a lost connection to Redis.
+        cluster_events_recovered,
+        /// Channels of which events may be lost: the log did not reach far enough, or Redis lost its memory.
+        cluster_gaps,
+        /// Connections to Redis that were lost.
+        cluster_reconnects,
+        /// Events that Redis did not take in time or refused, answered with an error.
+        cluster_publish_refused,
+        /// Subscriptions and sign-ins accepted on this node's own knowledge, because Redis did not answer in time.
+        cluster_degraded,
+        /// Topics of dead nodes given up by this node.
+        cluster_reaped,
+        /// Webhook requests that were answered with 2xx.
+        webhook_deliveries,
+        /// Attempts at webhook requests that failed: no connection, no answer in time, or another status than 2xx.
+        webhook_failures,
+        /// Webhook events dropped because their endpoint's queue was full.
+        webhook_dropped,
+        /// Webhook events put on a dead-letter list after all attempts failed.
+        webhook_dead,
+        /// Dead letters dropped, the oldest first, because their list was full.
+        webhook_dead_dropped,
+        /// Configurations that were read while running and are in effect.
+        reloads,
+        /// Configurations that were read while running and could not be used.
+        reloads_failed,
+        /// Requests under the paths of the HTTP API, whatever came of them.
+        http_requests,
+    }
+}
+
+/// What this process has counted since its start. Cheap to clone: clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    counters: Counters,
+    tallies: Tallies,
+}
+
+/// What is counted by reason.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    /// Connections that ended before HTTP.
+    pub arrivals: Tally<ArrivalRefused>,
+    /// Upgrades answered with an HTTP error instead of a WebSocket.
+    pub upgrades: Tally<UpgradeRefused>,
+    /// WebSockets accepted only to be closed.
+    pub connections: Tally<CloseCode>,
+    /// Subscribe and unsubscribe commands refused.
+    pub subscriptions: Tally<SubscriptionRefused>,
+    /// Sign-ins refused.
+    pub signins: Tally<SigninRefused>,
+    /// Client events dropped.
+    pub client_events: Tally<ClientEventRefused>,
+    /// Messages that are no command.
+    pub messages: Tally<MessageRefused>,
+    /// HTTP requests refused.
+    pub requests: Tally<RequestRefused>,
+    /// Those of them that were to publish: only counted.
+    pub publishes: Tally<RequestRefused>,
+    /// How connections ended: only counted.
+    pub closed: Tally<Closed>,
+    /// Lines of connections that come and go.
+    pub lifecycle: Tally<Lifecycle>,
+}
+
+impl Deref for Metrics {
+    type Target = Counters;
+
+    fn deref(&self) -> &Counters {
+        &self.0.counters
+    }
+}
+
+impl Metrics {
+    /// What is counted by reason.
+    #[must_use]
+    pub fn by_reason(&self) -> &Tallies {
+        &self.0.tallies
+    }
+
+    /// Tells once in a while how many lines were not logged; runs for as long as the server.
+    pub async fn tell_suppressed_lines(self) {
+        loop {
+            tokio::time::sleep(WINDOW).await;
+            self.end_window();
+        }
+    }
+
+    /// Tells how many lines were not logged since the last time, and lets as many as at the start be logged again.
+    pub fn end_window(&self) {
+        let Tallies {
+            arrivals,
+            upgrades,
+            connections,
+            subscriptions,
+            signins,
+            client_events,
+            messages,
+            requests,
+            // Nobody logs these.
+            publishes: _,
+            closed: _,
+            lifecycle,
+        } = self.by_reason();
+        arrivals.end_window();
+        upgrades.end_window();
+        connections.end_window();
+        subscriptions.end_window();
+        signins.end_window();
+        client_events.end_window();
+        messages.end_window();
+        requests.end_window();
+        lifecycle.end_window();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_count_together() {
+        let metrics = Metrics::default();
+        metrics.clone().deliveries.inc_by(3);
+        assert_eq!(metrics.deliveries.get(), 3);
+        let field = Counters::FIELDS
+            .iter()
+            .find(|field| field.name == "deliveries")
+            .unwrap();
+        assert_eq!((field.of)(&metrics).get(), 3);
+        assert!(field.help.starts_with("Frames handed to sockets"));
+    }
+}

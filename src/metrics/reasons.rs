@@ -1,0 +1,288 @@
+//! The closed sets of reasons: what metrics are labelled with and log lines say. None of the texts holds anything that
+//! a peer sent.
+
+use crate::protocol::CloseCode;
+
+/// One of a closed set.
+pub trait Reason: Copy + 'static {
+    /// What is counted, in a log line's words.
+    const WHAT: &'static str;
+    /// How many lines may be logged for one reason within a window.
+    const LINES: u64 = 10;
+    /// All of them, each at its index.
+    const ALL: &'static [Self];
+    /// Its place in [`Reason::ALL`].
+    fn index(self) -> usize;
+    /// The label in metrics and log fields.
+    fn label(self) -> &'static str;
+    /// The reason in words.
+    fn text(self) -> &'static str;
+    /// Whether somebody could not prove to be who they said they are.
+    fn is_authentication(self) -> bool {
+        false
+    }
+}
+
+macro_rules! reasons {
+    (
+        $(#[$about:meta])*
+        $set:ident, $what:literal, $lines:literal {
+            $($variant:ident $label:literal $text:literal $($authentication:ident)?,)+
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $set {
+            $(#[doc = concat!("`", $label, "`; [`Reason::text`] says it in words.")] $variant,)+
+        }
+
+        impl Reason for $set {
+            const WHAT: &'static str = $what;
+            const LINES: u64 = $lines;
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn label(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $label,)+
+                }
+            }
+
+            fn text(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            fn is_authentication(self) -> bool {
+                match self {
+                    $(Self::$variant => reasons!(@ $($authentication)?),)+
+                }
+            }
+        }
+    };
+    (@ authentication) => { true };
+    (@) => { false };
+}
+
+reasons! {
+    /// Why a connection ends before HTTP.
+    ArrivalRefused, "connection refused", 10 {
+        NoRoom "no_room" "the limit of open files is reached; raise it (ulimit -n, LimitNOFILE) or set max_connections",
+        NotAProxy "not_a_proxy" "proxy_protocol is on, and it is in no network of trusted_proxies",
+        ProxyHeader "proxy_header" "no header of the PROXY protocol, which proxy_protocol expects",
+        NotTls "not_tls" "plain HTTP on the TLS port",
+        Handshake "tls_handshake" "the TLS handshake failed",
+        TooSlow "too_slow" "neither a proxy's header nor a TLS handshake in time",
+        Gone "gone" "it ended before its first request",
+    }
+}
+
+reasons! {
+    /// Why an upgrade is answered with an HTTP error.
+    UpgradeRefused, "upgrade refused", 10 {
+        Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
+        ShuttingDown "shutting_down" "this node is shutting down",
+        MaxConnections "max_connections" "this node has max_connections connections",
+    }
+}
+
+reasons! {
+    /// Why a subscription or an unsubscription is refused.
+    SubscriptionRefused, "subscription refused", 10 {
+        ChannelName "channel_name" "that is not a channel name, or longer than channel_name_length",
+        Existing "existing" "the connection is subscribed to the channel already",
+        NotSubscribed "not_subscribed" "the connection is not subscribed to the channel",
+        AuthMissing "auth_missing" "auth is missing" authentication,
+        AuthFormat "auth_format" "auth is not of the form key:signature" authentication,
+        AuthKey "auth_key" "auth names another key than the app's" authentication,
+        Signature "signature" "the signature is not of any of the app's secrets over this socket id, channel and data" authentication,
+        NoMember "no_member" "a presence channel needs channel_data, and the connection is not signed in",
+        Member "member" "channel_data is not a member",
+        MemberTooLarge "member_too_large" "channel_data is over presence_member_bytes, or its user id too long",
+        OtherUser "other_user" "the channel is another user's",
+        PresenceFull "presence_full" "the channel has presence_members members",
+        TooManyChannels "too_many_channels" "the connection has channels_per_connection subscriptions",
+        Overloaded "overloaded" "a worker's inbox stayed full",
+        Unreachable "unreachable" "Redis did not take it",
+    }
+}
+
+reasons! {
+    /// Why a sign-in is refused.
+    SigninRefused, "sign-in refused", 10 {
+        AuthFormat "auth_format" "auth is not of the form key:signature" authentication,
+        AuthKey "auth_key" "auth names another key than the app's" authentication,
+        Signature "signature" "the signature is not of any of the app's secrets over this socket id and user_data" authentication,
+        User "user" "user_data is not a user",
+        AlreadySignedIn "already_signed_in" "the connection is signed in as another user",
+        Overloaded "overloaded" "a worker's inbox stayed full",
+    }
+}
+
+reasons! {
+    /// Why a client event is dropped.
+    ClientEventRefused, "client event refused", 10 {
+        Disabled "disabled" "client_events is off for the app",
+        NotSubscribed "not_subscribed" "the sender is not subscribed to the channel",
+        ChannelKind "channel_kind" "only private and presence channels take client events",
+        NameTooLong "name_too_long" "the event's name is longer than event_name_length",
+        TooLarge "too_large" "the event's data is over event_bytes",
+        TooFast "too_fast" "the connection sends more than client_events_per_second",
+        Overloaded "overloaded" "a worker's inbox stayed full",
+        Unreachable "unreachable" "Redis did not take it",
+    }
+}
+
+reasons! {
+    /// Why a message is no command.
+    MessageRefused, "message refused", 10 {
+        Malformed "malformed" "it is not a JSON object with a string event",
+        UnsupportedEvent "unsupported_event" "clients may not send that event",
+        MissingParameter "missing_parameter" "a parameter of data is missing",
+        Data "data" "data is of the wrong shape",
+        ClientEvent "client_event" "a client event needs a channel and data",
+    }
+}
+
+reasons! {
+    /// Why an HTTP request is refused.
+    RequestRefused, "request refused", 10 {
+        UnknownApp "unknown_app" "no app has the id of the path" authentication,
+        AppDisabled "app_disabled" "the app is disabled",
+        AuthKeyMissing "auth_key_missing" "auth_key is missing" authentication,
+        AuthKey "auth_key" "auth_key is not the key of the app, or of any app" authentication,
+        AuthVersion "auth_version" "auth_version is not 1.0" authentication,
+        Timestamp "timestamp" "auth_timestamp is missing or too far from this machine's clock" authentication,
+        Signature "signature" "auth_signature is missing or not of any of the app's secrets over this request" authentication,
+        BodyMd5 "body_md5" "body_md5 is missing or not of this body" authentication,
+        Token "token" "the API token is not one of the app's, or the path takes none" authentication,
+        PlainToken "plain_token" "API tokens over plain HTTP are taken from loopback only" authentication,
+        BadRequest "bad_request" "the request is not as the API expects it",
+        ChannelName "channel_name" "that is not a channel name, or longer than channel_name_length",
+        EventName "event_name" "that is not the name of an event, or longer than event_name_length",
+        BodyTooLarge "body_too_large" "the body is larger than the app's limits allow",
+        DataTooLarge "data_too_large" "an event's data is over event_bytes",
+        BodyTimeout "body_timeout" "the body did not arrive in time",
+        TooFast "too_fast" "the app publishes more than events_per_second",
+        Overloaded "overloaded" "a worker's inbox stayed full",
+        Unreachable "unreachable" "Redis did not take it or answer",
+        Malformed "malformed" "it is not HTTP/1.1",
+        HeadTimeout "head_timeout" "its head did not arrive in time",
+        UnknownPath "unknown_path" "nothing is under that path",
+        Method "method" "the path takes another method",
+        NotUpgraded "not_upgraded" "the WebSocket path was asked without an upgrade: a proxy may not forward it",
+    }
+}
+
+reasons! {
+    /// What a connection's log line is about. The bound is for floods: an ordinary day's lines are all there.
+    Lifecycle, "connections", 1000 {
+        Connected "connected" "a connection was established",
+        Disconnected "disconnected" "a connection ended",
+    }
+}
+
+impl Reason for CloseCode {
+    const WHAT: &'static str = "connection refused";
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        self.name()
+    }
+
+    fn text(self) -> &'static str {
+        // Qualified: the code's own text, not this one again.
+        Self::text(self)
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// It broke, or the other side ended it without a close frame.
+    Gone,
+    /// The other side sent a close frame.
+    Client,
+    /// This side closed it.
+    Server(CloseCode),
+}
+
+impl Reason for Closed {
+    const WHAT: &'static str = "connection closed";
+    const ALL: &'static [Self] = &{
+        let mut all = [Self::Gone; CloseCode::ALL.len() + 2];
+        all[1] = Self::Client;
+        let mut at = 0;
+        while at < CloseCode::ALL.len() {
+            all[at + 2] = Self::Server(CloseCode::ALL[at]);
+            at += 1;
+        }
+        all
+    };
+
+    fn index(self) -> usize {
+        match self {
+            Self::Gone => 0,
+            Self::Client => 1,
+            Self::Server(code) => code as usize + 2,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Client => "client",
+            Self::Server(code) => code.name(),
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Gone => "it broke or was left without a close frame",
+            Self::Client => "the client closed it",
+            Self::Server(code) => code.text(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn check<R: Reason + std::fmt::Debug>() {
+        let mut labels = BTreeSet::new();
+        for (at, reason) in R::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), at, "{reason:?}");
+            assert!(
+                labels.insert(reason.label()),
+                "{reason:?} has a label of its own"
+            );
+            let is_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(reason.label().chars().all(is_label), "{reason:?}");
+            assert!(!reason.text().is_empty());
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_own_place_and_label() {
+        check::<ArrivalRefused>();
+        check::<UpgradeRefused>();
+        check::<SubscriptionRefused>();
+        check::<SigninRefused>();
+        check::<ClientEventRefused>();
+        check::<MessageRefused>();
+        check::<RequestRefused>();
+        check::<Lifecycle>();
+        check::<CloseCode>();
+        check::<Closed>();
+    }
+}

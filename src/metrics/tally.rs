@@ -1,0 +1,115 @@
+//! `Tally`: how often for each reason of a closed set, and whether another line may be logged for it.
+//!
+//! The numbers are exact, the lines are bounded: a flood of refusals must not fill a disk. Memory is bounded by the
+//! number of reasons. Without a clock: somebody ends the window.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::warn;
+
+use super::{Counter, Reason};
+
+/// Counts by reason.
+#[derive(Debug)]
+pub struct Tally<R> {
+    slots: Box<[Slot]>,
+    suppressed: Counter,
+    reasons: PhantomData<R>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    count: AtomicU64,
+    /// Since the window began, those included that were not logged.
+    lines: AtomicU64,
+}
+
+impl<R: Reason> Default for Tally<R> {
+    fn default() -> Self {
+        Self {
+            slots: R::ALL.iter().map(|_| Slot::default()).collect(),
+            suppressed: Counter::default(),
+            reasons: PhantomData,
+        }
+    }
+}
+
+impl<R: Reason> Tally<R> {
+    /// Counts one that nobody logs.
+    pub fn count(&self, reason: R) {
+        self.slots[reason.index()]
+            .count
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one; whether a line may say so.
+    #[must_use]
+    pub fn note(&self, reason: R) -> bool {
+        self.count(reason);
+        let lines = &self.slots[reason.index()].lines;
+        let logged = lines.fetch_add(1, Ordering::Relaxed) < R::LINES;
+        if !logged {
+            self.suppressed.inc();
+        }
+        logged
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn get(&self, reason: R) -> u64 {
+        self.slots[reason.index()].count.load(Ordering::Relaxed)
+    }
+
+    /// How many lines were not logged.
+    #[must_use]
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed.get()
+    }
+
+    /// One line for each reason of which there were more than may be logged.
+    pub(super) fn end_window(&self) {
+        for (reason, more) in self.take_suppressed() {
+            warn!(
+                reason = reason.label(),
+                suppressed = more,
+                "{}: more of the same were not logged",
+                R::WHAT
+            );
+        }
+    }
+
+    fn take_suppressed(&self) -> impl Iterator<Item = (R, u64)> {
+        R::ALL.iter().filter_map(|reason| {
+            let lines = self.slots[reason.index()].lines.swap(0, Ordering::Relaxed);
+            let more = lines.saturating_sub(R::LINES);
+            (more > 0).then_some((*reason, more))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::UpgradeRefused;
+
+    #[test]
+    fn a_flood_is_counted_and_not_logged() {
+        let tally = Tally::default();
+        let flood = |count| {
+            let notes = (0..count).map(|_| tally.note(UpgradeRefused::Handshake));
+            notes.filter(|logged| *logged).count() as u64
+        };
+        assert_eq!(flood(100), UpgradeRefused::LINES);
+        assert!(tally.note(UpgradeRefused::ShuttingDown));
+        let suppressed: Vec<_> = tally.take_suppressed().collect();
+        assert_eq!(
+            suppressed,
+            [(UpgradeRefused::Handshake, 100 - UpgradeRefused::LINES)]
+        );
+        assert_eq!(flood(1), 1, "a new window");
+        assert_eq!(tally.take_suppressed().count(), 0);
+        assert_eq!(tally.get(UpgradeRefused::Handshake), 101);
+        assert_eq!(tally.suppressed(), 100 - UpgradeRefused::LINES);
+    }
+}
