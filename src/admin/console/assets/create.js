@@ -6,6 +6,7 @@ import { reach } from "./entry.js";
 import { clock, visible, visibleLines } from "./format.js";
 import { forget, remember, sentBefore } from "./history.js";
 import { indented, isJson, judged } from "./json.js";
+import { note } from "./route.js";
 import { SNIPPETS } from "./snippets.js";
 import { read, write } from "./storage.js";
 
@@ -33,6 +34,8 @@ export class Create {
       byId("create-answer").hidden = true;
     }
     for (const field of FIELDS) if (params.has(field)) byId(`create-${field}`).value = params.get(field);
+    // Taken once: whoever comes back finds what was typed since.
+    note("create", { app: app.id });
     this.#showHistory();
     this.#judge();
     this.#suggest();

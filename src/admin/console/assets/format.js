@@ -48,13 +48,13 @@ export function dateAndClock(ms) {
 
 // Characters that would act on the page's text instead of standing in it: controls, and those which turn the direction
 // of reading around or take no room.
-const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
-const INVISIBLE_BUT_BREAKS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const INVISIBLE = /\r\n|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+const INVISIBLE_BUT_BREAKS = /(?![\t\r\n])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+const NAMES = { "\n": "↵", "\r": "↵", "\t": " ", "\u001b": "⟨ESC⟩" };
 
 function named(character) {
-  const code = character.charCodeAt(0);
-  if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  return code === 0x7f ? "␡" : `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  return NAMES[character.at(-1)] ?? `⟨U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
 }
 
 /** The text on one line, with names for characters that cannot be seen. */

@@ -4,7 +4,7 @@ import { byId, el, settled } from "./dom.js";
 import { GROUPS } from "./entry.js";
 import { Feed } from "./feed.js";
 import { matcher } from "./filter.js";
-import { count, counted } from "./format.js";
+import { count } from "./format.js";
 import { inspect } from "./inspector.js";
 import { Journal } from "./journal.js";
 import { note } from "./route.js";
@@ -191,7 +191,7 @@ export class Live {
       chip.lastElementChild.textContent = number > 0 ? count(number) : "";
     }
     const rows = this.#rows.length;
-    byId("live-shown").textContent = `${counted(rows, "row")} of the newest ${count(journal.size)}`;
+    byId("live-shown").textContent = `${count(rows)} of the newest ${count(journal.size)} shown`;
     byId("live-skipped").textContent = journal.skipped > 0 ? `${count(journal.skipped)} skipped: more happens than is told one by one` : "";
     byId("live-blank").textContent = rows > 0 ? "" : blank(journal.size);
     const waiting = this.#held ? journal.last - this.#drawn : 0;
@@ -206,7 +206,7 @@ export class Live {
     place.dataset.state = name;
     this.#until = name === "waiting" ? until : null;
     byId("feed-retry").hidden = name !== "waiting";
-    const said = { connecting: "Connecting", live: "Live", waiting: `Not connected${reason ? `: ${reason}` : ""}` }[name];
+    const said = { connecting: "Connecting", live: "Connected", waiting: `Not connected${reason ? `: ${reason}` : ""}` }[name];
     byId("feed-text").textContent = said;
     this.#countDown();
     if (name === "live" && this.#wasLost) this.#mark("The feed is back. What happened in between is not listed.");

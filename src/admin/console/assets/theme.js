@@ -12,7 +12,7 @@ export function setUpTheme(button) {
   const show = () => {
     if (theme === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
-    button.textContent = LABELS[theme];
+    button.textContent = `◐ ${LABELS[theme]}`;
     button.setAttribute("aria-label", `Colours: ${LABELS[theme]}`);
   };
   button.addEventListener("click", () => {
