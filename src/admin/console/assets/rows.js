@@ -1,0 +1,142 @@
+// The feed's list: the newest entries that match, newest first, one line each. Draws at most ten times a second and
+// keeps at most 500 rows, however much arrives. Knows nothing of where entries come from.
+
+import { cells, label, tone } from "./entry.js";
+import { el } from "./dom.js";
+import { clockWithMillis, count, visible } from "./format.js";
+
+export const MOST_ROWS = 500;
+
+/** Row after row in the order given, with the entry that each stands for. */
+const entryOf = new WeakMap();
+
+export class Rows {
+  #body;
+  #selected = null;
+  #select;
+
+  /** @param {Function} select gets the entry that was chosen */
+  constructor(body, select) {
+    this.#body = body;
+    this.#select = select;
+    body.addEventListener("click", ({ target }) => this.#choose(target.closest("[role=row]")));
+    body.addEventListener("keydown", (event) => this.#key(event));
+    // A list without a row that Tab reaches would be lost to the keyboard; the first one stands for it.
+    body.addEventListener("focusin", ({ target }) => this.#reachable(target.closest("[role=row]")));
+  }
+
+  get length() {
+    return this.#body.childElementCount;
+  }
+
+  /** Puts entries, oldest first, above those which are there. */
+  add(entries) {
+    if (entries.length === 0) return;
+    if (entries.length >= MOST_ROWS) return this.replace(entries);
+    // What was skipped goes on being skipped: that is one row.
+    if (entries[0].kind === "skipped") {
+      const top = this.#body.firstElementChild;
+      if (top && entryOf.get(top)?.kind === "skipped") top.remove();
+    }
+    this.#body.prepend(...rowsOf(entries));
+    const extra = this.#body.childElementCount - MOST_ROWS;
+    if (extra > 0) this.#trim(extra);
+    this.#keepReachable();
+  }
+
+  /** Shows these and nothing else. */
+  replace(entries) {
+    const hadFocus = this.#body.contains(document.activeElement);
+    this.#body.replaceChildren(...rowsOf(entries.slice(-MOST_ROWS)));
+    this.#mark();
+    this.#keepReachable();
+    if (hadFocus) this.#body.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
+  }
+
+  /** Marks an entry's row, or none. */
+  select(entry) {
+    this.#selected = entry;
+    this.#mark();
+  }
+
+  /** Puts the focus on the selected row, if it is still there. */
+  focus() {
+    (this.#body.querySelector("[aria-selected=true]") ?? this.#body.querySelector("[tabindex='0']"))?.focus();
+  }
+
+  /** One row up or down. */
+  step(by) {
+    const rows = this.#body.children;
+    const from = [...rows].indexOf(document.activeElement.closest?.("[role=row]"));
+    rows[Math.min(rows.length - 1, Math.max(0, from + by))]?.focus();
+  }
+
+  #mark() {
+    this.#body.querySelector("[aria-selected=true]")?.setAttribute("aria-selected", "false");
+    if (!this.#selected) return;
+    for (const row of this.#body.children) {
+      if (entryOf.get(row).seq === this.#selected.seq) row.setAttribute("aria-selected", "true");
+    }
+  }
+
+  #trim(extra) {
+    const rows = [...this.#body.children].slice(-extra);
+    const lost = rows.some((row) => row === document.activeElement);
+    for (const row of rows) row.remove();
+    if (lost) this.#body.lastElementChild?.focus({ preventScroll: true });
+  }
+
+  #reachable(row) {
+    if (!row) return;
+    this.#body.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
+    row.setAttribute("tabindex", "0");
+  }
+
+  #keepReachable() {
+    if (!this.#body.querySelector("[tabindex='0']")) this.#reachable(this.#body.firstElementChild);
+  }
+
+  #choose(row) {
+    const entry = row && entryOf.get(row);
+    if (!entry || entry.kind === "skipped" || entry.kind === "note") return;
+    this.select(entry);
+    this.#select(entry);
+  }
+
+  #key(event) {
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -MOST_ROWS, End: MOST_ROWS };
+    if (event.key in moves) this.step(moves[event.key]);
+    else if (event.key === "Enter" || event.key === " ") this.#choose(event.target.closest("[role=row]"));
+    else return;
+    event.preventDefault();
+  }
+}
+
+function rowsOf(entries) {
+  return entries.map(rowOf).reverse();
+}
+
+function rowOf(entry) {
+  const row = el("div", { role: "row", tabindex: "-1", class: "entry", "data-kind": entry.kind, "aria-selected": "false" });
+  if (entry.kind === "skipped" || entry.kind === "note") {
+    const said = entry.kind === "note" ? entry.said : `${count(entry.count)} more happened here and are not listed`;
+    row.append(el("span", { role: "gridcell", class: "time" }, entry.t ? clockWithMillis(entry.t) : ""));
+    row.append(el("span", { role: "gridcell", class: "said" }, said));
+  } else {
+    const { what, detail, size } = cells(entry);
+    row.dataset.tone = tone(entry);
+    row.append(
+      cell("time", clockWithMillis(entry.t)),
+      cell("kind", label(entry.kind)),
+      cell("channel", visible(entry.channel ?? "")),
+      cell("what", what),
+      cell("detail", detail),
+      cell("size", size),
+    );
+  }
+  entryOf.set(row, entry);
+  return row;
+}
+
+// `bdi` keeps a text that is read from right to left from turning its neighbours around.
+const cell = (name, content) => el("span", { role: "gridcell", class: name }, el("bdi", {}, content));
