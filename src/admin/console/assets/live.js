@@ -71,10 +71,6 @@ export class Live {
     return byId("filter-text");
   }
 
-  step(by) {
-    this.#rows.step(by);
-  }
-
   /** Closes the panel, if it is open; whether it was. */
   escape() {
     const panel = byId("live-inspector");
