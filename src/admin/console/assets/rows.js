@@ -64,13 +64,6 @@ export class Rows {
     (this.#body.querySelector("[aria-selected=true]") ?? this.#body.firstElementChild)?.focus();
   }
 
-  /** One row up or down. */
-  step(by) {
-    const rows = this.#body.children;
-    const from = [...rows].indexOf(this.#focused);
-    rows[Math.min(rows.length - 1, Math.max(0, from + by))]?.focus();
-  }
-
   #mark() {
     this.#body.querySelector("[aria-selected=true]")?.setAttribute("aria-selected", "false");
     if (this.#selected) this.#rowOf(this.#selected.seq)?.setAttribute("aria-selected", "true");
@@ -101,6 +94,13 @@ export class Rows {
     if (!this.#focused) this.#reachable(this.#body.firstElementChild);
   }
 
+  /** So many rows down, or up. */
+  #step(by) {
+    const rows = this.#body.children;
+    const from = [...rows].indexOf(this.#focused);
+    rows[Math.min(rows.length - 1, Math.max(0, from + by))]?.focus();
+  }
+
   #choose(row) {
     const entry = row && entryOf.get(row);
     if (!entry || entry.kind === "skipped" || entry.kind === "note") return;
@@ -110,7 +110,7 @@ export class Rows {
 
   #key(event) {
     const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -MOST_ROWS, End: MOST_ROWS };
-    if (event.key in moves) this.step(moves[event.key]);
+    if (event.key in moves) this.#step(moves[event.key]);
     else if (event.key === "Enter" || event.key === " ") this.#choose(event.target.closest("[role=row]"));
     else return;
     event.preventDefault();
