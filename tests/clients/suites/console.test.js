@@ -543,6 +543,31 @@ describe("the console without a token", { timeout: 120_000 }, () => {
   });
 });
 
+describe("many consoles", { timeout: 120_000 }, () => {
+  test("one too many is told why, and gets in when another goes", async () => {
+    const [browser, server] = await Promise.all([startBrowser(), Server.start({ apps: [main] })]);
+    try {
+      const first = await visitConsole(browser, server);
+      const others = await first.evaluate(async (app) => {
+        const url = new URL(`api/feed?app=${app}`, document.baseURI.replace(/^http/, "ws"));
+        window.others = Array.from({ length: 15 }, () => new WebSocket(url));
+        await Promise.all(window.others.map((socket) => new Promise((open) => socket.addEventListener("open", open))));
+        return window.others.length;
+      }, main.id);
+      assert.equal(others, 15);
+      const last = await (await browser.newContext()).newPage();
+      await last.goto(`${server.adminUrls[0]}/console/`);
+      await shows(last, "#feed-text", /Not connected: 16 consoles watch already/);
+      assert.equal(await entries(last, "note").count(), 0);
+      await first.evaluate(() => window.others[0].close());
+      await last.locator("#feed[data-state=live]").waitFor({ timeout: 30_000 });
+    } finally {
+      await browser.close();
+      await server.stop();
+    }
+  });
+});
+
 const prefixed = (name, values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [`${name} ${key}`, value]));
 
 /** Runs in the page: the contrast of each colour of text on each ground. */
