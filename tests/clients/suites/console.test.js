@@ -8,7 +8,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { startApplication } from "../lib/application.js";
 import { startBrowser } from "../lib/browser.js";
 import { Clients, address, backend, pusherJs, subscribe } from "../lib/clients.js";
-import { entries, listed, logIn, number, open, visitConsole } from "../lib/console.js";
+import { entries, hearsEveryNode, listed, logIn, number, open, visitConsole } from "../lib/console.js";
 import { shows } from "../lib/examples.js";
 import { Server, app, binary, clientsDir, projectDir, run } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
@@ -54,7 +54,11 @@ describe("the console", { timeout: 300_000 }, () => {
     await server?.stop();
   });
 
-  const visit = async (section, how = {}) => (page = await visitConsole(browser, server, { section, token, ...how }));
+  async function visit(section, how = {}) {
+    page = await visitConsole(browser, server, { section, token, ...how });
+    if (section === "live") await hearsEveryNode(page, server, main, token);
+    return page;
+  }
 
   /** The console of the node that has this connection. */
   async function visitNodeOf(socketId) {
@@ -244,7 +248,7 @@ describe("the console", { timeout: 300_000 }, () => {
       });
     });
     const began = performance.now();
-    const due = (n) => new Promise((resume) => setTimeout(resume, began + n * 20 - performance.now()));
+    const due = (n) => new Promise((resume) => setTimeout(resume, began + n * 16 - performance.now()));
     const sent = [];
     for (let n = 0; n < batches; n++) {
       await due(n);
