@@ -32,6 +32,29 @@ export async function logIn(page, token) {
   await page.locator("#login-form button").click();
 }
 
+let markers = 0;
+
+/**
+ * Waits until the open feed tells of every node, as the others have to hear first that somebody watches, and clears it.
+ * What is used for that is an event of each node's own console.
+ */
+export async function hearsEveryNode(page, server, app, token) {
+  for (const at of server.adminUrls) {
+    await eventually(`the feed to tell of ${at}`, DEADLINE, async () => {
+      const event = `marker-${(markers += 1)}`;
+      const answer = await fetch(`${at}/console/api/apps/${app.id}/events`, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) },
+        body: JSON.stringify({ channel: "marker", event, data: "" }),
+      });
+      if (answer.status !== 200) throw new Error(`${answer.status}: ${await answer.text()}`);
+      return entries(page, "published", event).waitFor({ timeout: 1_000 }).then(() => true);
+    });
+  }
+  await page.locator("#clear").click();
+  await listed(page, 0, "published");
+}
+
 /** Opens another section, as its link does. */
 export async function open(page, section) {
   await page.locator(`#nav [data-section=${section}]`).click();

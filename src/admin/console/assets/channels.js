@@ -90,7 +90,7 @@ export class Channels {
     for (const [n, [, begin]] of KINDS.entries()) byId("channels-kinds").children[n].setAttribute("aria-pressed", String(prefix === begin));
     const name = this.#name;
     try {
-      const [list, detail] = await Promise.all([api.channels(app, prefix, signal), name ? api.channel(app, name, signal) : null]);
+      const [list, detail] = await Promise.all([api.channels(app, prefix, signal), name ? this.#detail(app, name, signal) : null]);
       const { channels, total } = list;
       byId("channels-total").textContent = channels.length < total ? `${count(channels.length)} of ${count(total)}, more with a longer beginning` : `${count(total)} occupied`;
       this.#table.fill(channels, prefix ? "No occupied channel begins like that." : "No channel has a subscriber.");
@@ -99,6 +99,16 @@ export class Channels {
     } catch (error) {
       if (signal.aborted) throw error;
       byId("channels-total").textContent = error.message;
+    }
+  }
+
+  /** One that everybody has left may be unknown to the server. */
+  async #detail(app, name, signal) {
+    try {
+      return await api.channel(app, name, signal);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      return { name, kind: "vacated", cache: false, subscriptions: 0, members: null, last_event: null };
     }
   }
 

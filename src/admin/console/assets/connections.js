@@ -88,7 +88,7 @@ export class Connections {
       const known = connections.find((one) => one.socket_id === socketId)
         ?? (socketId && (await api.connections(app, socketId, signal)).connections.find((one) => one.socket_id === socketId));
       const here = this.#shell.isClustered() ? " on this node" : "";
-      byId("connections-total").textContent = connections.length < total ? `${count(connections.length)} of ${count(total)}${here}, find others by id, user or address` : `${count(total)}${here}`;
+      byId("connections-total").textContent = connections.length < total ? `${count(connections.length)} of ${count(total)}${here}, find others by id, user or address` : `${count(total)} connected${here}`;
       this.#table.fill(connections, find ? `No connection${here} fits.` : `Nobody is connected${here}.`);
       this.#table.select(socketId);
       if (socketId) this.#inspect(app, known, socketId);

@@ -12,6 +12,8 @@ export function marked(own, other) {
   while (head < shortest && a[head] === b[head]) head += 1;
   let tail = 0;
   while (tail < shortest - head && a[a.length - 1 - tail] === b[b.length - 1 - tail]) tail += 1;
+  // Two digests have hardly anything in common: then all of it would be marked, and the mark would say nothing.
+  if (shortest > 0 && (head + tail) * 3 < shortest) return el("bdi", {}, visible(own));
   const [before, middle, after] = [a.slice(0, head), a.slice(head, a.length - tail), a.slice(a.length - tail)].map((part) => visible(part.join("")));
   // What only lacks something has nothing to mark, so the place is.
   return el("bdi", {}, before, el("mark", {}, middle || "∅"), after);

@@ -1,7 +1,7 @@
 // One entry of the feed in words: its type, and what of it stands where in a row. Which types are one chip is decided
 // here too.
 
-import { bytes, counted, visible } from "./format.js";
+import { bytes, count, counted, visible } from "./format.js";
 
 /** The chips. `tone` is a colour's name. */
 export const GROUPS = [
@@ -35,15 +35,16 @@ export function tone(entry) {
 
 const delivered = ({ status }) => status >= 200 && status < 300;
 
-/** The cells of a row: `{ what, detail, size }`; its channel is the entry's. */
+/** The cells of a row: `{ what, detail, to, size }`; its channel is the entry's. `to` is how many an event went to. */
 export function cells(entry) {
   const { what, detail } = words(entry);
-  return { what: visible(what ?? ""), detail: visible(String(detail ?? "").slice(0, PREVIEW)), size: size(entry) };
+  const to = entry.subscriptions ?? null;
+  return { what: visible(what ?? ""), detail: visible(String(detail ?? "").slice(0, PREVIEW)), to: to === null ? "" : count(to), size: size(entry) };
 }
 
 function words(entry) {
   const who = entry.user_id ? `user ${entry.user_id}` : null;
-  const reason = [entry.reason, entry.code ? `(${entry.code})` : null].filter(Boolean).join(" ");
+  const reason = [entry.reason, entry.code || entry.status ? `(${entry.code || entry.status})` : null].filter(Boolean).join(" ");
   switch (entry.kind) {
     case "connected":
       return { what: entry.socket_id, detail: [who, entry.address].filter(Boolean).join(", ") };

@@ -71,10 +71,6 @@ export class Live {
     return byId("filter-text");
   }
 
-  step(by) {
-    this.#rows.step(by);
-  }
-
   /** Closes the panel, if it is open; whether it was. */
   escape() {
     const panel = byId("live-inspector");
@@ -191,7 +187,7 @@ export class Live {
       chip.lastElementChild.textContent = number > 0 ? count(number) : "";
     }
     const rows = this.#rows.length;
-    byId("live-shown").textContent = `${count(rows)} of the newest ${count(journal.size)} shown`;
+    byId("live-shown").textContent = journal.size > 0 ? `${count(rows)} of the newest ${count(journal.size)} shown` : "";
     byId("live-skipped").textContent = journal.skipped > 0 ? `${count(journal.skipped)} skipped: more happens than is told one by one` : "";
     byId("live-blank").textContent = rows > 0 ? "" : blank(journal.size);
     const waiting = this.#held ? journal.last - this.#drawn : 0;

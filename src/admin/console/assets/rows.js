@@ -21,7 +21,7 @@ export class Rows {
     this.#select = select;
     body.addEventListener("click", ({ target }) => this.#choose(target.closest("[role=row]")));
     body.addEventListener("keydown", (event) => this.#key(event));
-    // A list without a row that Tab reaches would be lost to the keyboard; the first one stands for it.
+    // One row is a stop for Tab: the one that was there last, and the newest as long as nobody is in the list.
     body.addEventListener("focusin", ({ target }) => this.#reachable(target.closest("[role=row]")));
   }
 
@@ -46,11 +46,11 @@ export class Rows {
 
   /** Shows these and nothing else. */
   replace(entries) {
-    const hadFocus = this.#body.contains(document.activeElement);
+    const focused = this.#focused && entryOf.get(this.#focused).seq;
     this.#body.replaceChildren(...rowsOf(entries.slice(-MOST_ROWS)));
     this.#mark();
+    if (focused) (this.#rowOf(focused) ?? this.#body.firstElementChild)?.focus({ preventScroll: true });
     this.#keepReachable();
-    if (hadFocus) this.#body.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
   }
 
   /** Marks an entry's row, or none. */
@@ -61,27 +61,25 @@ export class Rows {
 
   /** Puts the focus on the selected row, if it is still there. */
   focus() {
-    (this.#body.querySelector("[aria-selected=true]") ?? this.#body.querySelector("[tabindex='0']"))?.focus();
-  }
-
-  /** One row up or down. */
-  step(by) {
-    const rows = this.#body.children;
-    const from = [...rows].indexOf(document.activeElement.closest?.("[role=row]"));
-    rows[Math.min(rows.length - 1, Math.max(0, from + by))]?.focus();
+    (this.#body.querySelector("[aria-selected=true]") ?? this.#body.firstElementChild)?.focus();
   }
 
   #mark() {
     this.#body.querySelector("[aria-selected=true]")?.setAttribute("aria-selected", "false");
-    if (!this.#selected) return;
-    for (const row of this.#body.children) {
-      if (entryOf.get(row).seq === this.#selected.seq) row.setAttribute("aria-selected", "true");
-    }
+    if (this.#selected) this.#rowOf(this.#selected.seq)?.setAttribute("aria-selected", "true");
+  }
+
+  get #focused() {
+    return this.#body.contains(document.activeElement) ? document.activeElement.closest("[role=row]") : null;
+  }
+
+  #rowOf(seq) {
+    return [...this.#body.children].find((row) => entryOf.get(row).seq === seq);
   }
 
   #trim(extra) {
     const rows = [...this.#body.children].slice(-extra);
-    const lost = rows.some((row) => row === document.activeElement);
+    const lost = rows.includes(this.#focused);
     for (const row of rows) row.remove();
     if (lost) this.#body.lastElementChild?.focus({ preventScroll: true });
   }
@@ -93,7 +91,14 @@ export class Rows {
   }
 
   #keepReachable() {
-    if (!this.#body.querySelector("[tabindex='0']")) this.#reachable(this.#body.firstElementChild);
+    if (!this.#focused) this.#reachable(this.#body.firstElementChild);
+  }
+
+  /** So many rows down, or up. */
+  #step(by) {
+    const rows = this.#body.children;
+    const from = [...rows].indexOf(this.#focused);
+    rows[Math.min(rows.length - 1, Math.max(0, from + by))]?.focus();
   }
 
   #choose(row) {
@@ -105,7 +110,7 @@ export class Rows {
 
   #key(event) {
     const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -MOST_ROWS, End: MOST_ROWS };
-    if (event.key in moves) this.step(moves[event.key]);
+    if (event.key in moves) this.#step(moves[event.key]);
     else if (event.key === "Enter" || event.key === " ") this.#choose(event.target.closest("[role=row]"));
     else return;
     event.preventDefault();
@@ -123,14 +128,17 @@ function rowOf(entry) {
     row.append(el("span", { role: "gridcell", class: "time" }, entry.t ? clockWithMillis(entry.t) : ""));
     row.append(el("span", { role: "gridcell", class: "said" }, said));
   } else {
-    const { what, detail, size } = cells(entry);
+    const { what, detail, to, size } = cells(entry);
     row.dataset.tone = tone(entry);
+    // An event that nobody got is what one is looking for, often.
+    row.toggleAttribute("data-lost", to === "0");
     row.append(
       cell("time", clockWithMillis(entry.t)),
       cell("kind", label(entry.kind)),
       cell("channel", visible(entry.channel ?? "")),
       cell("what", what),
       cell("detail", detail),
+      cell("to", to),
       cell("size", size),
     );
   }

@@ -91,7 +91,7 @@ function signed(stringToSign) {
   if (!stringToSign) return [];
   const own = byId("signature-own").value;
   const head = el("div", { class: "between" }, text("h2", "", "What the server signs"), copyButton("Copy", () => stringToSign));
-  const card = el("section", { class: "card stack" }, head, el("pre", { class: "payload", tabindex: "0" }, visibleLines(stringToSign)));
+  const card = el("section", { class: "card stack" }, head, el("pre", { class: "payload exact", tabindex: "0" }, visibleLines(stringToSign)));
   if (own.trim() !== "") {
     const { same, node } = byLine(own.replace(/\n$/, ""), stringToSign);
     card.append(
