@@ -135,6 +135,25 @@ pub fn body_md5(body: &[u8]) -> String {
     hex::encode(md5::Md5::digest(body))
 }
 
+/// What is kept of a secret that need only be recognised: its SHA-256. Compared in constant time.
+#[derive(Clone)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of a text.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        use sha2::Digest as _;
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+
+    /// Whether both are of one text.
+    #[must_use]
+    pub fn equals(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
 /// The token of an `Authorization` header's value, if that is of the scheme `Bearer`, in whatever case (RFC 9110 §11.1).
 #[must_use]
 pub fn bearer_token(value: &str) -> Option<&str> {
@@ -250,6 +269,12 @@ mod tests {
             request_string("GET", "/x", &query),
             "GET\n/x\na=1&k[]=b&k[]=a"
         );
+    }
+
+    #[test]
+    fn a_fingerprint_is_recognised() {
+        assert!(Fingerprint::of("a").equals(&Fingerprint::of("a")));
+        assert!(!Fingerprint::of("a").equals(&Fingerprint::of("b")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod metrics;
 
 pub mod app;
+pub mod feed;
 pub mod limits;
 pub mod net;
 pub mod supervise;

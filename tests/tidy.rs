@@ -38,6 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "app",
             "auth",
             "config",
+            "feed",
             "http",
             "hub",
             "limits",
@@ -60,26 +61,27 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "ws",
         &[
-            "app", "auth", "hub", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "feed", "hub", "limits", "metrics", "net", "node", "protocol",
         ],
     ),
     (
         "http",
         &[
-            "app", "auth", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "feed", "limits", "metrics", "net", "node", "protocol",
         ],
     ),
+    // The console publishes and explains signatures as the public API does, and asks it to.
     (
         "admin",
         &[
-            "app", "auth", "limits", "metrics", "node", "protocol", "webhook",
+            "app", "auth", "feed", "http", "limits", "metrics", "node", "protocol", "webhook",
         ],
     ),
     (
         "node",
         &[
-            "adapter", "app", "auth", "hub", "limits", "metrics", "net", "protocol", "registry",
-            "webhook",
+            "adapter", "app", "auth", "feed", "hub", "limits", "metrics", "net", "protocol",
+            "registry", "webhook",
         ],
     ),
     (
@@ -87,6 +89,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "app",
             "auth",
+            "feed",
             "hub",
             "limits",
             "metrics",
@@ -96,7 +99,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "webhook",
         ],
     ),
-    ("webhook", &["app", "auth", "limits", "metrics", "protocol"]),
+    (
+        "webhook",
+        &["app", "auth", "feed", "limits", "metrics", "protocol"],
+    ),
     // Neither knows the other.
     (
         "registry",
@@ -111,6 +117,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("app", &["auth", "metrics", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["limits", "metrics"]),
+    // Anyone may tell it something; it knows nobody who does.
+    ("feed", &["app", "metrics", "protocol"]),
     ("limits", &[]),
     ("metrics", &["protocol"]),
     ("supervise", &[]),

@@ -16,7 +16,7 @@ use std::time::Instant;
 use tidewire::app::{App, AppId, AppKey, Limits};
 use tidewire::auth::{Secret, Secrets};
 use tidewire::hub::inbox::{Delivery, Inboxes, Order, inboxes};
-use tidewire::hub::{Hub, HubSettings, Identity, Peer, Slot};
+use tidewire::hub::{About, Hub, HubSettings, Identity, Peer, Slot};
 use tidewire::metrics::{AppMetrics, Metrics};
 use tidewire::net::Socket;
 use tidewire::protocol::{ChannelName, Encoded, ServerFrame, SocketId};
@@ -77,7 +77,8 @@ impl Worker {
         let identity = Identity {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
-            answers_pings: true,
+            protocol: 7,
+            about: About::default(),
             address: None,
         };
         let socket = Socket::plain(

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::outlet::{Outlet, Told};
 use super::{
-    Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Reach, Subscriber, Watched,
-    tells_count,
+    Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Published, Reach, Subscriber,
+    Watched, tells_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, ServerFrame, User, UserId, WebhookEvent};
+use crate::protocol::{ChannelName, Member, ServerFrame, User, UserId, WebhookEvent};
 use crate::registry::{self, Audience, Join, Leave, Registry, Standing, Vacated};
 use crate::webhook::Webhooks;
 
@@ -195,10 +195,12 @@ impl Adapter for Local {
         now(Ok(()))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Reach> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published> {
+        let mut subscriptions = 0;
         let evicted = self
             .registry
             .publish(&app.id, event.channel, event.keep, |audience| {
+                subscriptions = audience.subscriptions();
                 self.outlet.tell(
                     &app.id,
                     event.channel,
@@ -211,7 +213,10 @@ impl Adapter for Local {
                 );
             });
         self.metrics.cache_evictions.inc_by(evicted as u64);
-        now(Ok(Reach::Everywhere))
+        now(Ok(Published {
+            reach: Reach::Everywhere,
+            subscriptions: Some(subscriptions),
+        }))
     }
 
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
@@ -226,7 +231,12 @@ impl Adapter for Local {
         now(Ok(self.registry.channels(&app.id, prefix)))
     }
 
-    fn members<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Vec<UserId>> {
+    fn members<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        _: bool,
+    ) -> Answer<'a, Vec<Member>> {
         now(Ok(self.registry.members(&app.id, channel)))
     }
 

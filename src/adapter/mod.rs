@@ -36,6 +36,15 @@ pub enum Error {
     Unreachable(Arc<str>),
 }
 
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// How far it got.
+    pub reach: Reach,
+    /// How many subscriptions its channel had; none where that is not known.
+    pub subscriptions: Option<usize>,
+}
+
 /// How far an event got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
@@ -110,7 +119,7 @@ pub trait Adapter: Send + Sync {
     ) -> Answer<'a, ()>;
 
     /// Delivers an event to all subscribers of its channel.
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Reach>;
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published>;
 
     /// One channel's counts.
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts>;
@@ -122,8 +131,13 @@ pub trait Adapter: Send + Sync {
         prefix: &'a str,
     ) -> Answer<'a, Vec<(ChannelName, Counts)>>;
 
-    /// The users on a presence channel.
-    fn members<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Vec<UserId>>;
+    /// The users on a presence channel, in no order; with their `user_info` only if it is asked for.
+    fn members<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        with_info: bool,
+    ) -> Answer<'a, Vec<Member>>;
 
     /// What a cache channel would repeat.
     fn last_event<'a>(

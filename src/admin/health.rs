@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
-use super::{Admin, refused};
+use super::Admin;
+use super::access::Operator;
 use crate::node::{ClusterState, Report};
 
-pub(super) async fn show(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
-    if !admin.admits(&request) {
-        return refused();
-    }
+pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
     let totals = admin.node.totals();
     let workers = admin.node.worker_reports().await;
     let status = if admin.gate.is_closed() {

@@ -1,12 +1,14 @@
 //! Dead letters: webhook requests that were given up, for people to look at and to send again.
 
+use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
-use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, refused};
-use crate::webhook::{Letter, epoch_ms};
+use super::Admin;
+use super::access::Operator;
+use crate::feed::epoch_ms;
+use crate::webhook::Letter;
 
 /// Which letters: all, or one.
 #[derive(Debug, Deserialize)]
@@ -17,10 +19,7 @@ pub(super) struct Which {
 
 /// `GET /dead-letters`: `{"dead_letters":[{"id":1,"app":"…","url":"https://host/path","events":[…],
 /// "first_attempt_ms":1327078148132,"last_attempt_ms":…,"error":"…"}]}`, times in milliseconds since 1970.
-pub(super) async fn list(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
-    if !admin.admits(&request) {
-        return refused();
-    }
+pub(super) async fn list(admin: Data<Admin>, _: Operator) -> HttpResponse {
     let letters = admin.node.webhooks().dead_letters().await;
     let letters: Vec<Value> = letters.iter().map(shown).collect();
     HttpResponse::Ok().json(json!({"dead_letters": letters}))
@@ -29,12 +28,9 @@ pub(super) async fn list(admin: Data<Admin>, request: HttpRequest) -> HttpRespon
 /// `POST /dead-letters/redeliver` queues the events of all letters again, with `?id=1` of one: `{"redelivered":1}`.
 pub(super) async fn redeliver(
     admin: Data<Admin>,
-    request: HttpRequest,
+    _: Operator,
     which: Query<Which>,
 ) -> HttpResponse {
-    if !admin.admits(&request) {
-        return refused();
-    }
     let redelivered = admin.node.webhooks().redeliver(which.id).await;
     HttpResponse::Ok().json(json!({"redelivered": redelivered}))
 }

@@ -9,9 +9,10 @@ use actix_web::http::header::ACCEPT;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::access::Operator;
 use super::exposition::{Exposition, Format, Kind};
 use super::process::Process;
-use super::{Admin, refused, soketi};
+use super::{Admin, soketi};
 use crate::app::App;
 use crate::metrics::{AppCounters, BOUNDS, Counters, Reason, RequestRefused, Tallies, Tally};
 use crate::node::{ClusterState, Depth, Report, Totals};
@@ -23,10 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Counters of apps that are not written as they are: their names stand for something else, or in another family.
 const OF_APPS_ELSEWHERE: [&str; 2] = ["connections_ended", "publishes_accepted"];
 
-pub(super) async fn show(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
-    if !admin.admits(&request) {
-        return refused();
-    }
+pub(super) async fn show(admin: Data<Admin>, _: Operator, request: HttpRequest) -> HttpResponse {
     let accept = request.headers().get(ACCEPT);
     let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
     HttpResponse::Ok()
@@ -91,6 +89,11 @@ impl Page {
             "config_broken",
             "Whether the newest configuration cannot be used, so that an older one is in effect",
             usize::from(config.error.is_some()),
+        );
+        self.count(
+            "feed_watchers",
+            "Consoles that watch the feed",
+            admin.watchers.taken(),
         );
     }
 

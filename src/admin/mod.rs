@@ -3,17 +3,21 @@
 //!
 //! Numbers are read from the structures that own them, when somebody asks.
 
+mod access;
+mod console;
 mod exposition;
 mod health;
 mod letters;
 mod metrics;
 mod process;
+mod sessions;
 mod soketi;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::ACCEPT;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde_json::json;
@@ -22,10 +26,14 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::auth::{Secret, bearer_token};
-use crate::limits::Gate;
+use crate::auth::Secret;
+use crate::http::Api;
+use crate::limits::{Gate, Room};
 use crate::node::{ClusterState, Node};
 use crate::protocol::excerpt;
+use access::Operator;
+use console::Series;
+use sessions::Sessions;
 
 /// What there is, for people who look.
 const PATHS: &str = "\
@@ -36,17 +44,24 @@ GET  /metrics                 for Prometheus
 GET  /config                  the configuration in effect, as TOML, secrets masked
 GET  /dead-letters            webhook requests that were given up, as JSON
 POST /dead-letters/redeliver  sends their events again; ?id=1: of one
+GET  /console/                what happens now, for a browser
 ";
+
+/// How many may watch the console's feed at a time.
+const WATCHERS: usize = 16;
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct Admin {
     node: Arc<Node>,
+    api: Api,
     gate: Arc<Gate>,
     token: Option<Secret>,
     config: watch::Receiver<ConfigState>,
     cluster: Option<ClusterState>,
     started: Instant,
+    series: Series,
+    watchers: Arc<Room>,
     /// The public port, if metrics have Soketi's names too: they have it as a label.
     soketi_names_port: Option<Arc<str>>,
 }
@@ -83,19 +98,22 @@ impl Admin {
     /// With a token, everything but `/live` and `/ready` asks for it.
     #[must_use]
     pub fn new(
-        node: Arc<Node>,
+        api: Api,
         gate: Arc<Gate>,
         token: Option<Secret>,
         config: watch::Receiver<ConfigState>,
         cluster: Option<ClusterState>,
     ) -> Self {
         Self {
-            node,
+            node: Arc::clone(api.node()),
+            api,
             gate,
             token,
             config,
             cluster,
             started: Instant::now(),
+            series: Series::default(),
+            watchers: Arc::new(Room::new(Some(WATCHERS))),
             soketi_names_port: None,
         }
     }
@@ -109,10 +127,15 @@ impl Admin {
         }
     }
 
-    /// Adds the routes.
+    /// Keeps the numbers that the console's charts show; runs for as long as the server.
+    pub async fn keep_series(self) {
+        self.series.keep(&self.node).await;
+    }
+
+    /// Adds the routes, for the one worker that serves them.
     pub fn configure(self, config: &mut ServiceConfig) {
-        config
-            .app_data(Data::new(self))
+        let guarded = web::scope("")
+            .wrap(from_fn(access::guard))
             .route("/", web::get().to(index))
             .route("/live", web::get().to(live))
             .route("/ready", web::get().to(ready))
@@ -124,7 +147,12 @@ impl Admin {
                 "/dead-letters/redeliver",
                 web::post().to(letters::redeliver),
             )
+            .configure(console::configure)
             .default_service(web::to(unknown_path));
+        config
+            .app_data(Data::new(self))
+            .app_data(Data::new(Sessions::default()))
+            .service(guarded);
     }
 
     /// Why this node should get no connections.
@@ -142,28 +170,6 @@ impl Admin {
         apps.sort_by(|a, b| a.id.cmp(&b.id));
         apps
     }
-
-    fn admits(&self, request: &HttpRequest) -> bool {
-        let Some(token) = &self.token else {
-            return true;
-        };
-        let given = request
-            .headers()
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        given
-            .and_then(bearer_token)
-            .is_some_and(|given| token.equals(given))
-    }
-}
-
-fn refused() -> HttpResponse {
-    HttpResponse::Unauthorized()
-        .insert_header(("WWW-Authenticate", "Bearer"))
-        .content_type("text/plain")
-        .body(
-            "This path needs the header `Authorization: Bearer TOKEN` with the token of [admin]\n",
-        )
 }
 
 fn plain(mut response: HttpResponseBuilder, text: String) -> HttpResponse {
@@ -172,7 +178,17 @@ fn plain(mut response: HttpResponseBuilder, text: String) -> HttpResponse {
         .body(text)
 }
 
-async fn index() -> HttpResponse {
+/// For people with a browser the console, for those with a shell the paths.
+async fn index(request: HttpRequest) -> HttpResponse {
+    let accept = request.headers().get(ACCEPT);
+    let is_browser = accept.is_some_and(|accept| {
+        accept
+            .to_str()
+            .is_ok_and(|accept| accept.contains("text/html"))
+    });
+    if is_browser {
+        return console::begin().await;
+    }
     let version = env!("CARGO_PKG_VERSION");
     let text = format!("tidewire {version}, for operators\n\n{PATHS}");
     plain(HttpResponse::Ok(), text)
@@ -203,10 +219,7 @@ async fn ready(admin: Data<Admin>) -> HttpResponse {
 }
 
 /// `GET /config`, as `tidewire check-config` prints it.
-async fn effective(admin: Data<Admin>, request: HttpRequest) -> HttpResponse {
-    if !admin.admits(&request) {
-        return refused();
-    }
+async fn effective(admin: Data<Admin>, _: Operator) -> HttpResponse {
     let toml = admin.config.borrow().toml.to_string();
     HttpResponse::Ok()
         .content_type("application/toml; charset=utf-8")

@@ -221,8 +221,8 @@ fn closed(code: Option<u16>, reason: &str, address: &Address) -> String {
             "This side reads more slowly than the server sends: subscribe to less, or raise \
              outbox_bytes in [server]."
         }
-        CloseCode::ShuttingDown => {
-            "The server goes down; clients come back at once, to it or to another node."
+        CloseCode::ShuttingDown | CloseCode::Operator => {
+            "The server goes down, or an operator closed this connection; clients come back at once, to it or to another node."
         }
         CloseCode::NoPong | CloseCode::Inactive => {
             "Pings were not answered: something in between holds messages back."

@@ -99,10 +99,10 @@ async fn members(signed: &Signed, request: &HttpRequest) -> Result<HttpResponse,
             "Cannot retrieve the users unless the channel is a presence channel".to_owned(),
         ));
     }
-    let users = signed.node.members(&signed.app, &channel).await?;
+    let users = signed.node.members(&signed.app, &channel, false).await?;
     let users: Vec<Value> = users
         .iter()
-        .map(|user| json!({ "id": user.as_str() }))
+        .map(|user| json!({ "id": user.id.as_str() }))
         .collect();
     Ok(HttpResponse::Ok().json(json!({ "users": users })))
 }

@@ -90,7 +90,7 @@ impl ApiError {
         }
     }
 
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::UnknownApp(_) => StatusCode::NOT_FOUND,
             Self::AppDisabled | Self::PlainToken => StatusCode::FORBIDDEN,

@@ -5,10 +5,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::Api;
 use super::error::{ApiError, Failure};
 use super::signed::Signed;
 use crate::app::App;
-use crate::node::{Node, Publication, Reach};
+use crate::node::{Node, Publication, Published, Reach};
 use crate::protocol::{ChannelKind, ChannelName, EventName, SocketId, excerpt, parse_object};
 
 /// The body of a publish, unchecked: raw values, so that an error can name the key.
@@ -52,14 +53,17 @@ pub(super) async fn publish(signed: Signed) -> Result<HttpResponse, Failure> {
     signed.answer(publish_one(&signed).await)
 }
 
+/// Checks a body and publishes it.
+async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published), ApiError> {
+    let body: EventBody<'_> = parse_body(body)?;
+    let request = check(app, &body)?;
+    node.admit_events(app, 1)?;
+    let published = node.publish(app, &request.publication).await?;
+    Ok((request, published))
+}
+
 async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
-    let body: EventBody<'_> = parse_body(&signed.body)?;
-    let request = check(&signed.app, &body)?;
-    signed.node.admit_events(&signed.app, 1)?;
-    let published = signed
-        .node
-        .publish(&signed.app, &request.publication)
-        .await?;
+    let (request, published) = take(&signed.node, &signed.app, &signed.body).await?;
     let Some(wanted) = request.wanted else {
         return Ok(accepted(published.reach)
             .content_type("application/json")
@@ -71,6 +75,57 @@ async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
         channels.insert(channel.to_string(), info);
     }
     Ok(accepted(published.reach).json(serde_json::json!({ "channels": channels })))
+}
+
+/// An event that an operator wants published.
+pub struct Wish<'a> {
+    /// Where.
+    pub channel: &'a str,
+    /// Its name.
+    pub event: &'a str,
+    /// Its data.
+    pub data: &'a str,
+}
+
+/// How the API would have answered.
+pub struct Outcome {
+    /// 200, or why not.
+    pub status: u16,
+    /// The answer's body.
+    pub body: String,
+    /// How many subscriptions the channel had, if it was published and that is known.
+    pub subscriptions: Option<usize>,
+}
+
+impl Api {
+    /// Publishes an operator's event as if the app's backend had sent it: the same body, the same checks, the same
+    /// limits, the same errors. Only the signature is left out, and nobody counts it as a request.
+    pub async fn publish_for_operator(&self, app: &App, wish: &Wish<'_>) -> Outcome {
+        let body = serde_json::json!({
+            "name": wish.event, "channel": wish.channel, "data": wish.data,
+        });
+        let body = body.to_string();
+        let most = app.limits.event_body_bytes();
+        let taken = if !app.enabled {
+            Err(ApiError::AppDisabled)
+        } else if body.len() > most {
+            Err(ApiError::BodyTooLarge(most))
+        } else {
+            take(&self.node, app, body.as_bytes()).await
+        };
+        match taken {
+            Ok((_, published)) => Outcome {
+                status: 200,
+                body: "{}".to_owned(),
+                subscriptions: published.subscriptions,
+            },
+            Err(error) => Outcome {
+                status: error.status().as_u16(),
+                body: error.to_string(),
+                subscriptions: None,
+            },
+        }
+    }
 }
 
 /// `POST /batch_events`: all or nothing is checked; `{}`, or an array with an entry for each event.

@@ -6,6 +6,8 @@
 mod channels;
 mod error;
 mod events;
+mod explain;
+mod reading;
 mod refusal;
 mod signed;
 mod users;
@@ -17,6 +19,8 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 pub use error::ApiError;
+pub use events::{Outcome, Wish};
+pub use explain::{Asked, Explained, Step};
 pub use refusal::noted;
 
 use crate::metrics::RequestRefused;
@@ -52,6 +56,12 @@ impl Api {
             allow_plain_tokens,
             proxies,
         }
+    }
+
+    /// What the requests are for.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
     }
 
     fn client(&self, request: &HttpRequest) -> Client {

@@ -6,11 +6,15 @@ use actix_http::error::DispatchError;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::web::Data;
+use percent_encoding::percent_decode_str;
 use tracing::warn;
 
 use super::Api;
+use super::reading::key;
 use crate::app::AppId;
-use crate::metrics::{Metrics, Reason as _, RequestRefused};
+use crate::feed::{Entry, Kind};
+use crate::metrics::{Reason as _, RequestRefused};
+use crate::node::Node;
 use crate::protocol::excerpt;
 
 /// Counts a refused request; says why in the log, with the app if it is known for sure.
@@ -19,6 +23,7 @@ pub(super) fn note(request: &HttpRequest, app: Option<&AppId>, reason: RequestRe
     let Some(api) = request.app_data::<Data<Api>>() else {
         return;
     };
+    show(api, request, reason);
     let by_reason = api.node.metrics().by_reason();
     if is_publish(request) {
         by_reason.publishes.count(reason);
@@ -37,16 +42,40 @@ pub(super) fn note(request: &HttpRequest, app: Option<&AppId>, reason: RequestRe
     }
 }
 
-/// Counts what never became a request, and says so in the log; gives the connection's error back.
+/// Tells those who watch the app that the request names; if there is none, all who watch.
+fn show(api: &Api, request: &HttpRequest, reason: RequestRefused) {
+    let feed = api.node.feed();
+    if !feed.is_watched() {
+        return;
+    }
+    let apps = api.node.apps();
+    let of_path = request.match_info().get("app_id");
+    let of_path = of_path.map(|id| percent_decode_str(id).decode_utf8_lossy());
+    let app = match &of_path {
+        Some(id) => apps.by_id(id),
+        None => key(request.query_string()).and_then(|key| apps.by_key(&key)),
+    };
+    let target = format!("{} {}", request.method(), request.path());
+    feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
+        event: Some(target.into()),
+        address: api.client(request).address,
+        ..Entry::refused(reason)
+    });
+}
+
+/// Counts what never became a request, and says so to those who watch and in the log; gives the connection's error
+/// back.
 #[must_use]
-pub fn noted(metrics: &Metrics, error: DispatchError) -> DispatchError {
+pub fn noted(node: &Node, error: DispatchError) -> DispatchError {
     let reason = match error {
         DispatchError::Parse(_) => RequestRefused::Malformed,
         DispatchError::SlowRequestTimeout => RequestRefused::HeadTimeout,
         // The connection's own end, or an answer's.
         _ => return error,
     };
-    if metrics.by_reason().requests.note(reason) {
+    node.feed()
+        .tell(None, Kind::Refused, || Entry::refused(reason));
+    if node.metrics().by_reason().requests.note(reason) {
         warn!(
             reason = reason.label(),
             "{}: {}",

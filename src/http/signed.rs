@@ -18,6 +18,7 @@ use tracing::debug;
 
 use super::Api;
 use super::error::{ApiError, Failure, wants_json};
+use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
 use super::refusal::{is_publish, note};
 use crate::app::{App, Apps};
 use crate::auth;
@@ -227,7 +228,8 @@ fn check_signature(
     let paths = signed_paths(request.uri().path(), &api.path_prefix);
     let canonical = auth::request_string(method, &paths[0], query);
     let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
-    if verifies(&canonical) || other_readings(request, method, &paths).any(|text| verifies(&text)) {
+    let mut others = other_readings(request.query_string(), method, &paths);
+    if verifies(&canonical) || others.any(|text| verifies(&text)) {
         return Ok(Arc::clone(app));
     }
     Err(unauthorized(
@@ -239,85 +241,7 @@ fn check_signature(
     ))
 }
 
-/// The paths that may have been signed: without the mount prefix first, as sent, and with the prefix that a proxy took
-/// off; each as sent and decoded.
-fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
-    let stripped = path
-        .strip_prefix(prefix)
-        .filter(|rest| rest.starts_with('/'))
-        .unwrap_or(path);
-    let mounted = format!("{prefix}{stripped}");
-    let mut paths = vec![stripped.to_owned()];
-    for candidate in [stripped, path, &mounted] {
-        for reading in [
-            candidate.to_owned(),
-            percent_decode_str(candidate)
-                .decode_utf8_lossy()
-                .into_owned(),
-        ] {
-            if !paths.contains(&reading) {
-                paths.push(reading);
-            }
-        }
-    }
-    paths
-}
-
-/// What else the client may have signed: SDKs differ in how they escape. Only tried when the usual reading failed.
-fn other_readings<'a>(
-    request: &'a HttpRequest,
-    method: &'a str,
-    paths: &'a [String],
-) -> impl Iterator<Item = String> + 'a {
-    [Decoding::Percent, Decoding::Form, Decoding::None]
-        .into_iter()
-        .flat_map(move |decoding| {
-            let query = pairs(request.query_string(), decoding);
-            paths
-                .iter()
-                .map(move |path| auth::request_string(method, path, &query))
-                .collect::<Vec<_>>()
-        })
-}
-
-/// How a query string's values are read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Decoding {
-    /// `%2B` is a plus, and so is `+`.
-    Percent,
-    /// `+` is a space.
-    Form,
-    /// As they stand.
-    None,
-}
-
-fn pairs(query: &str, decoding: Decoding) -> Vec<(String, String)> {
-    let read = |text: &str| match decoding {
-        Decoding::Percent => percent_decode_str(text).decode_utf8_lossy().into_owned(),
-        Decoding::Form => percent_decode_str(&text.replace('+', " "))
-            .decode_utf8_lossy()
-            .into_owned(),
-        Decoding::None => text.to_owned(),
-    };
-    let split = |pair: &str| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (read(key), read(value))
-    };
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(split)
-        .collect()
-}
-
-fn get<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    query
-        .iter()
-        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
-}
-
-fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
+pub(super) fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
     let given =
         given.ok_or_else(|| unauthorized(RequestRefused::Timestamp, "Timestamp required"))?;
     let seconds: u64 = given.parse().map_err(|_| {
@@ -356,7 +280,7 @@ fn iso(seconds: u64) -> String {
 }
 
 /// A body without `body_md5` would be unsigned. Python sends the MD5 of nothing on GETs: fine.
-fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), ApiError> {
+pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), ApiError> {
     let given = get(query, "body_md5");
     if body.is_empty() && given.is_none() {
         return Ok(());
@@ -405,29 +329,6 @@ async fn read_body(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_that_may_have_been_signed() {
-        assert_eq!(signed_paths("/apps/1/events", ""), ["/apps/1/events"]);
-        assert_eq!(
-            signed_paths("/rt/apps/1/events", "/rt"),
-            ["/apps/1/events", "/rt/apps/1/events"]
-        );
-        assert_eq!(
-            signed_paths("/apps/1/channels/a%3Bb", ""),
-            ["/apps/1/channels/a%3Bb", "/apps/1/channels/a;b"]
-        );
-        assert_eq!(signed_paths("/a", "/rt"), ["/a", "/rt/a"]);
-        assert_eq!(signed_paths("/rtx/a", "/rt"), ["/rtx/a", "/rt/rtx/a"]);
-    }
-
-    #[test]
-    fn queries_split_on_the_first_equals_sign_only() {
-        let query = pairs("a=1=2&b&c=%2B+;x&=v", Decoding::Percent);
-        let expected = [("a", "1=2"), ("b", ""), ("c", "++;x"), ("", "v")];
-        assert_eq!(query, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
-        assert_eq!(pairs("c=%2B+", Decoding::Form)[0].1, "+ ");
-    }
 
     #[test]
     fn the_clock_window_is_exclusive() {

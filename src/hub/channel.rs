@@ -145,7 +145,7 @@ impl LocalChannel {
         held.push((u32::try_from(index).unwrap_or(u32::MAX), delivery.clone()));
     }
 
-    pub(super) fn for_each(&self, act: impl Fn(&Peer)) {
+    pub(super) fn for_each(&self, mut act: impl FnMut(&Peer)) {
         for subscriber in self.slots.borrow().iter().flatten() {
             act(&subscriber.peer);
         }

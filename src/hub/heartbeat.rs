@@ -52,6 +52,11 @@ impl Pulse {
         }
     }
 
+    /// When the connection began.
+    pub(super) fn since(&self) -> u32 {
+        self.since
+    }
+
     pub(super) fn heard(&self, now: u32) {
         self.heard.set(now);
         self.pinged.set(None);

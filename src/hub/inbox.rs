@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::listing::{Found, Query};
 use crate::app::{AppId, CurrentApps};
 use crate::metrics::{Metrics, Observed};
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
@@ -65,6 +66,19 @@ pub enum Order {
     Follow(Arc<CurrentApps>),
     /// Count.
     Report(oneshot::Sender<Report>),
+    /// Say how long publications took until now.
+    Observe(oneshot::Sender<Observed>),
+    /// List connections.
+    List(Box<Query>, oneshot::Sender<Found>),
+    /// Close one connection, so that it comes back; whether it is here.
+    Drop {
+        /// Whose.
+        app: AppId,
+        /// Which.
+        socket_id: SocketId,
+        /// Who asks.
+        answer: oneshot::Sender<bool>,
+    },
 }
 
 /// What a worker holds.
@@ -222,28 +236,33 @@ impl Inboxes {
     /// Asks every worker what it holds.
     pub async fn reports(&self) -> Vec<Report> {
         let mut reports = Vec::new();
-        for report in self.ask() {
+        for report in self.ask(Order::Report) {
             reports.push(report.await.unwrap_or_default());
         }
         reports
     }
 
-    /// The same for those who cannot wait for a worker that is stuck: none of those that do not answer in time.
-    pub async fn reports_within(&self, patience: Duration) -> Vec<Option<Report>> {
+    /// Asks every worker something, for those who cannot wait for one that is stuck: none of those that do not answer in
+    /// time.
+    pub async fn ask_within<T>(
+        &self,
+        patience: Duration,
+        order: impl Fn(oneshot::Sender<T>) -> Order,
+    ) -> Vec<Option<T>> {
         let deadline = tokio::time::Instant::now() + patience;
-        let mut reports = Vec::new();
-        for report in self.ask() {
-            let report = tokio::time::timeout_at(deadline, report).await;
-            reports.push(report.ok().and_then(Result::ok));
+        let mut answers = Vec::new();
+        for answer in self.ask(order) {
+            let answer = tokio::time::timeout_at(deadline, answer).await;
+            answers.push(answer.ok().and_then(Result::ok));
         }
-        reports
+        answers
     }
 
-    fn ask(&self) -> Vec<oneshot::Receiver<Report>> {
+    fn ask<T>(&self, order: impl Fn(oneshot::Sender<T>) -> Order) -> Vec<oneshot::Receiver<T>> {
         let ask = |worker| {
-            let (answer, report) = oneshot::channel();
-            self.post(worker, Order::Report(answer));
-            report
+            let (answer, answered) = oneshot::channel();
+            self.post(worker, order(answer));
+            answered
         };
         self.indexes().map(ask).collect()
     }
@@ -346,9 +365,13 @@ impl Order {
     fn cost(&self) -> usize {
         match self {
             Self::Deliver { delivery, .. } => delivery.cost(),
-            Self::End { .. } | Self::Close { .. } | Self::Follow(_) | Self::Report(_) => {
-                ORDER_BYTES
-            }
+            Self::End { .. }
+            | Self::Close { .. }
+            | Self::Follow(_)
+            | Self::Report(_)
+            | Self::Observe(_)
+            | Self::List(..)
+            | Self::Drop { .. } => ORDER_BYTES,
         }
     }
 }
@@ -407,7 +430,9 @@ mod tests {
                 }
             }
         });
-        let reports = inboxes.reports_within(Duration::from_secs(2)).await;
+        let reports = inboxes
+            .ask_within(Duration::from_secs(2), Order::Report)
+            .await;
         for (worker, report) in reports.iter().enumerate() {
             let connections = report.map(|report| report.connections);
             let expected = (worker == usize::from(answering)).then_some(7);

@@ -5,9 +5,11 @@
 //! subscription gets exactly the deliveries numbered above its `since`; a walk over a large channel is cut into
 //! slices so that other channels and sockets are served in between.
 
+mod about;
 mod channel;
 mod heartbeat;
 pub mod inbox;
+pub mod listing;
 mod outbox;
 mod peer;
 #[cfg(test)]
@@ -24,7 +26,9 @@ use slab::Slab;
 use crate::app::{AppId, Apps};
 use crate::metrics::{Histogram, Metrics};
 use crate::net::Socket;
-use crate::protocol::{ChannelName, CloseCode, Encoded};
+use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
+pub use about::About;
+use about::Abouts;
 use channel::LocalChannel;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, Order, Report};
@@ -45,6 +49,7 @@ pub struct Hub {
     channels: RefCell<HashMap<AppId, HashMap<ChannelName, Rc<LocalChannel>>>>,
     peers: RefCell<Slab<Rc<Peer>>>,
     backlogged: RefCell<VecDeque<Rc<LocalChannel>>>,
+    abouts: RefCell<Abouts>,
     heartbeat: Heartbeat,
     scratch: RefCell<BytesMut>,
     closing: Cell<Option<CloseCode>>,
@@ -86,6 +91,7 @@ impl Hub {
             channels: RefCell::default(),
             peers: RefCell::default(),
             backlogged: RefCell::default(),
+            abouts: RefCell::default(),
             heartbeat: Heartbeat::default(),
             scratch: RefCell::default(),
             closing: Cell::new(None),
@@ -206,7 +212,7 @@ impl Hub {
     }
 
     /// Carries one order out; a delivery too large for one turn is put behind. Returns how many sockets it wrote to.
-    fn execute(&self, order: Order, inbox: &Inbox) -> usize {
+    fn execute(self: &Rc<Self>, order: Order, inbox: &Inbox) -> usize {
         match order {
             Order::Deliver {
                 app,
@@ -243,6 +249,23 @@ impl Hub {
             Order::Report(answer) => {
                 // Who asked may have gone: then nobody wants to know.
                 let _ = answer.send(self.report());
+                0
+            }
+            Order::Observe(answer) => {
+                let _ = answer.send(self.publish_to_socket.observed());
+                0
+            }
+            Order::List(query, answer) => {
+                // A walk over all of them, which others need not wait for.
+                tokio::task::spawn_local(listing::list(Rc::clone(self), *query, answer));
+                0
+            }
+            Order::Drop {
+                app,
+                socket_id,
+                answer,
+            } => {
+                let _ = answer.send(self.drop_one(&app, socket_id));
                 0
             }
         }
@@ -300,6 +323,22 @@ impl Hub {
             peer.end(Ending::close(code));
         }
         open.len()
+    }
+
+    /// Closes one connection; whether it is here.
+    fn drop_one(&self, app: &AppId, socket_id: SocketId) -> bool {
+        let peers = self.peers.borrow();
+        let mut peers = peers.iter().map(|(_, peer)| peer);
+        let found = peers.find(|peer| peer.socket_id() == socket_id && peer.is_of(app));
+        if let Some(peer) = found {
+            peer.end(Ending::close(CloseCode::Operator));
+        }
+        found.is_some()
+    }
+
+    /// What is said of itself by many is kept once.
+    fn intern(&self, about: About) -> Option<Rc<About>> {
+        self.abouts.borrow_mut().intern(about)
     }
 
     /// Gives each connection its app as it is now, and ends those whose app is gone or disabled. One pass without a

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Hub;
+use super::about::About;
 use super::heartbeat::Pulse;
 use super::outbox::{Outbox, Sent};
-use crate::app::{App, Apps};
+use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
 use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
 
@@ -25,8 +26,10 @@ pub struct Identity {
     pub socket_id: SocketId,
     /// Its app at that moment.
     pub app: Arc<App>,
-    /// Whether its protocol version obliges it to answer pings (5 and later).
-    pub answers_pings: bool,
+    /// The protocol version that it speaks.
+    pub protocol: u8,
+    /// What its client says of itself.
+    pub about: About,
     /// Where its client is; none where a proxy hides it.
     pub address: Option<IpAddr>,
 }
@@ -74,7 +77,9 @@ pub struct Peer {
     key: usize,
     socket_id: SocketId,
     app: RefCell<Arc<App>>,
-    answers_pings: bool,
+    protocol: u8,
+    /// Shared with the others of which the same is true; most connections are of few kinds.
+    about: Option<Rc<About>>,
     address: Option<IpAddr>,
     socket: Socket,
     outbox: RefCell<Outbox>,
@@ -87,6 +92,7 @@ pub struct Peer {
 impl Peer {
     pub(super) fn new(hub: Rc<Hub>, key: usize, identity: Identity, socket: Socket) -> Self {
         let pulse = Pulse::new(hub.now());
+        let about = hub.intern(identity.about);
         // Without the option, every connection counts as authorised.
         let authorized = Cell::new(identity.app.authorize_within.is_none());
         Self {
@@ -94,7 +100,8 @@ impl Peer {
             key,
             socket_id: identity.socket_id,
             app: RefCell::new(identity.app),
-            answers_pings: identity.answers_pings,
+            protocol: identity.protocol,
+            about,
             address: identity.address,
             socket,
             outbox: RefCell::default(),
@@ -138,10 +145,27 @@ impl Peer {
         &self.hub
     }
 
-    /// Whether it can be pinged.
+    /// Whether it can be pinged: versions from 5 on oblige it to answer.
     #[must_use]
     pub fn answers_pings(&self) -> bool {
-        self.answers_pings
+        self.protocol >= 5
+    }
+
+    pub(super) fn protocol(&self) -> u8 {
+        self.protocol
+    }
+
+    pub(super) fn about(&self) -> Option<&About> {
+        self.about.as_deref()
+    }
+
+    pub(super) fn is_of(&self, app: &AppId) -> bool {
+        self.app.borrow().id == *app
+    }
+
+    /// For how many seconds it has been there.
+    pub(super) fn age(&self) -> u32 {
+        self.hub.now().saturating_sub(self.pulse.since())
     }
 
     /// Where its client is; none where a proxy hides it.

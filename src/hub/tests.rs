@@ -50,7 +50,8 @@ impl Fixture {
         let identity = Identity {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
-            answers_pings: true,
+            protocol: 7,
+            about: About::default(),
             address: None,
         };
         (

@@ -134,6 +134,10 @@ counters! {
         reloads_failed,
         /// Requests under the paths of the HTTP API, whatever came of them.
         http_requests,
+        /// Entries made for the console's feed, which is done only while somebody watches.
+        feed_entries,
+        /// Entries of the feed that were not made, as there were more than it tells in a second.
+        feed_skipped,
     }
 }
 

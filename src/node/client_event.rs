@@ -7,6 +7,7 @@ use super::Node;
 use super::connect::Session;
 use crate::adapter::{self, Event};
 use crate::app::Limits;
+use crate::feed::{Entry, Kind};
 use crate::hub::inbox::Full;
 use crate::metrics::ClientEventRefused;
 use crate::protocol::client::ClientEvent;
@@ -117,7 +118,15 @@ impl Node {
             accepted,
         };
         match self.adapter.publish(&app, event).await {
-            Ok(_) => {
+            Ok(published) => {
+                self.feed.tell(Some(&app.id), Kind::ClientEvent, || Entry {
+                    socket_id: Some(session.peer.socket_id()),
+                    user_id: user_id.map(|user| user.as_str()),
+                    event: Some(command.event.as_str().into()),
+                    data: Some(&command.data),
+                    subscriptions: published.subscriptions,
+                    ..Entry::on(channel.as_str())
+                });
                 let event = WebhookEvent::ClientEvent {
                     event: &command.event,
                     data: &command.data,

@@ -7,11 +7,13 @@ use std::time::Instant;
 use super::Node;
 use crate::adapter::Subscriber;
 use crate::app::App;
-use crate::hub::{Ending, Identity, Peer, Slot};
+use crate::hub::{About, Ending, Identity, Peer, Slot};
 use crate::limits::TokenBucket;
 use crate::metrics::Closed;
 use crate::net::Client;
-use crate::protocol::{CloseCode, Encoded, Member, ServerFrame, SocketId, User, VERSIONS, excerpt};
+use crate::protocol::{
+    CloseCode, Encoded, Member, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
+};
 
 /// What a client says of itself in its upgrade request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,6 +22,8 @@ pub struct Hello<'a> {
     pub key: Option<&'a str>,
     /// `?protocol=`.
     pub protocol: Option<&'a str>,
+    /// `?client=`.
+    pub client_name: Option<&'a str>,
     /// `?version=`.
     pub version: Option<&'a str>,
     /// The `Origin` header. Native clients send none.
@@ -81,6 +85,14 @@ impl Session {
             user: None,
             client_events: None,
         }
+    }
+
+    /// Who is signed in.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&UserId> {
+        self.user
+            .as_ref()
+            .map(|signed_in| &signed_in.user.member.id)
     }
 
     pub(super) fn app(&self) -> Arc<App> {
@@ -157,7 +169,8 @@ impl Node {
         Ok(Identity {
             socket_id: SocketId::random(),
             app: Arc::clone(app),
-            answers_pings: protocol >= 5,
+            protocol,
+            about: about(hello),
             address: hello.client.address,
         })
     }
@@ -212,8 +225,23 @@ fn check_origin(app: &App, origin: Option<&str>) -> Result<(), Refusal> {
     }
 }
 
+/// What is kept of it to be shown.
+fn about(hello: &Hello<'_>) -> About {
+    let parts = [hello.client_name, hello.version];
+    let parts: Vec<&str> = parts
+        .into_iter()
+        .flatten()
+        .filter(|p| !p.is_empty())
+        .collect();
+    let kept = |text: &str| excerpt(text).to_owned();
+    About {
+        origin: hello.origin.map(kept),
+        client: (!parts.is_empty()).then(|| kept(&parts.join(" "))),
+    }
+}
+
 /// The protocol version, and a look at the library's version (only its form: nobody branches on it).
-fn protocol(hello: &Hello<'_>) -> Result<u32, Refusal> {
+fn protocol(hello: &Hello<'_>) -> Result<u8, Refusal> {
     const MAX_VERSION_CHARS: usize = 100;
     if hello
         .version

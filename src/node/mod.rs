@@ -29,11 +29,14 @@ pub use crate::adapter::Reach;
 pub use crate::adapter::redis::ClusterState;
 /// What one worker holds.
 pub use crate::hub::inbox::{Depth, Report};
+/// A worker's connections for people.
+pub use crate::hub::listing::{Connection, Found, Query};
 /// Sums over all apps.
 pub use crate::registry::Totals;
 
 use crate::adapter::Adapter;
 use crate::app::{Apps, CurrentApps};
+use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -47,6 +50,7 @@ pub struct Node {
     inboxes: Inboxes,
     webhooks: Webhooks,
     metrics: Metrics,
+    feed: Feed,
     activity_timeout: u32,
 }
 
@@ -65,6 +69,7 @@ impl Node {
         webhooks: Webhooks,
         activity_timeout: u32,
         metrics: Metrics,
+        feed: Feed,
     ) -> Self {
         Self {
             apps: Arc::new(CurrentApps::new(apps)),
@@ -73,6 +78,7 @@ impl Node {
             inboxes,
             webhooks,
             metrics,
+            feed,
             activity_timeout,
         }
     }
@@ -87,6 +93,12 @@ impl Node {
     #[must_use]
     pub fn webhooks(&self) -> &Webhooks {
         &self.webhooks
+    }
+
+    /// Who watches what happens.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// What is counted.

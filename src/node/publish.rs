@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Node;
 use crate::adapter::{self, Event, LastEvent, Reach};
 use crate::app::App;
+use crate::feed::{Entry, Kind};
 use crate::protocol::{ChannelName, EventName, ServerFrame, SocketId};
 use crate::registry::LAST_EVENT_TTL;
 
@@ -27,6 +28,8 @@ pub struct Publication {
 pub struct Published {
     /// How far it got: as far as on the channel where it got least far.
     pub reach: Reach,
+    /// How many subscriptions its channels had together; none where that is not known of each.
+    pub subscriptions: Option<usize>,
 }
 
 /// An app's events come faster than its `events_per_second`.
@@ -77,7 +80,10 @@ impl Node {
         } = publication;
         let accepted = Instant::now();
         self.inboxes.room().await?;
-        let mut reach = Reach::Everywhere;
+        let mut published = Published {
+            reach: Reach::Everywhere,
+            subscriptions: Some(0),
+        };
         for channel in channels {
             let frame = ServerFrame::Event {
                 channel,
@@ -98,9 +104,22 @@ impl Node {
                 keep,
                 accepted,
             };
-            reach = reach.min(self.adapter.publish(app, event).await?);
+            let adapter::Published {
+                reach,
+                subscriptions,
+            } = self.adapter.publish(app, event).await?;
+            published.reach = published.reach.min(reach);
+            let sum = published.subscriptions.zip(subscriptions);
+            published.subscriptions = sum.map(|(all, of_channel)| all + of_channel);
             app.metrics.events_published.inc();
+            self.feed.tell(Some(&app.id), Kind::Published, || Entry {
+                socket_id: *except,
+                event: Some(publication.event.as_str().into()),
+                data: Some(data),
+                subscriptions,
+                ..Entry::on(channel.as_str())
+            });
         }
-        Ok(Published { reach })
+        Ok(published)
     }
 }

@@ -6,9 +6,14 @@ use std::time::{Duration, Instant};
 use super::Node;
 use crate::adapter::{self, Counts, LastEvent};
 use crate::app::{App, AppId};
-use crate::hub::inbox::{Depth, Report};
-use crate::protocol::{ChannelName, UserId};
+use crate::hub::inbox::{Depth, Order, Report};
+use crate::hub::listing::{Found, Query};
+use crate::metrics::Observed;
+use crate::protocol::{ChannelName, Member, SocketId};
 use crate::registry::Totals;
+
+/// How long a worker may take to go through its connections.
+const LISTING: Duration = Duration::from_secs(5);
 
 /// What is known of one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +69,7 @@ impl Node {
         Ok(channels)
     }
 
-    /// The users on a presence channel.
+    /// The users on a presence channel, by their ids; with their `user_info` only if it is asked for.
     ///
     /// # Errors
     /// The cluster cannot be asked.
@@ -72,8 +77,11 @@ impl Node {
         &self,
         app: &App,
         channel: &ChannelName,
-    ) -> Result<Vec<UserId>, adapter::Error> {
-        self.adapter.members(app, channel).await
+        with_info: bool,
+    ) -> Result<Vec<Member>, adapter::Error> {
+        let mut members = self.adapter.members(app, channel, with_info).await?;
+        members.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        Ok(members)
     }
 
     /// What this process holds, by the registry's count.
@@ -89,7 +97,30 @@ impl Node {
 
     /// The same without waiting for a worker that is stuck: none for those that do not answer in time.
     pub async fn worker_reports_within(&self, patience: Duration) -> Vec<Option<Report>> {
-        self.inboxes.reports_within(patience).await
+        self.inboxes.ask_within(patience, Order::Report).await
+    }
+
+    /// How long publications took from their acceptance to the sockets, of each worker that says so in time.
+    pub async fn publish_to_socket(&self, patience: Duration) -> Vec<Option<Observed>> {
+        self.inboxes.ask_within(patience, Order::Observe).await
+    }
+
+    /// This node's connections of an app, the youngest first, without those of workers that are stuck.
+    pub async fn list_connections(&self, query: &Query) -> Found {
+        let ask = |answer| Order::List(Box::new(query.clone()), answer);
+        let found = self.inboxes.ask_within(LISTING, ask).await;
+        Found::merged(found.into_iter().flatten(), query.limit)
+    }
+
+    /// Closes one of this node's connections in such a way that its client comes back; whether it is here.
+    pub async fn drop_connection(&self, app: &AppId, socket_id: SocketId) -> bool {
+        let ask = |answer| Order::Drop {
+            app: app.clone(),
+            socket_id,
+            answer,
+        };
+        let found = self.inboxes.ask_within(LISTING, ask).await;
+        found.contains(&Some(true))
     }
 
     /// What waits for each worker.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::connect::{Session, Subscription};
 use super::{AuthFault, Node, check_auth};
 use crate::adapter::{self, Joined};
+use crate::app::AppId;
 use crate::auth;
+use crate::feed::{Entry, Kind};
 use crate::hub::inbox::Full;
 use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
@@ -195,6 +197,8 @@ impl Node {
         if channel.kind().needs_auth() {
             session.peer.authorize();
         }
+        let subscription = &session.subscriptions[at];
+        self.show(Kind::Subscribed, &app.id, session, subscription);
         Ok(())
     }
 
@@ -220,11 +224,29 @@ impl Node {
         let subscription = session.subscriptions.swap_remove(at);
         session.peer.hub().release(&subscription.slot);
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
+        self.show(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
         let _ = self
             .adapter
             .unsubscribe(&app, subscription.slot.channel(), subscriber)
             .await;
+    }
+}
+
+impl Node {
+    /// Tells those who watch.
+    fn show(&self, kind: Kind, app: &AppId, session: &Session, subscription: &Subscription) {
+        self.feed.tell(Some(app), kind, || {
+            let member = subscription.member.as_ref().map(|member| &member.id);
+            let user = member.or_else(|| session.user_id());
+            let ends = kind == Kind::Unsubscribed && session.peer.is_ending();
+            Entry {
+                socket_id: Some(session.peer.socket_id()),
+                user_id: user.map(|user| user.as_str()),
+                reason: ends.then(|| "the connection ended".into()),
+                ..Entry::on(subscription.slot.channel().as_str())
+            }
+        });
     }
 }
 

@@ -33,6 +33,8 @@ pub enum CloseCode {
     SlowConsumer,
     /// 4200: this server goes down; come back to it or to another one at once.
     ShuttingDown,
+    /// 4200: an operator has closed this one connection, which may come back.
+    Operator,
     /// 4201: neither traffic nor an answer to a ping.
     NoPong,
     /// 4202: a client that cannot be pinged was silent for a day.
@@ -49,7 +51,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::TlsOnly,
         Self::UnknownApp,
         Self::AppDisabled,
@@ -63,6 +65,7 @@ impl CloseCode {
         Self::Terminated,
         Self::SlowConsumer,
         Self::ShuttingDown,
+        Self::Operator,
         Self::NoPong,
         Self::Inactive,
         Self::ProtocolViolation,
@@ -88,6 +91,7 @@ impl CloseCode {
             Self::Terminated => "terminated",
             Self::SlowConsumer => "slow_consumer",
             Self::ShuttingDown => "shutting_down",
+            Self::Operator => "operator",
             Self::NoPong => "no_pong",
             Self::Inactive => "inactive",
             Self::ProtocolViolation => "protocol_violation",
@@ -111,7 +115,7 @@ impl CloseCode {
             Self::NoProtocol => 4008,
             Self::Unauthorized | Self::OriginRefused | Self::Terminated => 4009,
             Self::SlowConsumer => 4100,
-            Self::ShuttingDown => 4200,
+            Self::ShuttingDown | Self::Operator => 4200,
             Self::NoPong => 4201,
             Self::Inactive => 4202,
             Self::ProtocolViolation => 1002,
@@ -144,6 +148,7 @@ impl CloseCode {
             Self::Terminated => "You got disconnected by the app.",
             Self::SlowConsumer => "Over capacity: the client reads too slowly",
             Self::ShuttingDown => "Server is shutting down, reconnect immediately",
+            Self::Operator => "Closed by an operator, reconnect immediately",
             Self::NoPong => "Pong reply not received",
             Self::Inactive => "Closed after inactivity",
             Self::ProtocolViolation => "Frames must follow RFC 6455 and be masked",
@@ -228,7 +233,7 @@ mod tests {
             1,
             "a slow consumer comes back after a pause"
         );
-        assert_eq!(count(4200..4300), 3, "these come back at once");
+        assert_eq!(count(4200..4300), 4, "these come back at once");
         assert_eq!(
             count(4300..5000),
             0,

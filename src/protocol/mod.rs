@@ -25,7 +25,7 @@ pub use webhook::{WebhookEvent, WebhookKind};
 
 /// The protocol versions that a client may ask for with `?protocol=`.
 /// 1 to 3 lack the `pusher:` prefix or present-day presence events and are refused with 4007.
-pub const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;
+pub const VERSIONS: std::ops::RangeInclusive<u8> = 4..=7;
 
 /// Shortens untrusted text for an error message or a log line, on a character boundary.
 pub(crate) fn excerpt(text: &str) -> &str {

@@ -69,6 +69,12 @@ impl Audience<'_> {
         self.workers.0.iter().map(|(worker, _)| *worker)
     }
 
+    /// How many subscriptions they hold.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        self.workers.total()
+    }
+
     /// Whether there is nobody to tell.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -441,12 +447,12 @@ impl Registry {
         found
     }
 
-    /// The users on a presence channel.
+    /// The users on a presence channel, by their ids.
     #[must_use]
-    pub fn members(&self, app: &AppId, channel: &ChannelName) -> Vec<UserId> {
+    pub fn members(&self, app: &AppId, channel: &ChannelName) -> Vec<Member> {
         lock(self.shard(app, channel))
             .channel(app, channel)
-            .map_or_else(Vec::new, |c| c.members.keys().cloned().collect())
+            .map_or_else(Vec::new, Channel::snapshot)
     }
 
     /// A cache channel's last event, unless it has expired.

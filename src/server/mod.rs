@@ -17,6 +17,7 @@ use crate::adapter::redis::{self, ClusterState, Inside, Redis, Settings as Redis
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
 use crate::config::{self, Reloaded, Settings, Watch};
+use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
 use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
@@ -81,16 +82,17 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     let token = settings.admin.token.clone();
     let public_port = listeners.public.local_addr()?.port();
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
-    let wired = Wired::new(settings).await?;
+    let wired = Wired::new(settings, &node_name(public_port)).await?;
     let (told, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
-        Arc::clone(&wired.worker.node),
+        wired.worker.api.clone(),
         Arc::clone(&wired.worker.gate),
         token,
         config_state,
         wired.adapter.cluster(),
     )
     .with_soketi_names(soketi_names);
+    tokio::task::spawn_local(admin.clone().keep_series());
     let admin =
         HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
             .workers(1)
@@ -127,6 +129,12 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     }
     metrics.end_window();
     Ok(())
+}
+
+/// What this node is called where several are told apart: the machine's name, or the container's, and the port.
+fn node_name(port: u16) -> String {
+    let system = rustix::system::uname();
+    format!("{}:{port}", system.nodename().to_string_lossy())
 }
 
 fn print_line(line: &str) {
@@ -285,13 +293,14 @@ fn receptions(
 }
 
 impl Wired {
-    async fn new(settings: Settings) -> Result<Self, Error> {
+    async fn new(settings: Settings, name: &str) -> Result<Self, Error> {
         let server = settings.server;
         let metrics = Metrics::default();
+        let feed = Feed::new(name, metrics.clone());
         let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
         let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes));
-        let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics).await?;
+        let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed).await?;
         let inside = Inside {
             registry: Arc::clone(&registry),
             inboxes: inboxes.clone(),
@@ -312,6 +321,7 @@ impl Wired {
             webhooks,
             server.activity_timeout,
             metrics.clone(),
+            feed,
         ));
         let worker = WorkerParts {
             api: Api::new(

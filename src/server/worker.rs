@@ -67,7 +67,7 @@ impl WorkerParts {
         let api = self.api.clone();
         let parts = self.clone();
         let gate = Arc::clone(&self.gate);
-        let metrics = self.metrics.clone();
+        let node = Arc::clone(&self.node);
         let upgrades = fn_factory(move || {
             let upgrades = parts.upgrades(&unclaimed);
             async move { upgrades }
@@ -97,7 +97,7 @@ impl WorkerParts {
             }
         })
         .and_then(http)
-        .map_err(move |error| noted(&metrics, error))
+        .map_err(move |error| noted(&node, error))
     }
 
     /// Makes this worker's upgrade service for one of its listeners.

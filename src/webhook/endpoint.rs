@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -19,8 +19,10 @@ use tracing::{error, info, warn};
 use super::Settings;
 use super::dead::{DeadLetters, Letter};
 use super::sender::{Failure, Sender};
+use super::shown::Attempt;
 use super::spool::{Kept, Spool};
 use crate::app::{App, AppId, Webhook};
+use crate::feed::{Feed, epoch_ms};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind, webhook};
 
@@ -47,6 +49,14 @@ pub(super) enum Order {
     Letters(oneshot::Sender<Vec<Letter>>),
     /// Queue dead letters again, one or all; how many that were.
     Redeliver(Option<u64>, oneshot::Sender<usize>),
+}
+
+/// What all endpoints share.
+pub(super) struct Outside {
+    pub(super) metrics: Metrics,
+    pub(super) feed: Feed,
+    /// The id of the next dead letter.
+    pub(super) letters: Arc<AtomicU64>,
 }
 
 /// The queue's end for everyone.
@@ -106,10 +116,14 @@ impl Endpoint {
     pub(super) fn start(
         sender: Sender,
         settings: &Settings,
-        metrics: Metrics,
         spool: Option<(Spool, Vec<Kept>)>,
-        letters: Arc<AtomicU64>,
+        outside: Outside,
     ) -> Self {
+        let Outside {
+            metrics,
+            feed,
+            letters,
+        } = outside;
         let (events, incoming) = mpsc::channel(settings.queue_events);
         let (orders, asked) = mpsc::channel(4);
         let backlog = Arc::new(Backlog {
@@ -135,6 +149,7 @@ impl Endpoint {
             sender: Rc::new(sender),
             settings: settings.clone(),
             metrics,
+            feed,
             backlog,
             incoming,
             asked,
@@ -220,6 +235,7 @@ struct Courier {
     sender: Rc<Sender>,
     settings: Settings,
     metrics: Metrics,
+    feed: Feed,
     backlog: Arc<Backlog>,
     incoming: mpsc::Receiver<Arc<str>>,
     asked: mpsc::Receiver<Order>,
@@ -301,10 +317,20 @@ impl Courier {
         let body = Bytes::from(webhook::body(epoch_ms(SystemTime::now()), events));
         let (started, first_attempt) = (Instant::now(), SystemTime::now());
         let mut pause = FIRST_PAUSE;
+        let mut number = 0;
         loop {
-            let (sender, body) = (Rc::clone(&self.sender), body.clone());
-            let attempt = self.meanwhile(async move { sender.send(body).await });
-            let Err(error) = attempt.await else {
+            let (sender, sent) = (Rc::clone(&self.sender), body.clone());
+            let begun = Instant::now();
+            let attempt = self.meanwhile(async move { sender.send(sent).await }).await;
+            number += 1;
+            let shown = Attempt {
+                body: &body,
+                number,
+                answer: attempt.as_ref().copied(),
+                took: begun.elapsed(),
+            };
+            shown.tell(&self.feed, &self.sender);
+            let Err(error) = attempt else {
                 if pause > FIRST_PAUSE {
                     info!(app.id = %self.sender.app().id, url = self.sender.place(), "a webhook is delivered again");
                 }
@@ -455,11 +481,4 @@ impl Courier {
             spool.settle(events, self.dead.events().chain(waiting));
         }
     }
-}
-
-/// Milliseconds since 1970.
-#[must_use]
-pub fn epoch_ms(time: SystemTime) -> u64 {
-    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

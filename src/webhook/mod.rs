@@ -9,6 +9,7 @@
 mod dead;
 mod endpoint;
 mod sender;
+mod shown;
 mod spool;
 
 use std::collections::HashMap;
@@ -22,13 +23,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use dead::Letter;
-pub use endpoint::epoch_ms;
 pub use spool::Error;
 
 use crate::app::{AppId, Apps};
+use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookEvent};
-use endpoint::{Endpoint, Order};
+use endpoint::{Endpoint, Order, Outside};
 use sender::Sender;
 use spool::Folder;
 
@@ -64,6 +65,7 @@ struct Shared {
     table: watch::Sender<Table>,
     settings: Settings,
     metrics: Metrics,
+    feed: Feed,
     letters: Arc<AtomicU64>,
     folder: Option<Folder>,
 }
@@ -87,11 +89,17 @@ impl Webhooks {
     ///
     /// # Errors
     /// The spool cannot be used.
-    pub async fn start(apps: &Apps, settings: &Settings, metrics: &Metrics) -> Result<Self, Error> {
+    pub async fn start(
+        apps: &Apps,
+        settings: &Settings,
+        metrics: &Metrics,
+        feed: &Feed,
+    ) -> Result<Self, Error> {
         let webhooks = Self(Arc::new(Shared {
             table: watch::Sender::new(Table::default()),
             settings: settings.clone(),
             metrics: metrics.clone(),
+            feed: feed.clone(),
             letters: Arc::new(AtomicU64::new(1)),
             folder: settings.spool.as_deref().map(Folder::open).transpose()?,
         }));
@@ -142,19 +150,23 @@ impl Webhooks {
         let folder = shared.folder.as_ref();
         let spool = folder.map(|folder| folder.spool(sender.app(), sender.webhook()));
         let letters = Arc::clone(&shared.letters);
-        let metrics = shared.metrics.clone();
+        let outside = Outside {
+            metrics: shared.metrics.clone(),
+            feed: shared.feed.clone(),
+            letters,
+        };
         Ok(Endpoint::start(
             sender,
             &shared.settings,
-            metrics,
             spool.transpose()?,
-            letters,
+            outside,
         ))
     }
 
     /// Queues an event for the endpoints that want it. Never waits, so it may be called where order is made: under
     /// the registry's locks.
     pub fn post(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
+        self.show(app, channel, event);
         let table = self.0.table.borrow();
         let Some(endpoints) = table.active.get(app) else {
             return;
@@ -166,6 +178,24 @@ impl Webhooks {
                 endpoint.post(Arc::clone(json));
             }
         }
+    }
+
+    /// Tells those who watch the app, whether it has webhooks or not: what is posted here is said once, by the node that
+    /// it falls to. Client events are told by who relays them.
+    fn show(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
+        let (kind, user) = match event {
+            WebhookEvent::ChannelOccupied => (Kind::Occupied, None),
+            WebhookEvent::ChannelVacated => (Kind::Vacated, None),
+            WebhookEvent::MemberAdded(user) => (Kind::MemberAdded, Some(user)),
+            WebhookEvent::MemberRemoved(user) => (Kind::MemberRemoved, Some(user)),
+            WebhookEvent::ClientEvent { .. }
+            | WebhookEvent::CacheMiss
+            | WebhookEvent::SubscriptionCount(_) => return,
+        };
+        self.0.feed.tell(Some(app), kind, || Entry {
+            user_id: user.map(|user| user.as_str()),
+            ..Entry::on(channel.as_str())
+        });
     }
 
     /// Events that wait for endpoints.

@@ -81,8 +81,8 @@ impl Sender {
         format!("{scheme}://{authority}{}", url.path())
     }
 
-    /// One attempt.
-    pub(super) async fn send(&self, body: Bytes) -> Result<(), Failure> {
+    /// One attempt; the status that it was answered with.
+    pub(super) async fn send(&self, body: Bytes) -> Result<u16, Failure> {
         let mut request = self
             .client
             .post(self.webhook.url.clone())
@@ -103,7 +103,7 @@ impl Sender {
         let _ = timeout(ANSWER_PATIENCE, answer.body().limit(ANSWER_BYTES)).await;
         let status = answer.status();
         if status.is_success() {
-            Ok(())
+            Ok(status.as_u16())
         } else {
             Err(Failure::Status(status.as_u16()))
         }

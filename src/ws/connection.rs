@@ -17,9 +17,10 @@ use tracing::{debug, info, warn};
 
 use super::GOODBYE;
 use super::handshake::drain;
+use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
 use crate::limits::Place;
-use crate::metrics::{Lifecycle, MessageRefused, Reason, Tallies, Tally};
+use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
 use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
@@ -36,6 +37,12 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         let address = peer.address().map(display);
         info!(app.id = %app, socket.id = %socket_id, address, "connected");
     }
+    let feed = node.feed();
+    feed.tell(Some(&app), Kind::Connected, || Entry {
+        socket_id: Some(socket_id),
+        address: peer.address(),
+        ..Entry::default()
+    });
     if !buffered.is_empty() {
         peer.heard(buffered.len());
     }
@@ -60,6 +67,9 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     if lifecycle.note(Lifecycle::Disconnected) {
         info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
     }
+    feed.tell(Some(&app), Kind::Disconnected, || {
+        disconnected(&connection.session, &ending)
+    });
     // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
     Box::pin(node.disconnect(connection.session)).await;
     let goodbye = async {
@@ -69,6 +79,22 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     };
     let _ = Box::pin(tokio::time::timeout(GOODBYE, goodbye)).await;
     drop(place);
+}
+
+fn disconnected<'a>(session: &'a Session, ending: &'a Ending) -> Entry<'a> {
+    let (code, reason) = match ending {
+        Ending::Gone => (None, Closed::Gone.text()),
+        Ending::Answered(code) => (*code, Closed::Client.text()),
+        Ending::Close { code, text } => (Some(code.number()), text.as_str()),
+    };
+    Entry {
+        socket_id: Some(session.peer.socket_id()),
+        user_id: session.user_id().map(|user| user.as_str()),
+        address: session.peer.address(),
+        reason: Some(reason.into()),
+        code,
+        ..Entry::default()
+    }
 }
 
 /// What one connection owns.
@@ -252,8 +278,8 @@ impl Connection {
             .send(&ServerFrame::Error { code, message }.encode());
     }
 
-    /// Counts a refusal by its reason and says so in the log. What the client is told may quote what it sent, so none
-    /// of that is logged but the channel's name.
+    /// Counts a refusal by its reason, and says so to those who watch and in the log. What the client is told may quote
+    /// what it sent, so none of that is said but the channel's name.
     fn log<R: Reason>(
         &self,
         tally: fn(&Tallies) -> &Tally<R>,
@@ -261,10 +287,11 @@ impl Connection {
         code: ErrorCode,
         channel: Option<&str>,
     ) {
+        let peer = &self.session.peer;
+        self.show(reason, code, channel);
         if !tally(self.node.metrics().by_reason()).note(reason) {
             return;
         }
-        let peer = &self.session.peer;
         warn!(
             app.id = %peer.app().id,
             socket.id = %peer.socket_id(),
@@ -276,6 +303,21 @@ impl Connection {
             R::WHAT,
             reason.text()
         );
+    }
+
+    fn show<R: Reason>(&self, reason: R, code: ErrorCode, channel: Option<&str>) {
+        let peer = &self.session.peer;
+        let app = peer.app();
+        self.node
+            .feed()
+            .tell(Some(&app.id), Kind::Refused, || Entry {
+                socket_id: Some(peer.socket_id()),
+                user_id: self.session.user_id().map(|user| user.as_str()),
+                channel,
+                code: code.number(),
+                address: peer.address(),
+                ..Entry::refused(reason)
+            });
     }
 
     fn log_subscription(&self, channel: &str, error: &SubscribeError) {

@@ -19,9 +19,10 @@ use actix_http::{Request, h1, ws};
 use actix_service::Service;
 use tracing::warn;
 
+use crate::feed::{Entry, Kind};
 use crate::hub::{Hub, Identity};
 use crate::limits::{Gate, NoEntry, Place};
-use crate::metrics::{Reason as _, UpgradeRefused};
+use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies};
 use crate::node::{Hello, Node, Refusal};
 use crate::protocol::{CloseCode, excerpt};
@@ -99,8 +100,25 @@ impl Upgrades {
         }
     }
 
+    /// Tells those who watch the app that the path names; if there is none, all who watch.
+    fn show<R: Reason>(&self, request: &Request, client: Client, reason: R, code: Option<u16>) {
+        let feed = self.node.feed();
+        if !feed.is_watched() {
+            return;
+        }
+        let apps = self.node.apps();
+        let key = self.hello(request, client).key;
+        let app = key.and_then(|key| apps.by_key(key)).map(|app| &app.id);
+        feed.tell(app, Kind::Refused, || Entry {
+            address: client.address,
+            code,
+            ..Entry::refused(reason)
+        });
+    }
+
     /// Counts an upgrade that is answered with an HTTP error, and says why.
     fn refused(&self, request: &Request, client: Client, reason: UpgradeRefused) {
+        self.show(request, client, reason, None);
         if self.node.metrics().by_reason().upgrades.note(reason) {
             warn!(
                 path = excerpt(request.path()),
@@ -130,6 +148,7 @@ impl Upgrades {
                 .strip_prefix("/app/")
                 .filter(|key| !key.is_empty() && !key.contains('/')),
             protocol: parameters.get("protocol").copied(),
+            client_name: parameters.get("client").copied(),
             version: parameters.get("version").copied(),
             origin: header("origin"),
             client,
@@ -155,6 +174,7 @@ impl Upgrades {
     /// Counts a WebSocket that is accepted only to be closed, and says why.
     fn rejected(&self, request: &Request, client: Client, refusal: &Refusal) {
         let code = refusal.code;
+        self.show(request, client, code, Some(code.number()));
         if self.node.metrics().by_reason().connections.note(code) {
             warn!(
                 path = excerpt(request.path()),

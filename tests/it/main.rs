@@ -20,6 +20,7 @@ mod client;
 mod cluster;
 mod config;
 mod config_start;
+mod console;
 mod counts;
 mod fidelity;
 mod file_limit;

@@ -6,11 +6,12 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use super::connection::Reading as _;
+use super::registered::read_members;
 use super::request::{Ask, Request};
 use super::{Handle, Redis, kept, names};
 use crate::adapter::{Counts, Error, LastEvent};
 use crate::app::AppId;
-use crate::protocol::{ChannelName, UserId};
+use crate::protocol::{ChannelName, Member, UserId};
 
 /// How many channels Redis lists at once.
 const PAGE: usize = 1000;
@@ -108,20 +109,25 @@ impl Redis {
         }
     }
 
-    /// The users on a presence channel.
+    /// The users on a presence channel. What they say of themselves may be long, so it is asked for only if wanted.
     pub(super) async fn users(
         &self,
         app: &AppId,
         channel: &ChannelName,
-    ) -> Result<Vec<UserId>, Error> {
+        with_info: bool,
+    ) -> Result<Vec<Member>, Error> {
         let token = names::token_of(app, channel.as_str());
-        let mut command = redis::cmd("HKEYS");
+        let mut command = redis::cmd(if with_info { "HGETALL" } else { "HKEYS" });
         command.arg(self.link(&token).bucket.members(&token));
         let reply = self.ask(&token, vec![command]).await?;
-        let users = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
-        let mut users: Vec<UserId> = users.iter().filter_map(|user| UserId::new(user)).collect();
-        users.sort_unstable();
-        Ok(users)
+        let reply = reply.into_iter().next().unwrap_or(Value::Nil);
+        if with_info {
+            let members = read_members(reply.pairs()?)?.into_iter();
+            return Ok(members.map(|(id, info)| Member { id, info }).collect());
+        }
+        let users = reply.texts()?;
+        let users = users.iter().filter_map(|user| UserId::new(user));
+        Ok(users.map(|id| Member { id, info: None }).collect())
     }
 
     /// What a cache channel keeps, and for how long still.

@@ -199,6 +199,8 @@ pub(super) trait Reading: Sized {
     fn number(self) -> Result<i64, Broken>;
     fn list(self) -> Result<Vec<Value>, Broken>;
     fn texts(self) -> Result<Vec<String>, Broken>;
+    /// The fields of a hash, each followed by its value.
+    fn pairs(self) -> Result<Vec<Value>, Broken>;
 }
 
 impl Reading for Value {
@@ -245,6 +247,13 @@ impl Reading for Value {
 
     fn texts(self) -> Result<Vec<String>, Broken> {
         self.list()?.into_iter().map(Reading::text).collect()
+    }
+
+    fn pairs(self) -> Result<Vec<Value>, Broken> {
+        match self {
+            Self::Map(pairs) => Ok(pairs.into_iter().flat_map(<[Value; 2]>::from).collect()),
+            other => other.list(),
+        }
     }
 }
 

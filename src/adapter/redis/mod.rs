@@ -54,11 +54,13 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
 pub use state::ClusterState;
 
 use super::outlet::Outlet;
-use super::{Adapter, Answer, Counts, Event, Joined, LastEvent, Reach, Subscriber, Watched};
+use super::{
+    Adapter, Answer, Counts, Event, Joined, LastEvent, Published, Reach, Subscriber, Watched,
+};
 use crate::app::App;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, User, UserId};
+use crate::protocol::{ChannelName, Member, User, UserId};
 use crate::registry::Registry;
 use crate::supervise::indispensable;
 use crate::webhook::Webhooks;
@@ -292,7 +294,7 @@ impl Adapter for Redis {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Reach> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published> {
         Box::pin(async move {
             let Event {
                 channel,
@@ -308,8 +310,15 @@ impl Adapter for Redis {
                 frame: frame.clone(),
             };
             let sent = self.send(&app.id, &subject, content, keep.as_ref()).await;
-            let Err(Unsent { id, why }) = sent else {
-                return Ok(Reach::Everywhere);
+            let Unsent { id, why } = match sent {
+                Ok(subscriptions) => {
+                    let reach = Reach::Everywhere;
+                    return Ok(Published {
+                        reach,
+                        subscriptions,
+                    });
+                }
+                Err(unsent) => unsent,
             };
             if self.settings.on_outage == OnOutage::Error {
                 self.metrics.cluster_publish_refused.inc();
@@ -323,7 +332,10 @@ impl Adapter for Redis {
                 except,
                 id,
             }));
-            Ok(Reach::ThisNode)
+            Ok(Published {
+                reach: Reach::ThisNode,
+                subscriptions: None,
+            })
         })
     }
 
@@ -345,8 +357,13 @@ impl Adapter for Redis {
         })
     }
 
-    fn members<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Vec<UserId>> {
-        Box::pin(self.users(&app.id, channel))
+    fn members<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        with_info: bool,
+    ) -> Answer<'a, Vec<Member>> {
+        Box::pin(self.users(&app.id, channel, with_info))
     }
 
     fn last_event<'a>(
@@ -375,7 +392,7 @@ impl Adapter for Redis {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
             let sent = self.send(&app.id, &subject, Content::Terminate, None).await;
-            sent.map_err(|Unsent { why, .. }| {
+            sent.map(drop).map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();
                 super::Error::Unreachable(why.into())
             })

@@ -220,7 +220,7 @@ fn read_logged(entry: Value) -> Option<Logged> {
 }
 
 /// Users, each followed by the nodes that hold it, a bar and the `user_info`.
-fn read_members(entries: Vec<Value>) -> Result<Members, Broken> {
+pub(super) fn read_members(entries: Vec<Value>) -> Result<Members, Broken> {
     let mut members = Members::new();
     let mut entries = entries.into_iter();
     while let (Some(user), Some(entry)) = (entries.next(), entries.next()) {

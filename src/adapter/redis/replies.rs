@@ -119,7 +119,9 @@ impl Link {
                 self.registered(registration, value.list()?, connection)
             }
             What::Call(Call::Publish(publish)) => {
-                let _ = publish.answer.send(Ok(()));
+                // Below zero it had been taken already, and nobody counted.
+                let subscriptions = usize::try_from(value.number()?).ok();
+                let _ = publish.answer.send(Ok(subscriptions));
                 Ok(())
             }
             What::Owned(node) => self.reap(&node, value.texts()?, connection),

@@ -90,8 +90,8 @@ pub(super) struct Publish {
     pub(super) keep: Option<Vec<u8>>,
     /// Whether it has been sent on a connection that then broke: Redis may have taken it.
     pub(super) again: bool,
-    /// Why Redis refuses it.
-    pub(super) answer: oneshot::Sender<Result<(), Arc<str>>>,
+    /// How many subscriptions there are, if that is known; or why Redis refuses it.
+    pub(super) answer: oneshot::Sender<Result<Option<usize>, Arc<str>>>,
     /// Its share of what may wait; given back with it.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }

@@ -27,14 +27,14 @@ impl Redis {
         id
     }
 
-    /// Publishes to all nodes.
+    /// Publishes to all nodes; how many subscriptions there are, if that is known.
     pub(super) async fn send(
         &self,
         app: &AppId,
         subject: &Subject,
         content: Content,
         keep: Option<&LastEvent>,
-    ) -> Result<(), Unsent> {
+    ) -> Result<Option<usize>, Unsent> {
         let id = self.next_id();
         let (answer, answered) = oneshot::channel();
         let bytes = match &content {
@@ -57,7 +57,7 @@ impl Redis {
             answered.await
         };
         match tokio::time::timeout(self.settings.publish_timeout, sending).await {
-            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Ok(subscriptions))) => Ok(subscriptions),
             Ok(Ok(Err(why))) => Err(Unsent {
                 id,
                 why: format!("Redis refused the event: {why}"),

@@ -67,6 +67,7 @@ class Node {
   #dir = mkdtempSync(join(tmpdir(), "tidewire-"));
   #process = null;
   #stderr = "";
+  #token;
 
   get configFile() {
     return join(this.#dir, "apps.toml");
@@ -77,13 +78,14 @@ class Node {
   }
 
   /** Writes a configuration and serves it; port 0 is any free one. The admin port stays what it was before. */
-  async spawn({ apps, server: { tls, ...server } }, port, redis) {
+  async spawn({ apps, server: { tls, ...server }, admin }, port, redis) {
+    this.#token = admin.token;
     writeFileSync(
       this.configFile,
       [
         table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...server, port }),
         tls ? table("[server.tls]", tls) : "",
-        table("[admin]", { host: "127.0.0.1", port: this.admin?.port ?? 0 }),
+        table("[admin]", { host: "127.0.0.1", ...admin, port: this.admin?.port ?? 0 }),
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
         ...apps.map(({ limits, webhooks = [], ...rest }) =>
           [
@@ -113,7 +115,8 @@ class Node {
   }
 
   async health() {
-    const answer = await fetch(`${this.adminUrl}/health`);
+    const headers = this.#token ? { authorization: `Bearer ${this.#token}` } : {};
+    const answer = await fetch(`${this.adminUrl}/health`, { headers });
     assert.equal(answer.status, 200, `GET /health: ${answer.status}`);
     return answer.json();
   }
@@ -162,10 +165,10 @@ export class Server {
 
   /**
    * Writes a configuration with all ports free and serves it.
-   * @param {{apps?: object[], server?: object}} options tables of the configuration file
+   * @param {{apps?: object[], server?: object, admin?: object}} options tables of the configuration file
    */
-  static async start({ apps = [app()], server = {} } = {}) {
-    const it = new Server({ apps, server });
+  static async start({ apps = [app()], server = {}, admin = {} } = {}) {
+    const it = new Server({ apps, server, admin });
     if (OVER_REDIS > 0) it.#redis = await Redis.start();
     for (let number = 0; number < NODES; number++) {
       const node = new Node();

@@ -4,7 +4,7 @@
 -- ARGV  1 run  2 topic  3 PUBLISH or SPUBLISH  4 kind  5 body, which begins with the event's 16 bytes of id
 --       6 most events in the log  7 most bytes  8 seconds that it lives
 --       9 '1': it may have been taken already  [10 last event  11 its life in ms]
--- -> the nodes that were told, or -1 when it had been taken already
+-- -> the topic's subscriptions on all nodes, or -1 when it had been taken already
 local state, log, epoch = unpack(KEYS)
 local run, topic, publish, kind, body = unpack(ARGV, 1, 5)
 local most, most_bytes, seconds = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -15,7 +15,7 @@ local function ms(number) return string.format('%.0f', number) end
 if KEYS[4] then
     redis.call('SET', KEYS[4], ARGV[10], 'PX', ARGV[11])
 end
-local seq, bytes, fresh = unpack(redis.call('HMGET', state, 'seq', 'bytes', 'fresh'))
+local seq, bytes, fresh, total = unpack(redis.call('HMGET', state, 'seq', 'bytes', 'fresh', 'total'))
 if not seq then
     -- Nobody is interested, nor was a moment ago: unless Redis has just lost its memory, and those who were have not
     -- come back yet. They will look into the log.
@@ -51,4 +51,5 @@ if most > 0 then
     end
 end
 redis.call('HSET', state, 'run', run, 'seq', ms(seq), 'bytes', bytes, 'fresh', ms(fresh))
-return redis.call(publish, topic, message)
+redis.call(publish, topic, message)
+return tonumber(total or 0)

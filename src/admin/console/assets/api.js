@@ -1,0 +1,79 @@
+// The server's side of the console: one function per request. An error says what the server said.
+
+const PATIENCE_MS = 20_000;
+
+/** A request that did not go well. `status` is 0 if there was no answer at all. */
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+let loggedOut = () => {};
+
+/** What to do when the server asks who this is. */
+export function onLoggedOut(callback) {
+  loggedOut = callback;
+}
+
+async function ask(path, { method = "GET", body, signal } = {}) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  let answer, text;
+  try {
+    answer = await fetch(path, {
+      method,
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+    });
+    text = await answer.text();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "The server does not answer. Is it running, and is this its admin port?");
+  }
+  if (answer.ok) return text === "" ? null : parsed(text);
+  const error = new ApiError(answer.status, parsed(text)?.error ?? (text.trim() || `The server answered ${answer.status}.`));
+  if (answer.status === 401 && path !== "login") loggedOut();
+  throw error;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+const post = (path, body) => ask(path, { method: "POST", body });
+const segment = encodeURIComponent;
+
+export const login = (token) => post("login", { token });
+export const logout = () => post("logout", {});
+export const session = () => ask("api/session");
+export const series = (signal) => ask("api/series", { signal });
+
+export function channels(app, prefix, signal) {
+  return ask(`api/apps/${segment(app)}/channels?${new URLSearchParams({ prefix, limit: 200 })}`, { signal });
+}
+
+export function channel(app, name, signal) {
+  return ask(`api/apps/${segment(app)}/channels/${segment(name)}`, { signal });
+}
+
+export function connections(app, find, signal) {
+  return ask(`api/apps/${segment(app)}/connections?${new URLSearchParams({ find, limit: 200 })}`, { signal });
+}
+
+export const close = (app, socketId) => post(`api/apps/${segment(app)}/connections/${segment(socketId)}/close`, {});
+export const send = (app, event) => post(`api/apps/${segment(app)}/events`, event);
+export const signature = (request) => post("api/signature", request);
+
+/** The feed's address. */
+export function feedUrl(app) {
+  const url = new URL(`api/feed?app=${segment(app)}`, document.baseURI);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.hash = "";
+  return url;
+}

@@ -1,0 +1,135 @@
+// Brings the console together: who may see it, which app and which section is shown.
+
+import * as api from "./api.js";
+import { Channels } from "./channels.js";
+import { Charts } from "./charts.js";
+import { Connections } from "./connections.js";
+import { Create } from "./create.js";
+import { byId, el } from "./dom.js";
+import { visible } from "./format.js";
+import { setUpKeys, showKeys } from "./keys.js";
+import { Live } from "./live.js";
+import { setUpLogin } from "./login.js";
+import { notice } from "./notices.js";
+import { back, go, here, note, onMove, startOver } from "./route.js";
+import { Signature } from "./signature.js";
+import { read, write } from "./storage.js";
+import { setUpTheme } from "./theme.js";
+
+const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature"];
+const RETRY_MS = 3_000;
+
+let session = null;
+let shown = null;
+
+/** What sections may ask of the page. */
+const shell = {
+  app: () => session.apps.find(({ id }) => id === byId("app").value),
+  section: () => shown,
+  isClustered: () => session.clustered,
+  /** Finds out whether one is still logged in. */
+  ask: () => api.session().catch(() => {}),
+};
+
+const views = {
+  live: new Live(shell),
+  create: new Create(shell),
+  channels: new Channels(shell),
+  connections: new Connections(shell),
+  charts: new Charts(shell),
+  signature: new Signature(shell),
+};
+
+/** Asks the server who this is, until it answers, and opens what the address names. */
+async function begin() {
+  try {
+    session = await api.session();
+  } catch (error) {
+    if (error.status === 401) return;
+    byId("starting").textContent = error.message;
+    setTimeout(begin, RETRY_MS);
+    return;
+  }
+  byId("starting").hidden = true;
+  login.hide();
+  byId("server").textContent = visible([session.clustered ? `node ${session.node}` : session.node, session.version].filter(Boolean).join(" · "));
+  byId("logout").hidden = session.access !== "token";
+  byId("app").replaceChildren(...session.apps.map(option));
+  byId("app-label").hidden = byId("nav").hidden = false;
+  move();
+}
+
+const option = ({ id, name, enabled }) => el("option", { value: id }, visible(name ? `${name} (${id})` : id) + (enabled ? "" : ", disabled"));
+
+const login = setUpLogin(begin);
+
+function leave() {
+  if (shown) views[shown].hide();
+  for (const name of SECTIONS) byId(name).hidden = true;
+  views.live.stop();
+  shown = session = null;
+  byId("starting").hidden = true;
+  byId("app-label").hidden = byId("nav").hidden = byId("logout").hidden = true;
+  byId("server").textContent = "";
+}
+
+/** Shows what the address names. */
+function move() {
+  if (!session) return;
+  if (session.apps.length === 0) {
+    byId("starting").hidden = false;
+    byId("starting").textContent = "The server has no app yet. Add one to its configuration, then reload this page.";
+    return;
+  }
+  const { section, params } = here();
+  const name = SECTIONS.includes(section) ? section : "live";
+  const app = [params.get("app"), byId("app").dataset.chosen, read("app", null)].find((id) => session.apps.some((one) => one.id === id)) ?? session.apps[0].id;
+  if (byId("app").dataset.chosen !== app) startOver();
+  byId("app").value = app;
+  byId("app").dataset.chosen = app;
+  write("app", app);
+  note(name, { ...Object.fromEntries(params), app });
+  const before = shown;
+  if (before && before !== name) views[before].hide();
+  shown = name;
+  for (const other of SECTIONS) byId(other).hidden = other !== name;
+  for (const anchor of byId("nav").children) {
+    if (anchor.dataset.section === name) anchor.setAttribute("aria-current", "page");
+    else anchor.removeAttribute("aria-current");
+    anchor.href = back(anchor.dataset.section, { app });
+  }
+  document.title = `${byId(`${name}-title`).textContent} · Tidewire console`;
+  views.live.watch(app);
+  views[name].show(params);
+  if (before && before !== name) byId("main").focus({ preventScroll: true });
+}
+
+api.onLoggedOut(() => {
+  leave();
+  login.show();
+});
+
+byId("app").addEventListener("change", ({ target }) => go(shown, { app: target.value }));
+byId("logout").addEventListener("click", async () => {
+  try {
+    await api.logout();
+  } catch (error) {
+    if (error.status !== 401) return notice(error.message, "bad");
+  }
+  leave();
+  login.show();
+});
+byId("help").addEventListener("click", showKeys);
+setUpTheme(byId("theme"));
+setUpKeys([
+  ...SECTIONS.map((name, n) => ({ keys: [String(n + 1)], words: byId(`${name}-title`).textContent, run: () => shown && byId("nav").querySelector(`[data-section=${name}]`).click() })),
+  { keys: ["/"], words: "To the filter, or the first field", run: () => shown && views[shown].firstField().focus() },
+  { keys: ["p"], words: "Pause or resume the feed", run: () => shown && views.live.pause() },
+  { keys: ["↑", "↓"], words: "Through the feed" },
+  { keys: ["Enter"], words: "Open the entry" },
+  { keys: ["Esc"], words: "Close the panel", run: () => (shown && views[shown].escape?.()) || false },
+  { keys: ["Ctrl", "Enter"], words: "Send the event" },
+  { keys: ["?"], words: "This list", run: showKeys },
+]);
+onMove(move);
+begin();

@@ -1,0 +1,39 @@
+// Where in the console one is: `#live?app=1001&channel=invoice.7`. Filters are part of it, so a reload or a bookmark
+// comes back to them.
+
+/** Where each section was left. */
+const left = new Map();
+
+/** `{ section, params }` of the address. */
+export function here() {
+  const [section, query = ""] = location.hash.slice(1).split(/\?(.*)/s);
+  return { section, params: new URLSearchParams(query) };
+}
+
+/** The address of a section; parameters without a value are left out. */
+export function link(section, params = {}) {
+  const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value));
+  return query.size > 0 ? `#${section}?${query}` : `#${section}`;
+}
+
+/** Goes there. */
+export function go(section, params) {
+  location.hash = link(section, params);
+}
+
+/** Changes the address without a step in the history and without being told. */
+export function note(section, params) {
+  const address = link(section, params);
+  left.set(section, address);
+  history.replaceState(null, "", address);
+}
+
+/** Where a section was left, or its beginning. */
+export const back = (section, params) => left.get(section) ?? link(section, params);
+
+/** Every section begins anew: another app has other channels. */
+export const startOver = () => left.clear();
+
+export function onMove(callback) {
+  addEventListener("hashchange", callback);
+}

@@ -1,0 +1,87 @@
+// A table that is filled again and again: columns that sort, rows that stay where the keyboard is.
+
+import { el } from "./dom.js";
+
+export class Table {
+  #columns;
+  #body = el("tbody");
+  #head = el("tr");
+  #sort = null;
+  #rows = [];
+  #selected = null;
+  #key;
+  #empty;
+
+  /**
+   * @param {object} options
+   * @param {{name: string, label: string, cell: Function, sort?: Function, number?: boolean, away?: boolean}[]} options.columns
+   *   `cell` makes a row's node or text, `sort` the value to sort by, `away` leaves the column out where there is little room
+   * @param {Function} options.key what tells rows apart
+   */
+  constructor({ label, columns, key, empty }) {
+    this.#columns = columns;
+    this.#key = key;
+    this.#empty = el("p", { class: "blank" }, empty);
+    for (const column of columns) this.#head.append(this.#headCell(column));
+    this.node = el("div", { class: "table-holder" },
+      el("table", { "aria-label": label }, el("thead", {}, this.#head), this.#body), this.#empty);
+  }
+
+  /** Shows rows; the focus stays on its row. */
+  fill(rows, empty) {
+    this.#rows = rows;
+    if (empty) this.#empty.textContent = empty;
+    this.#draw();
+  }
+
+  /** Marks the row with this key, or none. */
+  select(key) {
+    this.#selected = key;
+    for (const row of this.#body.children) row.toggleAttribute("data-selected", row.dataset.key === key);
+  }
+
+  #headCell(column) {
+    const attributes = { scope: "col", class: classes(column) };
+    if (!column.sort) return el("th", attributes, column.label);
+    const cell = el("th", { ...attributes, "aria-sort": "none" });
+    cell.append(el("button", { type: "button", class: "sort", onclick: () => this.#sortBy(column, cell) }, column.label));
+    return cell;
+  }
+
+  #sortBy(column, cell) {
+    const first = column.number ? "descending" : "ascending";
+    const second = column.number ? "ascending" : "descending";
+    const now = this.#sort?.column === column && this.#sort.direction === first ? second : first;
+    for (const other of this.#head.children) if (other.ariaSort) other.ariaSort = "none";
+    cell.ariaSort = now;
+    this.#sort = { column, direction: now };
+    this.#draw();
+  }
+
+  #draw() {
+    const focused = this.#body.contains(document.activeElement) && document.activeElement;
+    const focusedKey = focused && focused.closest("tr").dataset.key;
+    const focusedRole = focused && focused.dataset.focus;
+    this.#body.replaceChildren(...this.#sorted().map((row) => this.#row(row)));
+    this.#empty.hidden = this.#rows.length > 0;
+    if (!focused) return;
+    const row = [...this.#body.children].find((one) => one.dataset.key === focusedKey);
+    row?.querySelector(`[data-focus="${focusedRole}"]`)?.focus({ preventScroll: true });
+  }
+
+  #sorted() {
+    if (!this.#sort) return this.#rows;
+    const { column, direction } = this.#sort;
+    const sign = direction === "ascending" ? 1 : -1;
+    const value = (row) => column.sort(row) ?? (column.number ? -1 : "");
+    return this.#rows.toSorted((a, b) => sign * (column.number ? value(a) - value(b) : value(a).localeCompare(value(b), "en", { numeric: true })));
+  }
+
+  #row(row) {
+    const key = this.#key(row);
+    return el("tr", { "data-key": key, "data-selected": key === this.#selected },
+      this.#columns.map((column) => el("td", { class: classes(column), "data-label": column.label }, column.cell(row))));
+  }
+}
+
+const classes = ({ name, number, away }) => [`col-${name}`, number && "number", away && "roomy"].filter(Boolean).join(" ");

@@ -1,0 +1,172 @@
+//! One who watches the feed: a WebSocket that gets arrays of entries, ten times a second at most.
+//!
+//! Whoever does not read loses the oldest entries and is told how many. Nothing waits for a watcher.
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use actix_ws::{CloseCode, CloseReason, Message, MessageStream};
+use serde::Deserialize;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::admin::Admin;
+use crate::admin::access::OwnPage;
+use crate::admin::sessions::{Sessions, Ticket};
+use crate::feed::{Seen, Watch};
+use crate::limits::Place;
+
+/// How often a watcher is sent what there is.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// How often it is asked for a sign of life, in beats.
+const PING_BEATS: u32 = 100;
+
+/// How long it may be silent, or not read.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A frame is sent when it is as large as this.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// What is watched.
+#[derive(Deserialize)]
+pub(super) struct Which {
+    app: String,
+}
+
+/// `GET feed?app=`: a WebSocket. A refusal that a page should show comes as a close frame, as browsers show no other.
+pub(super) async fn watch(
+    admin: Data<Admin>,
+    page: OwnPage,
+    sessions: Data<Sessions>,
+    which: Query<Which>,
+    (request, payload): (HttpRequest, Payload),
+) -> Result<HttpResponse, actix_web::Error> {
+    let (response, session, incoming) = actix_ws::handle(&request, payload)?;
+    let refusal = match (admin.app(&which.app), admin.watchers.enter()) {
+        (Ok(app), Some(place)) => {
+            let watcher = Watcher {
+                watch: admin.node.feed().watch(&app.id),
+                session,
+                sessions,
+                ticket: page.0.ticket,
+                frame: String::new(),
+                _place: place,
+            };
+            tokio::task::spawn_local(watcher.serve(incoming));
+            return Ok(response);
+        }
+        (Err(unknown), _) => (CloseCode::Policy, unknown.to_string()),
+        (Ok(_), None) => {
+            let most = admin.watchers.max().unwrap_or_default();
+            let text = format!("{most} consoles watch already: close one");
+            (CloseCode::Again, text)
+        }
+    };
+    tokio::task::spawn_local(async move {
+        let description = Some(refusal.1);
+        let reason = CloseReason {
+            code: refusal.0,
+            description,
+        };
+        // It may have gone already.
+        let _ = session.close(Some(reason)).await;
+    });
+    Ok(response)
+}
+
+struct Watcher {
+    watch: Watch,
+    session: actix_ws::Session,
+    sessions: Data<Sessions>,
+    ticket: Option<Ticket>,
+    /// Entries that wait for the next beat, as the inside of an array.
+    frame: String,
+    _place: Place,
+}
+
+impl Watcher {
+    async fn serve(mut self, mut incoming: MessageStream) {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut beats, mut heard) = (0_u32, Instant::now());
+        loop {
+            let goes_on = tokio::select! {
+                seen = self.watch.next() => {
+                    self.add(seen);
+                    self.frame.len() < FRAME_BYTES || self.flush().await
+                }
+                _ = beat.tick() => {
+                    beats = beats.wrapping_add(1);
+                    let is_silent = heard.elapsed() > SILENCE;
+                    !is_silent && self.is_admitted() && self.beat(beats).await
+                }
+                message = incoming.recv() => {
+                    heard = Instant::now();
+                    self.answer(message).await
+                }
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        // It may have gone already.
+        let _ = self.session.close(None).await;
+    }
+
+    /// A session that has ended ends what began with it.
+    fn is_admitted(&self) -> bool {
+        self.ticket
+            .is_none_or(|ticket| self.sessions.is_open(ticket))
+    }
+
+    fn add(&mut self, seen: Seen) {
+        match seen {
+            Seen::Entry(entry) => self.push(&entry),
+            Seen::Lost(count) => self.push_skipped(count),
+        }
+    }
+
+    fn push(&mut self, entry: &str) {
+        if !self.frame.is_empty() {
+            self.frame.push(',');
+        }
+        self.frame.push_str(entry);
+    }
+
+    fn push_skipped(&mut self, count: u64) {
+        self.push(&format!("{{\"kind\":\"skipped\",\"count\":{count}}}"));
+    }
+
+    /// Sends what there is and now and then a ping; whether the watcher takes it.
+    async fn beat(&mut self, beats: u32) -> bool {
+        let skipped = self.watch.skipped();
+        if skipped > 0 {
+            self.push_skipped(skipped);
+        }
+        if !self.frame.is_empty() && !self.flush().await {
+            return false;
+        }
+        !beats.is_multiple_of(PING_BEATS) || is_taken(self.session.ping(b"")).await
+    }
+
+    async fn flush(&mut self) -> bool {
+        let frame = format!("[{}]", self.frame);
+        self.frame.clear();
+        is_taken(self.session.text(frame)).await
+    }
+
+    /// Takes what the watcher says, which is nothing but that it lives or goes.
+    async fn answer(&mut self, message: Option<Result<Message, actix_ws::ProtocolError>>) -> bool {
+        match message {
+            Some(Ok(Message::Ping(payload))) => is_taken(self.session.pong(&payload)).await,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => false,
+            Some(Ok(_)) => true,
+        }
+    }
+}
+
+/// Whether the watcher takes something in time. Meanwhile entries wait in the feed, and the oldest are lost.
+async fn is_taken(sending: impl Future<Output = Result<(), actix_ws::Closed>>) -> bool {
+    matches!(tokio::time::timeout(SILENCE, sending).await, Ok(Ok(())))
+}

@@ -1,0 +1,160 @@
+//! What happens on this server, for those who watch it: entries about the apps that somebody watches, made only for as
+//! long as somebody does.
+//!
+//! Whoever does something that can be watched calls [`Feed::tell`]. While nobody watches, that is one relaxed load and
+//! nothing else; nothing is ever told per subscriber. While somebody watches, a bounded number of entries is made in a
+//! second (`budget`), the others are counted; a watcher that reads slowly loses the oldest and learns how many. So a
+//! flood costs little, and delivery never waits for a watcher.
+//!
+//! What other nodes tell comes in through [`Feed::arrived`], and the way to them is a [`Watch`] like any other. Knows no
+//! socket, no HTTP and no Redis.
+
+mod budget;
+mod entry;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+pub use entry::{Entry, Kind};
+pub use watch::{Seen, Watch};
+
+use crate::app::AppId;
+use crate::metrics::Metrics;
+use entry::Origin;
+use watch::{Seat, Watched};
+
+/// The way in for those who tell, and to a [`Watch`] for those who want to know. Cheap to clone.
+#[derive(Clone)]
+pub struct Feed(Arc<Shared>);
+
+struct Shared {
+    /// Whether anything is watched: all that is looked at while it is not.
+    is_watched: AtomicBool,
+    /// What is. As many as there are watchers at most.
+    seats: tokio::sync::watch::Sender<Vec<Seat>>,
+    node: Arc<str>,
+    started: Instant,
+    serial: AtomicU64,
+    metrics: Metrics,
+}
+
+impl Feed {
+    /// Nobody watches yet. `node` says in every entry where it comes from.
+    #[must_use]
+    pub fn new(node: &str, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared {
+            is_watched: AtomicBool::new(false),
+            seats: tokio::sync::watch::Sender::default(),
+            node: node.into(),
+            started: Instant::now(),
+            serial: AtomicU64::new(0),
+            metrics,
+        }))
+    }
+
+    /// The name of this node in its entries.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.0.node
+    }
+
+    /// Whether anybody watches anything; for those to whom it is dear to say what an entry is about.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        // Whoever begins to watch misses what happens in this moment, and nothing else.
+        self.0.is_watched.load(Ordering::Relaxed)
+    }
+
+    /// Tells those who watch the app; of what concerns no app that is known, all who watch. The entry is made only if
+    /// somebody does, and if there is room for it.
+    pub fn tell<'a>(&self, app: Option<&AppId>, kind: Kind, entry: impl FnOnce() -> Entry<'a>) {
+        if self.is_watched() {
+            self.make(app, kind, entry);
+        }
+    }
+
+    #[cold]
+    fn make<'a>(&self, app: Option<&AppId>, kind: Kind, entry: impl FnOnce() -> Entry<'a>) {
+        let shared = &self.0;
+        let second = shared.started.elapsed().as_secs();
+        let seats = shared.seats.borrow();
+        let concerned = seats
+            .iter()
+            .map(|seat| &seat.watched)
+            .filter(|watched| app.is_none_or(|app| watched.is_of(app)));
+        let mut entry = Some(entry);
+        let mut json: Option<Arc<str>> = None;
+        for watched in concerned {
+            if !watched.takes(kind, second) {
+                shared.metrics.feed_skipped.inc();
+                continue;
+            }
+            if let Some(entry) = entry.take() {
+                let origin = Origin {
+                    serial: shared.serial.fetch_add(1, Ordering::Relaxed) + 1,
+                    time_ms: epoch_ms(SystemTime::now()),
+                    node: &shared.node,
+                    app: app.map(AppId::as_str),
+                };
+                shared.metrics.feed_entries.inc();
+                json = Some(entry().json(kind, &origin).into());
+            }
+            if let Some(json) = &json {
+                watched.send(Arc::clone(json), true);
+            }
+        }
+    }
+
+    /// Tells of an app what another node says: entries, and how many more there were.
+    pub fn arrived(&self, app: &str, entries: impl Iterator<Item = Arc<str>>, skipped: u64) {
+        let seats = self.0.seats.borrow();
+        let Some(seat) = seats.iter().find(|seat| seat.watched.app.as_str() == app) else {
+            return;
+        };
+        for entry in entries {
+            seat.watched.send(entry, false);
+        }
+        seat.watched.skip_elsewhere(skipped);
+    }
+
+    /// Begins to watch an app. Whoever begins bounds how many there may be.
+    #[must_use]
+    pub fn watch(&self, app: &AppId) -> Watch {
+        let fresh = Seat::new(app.clone());
+        let mut watched = Arc::clone(&fresh.watched);
+        self.0.seats.send_modify(|seats| {
+            match seats.iter_mut().find(|seat| seat.watched.is_of(app)) {
+                Some(seat) => {
+                    seat.watchers += 1;
+                    watched = Arc::clone(&seat.watched);
+                }
+                None => seats.push(fresh),
+            }
+            self.0.is_watched.store(true, Ordering::Relaxed);
+        });
+        Watch::new(self.clone(), watched)
+    }
+
+    fn leave(&self, left: &Arc<Watched>) {
+        self.0.seats.send_modify(|seats| {
+            let at = seats.iter().position(|s| Arc::ptr_eq(&s.watched, left));
+            if let Some(at) = at {
+                seats[at].watchers -= 1;
+                if seats[at].watchers == 0 {
+                    seats.swap_remove(at);
+                }
+            }
+            let is_watched = !seats.is_empty();
+            self.0.is_watched.store(is_watched, Ordering::Relaxed);
+        });
+    }
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn epoch_ms(time: SystemTime) -> u64 {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,224 @@
+//! One who watches an app, and what all who watch it share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use super::budget::Budget;
+use super::{Feed, Kind};
+use crate::app::AppId;
+
+/// How many entries a watcher may be behind; beyond it loses the oldest.
+const BEHIND: usize = 512;
+
+/// An app that is watched, and by how many.
+pub(super) struct Seat {
+    pub(super) watched: Arc<Watched>,
+    pub(super) watchers: usize,
+}
+
+pub(super) struct Watched {
+    pub(super) app: AppId,
+    budget: Budget,
+    /// How many entries were not made here.
+    skipped: AtomicU64,
+    /// How many were not made on other nodes.
+    elsewhere: AtomicU64,
+    entries: broadcast::Sender<Told>,
+}
+
+#[derive(Clone)]
+struct Told {
+    json: Arc<str>,
+    /// Whether this node says it.
+    own: bool,
+}
+
+impl Seat {
+    /// For the first one.
+    pub(super) fn new(app: AppId) -> Self {
+        let watched = Arc::new(Watched {
+            app,
+            budget: Budget::default(),
+            skipped: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
+            entries: broadcast::Sender::new(BEHIND),
+        });
+        Self {
+            watched,
+            watchers: 1,
+        }
+    }
+}
+
+impl Watched {
+    pub(super) fn is_of(&self, app: &AppId) -> bool {
+        self.app == *app
+    }
+
+    /// Whether one more entry may be made; counted if not.
+    pub(super) fn takes(&self, kind: Kind, second: u64) -> bool {
+        let takes = self.budget.takes(kind, second);
+        if !takes {
+            self.skipped.fetch_add(1, Ordering::Relaxed);
+        }
+        takes
+    }
+
+    pub(super) fn send(&self, json: Arc<str>, own: bool) {
+        // Whoever watched may have gone in this moment.
+        let _ = self.entries.send(Told { json, own });
+    }
+
+    pub(super) fn skip_elsewhere(&self, count: u64) {
+        self.elsewhere.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// What a watcher sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// An entry, as a JSON object.
+    Entry(Arc<str>),
+    /// It was too slow for so many.
+    Lost(u64),
+}
+
+/// One who watches, for as long as it is kept.
+pub struct Watch {
+    feed: Feed,
+    watched: Arc<Watched>,
+    entries: broadcast::Receiver<Told>,
+    /// What has been told of those that were not made.
+    skipped: u64,
+    elsewhere: u64,
+}
+
+impl Watch {
+    pub(super) fn new(feed: Feed, watched: Arc<Watched>) -> Self {
+        Self {
+            entries: watched.entries.subscribe(),
+            skipped: watched.skipped.load(Ordering::Relaxed),
+            elsewhere: watched.elsewhere.load(Ordering::Relaxed),
+            feed,
+            watched,
+        }
+    }
+
+    /// The app.
+    #[must_use]
+    pub fn app(&self) -> &AppId {
+        &self.watched.app
+    }
+
+    /// The next thing. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Seen {
+        match self.entries.recv().await {
+            Ok(told) => Seen::Entry(told.json),
+            Err(RecvError::Lagged(count)) => Seen::Lost(count),
+            // This watch keeps the sender.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+
+    /// The next entry that this node has made itself, or how many of all were lost; none if there is nothing more now.
+    pub fn next_own(&mut self) -> Option<Seen> {
+        loop {
+            match self.entries.try_recv() {
+                Ok(told) if told.own => return Some(Seen::Entry(told.json)),
+                Ok(_) => {}
+                Err(TryRecvError::Lagged(count)) => return Some(Seen::Lost(count)),
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// How many entries have not been made since the last time, here.
+    pub fn skipped_own(&mut self) -> u64 {
+        let skipped = self.watched.skipped.load(Ordering::Relaxed);
+        skipped - std::mem::replace(&mut self.skipped, skipped)
+    }
+
+    /// How many entries have not been made since the last time, here and elsewhere.
+    pub fn skipped(&mut self) -> u64 {
+        let elsewhere = self.watched.elsewhere.load(Ordering::Relaxed);
+        self.skipped_own() + (elsewhere - std::mem::replace(&mut self.elsewhere, elsewhere))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.feed.leave(&self.watched);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::Entry;
+    use crate::metrics::Metrics;
+
+    fn apps() -> (AppId, AppId) {
+        (AppId::new("1"), AppId::new("2"))
+    }
+
+    /// Tells something; whether an entry was made of it.
+    fn tells(feed: &Feed, app: Option<&AppId>) -> bool {
+        let mut made = false;
+        feed.tell(app, Kind::Published, || {
+            made = true;
+            Entry::on("x")
+        });
+        made
+    }
+
+    #[tokio::test]
+    async fn nothing_is_made_unless_somebody_watches_that_app() {
+        let metrics = Metrics::default();
+        let feed = Feed::new("n", metrics.clone());
+        let (one, other) = apps();
+        assert!(!tells(&feed, Some(&one)) && !tells(&feed, None));
+        let mut watch = feed.watch(&one);
+        assert!(tells(&feed, Some(&one)) && tells(&feed, None));
+        assert!(!tells(&feed, Some(&other)));
+        for n in [1, 2] {
+            let Seen::Entry(json) = watch.next().await else {
+                panic!("nothing was lost");
+            };
+            assert!(json.starts_with(&format!("{{\"n\":{n},")), "{json}");
+        }
+        let second = feed.watch(&one);
+        drop(watch);
+        assert!(tells(&feed, Some(&one)), "another one still watches");
+        drop(second);
+        assert!(!tells(&feed, Some(&one)));
+        assert_eq!(metrics.feed_entries.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_made_is_counted_for_each_watcher() {
+        let feed = Feed::new("n", Metrics::default());
+        let (app, _) = apps();
+        let (mut first, mut second) = (feed.watch(&app), feed.watch(&app));
+        let made = (0..1000).filter(|_| tells(&feed, Some(&app))).count() as u64;
+        assert!((150..=300).contains(&made), "{made}");
+        assert_eq!(first.skipped(), 1000 - made);
+        assert_eq!((first.skipped(), second.skipped_own()), (0, 1000 - made));
+        assert_eq!(feed.watch(&app).skipped(), 0, "it was not there");
+    }
+
+    #[tokio::test]
+    async fn a_slow_watcher_loses_the_oldest_and_learns_how_many() {
+        let feed = Feed::new("n", Metrics::default());
+        let (app, _) = apps();
+        let mut watch = feed.watch(&app);
+        let entries = (0..BEHIND + 10).map(|n| Arc::from(n.to_string()));
+        feed.arrived("1", entries, 3);
+        assert_eq!(watch.next().await, Seen::Lost(10));
+        assert_eq!(watch.next().await, Seen::Entry("10".into()));
+        assert_eq!(watch.next_own(), None, "none of it is this node's");
+        assert_eq!((watch.skipped_own(), watch.skipped()), (0, 3));
+    }
+}

@@ -1,0 +1,89 @@
+//! What those who watch an app see of the attempts at its webhooks.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::sender::{Failure, Sender};
+use crate::feed::{Entry, Feed, Kind};
+
+/// How many names of events are told of one request.
+const NAMES: usize = 5;
+
+/// One attempt at a request.
+pub(super) struct Attempt<'a> {
+    pub(super) body: &'a [u8],
+    /// From one on.
+    pub(super) number: u32,
+    /// The status of the answer, if it was taken.
+    pub(super) answer: Result<u16, &'a Failure>,
+    pub(super) took: Duration,
+}
+
+/// What of a body is looked into; it is of this server's making.
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    events: Vec<Event<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+}
+
+impl Attempt<'_> {
+    pub(super) fn tell(&self, feed: &Feed, sender: &Sender) {
+        if !feed.is_watched() {
+            return;
+        }
+        let body = std::str::from_utf8(self.body).ok();
+        let parsed = body.and_then(|body| serde_json::from_str::<Body<'_>>(body).ok());
+        let events = parsed.map_or_else(Vec::new, |body| body.events);
+        // Of one channel, the entry is found under it.
+        let first = events.first().map(|event| &*event.channel);
+        let one = first.filter(|first| events.iter().all(|event| event.channel == *first));
+        feed.tell(Some(&sender.app().id), Kind::Webhook, || Entry {
+            channel: one,
+            event: Some(names(&events).into()),
+            data: body,
+            status: self.status(),
+            reason: self.reason().map(Cow::Owned),
+            url: Some(sender.place().into()),
+            duration_ms: Some(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX)),
+            ..Entry::default()
+        });
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self.answer {
+            Ok(status) => Some(status),
+            Err(Failure::Status(status)) => Some(*status),
+            Err(Failure::Exchange(_) | Failure::Timeout(_)) => None,
+        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        let number = (self.number > 1).then(|| format!("attempt {}", self.number));
+        let failure = self.answer.err().map(ToString::to_string);
+        let parts: Vec<String> = number.into_iter().chain(failure).collect();
+        (!parts.is_empty()).then(|| parts.join(": "))
+    }
+}
+
+fn names(events: &[Event<'_>]) -> String {
+    let named: Vec<&str> = events
+        .iter()
+        .take(NAMES)
+        .map(|event| &*event.name)
+        .collect();
+    let more = events.len().saturating_sub(NAMES);
+    match more {
+        0 => named.join(", "),
+        _ => format!("{} and {more} more", named.join(", ")),
+    }
+}

@@ -1,0 +1,597 @@
+// The debug console in headless Chromium: what clients and SDKs do shows up in it, and what is done in it reaches them.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { after, afterEach, before, describe, test } from "node:test";
+
+import { startApplication } from "../lib/application.js";
+import { startBrowser } from "../lib/browser.js";
+import { Clients, address, backend, pusherJs, subscribe } from "../lib/clients.js";
+import { entries, hearsEveryNode, listed, logIn, number, open, visitConsole } from "../lib/console.js";
+import { shows } from "../lib/examples.js";
+import { Server, app, binary, clientsDir, projectDir, run } from "../lib/server.js";
+import { DEADLINE, eventually } from "../lib/wait.js";
+
+const token = "operators-only";
+const main = app({ name: "Shop", limits: { batch_events: 1_000, event_bytes: 20_000 } });
+const other = app({ id: "1002", key: "other-key", name: "Other" });
+const assets = join(projectDir, "src/admin/console/assets");
+const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature"];
+
+/** Markup, ends of scripts, turned and invisible characters, terminals' escapes, keys of prototypes, words without an end. */
+const HOSTILE = [
+  `<img src=x onerror="window.owned = 1">`,
+  `</script></pre><script>window.owned = 2</script>`,
+  `{"__proto__":{"owned":3},"constructor":{"prototype":{"owned":4}},"html":"<b onmouseover=window.owned=5>x</b>"}`,
+  "\u202egnp.exe\u202c and \u200bhidden",
+  "\u001b[31mred\u001b[0m\u0007",
+  "javascript:window.owned=6",
+  "w".repeat(9_000),
+  `${"[".repeat(2_000)}${"]".repeat(2_000)}`,
+  "ﷺ".repeat(300),
+];
+
+describe("the console", { timeout: 300_000 }, () => {
+  let browser, application, server, sdk, clients, page;
+
+  before(async () => {
+    [browser, application] = await Promise.all([startBrowser(), startApplication()]);
+    server = await Server.start({ apps: [main, other], admin: { token } });
+    application.sdk = sdk = backend(server, main);
+    clients = new Clients(pusherJs["pusher-js 8"], server, main);
+  });
+  afterEach(async () => {
+    clients.closeAll();
+    assert.deepEqual(page?.problems ?? [], []);
+    await page?.context().close();
+    page = null;
+    await server.empties();
+  });
+  after(async () => {
+    await browser?.close();
+    await application?.stop();
+    await server?.stop();
+  });
+
+  async function visit(section, how = {}) {
+    page = await visitConsole(browser, server, { section, token, ...how });
+    if (section === "live") await hearsEveryNode(page, server, main, token);
+    return page;
+  }
+
+  /** The console of the node that has this connection. */
+  async function visitNodeOf(socketId) {
+    for (const at of server.adminUrls) {
+      await visit(`connections?app=${main.id}&find=${socketId}`, { at });
+      await shows(page, "#connections-total", /\d/);
+      if ((await page.locator("#connections-list tbody tr").count()) === 1) return page;
+      await page.context().close();
+    }
+    throw new Error(`no node lists ${socketId}`);
+  }
+
+  test("asks for the token, and shows nothing to others", async () => {
+    page = await (await browser.newContext()).newPage();
+    page.problems = [];
+    await page.goto(`${server.adminUrls[0]}/console/`);
+    await logIn(page, "wrong");
+    await shows(page, "#login-problem", /not the token/);
+    assert.equal(await page.locator("#nav").isVisible(), false);
+    await logIn(page, token);
+    await page.locator("#nav").waitFor();
+    assert.equal(await page.locator("#login").isVisible(), false);
+    await page.reload();
+    await page.locator("#nav").waitFor();
+    await page.locator("#logout").click();
+    await page.locator("#token").waitFor();
+    await page.reload();
+    await page.locator("#token").waitFor();
+    assert.equal(await page.locator("#nav").isVisible(), false);
+  });
+
+  test("shows what the official SDK publishes, with its data as JSON", async () => {
+    await visit("live");
+    await subscribe(await clients.connect(), "invoice.7");
+    await sdk.trigger("invoice.7", "payment.received", `{"amount":12345678901234567890,"lines":[],"ok":true}`);
+    await listed(page, 1, "published", "payment.received");
+    await entries(page, "published").click();
+    const panel = page.locator("#live-inspector");
+    assert.match(await panel.innerText(), /invoice\.7[^]*payment\.received[^]*1 subscription/);
+    // As it was sent: a number keeps all its digits.
+    assert.equal(await panel.locator(".payload").textContent(), `{\n  "amount": 12345678901234567890,\n  "lines": [],\n  "ok": true\n}`);
+    await page.keyboard.press("Escape");
+    assert.equal(await panel.isVisible(), false);
+  });
+
+  test("shows connections, subscriptions, refusals, client events and ends, each with its reason", async () => {
+    await visit("live");
+    const ada = await clients.connect();
+    const bob = await clients.connect({ sign: (auth) => ({ ...auth, auth: `${main.key}:${"0".repeat(64)}` }) });
+    const socketId = bob.connection.socket_id;
+    await listed(page, 1, "connected", socketId);
+    const room = await subscribe(ada, "private-room");
+    await listed(page, 1, "subscribed", "private-room");
+    bob.subscribe("private-forbidden");
+    await listed(page, 1, "refused", "private-forbidden");
+    assert.match(await entries(page, "refused").locator(".detail").innerText(), /\w{4,}/);
+    room.channel.trigger("client-typing", { at: 1 });
+    await listed(page, 1, "client_event", "client-typing");
+    ada.unsubscribe("private-room");
+    await listed(page, 1, "unsubscribed", "private-room");
+    bob.disconnect();
+    await listed(page, 1, "disconnected", socketId);
+  });
+
+  test("another app's events are not listed until it is chosen", async () => {
+    await visit("live");
+    await backend(server, other).trigger("theirs", "before", {});
+    await sdk.trigger("ours", "first", {});
+    await listed(page, 1, "published", "first");
+    assert.equal(await entries(page, "published").count(), 1);
+    await page.locator("#app").selectOption(other.id);
+    await page.locator("#feed[data-state=live]").waitFor();
+    await eventually("the other app's event", DEADLINE, async () => {
+      await backend(server, other).trigger("theirs", "after", {});
+      return (await entries(page, "published", "after").count()) > 0;
+    });
+    assert.equal(await entries(page, "published", "first").count(), 0);
+  });
+
+  test("filters by channel, event, type and text, and keeps that over a reload", async () => {
+    await visit("live");
+    await subscribe(await clients.connect(), "invoice.1");
+    await sdk.trigger("invoice.1", "created", { who: "Ada" });
+    await sdk.trigger("invoice.2", "created", { who: "Bob" });
+    await sdk.trigger("invoice.2", "paid", { who: "Bob" });
+    await listed(page, 3, "published");
+    const rows = page.locator("#rows-body .entry");
+    const only = (n) => eventually(`${n} rows`, DEADLINE, async () => (await rows.count()) === n);
+    await page.locator("#filter-channel").fill("INVOICE.2");
+    await only(2);
+    await page.locator("#filter-event").fill("pai");
+    await only(1);
+    assert.match(await rows.innerText(), /paid/);
+    await page.locator("#filter-event").fill("");
+    await page.locator("#filter-channel").fill("");
+    await page.locator("#filter-text").fill("bob");
+    await only(2);
+    await page.locator("#filter-text").fill("");
+    await page.locator("[data-group=subscriptions]").click();
+    await only(1);
+    assert.equal(await rows.getAttribute("data-kind"), "subscribed");
+    await page.locator("[data-group=messages]").click();
+    await only(4);
+    await page.locator("#filter-channel").fill("invoice.1");
+    await only(2);
+
+    await page.reload();
+    await page.locator("#feed[data-state=live]").waitFor();
+    assert.equal(await page.inputValue("#filter-channel"), "invoice.1");
+    assert.equal(await page.getAttribute("[data-group=messages]", "aria-pressed"), "true");
+    await sdk.trigger(["invoice.2", "invoice.1"], "later", {});
+    await listed(page, 1, "published", "later");
+    assert.equal(await rows.count(), 1);
+  });
+
+  test("can be held, and goes on with what came meanwhile; forgets when told to", async () => {
+    await visit("live");
+    await sdk.trigger("a", "first", {});
+    await listed(page, 1, "published", "first");
+    await page.keyboard.press("p");
+    await sdk.trigger("a", "second", {});
+    await shows(page, "#fresh", /Paused · [1-9]\d* new/);
+    assert.equal(await entries(page, "published").count(), 1);
+    await page.keyboard.press("p");
+    await listed(page, 2, "published");
+    await page.locator("#clear").click();
+    await listed(page, 0, "published");
+    await sdk.trigger("a", "third", {});
+    await listed(page, 1, "published");
+  });
+
+  test("a list that somebody reads further down does not move", async () => {
+    await visit("live");
+    for (let n = 0; n < 60; n++) await sdk.trigger("a", `event-${n}`, {});
+    await listed(page, 60, "published");
+    await page.locator("#rows").evaluate((rows) => (rows.scrollTop = 400));
+    await page.locator("#fresh").waitFor();
+    await sdk.trigger("a", "later", {});
+    await shows(page, "#fresh", /Held while you read · [1-9]\d* new/);
+    assert.equal(await page.locator("#rows").evaluate((rows) => rows.scrollTop), 400);
+    await page.locator("#fresh").click();
+    await listed(page, 1, "published", "later");
+  });
+
+  test("hostile payloads, names and members are text", async () => {
+    await visit("live");
+    const member = { user_id: HOSTILE[0], user_info: { name: HOSTILE[1], bio: HOSTILE[3] } };
+    await subscribe(await clients.connect({ member }), "presence-room");
+    const cached = await subscribe(await clients.connect(), "cache-hostile");
+    for (const data of HOSTILE) await sdk.trigger("cache-hostile", "hostile", data);
+    await sdk.trigger("cache-hostile", HOSTILE[0], "name");
+    await cached.first(HOSTILE[0]);
+    await listed(page, HOSTILE.length + 1, "published");
+    const shown = [];
+    for (let n = 0; n <= HOSTILE.length; n++) {
+      await entries(page, "published").nth(n).click();
+      shown.push(await page.locator("#live-inspector .payload").textContent());
+    }
+    for (const data of HOSTILE.filter((data) => /^[<j]/.test(data))) assert.ok(shown.includes(data), data);
+    assert.match(await page.locator("#rows-body").innerText(), /⟨U\+202E⟩gnp\.exe⟨U\+202C⟩ and ⟨U\+200B⟩hidden/);
+    assert.match(await page.locator("#rows-body").innerText(), /⟨ESC⟩\[31mred/);
+    await open(page, "channels");
+    await page.locator(`#channels-list [data-key=presence-room] a`).click();
+    await shows(page, "#channels-inspector", /<\/script>/);
+    await page.locator(`#channels-list [data-key=cache-hostile] a`).click();
+    await shows(page, "#channels-inspector", /<img src=x onerror=/);
+    const found = await page.evaluate(() => ({
+      owned: [window.owned, {}.owned],
+      made: document.querySelectorAll("main img, main script, main b[onmouseover], main iframe").length,
+      width: document.documentElement.scrollWidth - innerWidth,
+    }));
+    assert.deepEqual(found, { owned: [null, null].map(() => undefined), made: 0, width: 0 });
+  });
+
+  test("5,000 events a second freeze nothing: few rows, and how many were skipped", async (t) => {
+    await visit("live");
+    const batches = 250;
+    const batch = Array.from({ length: 100 }, (_, n) => ({ channel: `flood-${n % 7}`, name: "tick", data: JSON.stringify({ n, text: "x".repeat(80) }) }));
+    await page.evaluate(() => {
+      window.gaps = [];
+      let last = performance.now();
+      requestAnimationFrame(function tick(now) {
+        window.gaps.push(now - last);
+        last = now;
+        window.most = Math.max(window.most ?? 0, document.querySelectorAll("#rows-body > *").length);
+        requestAnimationFrame(tick);
+      });
+    });
+    const began = performance.now();
+    const due = (n) => new Promise((resume) => setTimeout(resume, began + n * 16 - performance.now()));
+    const sent = [];
+    for (let n = 0; n < batches; n++) {
+      await due(n);
+      sent.push(sdk.triggerBatch(batch));
+      if (sent.length >= 8) await sent.shift();
+    }
+    // It still does what it is told while they come.
+    await page.locator("#pause").click({ timeout: 3_000 });
+    await page.locator("#pause").click({ timeout: 3_000 });
+    await Promise.all(sent);
+    const seconds = (performance.now() - began) / 1_000;
+    // Each event is either told or counted as skipped.
+    const told = page.locator("[data-group=messages] .count");
+    await eventually("every event told or skipped", DEADLINE, async () => {
+      return (await number(told)) + (await number(page.locator("#live-skipped"))) === batches * batch.length;
+    });
+    assert.ok((await number(page.locator("#live-skipped"))) > 0);
+    const { gaps, most } = await page.evaluate(() => ({ gaps: window.gaps.toSorted((a, b) => a - b), most: window.most }));
+    const median = gaps[Math.floor(gaps.length / 2)];
+    t.diagnostic(`${Math.round((batches * batch.length) / seconds)} events/s, ${gaps.length} frames, median ${Math.round(median)} ms, longest ${Math.round(gaps.at(-1))} ms, ${most} rows`);
+    assert.ok(most <= 500, `${most} rows`);
+    assert.ok(median < 250 && gaps[Math.floor(gaps.length * 0.95)] < 1_000, `frames ${gaps.slice(-20).map(Math.round)}`);
+  });
+
+  test("an event that is sent here reaches a page with pusher-js; the answer says how many got it", async () => {
+    const reader = await (await browser.newContext()).newPage();
+    await reader.goto(`${application.url}/page?pusher-js`);
+    await reader.evaluate(({ key, where }) => {
+      window.told = [];
+      new Pusher(key, where).subscribe("invoice.7").bind_global((event, data) => window.told.push({ event, data }));
+    }, { key: main.key, where: address(server) });
+    const told = (name) => eventually(`${name} in the page`, DEADLINE, async () => (await reader.evaluate(() => window.told)).filter(({ event }) => event === name));
+    await eventually("a subscription", DEADLINE, async () => (await told("pusher:subscription_succeeded")).length === 1);
+
+    await visit("create");
+    await page.locator("#create-channel").fill("invoice.7");
+    await page.locator("#create-event").fill("payment.received");
+    await page.locator("#create-data").fill(`{"status": "paid",}`);
+    await shows(page, "#create-check", /Not JSON/);
+    await page.locator("#create-data").fill(`{"status": "paid"}`);
+    await shows(page, "#create-check", /JSON, an object with 1 key/);
+    await page.keyboard.press("Control+Enter");
+    await shows(page, "#create-answer", /200[^]*1 subscription/);
+    await eventually("the event", DEADLINE, async () => (await told("payment.received")).length === 1);
+    assert.deepEqual((await told("payment.received"))[0].data, { status: "paid" });
+    await open(page, "live");
+    await listed(page, 1, "published", "payment.received");
+
+    await page.reload();
+    await open(page, "create");
+    await page.locator("#history li", { hasText: "payment.received" }).getByText("Again").click();
+    await eventually("the event again", DEADLINE, async () => (await told("payment.received")).length === 2);
+    await reader.context().close();
+  });
+
+  test("what the HTTP API would refuse is refused with its words", async () => {
+    await visit("create");
+    await page.locator("#create-channel").fill("no spaces");
+    await page.locator("#create-event").fill("e");
+    await page.locator("#create-send").click();
+    await shows(page, "#create-answer", /400[^]*Not sent[^]*channel/i);
+    await page.locator("#create-channel").fill("c");
+    await page.locator("#create-data").fill("x".repeat(20_001));
+    await page.locator("#create-send").click();
+    await shows(page, "#create-answer", /413[^]*20000/);
+  });
+
+  test("the code that can be copied publishes the same bytes, and has no secret in it", async () => {
+    await visit("create", { options: { permissions: ["clipboard-read", "clipboard-write"] } });
+    const recorder = await subscribe(await clients.connect(), "it");
+    const datas = [`{"status":"paid","of":[1,2]}`, `it's "quoted" \\ $HOME \`id\` 100% ü\n{"__proto__":1}`];
+    await page.locator("#copy-base").fill(server.url);
+    await page.locator("#create-channel").fill("it");
+    let expected = 0;
+    for (const data of datas) {
+      await page.locator("#create-data").fill(data);
+      for (const [language, program, options] of [
+        ["curl", "bash", []],
+        ["tidewire", "bash", [`tidewire() { ${JSON.stringify(binary)} "$@"; };`]],
+        ["Node", process.execPath, []],
+      ]) {
+        const event = `it's ${language}`;
+        await page.locator("#create-event").fill(event);
+        await page.locator("#copy-kinds button", { hasText: language }).click();
+        await page.locator("#copy-button").click();
+        await shows(page, "#copy-button", /Copied/);
+        const code = await page.evaluate(() => navigator.clipboard.readText());
+        assert.ok(!code.includes(main.secret), code);
+        const flag = program === "bash" ? "-c" : "-e";
+        const { status, stderr } = await run(program, [flag, `${options.join("")}${code}`], { cwd: clientsDir, env: { SECRET: main.secret, TIDEWIRE_CONFIG: server.configFile } });
+        assert.equal(status, 0, `${code}\n${stderr}`);
+        const got = await eventually(`${event} ${data}`, DEADLINE, () => recorder.of(event)[datas.indexOf(data)]);
+        assert.deepEqual(got, expected === 0 ? JSON.parse(data) : data);
+        await page.locator("#copy-kinds button", { hasText: "PHP" }).click();
+        assert.ok(!(await page.innerText("#copy-code")).includes(main.secret));
+      }
+      expected += 1;
+    }
+  });
+
+  test("channels: kind, subscriptions, members with their user_info, last event", async () => {
+    const ada = await clients.connect({ member: { user_id: "ada", user_info: { name: "Ada" } } });
+    await subscribe(ada, "presence-room");
+    await subscribe(await clients.connect({ member: { user_id: "bob" } }), "presence-room");
+    await subscribe(ada, "private-cache-price");
+    await sdk.trigger("private-cache-price", "price", { sat: 2100 });
+    await visit("channels");
+    const row = (name) => page.locator(`#channels-list tr[data-key="${name}"]`);
+    await row("presence-room").waitFor();
+    assert.match(await row("presence-room").innerText(), /presence\s+2\s+2/);
+    assert.match(await row("private-cache-price").innerText(), /private\s*cache\s+1/);
+    await row("presence-room").locator("a").click();
+    await shows(page, "#channels-inspector", /ada[^]*"name": "Ada"[^]*bob/);
+    await page.locator("#channels-prefix").fill("private-");
+    await row("presence-room").waitFor({ state: "detached" });
+    await row("private-cache-price").locator("a").click();
+    await shows(page, "#channels-inspector", /Last event price[^]*"sat": 2100/);
+    // A name with a sign that addresses use themselves.
+    await page.locator("#channels-prefix").fill("");
+    await subscribe(ada, "a=b,c;d@e");
+    await row("a=b,c;d@e").locator("a").click();
+    await shows(page, "#channels-inspector", /a=b,c;d@e[^]*Subscriptions\s+1/);
+  });
+
+  test("a connection is found, closed after a question, and its client comes back", async () => {
+    const client = await clients.connect({ user: { id: "ada" } });
+    client.signin();
+    await subscribe(client, "invoice.7");
+    const socketId = client.connection.socket_id;
+    await visitNodeOf(socketId);
+    const row = page.locator(`#connections-list tr[data-key="${socketId}"]`);
+    await eventually("the signed-in user", DEADLINE, async () => /ada[^]*127\.0\.0\.1[^]*js 8\.6\.0/.test(await row.innerText()));
+    await row.locator("a").click();
+    await shows(page, "#connections-inspector", /invoice\.7/);
+    await row.getByText("Close…").click();
+    await page.keyboard.press("Escape");
+    await page.locator("#confirm").waitFor({ state: "hidden" });
+    assert.equal(client.connection.socket_id, socketId);
+    await row.getByText("Close…").click();
+    await shows(page, "#confirm", new RegExp(socketId.replace(".", "\\.")));
+    await page.locator("#confirm-yes").click();
+    await row.waitFor({ state: "detached" });
+    await eventually("another connection of the client", DEADLINE, () => client.connection.socket_id !== socketId && client.connection.state === "connected");
+    await shows(page, "#notices", /Closed/);
+  });
+
+  test("charts of the last minutes can be read out by moment, and as a table", async () => {
+    const client = await clients.connect();
+    await visitNodeOf(client.connection.socket_id);
+    await open(page, "charts");
+    const plots = page.locator(".plot");
+    await eventually("the connection in the chart", 30_000, async () => (await number(plots.first().locator(".legend b"))) === 1);
+    assert.equal(await plots.count(), 4);
+    await eventually("a second point", 30_000, async () => Number(await page.getAttribute("#moment", "max")) > 0);
+    await page.locator("#moment").focus();
+    await page.keyboard.press("Home");
+    await eventually("a cursor in each chart", DEADLINE, async () => (await page.locator(".cursor-line").count()) === 4);
+    assert.match(await page.getAttribute("#moment", "aria-valuetext"), /Connections \d+; Messages per second, in [\d.,]+/);
+    await page.locator("#charts-table summary").click();
+    assert.match(await page.innerText("#charts-rows tbody tr:first-child"), /^\d\d:\d\d\s+\d/);
+  });
+
+  test("the signature helper names the part that differs, and neither secret nor signature", async () => {
+    await visit("signature");
+    const body = JSON.stringify({ name: "e", channels: ["c"], data: "{}" });
+    const sign = (overrides = {}) => {
+      const request = { method: "POST", path: "/events", body, ...overrides };
+      return `${server.url}/apps/${main.id}/events?${(overrides.sdk ?? sdk).createSignedQueryString({ ...request, path: `/apps/${main.id}/events` })}`;
+    };
+    const check = async (url, text) => {
+      await page.locator("#signature-url").fill(url);
+      await page.locator("#signature-body").fill(text);
+      await page.locator("#signature-check").click();
+    };
+    const wrong = () => page.locator(".steps [data-ok=false]").evaluateAll((steps) => steps.map((step) => step.dataset.step));
+    await check(`POST ${sign()}`, body);
+    await shows(page, ".verdict", /would accept/);
+    assert.deepEqual(await wrong(), []);
+
+    await check(sign(), body.replace("{}", "[]"));
+    await shows(page, ".verdict", /MD5 of the body/);
+    assert.ok((await wrong()).includes("body_md5"));
+
+    const stranger = backend(server, { ...main, secret: "not-the-secret" });
+    await page.locator("#signature-own").fill(`POST\n/apps/${main.id}/event\nauth_key=x`);
+    await check(sign({ sdk: stranger }), body);
+    await shows(page, ".verdict", /differs here: Signature$/);
+    assert.deepEqual(await wrong(), ["auth_signature"]);
+    await shows(page, "#signature-answer", new RegExp(`What the server signs[^]*POST\\s+/apps/${main.id}/events`));
+    await shows(page, "#signature-answer", /signs another string/);
+    const right = /auth_signature=(\w+)/.exec(sign())[1];
+    const shown = await page.locator("body").innerText();
+    for (const hidden of [main.secret, right]) assert.ok(!shown.includes(hidden), shown);
+    await check(sign().replace(main.key, "other"), body);
+    await shows(page, ".verdict", /Key/);
+  });
+
+  test("keys alone are enough", async () => {
+    await visit("live");
+    await sdk.trigger("a", "first", { n: 1 });
+    await sdk.trigger("a", "second", { n: 2 });
+    await listed(page, 2, "published");
+    await page.keyboard.press("/");
+    await page.keyboard.type("p1?");
+    assert.equal(await page.inputValue("#filter-text"), "p1?");
+    await page.locator("#filter-text").fill("");
+    await listed(page, 2, "published");
+    await page.locator("[data-group=messages]").press("Space");
+    // From the last filter on to the list, whose rows are one stop.
+    await page.locator("[data-group=webhooks]").focus();
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    await shows(page, "#live-inspector", /first[^]*"n": 1/);
+    await page.keyboard.press("Escape");
+    assert.equal(await page.evaluate(() => document.activeElement.getAttribute("role")), "row");
+    await page.keyboard.press("3");
+    await page.locator("#channels").waitFor();
+    await page.keyboard.press("?");
+    await page.locator("#keys[open]").waitFor();
+    await page.keyboard.press("Escape");
+    await page.locator("#keys[open]").waitFor({ state: "detached" });
+  });
+
+  test("fits a phone, and its texts have contrast in light and in dark", async () => {
+    await visit("live", { options: { viewport: { width: 360, height: 700 }, colorScheme: "dark" } });
+    await sdk.trigger("a-channel-with-a-rather-long-name.0123456789", "an-event-with-a-rather-long-name", { text: "x".repeat(400) });
+    await listed(page, 1, "published");
+    for (const section of SECTIONS) {
+      await open(page, section);
+      const [content, width] = await page.evaluate(() => [document.documentElement.scrollWidth, document.querySelector("main").scrollWidth]);
+      assert.ok(content <= 360 && width <= 360, `${section}: ${content}, ${width}`);
+    }
+    const ratios = () => page.evaluate(contrasts);
+    const dark = await ratios();
+    await page.locator("#theme").click();
+    const light = await ratios();
+    assert.notDeepEqual(dark, light);
+    for (const [pair, ratio] of Object.entries({ ...prefixed("dark", dark), ...prefixed("light", light) })) assert.ok(ratio >= 4.5, `${pair}: ${ratio.toFixed(2)}`);
+    await page.reload();
+    assert.deepEqual(await ratios(), light);
+  });
+
+  test("nothing of it comes from elsewhere, and no script that is not its own would run", async () => {
+    for (const file of readdirSync(assets)) {
+      const content = readFileSync(join(assets, file), "utf8");
+      const suspects = /innerHTML|outerHTML|insertAdjacentHTML|document\.write|setHTML|DOMParser|\beval\(|new Function|\sstyle="|\son\w+="|(src|href)="(https?:)?\/\/|@import|\burl\(/;
+      assert.doesNotMatch(content, suspects, file);
+    }
+    const requests = [];
+    await visit("live");
+    page.on("request", (request) => requests.push(request.url()));
+    await page.reload();
+    await page.locator("#feed[data-state=live]").waitFor();
+    assert.ok(requests.length > 10);
+    for (const url of requests) assert.ok(url.startsWith(server.adminUrls[0]), url);
+    await page.evaluate(() => {
+      const script = document.createElement("div");
+      script.append(Object.assign(document.createElement("script"), { id: "inline" }));
+      document.body.append(script);
+      try {
+        document.getElementById("inline").text = "window.owned = 7";
+      } catch {
+        // Where the policy asks for trusted types, even this much is refused.
+      }
+    });
+    assert.equal(await page.evaluate(() => window.owned), undefined);
+    assert.match(page.problems.join("\n"), /Content Security Policy|TrustedScript/i);
+    page.problems = [];
+  });
+});
+
+describe("the console without a token", { timeout: 120_000 }, () => {
+  let browser, server, page;
+
+  before(async () => {
+    [browser, server] = await Promise.all([startBrowser(), Server.start({ apps: [main] })]);
+  });
+  after(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  test("comes back by itself after a restart of the server, and says so", async () => {
+    page = await visitConsole(browser, server);
+    assert.equal(await page.locator("#logout").isVisible(), false);
+    await server.restart();
+    await listed(page, 1, "note", "The feed was lost");
+    await page.locator("#feed[data-state=live]").waitFor({ timeout: 20_000 });
+    await listed(page, 1, "note", "The feed is back");
+    await eventually("an event", DEADLINE, async () => {
+      await backend(server, main).trigger("a", "after", {});
+      return (await entries(page, "published", "after").count()) > 0;
+    });
+    await page.context().close();
+  });
+});
+
+describe("many consoles", { timeout: 120_000 }, () => {
+  test("one too many is told why, and gets in when another goes", async () => {
+    const [browser, server] = await Promise.all([startBrowser(), Server.start({ apps: [main] })]);
+    try {
+      const first = await visitConsole(browser, server);
+      const others = await first.evaluate(async (app) => {
+        const url = new URL(`api/feed?app=${app}`, document.baseURI.replace(/^http/, "ws"));
+        window.others = Array.from({ length: 15 }, () => new WebSocket(url));
+        await Promise.all(window.others.map((socket) => new Promise((open) => socket.addEventListener("open", open))));
+        return window.others.length;
+      }, main.id);
+      assert.equal(others, 15);
+      const last = await (await browser.newContext()).newPage();
+      await last.goto(`${server.adminUrls[0]}/console/`);
+      await shows(last, "#feed-text", /Not connected: 16 consoles watch already/);
+      assert.equal(await entries(last, "note").count(), 0);
+      await first.evaluate(() => window.others[0].close());
+      await last.locator("#feed[data-state=live]").waitFor({ timeout: 30_000 });
+    } finally {
+      await browser.close();
+      await server.stop();
+    }
+  });
+});
+
+const prefixed = (name, values) => Object.fromEntries(Object.entries(values).map(([key, value]) => [`${name} ${key}`, value]));
+
+/** Runs in the page: the contrast of each colour of text on each ground. */
+function contrasts() {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const probe = document.body.appendChild(document.createElement("i"));
+  const luminance = (name) => {
+    probe.style.color = `var(--${name})`;
+    canvas.fillStyle = getComputedStyle(probe).color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const found = {};
+  for (const text of ["text", "quiet", "accent", "slate", "blue", "teal", "green", "amber", "violet", "red"]) {
+    for (const ground of ["ground", "surface", "sunken", "raised", "hover", "chosen"]) found[`${text} on ${ground}`] = ratio(luminance(text), luminance(ground));
+  }
+  found["on-accent on accent"] = ratio(luminance("on-accent"), luminance("accent"));
+  found["surface on red"] = ratio(luminance("surface"), luminance("red"));
+  probe.remove();
+  return found;
+}
