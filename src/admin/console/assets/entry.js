@@ -59,10 +59,15 @@ function words(entry) {
     case "member_removed":
       return { what: who, detail: entry.data };
     case "webhook":
-      return { what: entry.event, detail: [entry.status, entry.reason, entry.url].filter(Boolean).join(" ") };
+      return { what: entry.event, detail: [outcome(entry), entry.url].filter(Boolean).join(" ") };
     default:
       return { what: entry.event, detail: entry.data ?? entry.reason };
   }
+}
+
+/** A reason may have the status in it. */
+function outcome({ status, reason }) {
+  return reason?.includes(String(status)) ? reason : [status, reason].filter(Boolean).join(" ");
 }
 
 function size(entry) {

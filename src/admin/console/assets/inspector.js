@@ -8,7 +8,7 @@ import { link } from "./route.js";
 
 /**
  * Fills the panel.
- * @param {{close: Function, filter: Function}} actions `filter` gets a field of the feed's filter and its value
+ * @param {{close: Function, filter: Function, isClustered: boolean}} actions `filter` gets a field of the feed's filter and its value
  */
 export function inspect(panel, entry, actions) {
   panel.replaceChildren(
@@ -28,7 +28,7 @@ export function inspect(panel, entry, actions) {
       ["Status", shown(entry.status)],
       ["Took", known(entry.duration_ms) ? `${figure(entry.duration_ms)} ms` : null],
       ["Size", known(entry.size_bytes) ? bytes(entry.size_bytes) : null],
-      ["Node", shown(entry.node)],
+      ["Node", actions.isClustered ? shown(entry.node) : null],
     ),
     el("div", { class: "row" }, ...ways(entry, actions)),
     ...data(entry),

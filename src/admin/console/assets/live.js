@@ -172,6 +172,7 @@ export class Live {
 
   #inspect(entry) {
     inspect(byId("live-inspector"), entry, {
+      isClustered: this.#shell.isClustered(),
       close: () => this.escape(),
       filter: (field, value) => {
         byId(`filter-${field}`).value = value;

@@ -52,7 +52,7 @@ async function begin() {
   }
   byId("starting").hidden = true;
   login.hide();
-  byId("server").textContent = visible([session.clustered ? `node ${session.node}` : session.node, session.version].filter(Boolean).join(" · "));
+  byId("server").textContent = visible([session.version, session.clustered ? `node ${session.node}` : null].filter(Boolean).join(" · "));
   byId("logout").hidden = session.access !== "token";
   byId("app").replaceChildren(...session.apps.map(option));
   byId("app-label").hidden = byId("nav").hidden = false;
