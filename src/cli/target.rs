@@ -157,7 +157,8 @@ fn checked(text: &str) -> Result<Secret, String> {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "App and server")]
 pub(super) struct Place {
-    /// The server, as http://, https://, ws:// or wss:// [default: the configured host, port and path prefix]
+    /// The server, as http://, https://, ws:// or wss:// [default: the configured host, port and path
+    /// prefix; beside TLS the listener without]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// A cluster of Pusher's cloud instead, such as mt1 or eu
@@ -183,11 +184,19 @@ fn usage(flag: &str, error: &dyn std::error::Error) -> Error {
 }
 
 fn configured(server: &Server) -> Result<Address, Error> {
-    if server.port == 0 {
+    let plain = server.tls.as_ref().map(|tls| &tls.plain);
+    // A listener beside TLS is the one for backends.
+    let (tls, host, port) = match plain {
+        None => (false, &server.host, server.port),
+        Some(Some((host, port))) => (false, host, *port),
+        Some(None) => (true, &server.host, server.port),
+    };
+    if port == 0 {
         let text = "the configured port is 0, any free one: name the server with --url";
         return Err(Error::Usage(text.to_owned()));
     }
-    Ok(local(&server.host, server.port, &server.path_prefix))
+    let address = local(host, port, &server.path_prefix);
+    Ok(Address { tls, ..address })
 }
 
 /// Where a listener of this machine is reached: one that listens on all addresses, by the loopback one.

@@ -14,6 +14,7 @@ use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev};
 use percent_encoding::percent_decode_str;
+use tracing::debug;
 
 use super::Api;
 use super::error::{ApiError, Failure, wants_json};
@@ -63,6 +64,8 @@ impl Signed {
                 if is_publish(&self.request) {
                     metrics.publishes_accepted.inc();
                 }
+                let path = excerpt(self.request.path());
+                debug!(app.id = %self.app.id, path, "request accepted");
                 Ok(response)
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use tidewire::auth::{Secret, body_md5, request_string};
 
 use crate::config::{APPS, Folder, run, stderr, stdout};
-use crate::harness::{Config, PATIENCE, Server, Ws, eventually};
+use crate::harness::{Config, PATIENCE, Papers, Server, Ws, eventually};
 
 /// Checks the signature of a URL's query as a server does, and returns the query without it.
 #[track_caller]
@@ -94,6 +94,33 @@ fn sign_keeps_the_query_and_leaves_the_prefix_unsigned() {
         assert_eq!(value(&query, "filter_by_prefix"), Some("presence-ü"));
         assert_eq!(value(&query, "info"), Some("user_count,a b"));
         assert_eq!(value(&query, "body_md5"), None);
+    }
+}
+
+/// The listener without TLS is the one for backends.
+#[test]
+fn sign_goes_where_backends_go() {
+    let papers = Papers::new();
+    papers.sign_server("server");
+    let (cert, key) = (papers.quoted("server.crt"), papers.quoted("server.key"));
+    let folder = Folder::with(&format!("[server.tls]\ncert = {cert}\nkey = {key}\n{APPS}"));
+    let signed = |flags: &[&str], plain: Option<&str>| {
+        let mut command = folder.tidewire(&["sign", "GET", "/apps/3/channels"]);
+        command.args(flags);
+        run(command.envs(plain.map(|port| ("TIDEWIRE_SERVER__TLS__PLAIN_PORT", port))))
+    };
+    for (flags, plain, base) in [
+        (&[][..], Some("7000"), "http://127.0.0.1:7000"),
+        (&["--host", "localhost"], None, "https://localhost:6001"),
+        (&[], None, "https://127.0.0.1:6001"),
+    ] {
+        let output = signed(flags, plain);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let line = stdout(&output);
+        assert!(
+            line.contains(&format!(" '{base}/apps/3/channels?")),
+            "{line}"
+        );
     }
 }
 

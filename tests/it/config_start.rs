@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 
 use crate::config::{APPS, Folder, run, stderr, stdout};
-use crate::harness::{Credentials, Http, PATIENCE, event_body, eventually, signal};
+use crate::harness::{Credentials, Http, PATIENCE, Wire, Ws, event_body, eventually, signal};
 
 /// `tidewire serve` in a folder, on free ports of loopback. Killed at the end.
 struct Running<'a> {
@@ -261,8 +261,11 @@ fn soketis_environment_is_served_and_each_of_its_names_is_in_the_log() {
         assert!(log.contains(name), "{name} is not in {log}");
         assert!(text.len() < 6 || !log.contains(text), "{text} is in {log}");
     }
-    let unknown = Credentials { id: "4", ..OF_FILE };
-    assert_eq!(server.publish(&unknown), 404);
+    // A frame of no kind that there is.
+    let target = format!("/ws/app/{}?protocol=7", OF_FILE.key);
+    let wire = Wire::connect(server.public);
+    let mut client = Ws::over(wire, &target, &[]).expect("a connection");
+    client.write(&[0x8f, 0x80, 0, 0, 0, 0]).expect("a reader");
     eventually(PATIENCE, "more is logged", || {
         server.log().contains(" DEBUG ").then_some(())
     });

@@ -47,8 +47,6 @@ const QUEUE: &str =
     "webhooks wait in a queue of this process, and with spool in [webhooks] on its disk";
 const CACHE: &str = "last events of cache channels are in memory, and with [redis] also there";
 const RATES: &str = "rates are counted by each node";
-const TLS: &str =
-    "keys are stored unencrypted, readable by the server only, and clients show no certificates";
 
 const fn row(name: &'static str, meaning: Meaning) -> Row {
     Row { name, meaning }
@@ -75,8 +73,11 @@ pub(super) const TABLE: &[Row] = &[
     row("DEBUG", Debug),
     row("SSL_CERT", Setting(&["server", "tls", "cert"], AsIs)),
     row("SSL_KEY", Setting(&["server", "tls", "key"], AsIs)),
-    none("SSL_PASS", TLS),
-    none("SSL_CA", TLS),
+    none(
+        "SSL_PASS",
+        "the key is in a file without a passphrase that only the server may read",
+    ),
+    none("SSL_CA", "clients are not asked for certificates"),
     fitting("MODE", &["full"], "each node serves and sends webhooks"),
     none(
         "HTTP_ACCEPT_TRAFFIC_MEMORY_THRESHOLD",
@@ -185,19 +186,20 @@ pub(super) const TABLE: &[Row] = &[
     // The operators' port.
     row("METRICS_HOST", Setting(&["admin", "host"], AsIs)),
     row("METRICS_SERVER_PORT", Setting(&["admin", "port"], AsIs)),
-    fitting(
+    // Metrics are always there; who wants Soketi's has dashboards with Soketi's names.
+    row(
         "METRICS_ENABLED",
-        &["true", "1"],
-        "metrics are always at /metrics of the admin port",
+        Setting(&["admin", "soketi_metric_names"], Switch),
     ),
     fitting(
         "METRICS_DRIVER",
         &["prometheus"],
         "metrics are in Prometheus' format",
     ),
-    none(
+    fitting(
         "METRICS_PROMETHEUS_PREFIX",
-        "names of metrics begin with tidewire_",
+        &["soketi_"],
+        "names of metrics begin with tidewire_, and with soketi_ for soketi_metric_names in [admin]",
     ),
     // Where apps, queues and counts are kept.
     fitting("APP_MANAGER_DRIVER", &["array"], APPS),

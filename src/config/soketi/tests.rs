@@ -84,12 +84,27 @@ fn the_server_and_the_log() {
     );
     let admin = &settings.admin;
     assert_eq!((admin.host.as_str(), admin.port), ("127.0.0.2", 9700));
+    assert!(admin.soketi_metric_names);
     assert_eq!(settings.log.filter, DEBUG);
     let expected =
         "SOKETI_PORT is understood as port in [server]; the name here is TIDEWIRE_SERVER__PORT";
     assert!(told(&loaded).contains(&expected), "{:?}", loaded.notices);
     assert_eq!(told(&loaded).len(), 8, "{:?}", loaded.notices);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn certificates() {
+    let files = [
+        ("SOKETI_SSL_CERT", "/absent/tls.crt"),
+        ("SOKETI_SSL_KEY", "/absent/tls.key"),
+    ];
+    let error = refused(&files);
+    let expected = "SOKETI_SSL_CERT: cert in [server.tls]: cannot read /absent/tls.crt: ";
+    assert!(error.starts_with(expected), "{error}");
+    let error = refused(&files[..1]);
+    let expected = "SOKETI_SSL_CERT: cert in [server.tls]: key must be set too";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]

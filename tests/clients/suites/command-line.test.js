@@ -34,7 +34,7 @@ describe("command line", { timeout: 60_000 }, () => {
   after(() => server.stop());
 
   test("the README's curl and openssl lines publish", async () => {
-    const lines = snippet("sh", "openssl");
+    const lines = snippet("sh", "openssl dgst");
     assert.ok(lines.trim().split("\n").length <= 6, "at most six lines");
     const seen = await subscribe(await clients.connect(), "invoice.7");
     const done = await shell(at(server, lines));
@@ -108,7 +108,7 @@ describe("command line", { timeout: 60_000 }, () => {
     const foreign = new Clients(pusherJs["pusher-js 8"], server, other);
     const theirs = await subscribe(await foreign.connect(), "invoice.7");
     const mine = await subscribe(await clients.connect(), "invoice.7");
-    await shell(at(server, snippet("sh", "openssl")));
+    await shell(at(server, snippet("sh", "openssl dgst")));
     await mine.first("payment.received");
     await marker(foreign.sdk, theirs);
     assert.deepEqual(theirs.of("payment.received"), []);
