@@ -23,7 +23,7 @@ pub use watch::{Seen, Watch};
 use crate::app::AppId;
 use crate::metrics::Metrics;
 use entry::Origin;
-use watch::{Seat, Watched};
+use watch::{Reader, Seat, Watched};
 
 /// The way in for those who tell, and to a [`Watch`] for those who want to know. Cheap to clone.
 #[derive(Clone)]
@@ -119,30 +119,50 @@ impl Feed {
         seat.watched.skip_elsewhere(skipped);
     }
 
-    /// Begins to watch an app. Whoever begins bounds how many there may be.
+    /// Begins to watch an app for a console. Whoever begins bounds how many there may be.
     #[must_use]
     pub fn watch(&self, app: &AppId) -> Watch {
+        self.begin(app, Reader::Console)
+    }
+
+    /// Begins to watch an app for other nodes.
+    #[must_use]
+    pub fn relay(&self, app: &AppId) -> Watch {
+        self.begin(app, Reader::Relay)
+    }
+
+    /// The apps that are watched by consoles of this node.
+    #[must_use]
+    pub fn watched_by_consoles(&self) -> Vec<AppId> {
+        let seats = self.0.seats.borrow();
+        let by_consoles = seats
+            .iter()
+            .filter(|seat| seat.readers[Reader::Console as usize] > 0);
+        by_consoles.map(|seat| seat.watched.app.clone()).collect()
+    }
+
+    fn begin(&self, app: &AppId, reader: Reader) -> Watch {
         let fresh = Seat::new(app.clone());
         let mut watched = Arc::clone(&fresh.watched);
         self.0.seats.send_modify(|seats| {
-            match seats.iter_mut().find(|seat| seat.watched.is_of(app)) {
-                Some(seat) => {
-                    seat.watchers += 1;
-                    watched = Arc::clone(&seat.watched);
-                }
-                None => seats.push(fresh),
-            }
+            let at = seats.iter().position(|seat| seat.watched.is_of(app));
+            let at = at.unwrap_or_else(|| {
+                seats.push(fresh);
+                seats.len() - 1
+            });
+            seats[at].readers[reader as usize] += 1;
+            watched = Arc::clone(&seats[at].watched);
             self.0.is_watched.store(true, Ordering::Relaxed);
         });
-        Watch::new(self.clone(), watched)
+        Watch::new(self.clone(), watched, reader)
     }
 
-    fn leave(&self, left: &Arc<Watched>) {
+    fn leave(&self, left: &Arc<Watched>, reader: Reader) {
         self.0.seats.send_modify(|seats| {
             let at = seats.iter().position(|s| Arc::ptr_eq(&s.watched, left));
             if let Some(at) = at {
-                seats[at].watchers -= 1;
-                if seats[at].watchers == 0 {
+                seats[at].readers[reader as usize] -= 1;
+                if seats[at].readers == [0, 0] {
                     seats.swap_remove(at);
                 }
             }

@@ -16,7 +16,15 @@ const BEHIND: usize = 512;
 /// An app that is watched, and by how many.
 pub(super) struct Seat {
     pub(super) watched: Arc<Watched>,
-    pub(super) watchers: usize,
+    /// By the number of a [`Reader`].
+    pub(super) readers: [usize; 2],
+}
+
+/// Who watches.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Reader {
+    Console,
+    Relay,
 }
 
 pub(super) struct Watched {
@@ -37,7 +45,6 @@ struct Told {
 }
 
 impl Seat {
-    /// For the first one.
     pub(super) fn new(app: AppId) -> Self {
         let watched = Arc::new(Watched {
             app,
@@ -48,7 +55,7 @@ impl Seat {
         });
         Self {
             watched,
-            watchers: 1,
+            readers: [0, 0],
         }
     }
 }
@@ -91,19 +98,21 @@ pub struct Watch {
     feed: Feed,
     watched: Arc<Watched>,
     entries: broadcast::Receiver<Told>,
+    reader: Reader,
     /// What has been told of those that were not made.
     skipped: u64,
     elsewhere: u64,
 }
 
 impl Watch {
-    pub(super) fn new(feed: Feed, watched: Arc<Watched>) -> Self {
+    pub(super) fn new(feed: Feed, watched: Arc<Watched>, reader: Reader) -> Self {
         Self {
             entries: watched.entries.subscribe(),
             skipped: watched.skipped.load(Ordering::Relaxed),
             elsewhere: watched.elsewhere.load(Ordering::Relaxed),
             feed,
             watched,
+            reader,
         }
     }
 
@@ -150,7 +159,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.feed.leave(&self.watched);
+        self.feed.leave(&self.watched, self.reader);
     }
 }
 

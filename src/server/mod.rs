@@ -246,6 +246,7 @@ impl Cluster {
             webhooks,
             metrics,
             linger,
+            feed: _,
         } = inside;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
         tokio::task::spawn_local(Arc::clone(&local).tell_due_counts());
@@ -307,6 +308,7 @@ impl Wired {
             webhooks: webhooks.clone(),
             metrics: metrics.clone(),
             linger: settings.webhooks.linger,
+            feed: feed.clone(),
         };
         let adapter = Cluster::start(settings.redis, inside).await?;
         let certificates = server.tls.as_ref();

@@ -37,8 +37,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         let address = peer.address().map(display);
         info!(app.id = %app, socket.id = %socket_id, address, "connected");
     }
-    let feed = node.feed();
-    feed.tell(Some(&app), Kind::Connected, || Entry {
+    node.feed().tell(Some(&app), Kind::Connected, || Entry {
         socket_id: Some(socket_id),
         address: peer.address(),
         ..Entry::default()
@@ -67,7 +66,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     if lifecycle.note(Lifecycle::Disconnected) {
         info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
     }
-    feed.tell(Some(&app), Kind::Disconnected, || {
+    node.feed().tell(Some(&app), Kind::Disconnected, || {
         disconnected(&connection.session, &ending)
     });
     // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.

@@ -30,6 +30,8 @@ pub(super) enum What {
     Tick {
         last: bool,
     },
+    /// Entries for other nodes' consoles.
+    Show,
     Subscribe,
     Unsubscribe,
     Register(Registration),

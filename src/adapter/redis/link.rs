@@ -22,15 +22,20 @@ use super::flight::{Call, Flight, What};
 use super::names::Bucket;
 use super::request::Request;
 use super::settings::Settings;
+use super::showing::Showing;
 use super::state::LinkState;
 use super::topic::Topic;
 use super::voice::Voice;
+use crate::feed::Feed;
 
 /// How often deadlines are looked at.
 const BEAT: Duration = Duration::from_millis(100);
 
 /// How often a node says that it lives, in beats.
 const TICK_BEATS: u32 = 5;
+
+/// How often other nodes' consoles are told what has happened, in beats.
+const SHOW_BEATS: u32 = 2;
 
 /// How long a reply may take until the connection is given up.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -55,6 +60,8 @@ pub(super) struct Parts {
     pub(super) linger: Duration,
     pub(super) bucket: Bucket,
     pub(super) voice: Voice,
+    /// Who watches what happens, for the one link that tells other nodes.
+    pub(super) feed: Option<Feed>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) state: watch::Sender<LinkState>,
 }
@@ -71,6 +78,7 @@ pub(super) struct Link {
     /// Publishes and questions that have not been sent.
     pub(super) waiting: VecDeque<Call>,
     pub(super) flight: Flight,
+    pub(super) showing: Option<Showing>,
     pub(super) deadlines: VecDeque<(Instant, Rc<str>)>,
     pub(super) idle: VecDeque<(Instant, Rc<str>)>,
     /// Since when there is no connection.
@@ -108,8 +116,10 @@ pub(super) enum Finishing {
 impl Link {
     pub(super) fn new(parts: Parts) -> Self {
         let connector = Connector::new(Arc::clone(&parts.settings), &parts.node);
+        let showing = parts.feed.clone().map(Showing::new);
         Self {
             parts,
+            showing,
             connector: Rc::new(connector),
             topics: HashMap::new(),
             queue: VecDeque::new(),
@@ -225,6 +235,7 @@ impl Link {
                 }
                 What::Call(call) => calls.extend(call.again()),
                 What::Tick { .. }
+                | What::Show
                 | What::Subscribe
                 | What::Unsubscribe
                 | What::Owned(_)
@@ -239,6 +250,9 @@ impl Link {
         self.refused.clear();
         self.topics.values_mut().for_each(Topic::disconnected);
         self.resync = Resync::default();
+        if let Some(showing) = &mut self.showing {
+            showing.disconnected();
+        }
     }
 
     /// Looks at deadlines; says that this node lives.
@@ -259,6 +273,9 @@ impl Link {
             if !is_ticking && !matches!(self.finishing, Finishing::Retiring(_) | Finishing::Done) {
                 self.tick(connection);
             }
+        }
+        if beats.is_multiple_of(SHOW_BEATS) {
+            self.show(connection);
         }
         self.finish(connection);
         Ok(())

@@ -23,7 +23,7 @@ use crate::protocol::{Encoded, Member, SocketId, UserId};
 pub(super) const WIRE_VERSION: &str = "1";
 
 /// The first byte of every message, [`WIRE_VERSION`].
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// The longest message that is taken or sent: room for the largest event of any app.
 pub(super) const MAX_MESSAGE: usize = 34 * 1024 * 1024;

@@ -19,6 +19,7 @@
 //! | `topic`, `queue`, `saying`, `flight` | what it knows of each topic, what waits, what it says, what is awaited |
 //! | `replies`, `registered`, `catch_up`, `ending` | what it hears |
 //! | `voice` | what it tells clients |
+//! | `showing` | what it tells the consoles of other nodes |
 //!
 //! Knows nothing of sockets and HTTP. Nobody outside knows of Redis.
 
@@ -40,6 +41,7 @@ mod request;
 mod saying;
 mod sending;
 mod settings;
+mod showing;
 mod state;
 mod topic;
 mod voice;
@@ -58,6 +60,7 @@ use super::{
     Adapter, Answer, Counts, Event, Joined, LastEvent, Published, Reach, Subscriber, Watched,
 };
 use crate::app::App;
+use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, User, UserId};
@@ -107,6 +110,8 @@ pub struct Inside {
     pub metrics: Metrics,
     /// How long webhooks wait for a return.
     pub linger: Duration,
+    /// Who watches what happens.
+    pub feed: Feed,
 }
 
 /// The adapter of a node that is one of several.
@@ -150,6 +155,8 @@ impl Redis {
                 linger: inside.linger,
                 bucket: bucket.clone(),
                 voice: inside.voice(),
+                // One link of a node is enough.
+                feed: parts.is_empty().then(|| inside.feed.clone()),
                 requests,
                 state,
             });

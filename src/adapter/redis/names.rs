@@ -29,6 +29,10 @@ pub(super) struct Bucket {
     pub(super) epoch: String,
     pub(super) due: String,
     pub(super) linger: String,
+    /// What consoles watch on which node; used in the first bucket only, as the next one.
+    pub(super) watch: String,
+    /// The topic of what is told to consoles.
+    pub(super) feed: String,
 }
 
 /// What has a topic: a channel, or a user that is signed in or watched.
@@ -74,6 +78,8 @@ impl Bucket {
             epoch: key("epoch"),
             due: key("due"),
             linger: key("linger"),
+            watch: key("watch"),
+            feed: key("feed"),
             begin,
         }
     }

@@ -56,12 +56,15 @@ impl Link {
     }
 
     fn message(&mut self, topic: &[u8], bytes: Bytes) {
-        let voice = &self.parts.voice;
-        voice.metrics.cluster_messages_received.inc();
         let topic = std::str::from_utf8(topic).ok();
+        if topic == Some(&self.parts.bucket.feed) {
+            return self.shown(&bytes);
+        }
+        self.parts.voice.metrics.cluster_messages_received.inc();
         let Some(topic) = topic.and_then(|name| self.topics.get_mut(name)) else {
             return;
         };
+        let voice = &self.parts.voice;
         // Until then it is in the reply that is awaited.
         if !topic.synced {
             return;
@@ -134,6 +137,8 @@ impl Link {
                 Ok(())
             }
             What::Retire(node) => self.retired(node, value.number()?, connection),
+            // How many nodes heard it does not matter.
+            What::Show => Ok(()),
             // Their replies are messages, and questions were answered above.
             What::Subscribe | What::Unsubscribe | What::Call(Call::Ask(_)) => {
                 Err(Broken("Redis replied out of turn".to_owned()))
@@ -162,7 +167,7 @@ impl Link {
                 }
                 Ok(())
             }
-            What::Tell(_) | What::Drop(_) | What::Owned(_) | What::Retire(_) => {
+            What::Tell(_) | What::Drop(_) | What::Owned(_) | What::Retire(_) | What::Show => {
                 warn!(
                     reason = text,
                     "Redis refuses housekeeping, it is tried again"
@@ -191,6 +196,7 @@ impl Link {
         let has_lapsed = next().number()? == 1;
         let (dead, counts, gone) = (next().texts()?, next().texts()?, next().texts()?);
         let nodes = usize::try_from(next().number()?).unwrap_or_default();
+        let watched = next().texts()?;
 
         let round_trip = asked.elapsed();
         self.parts
@@ -206,6 +212,7 @@ impl Link {
             self.say_all();
         }
         let is_more = counts.len() >= TAKEN || gone.len() >= TAKEN;
+        self.show_to(&watched, connection);
         for node in dead {
             self.ask_for(node, connection);
         }

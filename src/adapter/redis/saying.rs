@@ -20,13 +20,16 @@ impl Link {
     pub(super) fn tick(&mut self, connection: &mut Connection) {
         let last = matches!(self.finishing, Finishing::Flushing(_));
         let bucket = &self.parts.bucket;
-        let keys = [
+        let mut keys = vec![
             &bucket.nodes,
             &bucket.wire,
             &bucket.epoch,
             &bucket.due,
             &bucket.linger,
         ];
+        if self.showing.is_some() {
+            keys.push(&bucket.watch);
+        }
         let mut command = connection.script(Script::Tick, &keys);
         command
             .arg(&self.parts.node)
@@ -35,6 +38,9 @@ impl Link {
             .arg(format!("{:016x}", rand::random::<u64>()))
             .arg(TAKEN)
             .arg(u8::from(last));
+        if let Some(showing) = &self.showing {
+            command.arg(showing.watched(&self.parts.node));
+        }
         connection.queue(&command);
         self.flight.push(What::Tick { last });
     }

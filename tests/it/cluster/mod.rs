@@ -1,6 +1,7 @@
 //! Several nodes as one, over Redis: what is promised when all is well, and in which failure. Tests that do Redis no
 //! harm share one server, each with a prefix of its own; the others start theirs.
 
+mod console;
 mod death;
 mod delivery;
 mod gaps;

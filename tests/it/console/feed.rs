@@ -366,7 +366,7 @@ fn a_watcher_that_does_not_read_loses_entries_and_holds_nobody_up() {
             assert!(matches!(delivered, Message::Text(_)), "all the same");
             published += 1;
         }
-        quick.read();
+        quick.until_quiet();
         // More than the buffers of its connection and the entries that wait for it.
         (server.counter("feed_entries") > 1200).then_some(())
     });
@@ -379,7 +379,7 @@ fn a_watcher_that_does_not_read_loses_entries_and_holds_nobody_up() {
     };
     for watcher in [&mut quick, &mut slow] {
         eventually(PATIENCE, "all is told or counted", || {
-            watcher.read();
+            watcher.until_quiet();
             // The subscriber's connection, its subscription, and the channel's first.
             let all = told(watcher) + watcher.skipped;
             (all == published + 3).then_some(())
@@ -390,7 +390,7 @@ fn a_watcher_that_does_not_read_loses_entries_and_holds_nobody_up() {
     // Not at once: this second's entries may all be made.
     eventually(PATIENCE, "the slow one goes on", || {
         server.trigger("x", "last", "1");
-        slow.read();
+        slow.until_quiet();
         let mut seen = slow.seen.iter().rev();
         seen.any(|entry| entry["event"] == "last").then_some(())
     });

@@ -60,7 +60,7 @@ impl Watcher {
     }
 
     /// The next entry, if there is one in time.
-    fn within(&mut self, patience: Duration) -> Option<Value> {
+    pub(crate) fn within(&mut self, patience: Duration) -> Option<Value> {
         while self.entries.is_empty() {
             match self.ws.try_next(patience)? {
                 Message::Text(text) => {
@@ -80,9 +80,9 @@ impl Watcher {
         entry
     }
 
-    /// Reads what is there.
-    fn read(&mut self) {
-        while self.within(Duration::from_millis(50)).is_some() {}
+    /// Reads until nothing more comes for a moment.
+    pub(crate) fn until_quiet(&mut self) {
+        while self.within(Duration::from_millis(300)).is_some() {}
     }
 
     /// The next entry of which this is so.

@@ -1,12 +1,12 @@
 -- A node's sign of life in one bucket, and what has become due there.
 --
--- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger
+-- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  [6 what consoles watch]
 -- ARGV  1 node  2 lease in ms  3 wire version  4 name for a new epoch  5 most of each kind
---       6 '1': nothing lingers any longer if this node is the last one
+--       6 '1': nothing lingers any longer if this node is the last one  7… what this node's consoles watch
 -- -> {'WIRE', version} when live nodes speak another version, else
 --    {'OK', epoch, whether the node's own lease had ended, dead nodes, tokens whose count is due, tokens that have
---     stayed away, live nodes}
-local nodes, wire, epoch_key, due, linger = unpack(KEYS)
+--     stayed away, live nodes, what consoles of all nodes watch}
+local nodes, wire, epoch_key, due, linger, watch = unpack(KEYS)
 local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -44,4 +44,15 @@ end
 local dead = redis.call('ZRANGEBYSCORE', nodes, '-inf', ms(now), 'LIMIT', 0, limit)
 local counts = take(due, ms(now))
 local gone = take(linger, (ARGV[6] == '1' and others == 0) and '+inf' or ms(now))
-return {'OK', epoch, lapsed, dead, counts, gone, others + 1}
+
+-- A console that is closed, or whose node is gone, is watched for no longer than a few ticks.
+local watched = {}
+for i = 7, #ARGV do
+    redis.call('ZADD', watch, ms(now + 3000), ARGV[i])
+    redis.call('PEXPIRE', watch, 3000)
+end
+if watch and redis.call('EXISTS', watch) == 1 then
+    redis.call('ZREMRANGEBYSCORE', watch, '-inf', ms(now))
+    watched = redis.call('ZRANGE', watch, 0, 63)
+end
+return {'OK', epoch, lapsed, dead, counts, gone, others + 1, watched}
