@@ -1,11 +1,11 @@
 //! The soft limit of open files is no limit: the server raises it to the hard one and says how many connections that
 //! is. At the hard one it refuses newcomers and keeps those it has.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use crate::config::{APPS, Folder, stderr};
+use crate::config::{APPS, Folder};
 use crate::harness::{Filled, PATIENCE, Wire, Ws, eventually};
 
 /// A server whose limits of open files are known.
@@ -50,7 +50,18 @@ impl Limited {
     /// Ends it; its log.
     fn kill(mut self) -> String {
         self.child.kill().unwrap();
-        stderr(&self.child.wait_with_output().unwrap())
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut log).unwrap();
+        log
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        // Ended already is fine: then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
