@@ -96,7 +96,7 @@ export class Example {
 }
 
 /** Waits until an element's text fits. */
-export async function shows(page, selector, text, deadline = 8_000) {
+export async function shows(page, selector, text, deadline = 20_000) {
   let last;
   await eventually(`${selector} to show ${text}`, deadline, async () => {
     last = await page.innerText(selector, { timeout: 1_000 });

@@ -1,7 +1,7 @@
 //! A node that dies, stands still or is cut off for longer than its lease is gone for the others, once, and comes back
 //! if it was not dead.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -191,4 +191,35 @@ fn a_node_that_is_asked_to_go_leaves_nothing_behind() {
     here.sees_within(Duration::from_secs(10), &members(["here"]));
     assert_eq!(channels(&nodes[0]), ["presence-x"]);
     drop(there);
+}
+
+/// All nodes are killed and are back before their leases end, as after a crash with a supervisor: whoever comes at
+/// once gets what is published at once, by whichever node, also while the dead are being removed.
+#[test]
+fn nodes_that_are_back_before_their_leases_end_deliver_at_once() {
+    let config = impatient();
+    let mut nodes = nodes(2, &config);
+    let prefix = format!("{:?}", nodes.prefix());
+    let subscribers = subscriber_on_each(&nodes, "x");
+    nodes.kill_last();
+    nodes.kill_last();
+    drop(subscribers);
+    let config = config
+        .redis("url", &format!("{:?}", RedisServer::shared().url()))
+        .redis("prefix", &prefix);
+    let first = Server::start(&config);
+    let mut early = Ws::subscribed(&first, "x");
+    let second = Server::start(&config);
+    let mut late = Ws::subscribed(&first, "x");
+    let begun = Instant::now();
+    let mut number = 0;
+    while begun.elapsed() < AFTER_LEASE {
+        for server in [&first, &second] {
+            number += 1;
+            assert_eq!(publish(server, "x", &number.to_string()).status(), 200);
+            for subscriber in [&mut early, &mut late] {
+                assert_eq!(subscriber.text(), event("x", &number.to_string()));
+            }
+        }
+    }
 }
