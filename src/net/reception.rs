@@ -158,7 +158,8 @@ impl Reception {
             }
             let header = proxy_header::read(&mut stream).await;
             let proxied = header.map_err(Error::ProxyHeader)?;
-            peer = proxied.client.or(peer);
+            // Whom the proxy hides is nobody known: its own address would make a stranger one of this machine.
+            peer = proxied.client;
             secure = proxied.tls;
         }
         let socket = match &self.tls {

@@ -105,6 +105,19 @@ fn the_proxy_protocol_tells_where_the_client_is() {
 }
 
 #[test]
+fn whom_a_proxy_hides_is_not_taken_for_one_of_this_machine() {
+    let server = Server::start(&behind_proxy_protocol().app("api_tokens", "[\"the-token\"]"));
+    let ask = |header: &[u8]| {
+        let mut http = Http::over(begun(&server, header));
+        let bearer = [("Authorization", "Bearer the-token")];
+        http.request("GET", "/apps/app-id/channels", &bearer, "")
+            .status()
+    };
+    assert_eq!(ask(b"PROXY UNKNOWN\r\n"), 403);
+    assert_eq!(ask(b"PROXY TCP4 127.0.0.1 127.0.0.1 4711 6001\r\n"), 200);
+}
+
+#[test]
 fn its_second_version_tells_of_tls() {
     let server = Server::start(&behind_proxy_protocol().app("tls_only", "true"));
     let mut ws = Ws::over(begun(&server, &version_2(true)), TARGET, &[]).expect("an upgrade");
