@@ -24,6 +24,7 @@ mod console;
 mod counts;
 mod fidelity;
 mod file_limit;
+mod hostile;
 mod http;
 mod liveness;
 mod load_bench;

@@ -1,0 +1,53 @@
+//! What an attack cost the server: CPU, memory, descriptors, read from `/proc`.
+
+use std::time::Duration;
+
+use crate::harness::{PATIENCE, Server, eventually};
+
+/// The server's figures at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    /// CPU time of all its threads, user and system.
+    pub(super) cpu: Duration,
+    pub(super) resident_kib: u64,
+    pub(super) descriptors: usize,
+}
+
+impl Cost {
+    pub(super) fn of(server: &Server) -> Self {
+        Self {
+            cpu: cpu(server.pid()),
+            resident_kib: server.resident_kib(),
+            descriptors: server.descriptors(),
+        }
+    }
+
+    /// CPU that the server used since then.
+    pub(super) fn cpu_since(&self, server: &Server) -> Duration {
+        cpu(server.pid()).saturating_sub(self.cpu)
+    }
+
+    /// Resident memory that the server has more than then, in KiB.
+    pub(super) fn grown_kib(&self, server: &Server) -> u64 {
+        server.resident_kib().saturating_sub(self.resident_kib)
+    }
+
+    /// Waits until the server has no more descriptors than then.
+    pub(super) fn await_descriptors(&self, server: &Server) {
+        eventually(PATIENCE, "the descriptors come back", || {
+            (server.descriptors() <= self.descriptors).then_some(())
+        });
+    }
+}
+
+fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a running server");
+    // The name of the program, in parentheses, may contain blanks.
+    let fields = stat.rsplit_once(')').expect("a name in parentheses").1;
+    let ticks = |field: usize| -> u64 {
+        let text = fields.split_ascii_whitespace().nth(field);
+        text.and_then(|text| text.parse().ok()).expect("a number")
+    };
+    // Fields 14 and 15 of the whole line: user and system time, in ticks of 10 ms.
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}

@@ -1,0 +1,7 @@
+//! An adversary's suite: slow, unread, oversized, split, duplicated, interleaved, replayed, many.
+//!
+//! Each case asserts three things: what the sender got, that bystanders lost nothing (as CPU of the server or as
+//! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
+
+mod cost;
+mod slow_http;
