@@ -16,15 +16,15 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 
 pub use error::ApiError;
 pub use events::{Outcome, Wish};
 pub use explain::{Asked, Explained, Step};
-pub use refusal::noted;
+pub use refusal::note_fault;
 
 use crate::metrics::RequestRefused;
-use crate::net::{Client, TrustedProxies};
+use crate::net::{Client, Secure, TrustedProxies};
 use crate::node::Node;
 use refusal::note;
 
@@ -36,10 +36,6 @@ pub struct Api {
     allow_plain_tokens: bool,
     proxies: Arc<TrustedProxies>,
 }
-
-/// What a connection's data holds when its client speaks TLS, to this server or to the proxy whose header said so.
-#[derive(Debug, Clone, Copy)]
-pub struct Secure;
 
 impl Api {
     /// `path_prefix` is empty or begins with a slash and does not end with one.
@@ -65,7 +61,7 @@ impl Api {
     }
 
     fn client(&self, request: &HttpRequest) -> Client {
-        let secure = request.conn_data::<Secure>().is_some();
+        let secure = request.extensions().get::<Secure>().is_some();
         self.proxies
             .client(request.peer_addr(), secure, request.headers())
     }

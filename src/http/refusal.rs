@@ -2,7 +2,8 @@
 //!
 //! The answer's text may quote what was sent, signatures included, so none of it is logged.
 
-use actix_http::error::DispatchError;
+use std::net::SocketAddr;
+
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::web::Data;
@@ -14,6 +15,7 @@ use super::reading::key;
 use crate::app::AppId;
 use crate::feed::{Entry, Kind};
 use crate::metrics::{Reason as _, RequestRefused};
+use crate::net::Fault;
 use crate::node::Node;
 use crate::protocol::excerpt;
 
@@ -63,27 +65,29 @@ fn show(api: &Api, request: &HttpRequest, reason: RequestRefused) {
     });
 }
 
-/// Counts what never became a request, and says so to those who watch and in the log; gives the connection's error
-/// back.
-#[must_use]
-pub fn noted(node: &Node, error: DispatchError) -> DispatchError {
-    let reason = match error {
-        DispatchError::Parse(_) => RequestRefused::Malformed,
-        DispatchError::SlowRequestTimeout => RequestRefused::HeadTimeout,
-        // The connection's own end, or an answer's.
-        _ => return error,
+/// Counts a connection that ended with a fault of its client's, and says so to those who watch and in the log.
+pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
+    let reason = match fault {
+        Fault::Malformed => RequestRefused::Malformed,
+        Fault::HeadTooLarge => RequestRefused::HeadTooLarge,
+        Fault::HeadTimeout => RequestRefused::HeadTimeout,
+        Fault::AnswerTimeout => RequestRefused::AnswerTimeout,
+        Fault::Broken => return,
     };
-    node.feed()
-        .tell(None, Kind::Refused, || Entry::refused(reason));
+    let address = peer.map(|peer| peer.ip());
+    node.feed().tell(None, Kind::Refused, || Entry {
+        address,
+        ..Entry::refused(reason)
+    });
     if node.metrics().by_reason().requests.note(reason) {
         warn!(
             reason = reason.label(),
+            address = address.map(display),
             "{}: {}",
             RequestRefused::WHAT,
             reason.text()
         );
     }
-    error
 }
 
 /// Whether it is for one of the paths that publish.

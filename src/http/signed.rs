@@ -5,11 +5,13 @@
 //! read: whoever cannot sign costs no memory.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
+use actix_web::error::PayloadError;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev};
@@ -28,9 +30,6 @@ use crate::protocol::excerpt;
 
 /// `auth_timestamp` must be off by less than this many seconds.
 const CLOCK_WINDOW: u64 = 600;
-
-/// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An authenticated request.
 pub(super) struct Signed {
@@ -318,12 +317,12 @@ async fn read_body(
     if length.is_some_and(|length| length > limit) {
         return Err(ApiError::BodyTooLarge(limit));
     }
-    let body = to_bytes_limited(BodyStream::new(payload), limit);
-    let body = tokio::time::timeout(BODY_PATIENCE, body)
-        .await
-        .map_err(|_| ApiError::BodyTimeout)?;
+    let body = to_bytes_limited(BodyStream::new(payload), limit).await;
     let body = body.map_err(|_| ApiError::BodyTooLarge(limit))?;
-    body.map_err(|error| ApiError::BadRequest(format!("The request body broke off: {error}")))
+    body.map_err(|error| match error {
+        PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => ApiError::BodyTimeout,
+        error => ApiError::BadRequest(format!("The request body broke off: {error}")),
+    })
 }
 
 #[cfg(test)]

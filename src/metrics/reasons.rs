@@ -172,6 +172,8 @@ reasons! {
         Unreachable "unreachable" "Redis did not take it or answer",
         Malformed "malformed" "it is not HTTP/1.1",
         HeadTimeout "head_timeout" "its head did not arrive in time",
+        HeadTooLarge "head_too_large" "its request line and headers are too long",
+        AnswerTimeout "answer_timeout" "its answer was not read in time",
         UnknownPath "unknown_path" "nothing is under that path",
         Method "method" "the path takes another method",
         NotUpgraded "not_upgraded" "the WebSocket path was asked without an upgrade: a proxy may not forward it",

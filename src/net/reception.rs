@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::field::display;
 use tracing::{debug, warn};
 
-use super::{Certificates, Socket, TrustedProxies, proxy_header};
+use super::{Certificates, Socket, TrustedProxies, last_answer, proxy_header};
 use crate::limits::{Place, Room};
 use crate::metrics::{ArrivalRefused, Metrics, Reason as _};
 
@@ -190,10 +190,7 @@ impl Reception {
 /// Tells whoever speaks HTTP here, in HTTP, that this is the wrong port for it.
 async fn explain(stream: &mut TcpStream) -> io::Result<()> {
     const TEXT: &str = "This port speaks TLS, and the request came in the clear: use https:// or wss:// (pusher-js: forceTLS: true; server SDKs: useTLS: true).\n";
-    let response = format!(
-        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{TEXT}",
-        TEXT.len()
-    );
+    let response = last_answer("400 Bad Request", "", TEXT);
     // What came is read first, as far as it is there: closing a socket with unread bytes would reset the connection,
     // and the answer with it.
     let mut sink = [0; 4096];

@@ -2,6 +2,7 @@
 //! may again; what kind of stream that happens on stays here.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -129,6 +130,26 @@ impl Socket {
         match &self.io {
             Io::Plain(_) => Poll::Ready(Ok(())),
             Io::Tls(stream) => Pin::new(&mut *stream.borrow_mut()).poll_flush(cx),
+        }
+    }
+
+    /// Reads and forgets until the end: closing a socket with unread bytes would reset the connection, and what was
+    /// written last with it. The caller says for how long.
+    pub async fn discard(&self) {
+        let mut sink = BytesMut::with_capacity(4096);
+        loop {
+            sink.clear();
+            match self.try_read(&mut sink) {
+                Ok(0) => return,
+                // Whoever sends without end gets no more than its turn.
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if poll_fn(|cx| self.poll_readable(cx)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
         }
     }
 

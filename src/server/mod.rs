@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_server::Server;
-use actix_web::{App as WebApp, HttpServer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -29,7 +28,7 @@ use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::WorkerParts;
+use worker::{WorkerParts, admin_service};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -93,13 +92,16 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     )
     .with_soketi_names(soketi_names);
     tokio::task::spawn_local(admin.clone().keep_series());
-    let admin =
-        HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
-            .workers(1)
-            .disable_signals()
-            .shutdown_timeout(1)
-            .listen(listeners.admin)?
-            .run();
+    let admin_gate = Arc::new(Gate::default());
+    let gate = Arc::clone(&admin_gate);
+    let admin = Server::build()
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen("admin", listeners.admin, move || {
+            admin_service(admin.clone(), Arc::clone(&gate))
+        })?
+        .run();
     let public = wired.start(listeners.public, listeners.plain)?;
     let (admin_handle, public_handle) = (admin.handle(), public.handle());
     // Both run on their own; their ends are awaited through their handles.
@@ -121,6 +123,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
         wired.drain(drain).await;
         public_handle.stop(true).await;
         wired.finish(drain.saturating_sub(begun.elapsed())).await;
+        admin_gate.close();
         admin_handle.stop(true).await;
     };
     tokio::select! {

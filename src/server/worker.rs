@@ -5,33 +5,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_http::error::DispatchError;
-use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config};
+use actix_service::{IntoServiceFactory as _, ServiceFactory, fn_factory, fn_service};
 use actix_web::App as WebApp;
 use actix_web::dev::AppConfig;
 use tokio::time::MissedTickBehavior;
-use tracing::error;
+use tracing::{debug, error};
 
-use crate::http::{Api, Secure, noted};
+use crate::admin::Admin;
+use crate::http::{Api, note_fault};
 use crate::hub::inbox::Unclaimed;
 use crate::hub::{Hub, HubSettings};
 use crate::limits::Gate;
 use crate::metrics::Metrics;
-use crate::net::{Reception, Socket, TrustedProxies};
+use crate::net::{Http, Reception, Socket, TrustedProxies, Upgrade};
 use crate::node::Node;
 use crate::supervise::indispensable;
 use crate::ws::Upgrades;
-
-/// How long a client may take for the head of a request.
-const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a refused request's sender may take to read why.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// How long an idle HTTP connection is kept: longer than the pools of common clients and proxies keep theirs.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 thread_local! {
     /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
@@ -57,47 +47,30 @@ impl WorkerParts {
         &self,
         reception: Reception,
         unclaimed: Arc<Unclaimed>,
-    ) -> impl ServiceFactory<
-        TcpStream,
-        Config = (),
-        Response = (),
-        Error = DispatchError,
-        InitError = (),
-    > + use<> {
-        let api = self.api.clone();
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<>
+    {
         let parts = self.clone();
-        let gate = Arc::clone(&self.gate);
-        let node = Arc::clone(&self.node);
-        let upgrades = fn_factory(move || {
+        fn_factory(move || {
+            let (parts, reception) = (parts.clone(), Rc::new(reception.clone()));
             let upgrades = parts.upgrades(&unclaimed);
-            async move { upgrades }
-        });
-        let http = HttpService::build()
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(HEAD_PATIENCE)
-            // Gives a refused request's sender the time to read the answer before the connection is reset.
-            .client_disconnect_timeout(LINGER)
-            .on_connect_ext(|socket: &Socket, data| {
-                if socket.is_secure() {
-                    data.insert(Secure);
-                }
-            })
-            // Idle connections of backends' pools end when a drain begins; busy ones after their answer.
-            .graceful_shutdown_signal(move || gate.closed())
-            .upgrade(upgrades)
-            .finish(map_config(
-                WebApp::new().configure(|config| api.configure(config)),
-                |()| AppConfig::default(),
-            ));
-        fn_service(move |stream| {
-            let reception = reception.clone();
             async move {
-                let (socket, peer) = reception.receive(stream).await?;
-                Ok((socket, Protocol::Http1, peer))
+                let api = parts.api.clone();
+                let app = WebApp::new().configure(|config| api.configure(config));
+                let app = app.into_factory().new_service(AppConfig::default()).await?;
+                let upgrades: Box<dyn Upgrade> = Box::new(upgrades?);
+                let http = Rc::new(Http::new(app, Some(upgrades), parts.gate));
+                Ok(fn_service(move |stream| {
+                    let (http, reception) = (Rc::clone(&http), Rc::clone(&reception));
+                    let node = Arc::clone(&parts.node);
+                    async move {
+                        // Why one is not received has been logged and counted.
+                        let (socket, peer) = reception.receive(stream).await.map_err(|_| ())?;
+                        let served = http.serve(socket, peer).await;
+                        served.map_err(|fault| note_fault(&node, fault, peer))
+                    }
+                }))
             }
         })
-        .and_then(http)
-        .map_err(move |error| noted(&node, error))
     }
 
     /// Makes this worker's upgrade service for one of its listeners.
@@ -143,4 +116,29 @@ async fn beat(hub: Rc<Hub>) {
         // 136 years.
         hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }
+}
+
+/// What the one worker of the admin port does with its connections.
+pub(super) fn admin_service(
+    admin: Admin,
+    gate: Arc<Gate>,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+    fn_factory(move || {
+        let (admin, gate) = (admin.clone(), Arc::clone(&gate));
+        async move {
+            let app = WebApp::new().configure(|config| admin.configure(config));
+            let app = app.into_factory().new_service(AppConfig::default()).await?;
+            let http = Rc::new(Http::new(app, None, gate));
+            Ok(fn_service(move |stream: TcpStream| {
+                let http = Rc::clone(&http);
+                async move {
+                    let peer = stream.peer_addr().ok();
+                    let socket = Socket::plain(stream, false, None);
+                    http.serve(socket, peer)
+                        .await
+                        .map_err(|fault| debug!(?fault, "admin"))
+                }
+            }))
+        }
+    })
 }

@@ -16,7 +16,6 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::GOODBYE;
-use super::handshake::drain;
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
 use crate::limits::Place;
@@ -73,7 +72,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     Box::pin(node.disconnect(connection.session)).await;
     let goodbye = async {
         if peer.say_goodbye(&ending).await.is_ok() && ending != Ending::Gone {
-            drain(peer.socket()).await;
+            peer.socket().discard().await;
         }
     };
     let _ = Box::pin(tokio::time::timeout(GOODBYE, goodbye)).await;

@@ -7,7 +7,7 @@ use actix_http::{Request, ws};
 use bytes::BytesMut;
 
 use super::GOODBYE;
-use crate::net::Socket;
+use crate::net::{Socket, last_answer};
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};
 
@@ -84,10 +84,7 @@ pub(super) async fn refuse(socket: Socket, status: &'static str, text: String) {
     } else {
         ""
     };
-    let response = format!(
-        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{retry}\r\n{text}",
-        text.len()
-    );
+    let response = last_answer(status, retry, &text);
     say(&socket, response.as_bytes()).await;
 }
 
@@ -96,7 +93,7 @@ async fn say(socket: &Socket, bytes: &[u8]) {
     let goodbye = async {
         if write_all(socket, bytes).await.is_ok() {
             socket.finish();
-            drain(socket).await;
+            socket.discard().await;
         }
     };
     // Whoever does not take it in time is left alone.
@@ -114,25 +111,6 @@ async fn write_all(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     poll_fn(|cx| socket.poll_flush(cx)).await
-}
-
-/// Reads and forgets until the end: closing a socket with unread bytes would reset the connection, and the last
-/// frames with it.
-pub(super) async fn drain(socket: &Socket) {
-    let mut sink = BytesMut::with_capacity(4096);
-    loop {
-        sink.clear();
-        match socket.try_read(&mut sink) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                if poll_fn(|cx| socket.poll_readable(cx)).await.is_err() {
-                    return;
-                }
-            }
-            Err(_) => return,
-        }
-    }
 }
 
 #[cfg(test)]

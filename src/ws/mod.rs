@@ -8,22 +8,19 @@ mod connection;
 mod handshake;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_codec::Framed;
-use actix_http::{Request, h1, ws};
-use actix_service::Service;
+use actix_http::{Method, Request, ws};
+use bytes::BytesMut;
 use tracing::warn;
 
 use crate::feed::{Entry, Kind};
 use crate::hub::{Hub, Identity};
 use crate::limits::{Gate, NoEntry, Place};
 use crate::metrics::{Reason, UpgradeRefused};
-use crate::net::{Client, Socket, TrustedProxies};
+use crate::net::{Client, Socket, TrustedProxies, Upgrade};
 use crate::node::{Hello, Node, Refusal};
 use crate::protocol::{CloseCode, excerpt};
 use connection::serve;
@@ -60,9 +57,7 @@ impl Upgrades {
         }
     }
 
-    fn upgrade(&self, request: &Request, framed: Framed<Socket, h1::Codec>) {
-        let parts = framed.into_parts();
-        let socket = parts.io;
+    fn upgrade(&self, request: &Request, socket: Socket, unread: BytesMut) {
         let head = request.head();
         let client = self
             .proxies
@@ -87,7 +82,7 @@ impl Upgrades {
                 ));
             }
         };
-        let handshake = Handshake::new(request, socket, parts.read_buf);
+        let handshake = Handshake::new(request, socket, unread);
         match self.node.connect(&self.hello(request, client)) {
             Ok(identity) => self.accept(identity, handshake, place),
             Err(refusal) => {
@@ -131,9 +126,14 @@ impl Upgrades {
         }
     }
 
-    fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
+    /// Without the path prefix.
+    fn path<'a>(&self, request: &'a Request) -> &'a str {
         let path = request.path();
-        let path = path.strip_prefix(&*self.path_prefix).unwrap_or(path);
+        path.strip_prefix(&*self.path_prefix).unwrap_or(path)
+    }
+
+    fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
+        let path = self.path(request);
         let query = request.uri().query().unwrap_or_default();
         let parameters: HashMap<&str, &str> = query
             .split('&')
@@ -194,15 +194,15 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(task);
 }
 
-impl Service<(Request, Framed<Socket, h1::Codec>)> for Upgrades {
-    type Response = ();
-    type Error = Infallible;
-    type Future = Ready<Result<(), Infallible>>;
+impl Upgrade for Upgrades {
+    /// Some proxies offer an upgrade with every request that they forward; those to the API are requests all the same.
+    fn takes(&self, request: &Request) -> bool {
+        let head = request.head();
+        let is_handshake = head.headers.contains_key("sec-websocket-key");
+        head.method == Method::GET && (is_handshake || self.path(request).starts_with("/app/"))
+    }
 
-    actix_service::always_ready!();
-
-    fn call(&self, (request, framed): (Request, Framed<Socket, h1::Codec>)) -> Self::Future {
-        self.upgrade(&request, framed);
-        ready(Ok(()))
+    fn take(&self, request: Request, socket: Socket, unread: BytesMut) {
+        self.upgrade(&request, socket, unread);
     }
 }

@@ -34,7 +34,9 @@ pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_fo
 pub(crate) use resp::Answer;
 pub(crate) use server::{Server, event_body};
 pub(crate) use wire::{Filled, Wire};
-pub(crate) use ws::{Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame};
+pub(crate) use ws::{
+    Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame, upgrade,
+};
 
 /// How long anything that should happen at once may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -107,7 +107,11 @@ impl Ws {
         Self::upgraded(wire).unwrap_or_else(|head| panic!("refused: {head:?}"))
     }
 
-    fn upgraded(mut wire: Wire) -> Result<Self, Head> {
+    /// On a connection over which an upgrade was asked for.
+    ///
+    /// # Errors
+    /// Any status but 101.
+    pub(crate) fn upgraded(mut wire: Wire) -> Result<Self, Head> {
         let handshake = wire.read_head();
         if handshake.status != 101 {
             return Err(handshake);
@@ -281,7 +285,8 @@ impl Ws {
 }
 
 /// A good upgrade request.
-fn upgrade(target: &str, headers: &[(&str, &str)]) -> String {
+/// The text of an upgrade request.
+pub(crate) fn upgrade(target: &str, headers: &[(&str, &str)]) -> String {
     let mut request = format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"

@@ -2,7 +2,7 @@
 
 use super::{EVENTS, assert_is, body};
 use crate::harness::{
-    APP, Config, Http, PATIENCE, Server, TARGET, Ws, event_body, eventually, request,
+    APP, Config, Http, PATIENCE, Server, TARGET, Wire, Ws, event_body, eventually, request, upgrade,
 };
 
 #[test]
@@ -186,4 +186,132 @@ fn an_upgrade_over_max_connections_is_refused_with_503() {
     });
     third.established();
     second.silent();
+}
+
+/// Some proxies add these headers to all that they forward, and some clients offer HTTP/2 with every request.
+#[test]
+fn an_upgrade_that_is_not_taken_leaves_the_connection_as_it_was() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let mut http = Http::connect(server.public);
+    for headers in [
+        &[("Connection", "Upgrade")][..],
+        &[("Connection", "upgrade"), ("Upgrade", "websocket")],
+        &[("Upgrade", "websocket")],
+        &[
+            ("Connection", "Upgrade, HTTP2-Settings"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AAMAAABk"),
+        ],
+    ] {
+        for (method, path, body) in [
+            ("POST", EVENTS, &*body),
+            ("GET", "/apps/app-id/channels", ""),
+        ] {
+            let target = APP.target(method, path, body);
+            // Two at once: what follows is a request, not a body without end.
+            http.write(&request(method, &target, headers, body).repeat(2));
+            for _ in 0..2 {
+                let response = http.read();
+                assert_eq!(response.status(), 200, "{headers:?} {response:?}");
+                assert_eq!(response.head.header("connection"), None, "{response:?}");
+            }
+        }
+        let target = APP.target("POST", EVENTS, &body);
+        let head = request("POST", &target, headers, "");
+        let head = head
+            .trim_end()
+            .replace("Content-Length: 0", "Transfer-Encoding: chunked");
+        http.write(&format!(
+            "{head}\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            body.len()
+        ));
+        assert_is(&http.read(), 200, "{}");
+    }
+}
+
+#[test]
+fn a_client_that_cannot_keep_the_connection_is_told_its_end() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    let headers = [("Connection", "close, Upgrade")];
+    let response = http.request("GET", "/", &headers, "");
+    assert_eq!(response.head.header("connection"), Some("close"));
+    http.ended();
+}
+
+#[test]
+fn an_upgrade_behind_requests_is_answered_behind_them() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let publish = request("POST", &APP.target("POST", EVENTS, &body), &[], &body);
+    let mut wire = Wire::connect(server.public);
+    let requests = [
+        &*request("GET", "/", &[], ""),
+        &publish,
+        &upgrade(TARGET, &[]),
+    ]
+    .concat();
+    wire.write(requests.as_bytes()).unwrap();
+    assert_eq!(wire.read_head().status, 200);
+    assert_eq!(wire.read_body(3), "OK\n");
+    assert_eq!(wire.read_head().status, 200);
+    assert_eq!(wire.read_body(2), "{}");
+    let mut ws = Ws::upgraded(wire).expect("an upgrade");
+    ws.established();
+    ws.subscribe("x", None);
+}
+
+#[test]
+fn a_client_that_waits_with_its_body_is_told_at_once_what_its_head_decides() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let target = APP.target("POST", EVENTS, &body);
+    let expecting = |target: &str, length: usize| {
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let mut http = Http::connect(server.public);
+    for _ in 0..2 {
+        http.write(&expecting(&target, body.len()));
+        assert_eq!(http.read().status(), 100);
+        http.write(&body);
+        assert_is(&http.read(), 200, "{}");
+    }
+    // Whoever does not wait needs no leave.
+    http.write(&format!("{}{body}", expecting(&target, body.len())));
+    assert_is(&http.read(), 200, "{}");
+    for (target, length, status) in [
+        (EVENTS, body.len(), 401),
+        (
+            &*target.replace("auth_signature=", "auth_signature=0"),
+            body.len(),
+            401,
+        ),
+        (&*target, 1_000_000_000, 413),
+        ("/nothing", 10, 404),
+    ] {
+        let mut http = Http::connect(server.public);
+        http.write(&expecting(target, length));
+        let response = http.read();
+        assert_eq!(response.status(), status, "{response:?}");
+        assert_eq!(
+            response.head.header("connection"),
+            Some("close"),
+            "its body may follow"
+        );
+        http.ended();
+    }
+}
+
+#[test]
+fn requests_behind_a_refused_one_are_answered() {
+    let server = Server::start(&Config::new());
+    let mut http = Http::connect(server.public);
+    let refused = request("POST", EVENTS, &[], &body());
+    http.write(&[&*refused, &refused, &request("GET", "/", &[], "")].concat());
+    for status in [401, 401, 200] {
+        assert_eq!(http.read().status(), status);
+    }
 }

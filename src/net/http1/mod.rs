@@ -1,0 +1,312 @@
+//! HTTP/1.1 on one connection: one request at a time, and a deadline for each state that a client can keep it in.
+//!
+//! A pipelined request is read when the one before it is answered and the answer is written. So answers keep their
+//! order, a client that does not read is not read either, and a connection costs one request, one answer and the head
+//! of the next request at most. An upgrade takes over a connection that owes no answer.
+//!
+//! Parsing and encoding are the framework's codec. This module knows no path, no app and no WebSocket.
+
+mod body;
+mod wire;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix_http::body::{BodySize, BoxBody, MessageBody};
+use actix_http::h1::Message;
+use actix_http::{ConnectionType, HttpMessage as _, Payload, Request, Response, StatusCode};
+use actix_service::Service;
+use bytes::BytesMut;
+use tokio::time::{Instant, timeout_at};
+
+use super::Socket;
+use crate::limits::Gate;
+use body::Body;
+use wire::{BodyKind, Wire};
+
+/// The most bytes of a request's head.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// How long the head of a request may take, from its first byte; the first one from the connection's beginning.
+const HEAD: Duration = Duration::from_secs(10);
+
+/// How long a connection is kept without a request: longer than the pools of common clients and proxies keep theirs.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// How long a body may take to arrive, or an answer to be taken, beyond the time that [`LEAST_RATE`] gives it.
+const TRANSFER: Duration = Duration::from_secs(10);
+
+/// The slowest that is waited for, in bytes a second.
+const LEAST_RATE: u64 = 4096;
+
+/// How long a client may take to read the last answer of a connection.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// An answer is written when this many bytes of it are there.
+const OUTPUT_BYTES: usize = 32 * 1024;
+
+/// In a request's extensions if its client speaks TLS, to this server or to the proxy whose header said so.
+#[derive(Debug, Clone, Copy)]
+pub struct Secure;
+
+/// Why a connection ended that its client had not finished with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// What came is not HTTP/1.1. Answered with 400.
+    Malformed,
+    /// The head of a request is longer than [`HEAD_BYTES`]. Answered with 431.
+    HeadTooLarge,
+    /// The head of a request did not arrive in time. Answered with 408.
+    HeadTimeout,
+    /// The client did not take an answer in time.
+    AnswerTimeout,
+    /// The connection broke, or an answer did.
+    Broken,
+}
+
+impl Fault {
+    fn answer(self) -> Option<(&'static str, String)> {
+        match self {
+            Self::Malformed => Some(("400 Bad Request", "This is not HTTP/1.1.\n".to_owned())),
+            Self::HeadTooLarge => Some((
+                "431 Request Header Fields Too Large",
+                format!(
+                    "The request line and the headers may have {HEAD_BYTES} bytes together: send fewer or shorter parameters, headers or cookies.\n"
+                ),
+            )),
+            Self::HeadTimeout => Some((
+                "408 Request Timeout",
+                format!(
+                    "The request line and the headers did not arrive within {} seconds.\n",
+                    HEAD.as_secs()
+                ),
+            )),
+            Self::AnswerTimeout | Self::Broken => None,
+        }
+    }
+}
+
+/// A whole answer in plain text, after which the connection ends. `status` is e.g. `400 Bad Request`; `headers` are
+/// lines, each with its end.
+#[must_use]
+pub fn last_answer(status: &str, headers: &str, text: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n{headers}\r\n{text}",
+        text.len()
+    )
+}
+
+/// Takes connections over from HTTP.
+pub trait Upgrade {
+    /// Whether a request that offers an upgrade is for it. If not, the request is answered as if it offered none.
+    fn takes(&self, request: &Request) -> bool;
+    /// Takes the connection; `unread` came behind the request.
+    fn take(&self, request: Request, socket: Socket, unread: BytesMut);
+}
+
+/// What is spoken on the connections of one listener of one worker.
+pub struct Http<S> {
+    service: S,
+    /// None: the service itself answers upgrades, and gets what follows the request as its body.
+    upgrade: Option<Box<dyn Upgrade>>,
+    /// When it is closed, connections without a request end, others after their answer.
+    gate: Arc<Gate>,
+    config: actix_http::ServiceConfig,
+}
+
+impl<S> Http<S>
+where
+    S: Service<Request>,
+    S::Error: Into<Response<BoxBody>>,
+{
+    /// To be made on the worker's thread.
+    #[must_use]
+    pub fn new(service: S, upgrade: Option<Box<dyn Upgrade>>, gate: Arc<Gate>) -> Self {
+        let keep_alive = actix_http::KeepAlive::Timeout(KEEP_ALIVE);
+        let config = actix_http::ServiceConfigBuilder::new().keep_alive(keep_alive);
+        Self {
+            service,
+            upgrade,
+            gate,
+            config: config.build(),
+        }
+    }
+
+    /// Serves one connection until it ends or is taken over.
+    ///
+    /// # Errors
+    /// Its client broke a rule or kept it waiting.
+    pub async fn serve<B>(&self, socket: Socket, peer: Option<SocketAddr>) -> Result<(), Fault>
+    where
+        S::Response: Into<Response<B>>,
+        B: MessageBody,
+    {
+        let wire = Rc::new(RefCell::new(Wire::new(socket, self.config.clone())));
+        let result = self.exchange(&wire, peer).await;
+        if let Err(fault) = result
+            && let Some((status, text)) = fault.answer()
+        {
+            let answer = last_answer(status, "", &text);
+            wire.borrow_mut().put(answer.as_bytes());
+            // The fault is what is told, not that its answer was not taken.
+            let _ = flush(&wire).await;
+        }
+        // A body that a handler has kept holds the connection: then it ends with the body.
+        if let Some(wire) = Rc::into_inner(wire)
+            && result != Err(Fault::Broken)
+            && let Some(socket) = wire.into_inner().into_open_socket()
+        {
+            socket.finish();
+            // Closing a socket with unread bytes would reset the connection, and the last answer with it.
+            let _ = tokio::time::timeout(LINGER, socket.discard()).await;
+        }
+        result
+    }
+
+    async fn exchange<B>(
+        &self,
+        wire: &Rc<RefCell<Wire>>,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), Fault>
+    where
+        S::Response: Into<Response<B>>,
+        B: MessageBody,
+    {
+        let mut closed = pin!(self.gate.closed());
+        let mut wait = HEAD;
+        while let Some(mut request) = next_request(wire, wait, closed.as_mut()).await? {
+            wait = KEEP_ALIVE;
+            request.head_mut().peer_addr = peer;
+            let has_upgrade = self.upgrade.as_deref();
+            if let Some(upgrade) = has_upgrade
+                && wire.borrow().is_upgrade_offered()
+                && upgrade.takes(&request)
+            {
+                if let Some((socket, unread)) = wire.borrow_mut().take() {
+                    upgrade.take(request, socket, unread);
+                }
+                return Ok(());
+            }
+            if wire.borrow().is_secure() {
+                request.extensions_mut().insert(Secure);
+            }
+            let body = wire.borrow_mut().begin(&request, has_upgrade.is_none());
+            if let Some(BodyKind { is_raw }) = body {
+                let body = Body::new(Rc::clone(wire), is_raw, request.head().expect());
+                let payload = Box::pin(body);
+                *request.payload() = Payload::Stream { payload };
+            }
+            let keep = match self.service.call(request).await {
+                Ok(response) => self.answer(wire, response.into()).await?,
+                Err(error) => self.answer(wire, error.into()).await?,
+            };
+            if !keep {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an answer. Whether the connection may be used again.
+    async fn answer<B: MessageBody>(
+        &self,
+        wire: &RefCell<Wire>,
+        response: Response<B>,
+    ) -> Result<bool, Fault> {
+        let (mut head, body) = response.into_parts();
+        let size = body.size();
+        let is_upgrade = head.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // What is left of the request's body would be taken for the next request.
+        let is_last = !is_upgrade && (!wire.borrow_mut().skip_body() || self.gate.is_closed());
+        if is_last {
+            head.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        wire.borrow_mut().encode_head(head, size)?;
+        if !matches!(size, BodySize::None | BodySize::Sized(0)) {
+            write_body(wire, body).await?;
+        }
+        flush(wire).await?;
+        Ok(wire.borrow_mut().end(is_last))
+    }
+}
+
+/// The next request; none where the client, or a drain, ended the connection between two.
+async fn next_request(
+    wire: &RefCell<Wire>,
+    wait: Duration,
+    mut closed: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<Request>, Fault> {
+    let mut deadline = Instant::now() + wait;
+    let mut has_begun = false;
+    loop {
+        if let Some(request) = wire.borrow_mut().decode_head()? {
+            return Ok(Some(request));
+        }
+        let unread = wire.borrow().unread();
+        if unread >= HEAD_BYTES {
+            return Err(Fault::HeadTooLarge);
+        }
+        if unread > 0 && !has_begun {
+            has_begun = true;
+            deadline = deadline.min(Instant::now() + HEAD);
+        }
+        let filled = poll_fn(|cx| {
+            if !has_begun && closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(0));
+            }
+            wire.borrow_mut().poll_fill(cx)
+        });
+        match timeout_at(deadline, filled).await {
+            Ok(Ok(0)) => return Ok(None),
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(Fault::Broken),
+            Err(_) if has_begun => return Err(Fault::HeadTimeout),
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+async fn write_body(wire: &RefCell<Wire>, body: impl MessageBody) -> Result<(), Fault> {
+    let mut body = pin!(body);
+    loop {
+        // A body that is made as it goes is written as far as it is there.
+        let next = poll_fn(|cx| match body.as_mut().poll_next(cx) {
+            Poll::Ready(next) => Poll::Ready(Some(next)),
+            Poll::Pending if wire.borrow().has_output() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        match next.await {
+            Some(Some(Ok(chunk))) => {
+                wire.borrow_mut().encode(Message::Chunk(Some(chunk)))?;
+                if wire.borrow().output_bytes() >= OUTPUT_BYTES {
+                    flush(wire).await?;
+                }
+            }
+            Some(Some(Err(_))) => return Err(Fault::Broken),
+            Some(None) => return wire.borrow_mut().encode(Message::Chunk(None)),
+            None => flush(wire).await?,
+        }
+    }
+}
+
+/// Waits until the kernel has taken what was encoded.
+async fn flush(wire: &RefCell<Wire>) -> Result<(), Fault> {
+    let bytes = wire.borrow().output_bytes();
+    let flushed = poll_fn(|cx| wire.borrow_mut().poll_flush(cx));
+    match timeout_at(Instant::now() + time_for(bytes), flushed).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Fault::Broken),
+        Err(_) => Err(Fault::AnswerTimeout),
+    }
+}
+
+/// How long so many bytes may take.
+fn time_for(bytes: usize) -> Duration {
+    TRANSFER + Duration::from_secs(bytes as u64 / LEAST_RATE)
+}
