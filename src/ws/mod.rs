@@ -25,7 +25,7 @@ use crate::limits::{Gate, NoEntry, Place};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies};
 use crate::node::{Hello, Node, Refusal};
-use crate::protocol::{CloseCode, excerpt};
+use crate::protocol::{CloseCode, excerpt, unmounted};
 use connection::serve;
 use handshake::{Handshake, refuse};
 
@@ -133,7 +133,7 @@ impl Upgrades {
 
     fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
         let path = request.path();
-        let path = path.strip_prefix(&*self.path_prefix).unwrap_or(path);
+        let path = unmounted(path, &self.path_prefix);
         let query = request.uri().query().unwrap_or_default();
         let parameters: HashMap<&str, &str> = query
             .split('&')

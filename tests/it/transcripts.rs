@@ -90,6 +90,7 @@ transcripts! {
     origins
     origins_any
     path_prefix
+    path_prefix_short
     ping_dialects
     presence
     presence_limits
