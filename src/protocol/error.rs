@@ -188,13 +188,12 @@ pub fn comeback(number: u16) -> Comeback {
     }
 }
 
-/// A refusal that leaves the connection open.
+/// A refusal that leaves the connection open. Never one of 4000 to 4299: clients that look at the code before the
+/// connection ends take it for its end (Pysher reconnects on 4100 and loses its channels).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
     /// `null`: what most refused commands carry.
     None,
-    /// 4100: a presence channel has no room for another member.
-    PresenceFull,
     /// 4301: client events come faster than the app allows. As a close code it would stop pusher-js for good.
     ClientEventRate,
     /// 4302: the watchlist was cut.
@@ -202,12 +201,14 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::ClientEventRate, Self::WatchlistTooLong];
+
     /// The number in the `pusher:error` event.
     #[must_use]
     pub fn number(self) -> Option<u16> {
         match self {
             Self::None => None,
-            Self::PresenceFull => Some(4100),
             Self::ClientEventRate => Some(4301),
             Self::WatchlistTooLong => Some(4302),
         }
@@ -244,6 +245,16 @@ mod tests {
                 .iter()
                 .all(|code| code.is_announced() == (code.number() >= 4000))
         );
+    }
+
+    #[test]
+    fn no_refusal_reads_as_the_end_of_the_connection() {
+        for code in ErrorCode::ALL {
+            assert!(
+                code.number().is_none_or(|number| number >= 4300),
+                "{code:?}"
+            );
+        }
     }
 
     #[test]

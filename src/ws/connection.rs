@@ -237,7 +237,7 @@ impl Connection {
             }
             ClientFrame::Unsubscribe { channel } => {
                 if let Err(error) = self.node.unsubscribe(session, &channel).await {
-                    self.refuse_command(error.code(), &error.to_string());
+                    self.refuse_command(ErrorCode::None, &error.to_string());
                     self.log_subscription(&channel, &error);
                 }
             }
@@ -323,7 +323,7 @@ impl Connection {
         self.log(
             |tallies| &tallies.subscriptions,
             error.reason(),
-            error.code(),
+            ErrorCode::None,
             Some(channel),
         );
     }
@@ -331,12 +331,13 @@ impl Connection {
     /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
     fn refuse_subscription(&self, command: &Subscribe, error: &SubscribeError) {
         let text = error.to_string();
-        self.refuse_command(error.code(), &text);
+        self.refuse_command(ErrorCode::None, &text);
         self.log_subscription(&command.channel, error);
         let Some((kind, status)) = error.kind() else {
             return;
         };
-        let channel = excerpt(&command.channel);
+        // Whole, however long: by another name no client knows which of its subscriptions is refused.
+        let channel = command.channel.as_str();
         let peer = &self.session.peer;
         peer.send(
             &ServerFrame::SubscriptionError {

@@ -302,7 +302,6 @@ impl Play {
         let [channel, kind, status, message] = parts[..] else {
             panic!("refused CHANNEL TYPE STATUS MESSAGE");
         };
-        let code = if kind == "AuthError" { "null" } else { "*" };
         let channel = quoted(channel);
         let data = format!(
             r#"{{"type":"{kind}","error":{},"status":{status}}}"#,
@@ -310,7 +309,7 @@ impl Play {
         );
         let message = quoted(message);
         for expected in [
-            format!(r#"{{"event":"pusher:error","data":{{"code":{code},"message":{message}}}}}"#),
+            format!(r#"{{"event":"pusher:error","data":{{"code":null,"message":{message}}}}}"#),
             format!(
                 r#"{{"event":"pusher:subscription_error","channel":{channel},"data":{}}}"#,
                 quoted(&data)
