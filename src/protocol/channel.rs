@@ -28,6 +28,12 @@ impl ChannelKind {
     /// Those that applications know of.
     pub const LISTED: [Self; 4] = [Self::Public, Self::Private, Self::Encrypted, Self::Presence];
 
+    /// What a client takes a channel for, whether its name is legal or not.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        classify(text).0
+    }
+
     /// Its name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
