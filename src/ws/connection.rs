@@ -23,7 +23,7 @@ use crate::limits::Place;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
-use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
+use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, excerpt};
 
 /// The longest frame header of RFC 6455: 2 bytes, 8 of length, 4 of mask.
 const MAX_HEADER_BYTES: usize = 14;
@@ -178,7 +178,7 @@ impl Connection {
     fn assemble(&mut self, frame: ws::Frame, max: usize) -> Result<Option<Bytes>, Ending> {
         match frame {
             ws::Frame::Text(text) => return Ok(Some(text)),
-            ws::Frame::Ping(payload) => self.session.peer.send(&Encoded::pong(&payload)),
+            ws::Frame::Ping(payload) => self.session.peer.answer_ping(&payload),
             ws::Frame::Pong(_) => {}
             ws::Frame::Close(reason) => {
                 return Err(Ending::Answered(reason.map(|r| r.code.into())));
