@@ -145,12 +145,6 @@ impl Peer {
         &self.hub
     }
 
-    /// Whether it can be pinged: versions from 5 on oblige it to answer.
-    #[must_use]
-    pub fn answers_pings(&self) -> bool {
-        self.protocol >= 5
-    }
-
     pub(super) fn protocol(&self) -> u8 {
         self.protocol
     }

@@ -37,8 +37,6 @@ pub enum CloseCode {
     Operator,
     /// 4201: neither traffic nor an answer to a ping.
     NoPong,
-    /// 4202: a client that cannot be pinged was silent for a day.
-    Inactive,
     /// 1002: the frames break RFC 6455.
     ProtocolViolation,
     /// 1003: a binary frame.
@@ -51,7 +49,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::TlsOnly,
         Self::UnknownApp,
         Self::AppDisabled,
@@ -67,7 +65,6 @@ impl CloseCode {
         Self::ShuttingDown,
         Self::Operator,
         Self::NoPong,
-        Self::Inactive,
         Self::ProtocolViolation,
         Self::Binary,
         Self::NotUtf8,
@@ -93,7 +90,6 @@ impl CloseCode {
             Self::ShuttingDown => "shutting_down",
             Self::Operator => "operator",
             Self::NoPong => "no_pong",
-            Self::Inactive => "inactive",
             Self::ProtocolViolation => "protocol_violation",
             Self::Binary => "binary",
             Self::NotUtf8 => "not_utf8",
@@ -117,7 +113,6 @@ impl CloseCode {
             Self::SlowConsumer => 4100,
             Self::ShuttingDown | Self::Operator => 4200,
             Self::NoPong => 4201,
-            Self::Inactive => 4202,
             Self::ProtocolViolation => 1002,
             Self::Binary => 1003,
             Self::NotUtf8 => 1007,
@@ -150,7 +145,6 @@ impl CloseCode {
             Self::ShuttingDown => "Server is shutting down, reconnect immediately",
             Self::Operator => "Closed by an operator, reconnect immediately",
             Self::NoPong => "Pong reply not received",
-            Self::Inactive => "Closed after inactivity",
             Self::ProtocolViolation => "Frames must follow RFC 6455 and be masked",
             Self::Binary => "Binary frames are not part of the protocol",
             Self::NotUtf8 => "A text frame must be UTF-8",
@@ -234,7 +228,7 @@ mod tests {
             1,
             "a slow consumer comes back after a pause"
         );
-        assert_eq!(count(4200..4300), 4, "these come back at once");
+        assert_eq!(count(4200..4300), 3, "these come back at once");
         assert_eq!(
             count(4300..5000),
             0,
