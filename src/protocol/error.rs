@@ -145,7 +145,7 @@ impl CloseCode {
             Self::ShuttingDown => "Server is shutting down, reconnect immediately",
             Self::Operator => "Closed by an operator, reconnect immediately",
             Self::NoPong => "Pong reply not received",
-            Self::ProtocolViolation => "Frames must follow RFC 6455 and be masked",
+            Self::ProtocolViolation => "Frames must follow RFC 6455",
             Self::Binary => "Binary frames are not part of the protocol",
             Self::NotUtf8 => "A text frame must be UTF-8",
             Self::TooBig => "Message too big",

@@ -6,6 +6,7 @@
 
 mod connection;
 mod handshake;
+mod header;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::{Request, h1, ws};
+use actix_http::{Request, h1};
 use actix_service::Service;
 use tracing::warn;
 
@@ -27,7 +28,7 @@ use crate::net::{Client, Socket, TrustedProxies};
 use crate::node::{Hello, Node, Refusal};
 use crate::protocol::{CloseCode, excerpt, unmounted};
 use connection::serve;
-use handshake::{Handshake, refuse};
+use handshake::{Fault, Handshake, verify};
 
 /// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -67,10 +68,9 @@ impl Upgrades {
         let client = self
             .proxies
             .client(head.peer_addr, socket.is_secure(), &head.headers);
-        if let Err(error) = ws::verify_handshake(head) {
+        if let Err(fault) = verify(head) {
             self.refused(request, client, UpgradeRefused::Handshake);
-            let text = format!("This is not a WebSocket handshake (RFC 6455): {error}\n");
-            return spawn(refuse(socket, "400 Bad Request", text));
+            return spawn(fault.answer(socket));
         }
         let place = match self.gate.enter() {
             Ok(place) => place,
@@ -80,11 +80,7 @@ impl Upgrades {
                     NoEntry::Full => UpgradeRefused::MaxConnections,
                 };
                 self.refused(request, client, reason);
-                return spawn(refuse(
-                    socket,
-                    "503 Service Unavailable",
-                    format!("{why}\n"),
-                ));
+                return spawn(Fault::unavailable(why).answer(socket));
             }
         };
         let handshake = Handshake::new(request, socket, parts.read_buf);
