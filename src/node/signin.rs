@@ -68,7 +68,9 @@ impl Node {
         let user = verify(session, given, user_data)?;
         match &session.user {
             Some(known) if known.user.member.id == user.member.id => {
-                session.send(&ServerFrame::SigninSuccess { user_data });
+                session.send(&ServerFrame::SigninSuccess {
+                    user_data: &User::read_back(user_data),
+                });
                 return Ok(());
             }
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
@@ -103,6 +105,7 @@ impl Node {
             .unwrap_or_default();
 
         session.peer.authorize();
+        let user_data = &User::read_back(user_data);
         let mut frames = vec![ServerFrame::SigninSuccess { user_data }.encode()];
         if cut {
             let code = ErrorCode::WatchlistTooLong;

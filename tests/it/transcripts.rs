@@ -104,6 +104,7 @@ transcripts! {
     sub_protocol
     terminate
     tls_only
+    user_ids
     versions
     watchlist
     watchlist_off
