@@ -26,7 +26,7 @@ use crate::limits::{Gate, NoEntry, Place};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies};
 use crate::node::{Hello, Node, Refusal};
-use crate::protocol::{CloseCode, excerpt, unmounted};
+use crate::protocol::{CloseCode, unmounted};
 use connection::serve;
 use handshake::{Fault, Handshake, verify};
 
@@ -117,7 +117,7 @@ impl Upgrades {
         self.show(request, client, reason, None);
         if self.node.metrics().by_reason().upgrades.note(reason) {
             warn!(
-                path = excerpt(request.path()),
+                path = self.node.apps().shown_path(request.path()),
                 reason = reason.label(),
                 address = client.address.map(display),
                 "{}: {}",
@@ -173,7 +173,7 @@ impl Upgrades {
         self.show(request, client, code, Some(code.number()));
         if self.node.metrics().by_reason().connections.note(code) {
             warn!(
-                path = excerpt(request.path()),
+                path = self.node.apps().shown_path(request.path()),
                 code = code.number(),
                 reason = code.label(),
                 address = client.address.map(display),
