@@ -105,10 +105,6 @@ impl Session {
             .position(|s| s.slot.channel().as_str() == channel)
     }
 
-    pub(super) fn send(&self, frame: &ServerFrame<'_>) {
-        self.peer.send(&frame.encode());
-    }
-
     pub(super) fn take_client_event(&mut self, now: Instant) -> bool {
         let rate = self.app().limits.client_events_per_second;
         self.client_events
