@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
 use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
-use crate::protocol::{ChannelName, WebhookKind};
+use crate::protocol::{ChannelName, WebhookKind, excerpt};
 
 /// The id in `/apps/{id}/…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -279,6 +280,12 @@ impl ChannelPattern {
     }
 }
 
+/// How many segments of a path are shown; ours have five, and a prefix a few more.
+const MAX_SEGMENTS: usize = 16;
+
+/// In how many parts of one text a secret is looked for.
+const MAX_PARTS: usize = 4;
+
 /// All apps, as of one reading of the configuration.
 #[derive(Debug, Default)]
 pub struct Apps {
@@ -309,6 +316,39 @@ impl Apps {
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<&Arc<App>> {
         self.by_key.get(key)
+    }
+
+    /// The app one of whose secrets or API tokens somebody has written where its key or id belongs: as it is, escaped, or
+    /// as a part of `key:secret`. Looks at every app, so it is for what is refused already.
+    #[must_use]
+    pub fn by_secret(&self, given: &str) -> Option<&Arc<App>> {
+        let decoded = percent_decode_str(given).decode_utf8_lossy();
+        let parts = decoded.split([':', '@', ',', ';', '&', '=', '|']);
+        let candidates = std::iter::once(&*decoded).chain(parts.take(MAX_PARTS));
+        let mut candidates = candidates.map(str::trim);
+        candidates.find_map(|text| {
+            // What is public as well, on a machine for development, is no secret.
+            let is_public = self.by_id(text).is_some() || self.by_key(text).is_some();
+            let knows = |app: &&Arc<App>| {
+                app.secrets.include(text) || app.api_tokens.iter().any(|token| token.equals(text))
+            };
+            if is_public {
+                None
+            } else {
+                self.iter().find(knows)
+            }
+        })
+    }
+
+    /// A request's path for the log and for people: its beginning, with what is an app's secret masked.
+    #[must_use]
+    pub fn shown_path(&self, path: &str) -> String {
+        let shown = |segment| match self.by_secret(segment) {
+            Some(_) => "***",
+            None => segment,
+        };
+        let segments: Vec<&str> = path.split('/').take(MAX_SEGMENTS).map(shown).collect();
+        excerpt(&segments.join("/")).to_owned()
     }
 
     /// Goes on counting where the apps of the same ids in an earlier snapshot stopped.

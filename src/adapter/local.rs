@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::outlet::{Outlet, Told};
 use super::{
     Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Published, Reach, Subscriber,
-    Watched, tells_count,
+    Watched, count_frame, tells_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
@@ -89,8 +89,9 @@ impl Local {
         count: usize,
         audience: &Audience<'_>,
     ) {
-        let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
-        self.outlet.tell(app, channel, Told::all(&frame), audience);
+        if let Some(frame) = count_frame(channel, count) {
+            self.outlet.tell(app, channel, Told::all(&frame), audience);
+        }
         let event = WebhookEvent::SubscriptionCount(count);
         self.webhooks.post(app, channel, &event);
     }

@@ -17,7 +17,9 @@ pub use crate::registry::{Counts, LastEvent};
 pub use local::Local;
 
 use crate::app::App;
-use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, SocketId, User, UserId};
+use crate::protocol::{
+    ChannelKind, ChannelName, Encoded, Member, ServerFrame, SocketId, User, UserId,
+};
 
 /// An answer that may have to be awaited. The local adapter's are ready at once.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -161,4 +163,11 @@ pub trait Adapter: Send + Sync {
 /// Presence channels have members instead, and plumbing is not counted (protocol §3.9, §3.11).
 fn tells_count(app: &App, channel: &ChannelName) -> bool {
     app.subscription_count && channel.kind().is_listed() && channel.kind() != ChannelKind::Presence
+}
+
+/// What subscribers are told of their number. Those of an encrypted channel are told nothing that is not encrypted:
+/// the Java client decrypts whatever has data, and its event thread ends with a count (protocol §3.6).
+fn count_frame(channel: &ChannelName, count: usize) -> Option<Encoded> {
+    (channel.kind() != ChannelKind::Encrypted)
+        .then(|| ServerFrame::SubscriptionCount { channel, count }.encode())
 }

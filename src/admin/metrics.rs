@@ -290,7 +290,7 @@ impl Page {
         let outboxes = reports.iter().flatten().map(|report| report.outbox_bytes);
         self.count(
             "outbox_bytes",
-            "Bytes that wait for sockets",
+            "Bytes that wait for sockets, and 128 for each frame",
             outboxes.sum(),
         );
     }
@@ -335,7 +335,7 @@ impl Page {
         add(
             "outbox_bytes",
             Kind::Gauge,
-            "Bytes that wait for a worker's sockets",
+            "Bytes that wait for a worker's sockets, and 128 for each frame",
             held(|r| r.outbox_bytes as f64),
         );
         add(

@@ -224,9 +224,7 @@ fn closed(code: Option<u16>, reason: &str, address: &Address) -> String {
         CloseCode::ShuttingDown | CloseCode::Operator => {
             "The server goes down, or an operator closed this connection; clients come back at once, to it or to another node."
         }
-        CloseCode::NoPong | CloseCode::Inactive => {
-            "Pings were not answered: something in between holds messages back."
-        }
+        CloseCode::NoPong => "Pings were not answered: something in between holds messages back.",
         CloseCode::ProtocolViolation
         | CloseCode::Binary
         | CloseCode::NotUtf8

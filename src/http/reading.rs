@@ -6,6 +6,7 @@
 use percent_encoding::percent_decode_str;
 
 use crate::auth;
+use crate::protocol::unmounted;
 
 /// The `auth_key` of a query.
 pub(super) fn key(query: &str) -> Option<String> {
@@ -16,10 +17,7 @@ pub(super) fn key(query: &str) -> Option<String> {
 /// The paths that may have been signed: without the mount prefix first, as sent, and with the prefix that a proxy took
 /// off; each as sent and decoded.
 pub(super) fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
-    let stripped = path
-        .strip_prefix(prefix)
-        .filter(|rest| rest.starts_with('/'))
-        .unwrap_or(path);
+    let stripped = unmounted(path, prefix);
     let mounted = format!("{prefix}{stripped}");
     let mut paths = vec![stripped.to_owned()];
     for candidate in [stripped, path, &mounted] {

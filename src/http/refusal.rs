@@ -34,7 +34,7 @@ pub(super) fn note(request: &HttpRequest, app: Option<&AppId>, reason: RequestRe
         warn!(
             app.id = app.map(display),
             method = excerpt(request.method().as_str()),
-            path = excerpt(request.path()),
+            path = api.node.apps().shown_path(request.path()),
             reason = reason.label(),
             address = api.client(request).address.map(display),
             "{}: {}",
@@ -57,7 +57,7 @@ fn show(api: &Api, request: &HttpRequest, reason: RequestRefused) {
         Some(id) => apps.by_id(id),
         None => key(request.query_string()).and_then(|key| apps.by_key(&key)),
     };
-    let target = format!("{} {}", request.method(), request.path());
+    let target = format!("{} {}", request.method(), apps.shown_path(request.path()));
     feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
         event: Some(target.into()),
         address: api.client(request).address,

@@ -3,6 +3,9 @@
 //! Life is judged by what is received; writing to a socket proves nothing about the peer. Each connection stands in
 //! exactly one bucket, the one of the next moment at which something may have to be done about it. Knows no timers:
 //! the worker calls [`Heartbeat::tick`] with the second it is.
+//!
+//! One rule for all protocol versions: the ping is a WebSocket's, which RFC 6455 obliges every client to answer and
+//! whose WebSocket stack does it, however old the library above it is. `pusher:ping` would be answered from version 5 on.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,9 +16,6 @@ use crate::protocol::{CloseCode, Encoded, SocketId};
 
 /// How long a pinged connection has to answer (protocol §2.6), in seconds.
 const PONG_SECONDS: u32 = 30;
-
-/// How long a client that is not obliged to answer pings may be silent, in seconds.
-const INACTIVE_SECONDS: u32 = 24 * 60 * 60;
 
 /// After a tick that comes later than this, in seconds, silence is no proof: the process (or the machine) was stopped,
 /// and the answers may lie unread.
@@ -137,17 +137,7 @@ impl Heartbeat {
 fn look(peer: &Peer, now: u32, activity_timeout: u32) -> (Due, u32) {
     let pulse = &peer.pulse;
     let heard = pulse.heard.get();
-    let (due, next) = if !peer.answers_pings() {
-        let end = heard + INACTIVE_SECONDS;
-        (
-            if now >= end {
-                Due::Close(CloseCode::Inactive)
-            } else {
-                Due::Nothing
-            },
-            end,
-        )
-    } else if let Some(pinged) = pulse.pinged.get() {
+    let (due, next) = if let Some(pinged) = pulse.pinged.get() {
         let end = pinged + PONG_SECONDS;
         (
             if now >= end {

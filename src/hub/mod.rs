@@ -60,7 +60,7 @@ pub struct Hub {
 /// The settings that a worker needs.
 #[derive(Debug, Clone, Copy)]
 pub struct HubSettings {
-    /// Bytes that may wait for one socket; more close the connection with 4100.
+    /// Bytes that may wait for one socket, 128 for each frame included; more close the connection with 4100.
     pub outbox_bytes: usize,
     /// Seconds of silence after which a connection is pinged.
     pub activity_timeout: u32,

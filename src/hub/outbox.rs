@@ -10,16 +10,23 @@ use bytes::{Buf, Bytes};
 use crate::net::Socket;
 use crate::protocol::Encoded;
 
-/// The bytes that wait for one socket.
+/// What an entry costs beside its bytes: its place in the queue, which may be twice as large as it need be, and the
+/// allocation of a frame that is for this connection alone. For small frames it is most of the cost.
+const ENTRY_BYTES: usize = 128;
+
+/// What waits for one socket.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Option<Box<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
-    bytes: usize,
+    /// What they cost: their bytes that were not sent yet, and [`ENTRY_BYTES`] for each.
+    cost: usize,
     /// Whether the first one has been sent in part: it must be finished before anything else can follow.
     begun: bool,
+    /// Which one is a pong.
+    pong: Option<usize>,
 }
 
 /// What became of a frame.
@@ -31,6 +38,8 @@ pub(super) enum Sent {
     Begun,
     /// It waits behind others.
     Queued,
+    /// It waits in the place of another, which is not sent.
+    Instead,
     /// There was no room for it.
     Refused,
     /// The connection is broken.
@@ -38,19 +47,20 @@ pub(super) enum Sent {
 }
 
 impl Outbox {
-    pub(super) fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |queue| queue.bytes)
+    /// What it costs, in bytes.
+    pub(super) fn cost(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.cost)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Writes a frame or keeps it; with `max_bytes` waiting there is no room for more.
-    pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, max_bytes: usize) -> Sent {
+    /// Writes a frame or keeps it; when what waits costs `most` there is no room for more.
+    pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, most: usize) -> Sent {
         let bytes = frame.bytes();
         if let Some(queue) = &mut self.0 {
-            if queue.bytes + bytes.len() > max_bytes {
+            if queue.cost + cost(bytes) > most {
                 return Sent::Refused;
             }
             queue.push(bytes.clone());
@@ -72,6 +82,23 @@ impl Outbox {
         Sent::Begun
     }
 
+    /// Writes a pong or keeps it, instead of one that waits already: RFC 6455 §5.5.3 asks for an answer to the latest
+    /// ping only, so a connection owes one pong however many pings it was sent.
+    pub(super) fn send_pong(&mut self, pong: &Encoded, socket: &Socket, most: usize) -> Sent {
+        if let Some(queue) = &mut self.0
+            && queue.replace_pong(pong.bytes())
+        {
+            return Sent::Instead;
+        }
+        let sent = self.send(pong, socket, most);
+        if let Some(queue) = &mut self.0
+            && matches!(sent, Sent::Begun | Sent::Queued)
+        {
+            queue.pong = queue.frames.len().checked_sub(1);
+        }
+        sent
+    }
+
     /// Writes what the kernel takes now. The allocation goes with the last byte.
     ///
     /// # Errors
@@ -82,11 +109,11 @@ impl Outbox {
         };
         while let Some(frame) = queue.frames.front_mut() {
             let n = socket.try_write(frame)?;
-            queue.bytes -= n;
+            queue.cost -= n;
             frame.advance(n);
             queue.begun = frame.has_remaining();
             if !queue.begun {
-                queue.frames.pop_front();
+                queue.pop();
             }
         }
         self.0 = None;
@@ -97,7 +124,8 @@ impl Outbox {
     pub(super) fn cut(&mut self) {
         let Some(queue) = &mut self.0 else { return };
         queue.frames.truncate(usize::from(queue.begun));
-        queue.bytes = queue.frames.iter().map(Bytes::len).sum();
+        queue.cost = queue.frames.iter().map(cost).sum();
+        queue.pong = None;
         if queue.frames.is_empty() {
             self.0 = None;
         }
@@ -106,7 +134,29 @@ impl Outbox {
 
 impl Queue {
     fn push(&mut self, bytes: Bytes) {
-        self.bytes += bytes.len();
+        self.cost += cost(&bytes);
         self.frames.push_back(bytes);
     }
+
+    /// Forgets the first one, which has been sent.
+    fn pop(&mut self) {
+        self.frames.pop_front();
+        self.cost -= ENTRY_BYTES;
+        self.pong = self.pong.and_then(|at| at.checked_sub(1));
+    }
+
+    /// Puts a pong in the place of one of which nothing has been sent; whether there is one.
+    fn replace_pong(&mut self, bytes: &Bytes) -> bool {
+        let untouched = self.pong.filter(|&at| at > 0 || !self.begun);
+        let Some(waiting) = untouched.and_then(|at| self.frames.get_mut(at)) else {
+            return false;
+        };
+        self.cost = self.cost - waiting.len() + bytes.len();
+        *waiting = bytes.clone();
+        true
+    }
+}
+
+fn cost(frame: &Bytes) -> usize {
+    ENTRY_BYTES + frame.len()
 }

@@ -145,12 +145,6 @@ impl Peer {
         &self.hub
     }
 
-    /// Whether it can be pinged: versions from 5 on oblige it to answer.
-    #[must_use]
-    pub fn answers_pings(&self) -> bool {
-        self.protocol >= 5
-    }
-
     pub(super) fn protocol(&self) -> u8 {
         self.protocol
     }
@@ -207,8 +201,29 @@ impl Peer {
             .outbox
             .borrow_mut()
             .send(frame, &self.socket, self.hub.outbox_limit());
+        self.is_under_way(sent)
+    }
+
+    /// Answers a ping. A client that pings without reading is owed one pong, not one for each.
+    pub fn answer_ping(&self, payload: &[u8]) {
+        if self.is_ending() {
+            return;
+        }
+        let pong = Encoded::pong(payload);
+        let sent = self
+            .outbox
+            .borrow_mut()
+            .send_pong(&pong, &self.socket, self.hub.outbox_limit());
+        if self.is_under_way(sent) {
+            self.app.borrow().metrics.sent(1, pong.bytes().len());
+        }
+    }
+
+    /// Draws the conclusions from what became of a frame; whether there is one more to be counted as sent.
+    fn is_under_way(&self, sent: Sent) -> bool {
         match sent {
             Sent::Whole | Sent::Queued => return true,
+            Sent::Instead => {}
             Sent::Begun => {
                 self.wake();
                 return true;
@@ -244,10 +259,10 @@ impl Peer {
         self.ending.borrow().is_some()
     }
 
-    /// Bytes that wait for the socket.
+    /// What waits for the socket, in bytes of memory.
     #[must_use]
     pub fn outbox_bytes(&self) -> usize {
-        self.outbox.borrow().bytes()
+        self.outbox.borrow().cost()
     }
 
     /// Notes that bytes were read: the only sign of life that counts.

@@ -266,6 +266,50 @@ async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
     assert_eq!(fixture.hub.metrics.slow_consumers.get(), 1);
 }
 
+/// Small frames cost more than their bytes, and pongs wait in the place of one.
+#[actix_web::test]
+async fn an_outbox_is_charged_what_its_frames_cost() {
+    let fixture = Fixture::new().await;
+    let (stuck, mut client) = fixture.peer().await;
+    let small = ServerFrame::Pong.encode();
+    while stuck.outbox_bytes() == 0 {
+        stuck.send(&small);
+    }
+    stuck.answer_ping(b"first");
+    let owed = stuck.outbox_bytes();
+    for _ in 0..100_000 {
+        stuck.answer_ping(b"");
+    }
+    stuck.answer_ping(b"final");
+    assert_eq!(stuck.outbox_bytes(), owed);
+    let mut waiting = 2;
+    while !stuck.is_ending() {
+        stuck.send(&small);
+        waiting += 1;
+    }
+    assert!(waiting * 128 <= SETTINGS.outbox_bytes);
+    assert!(stuck.outbox_bytes() <= SETTINGS.outbox_bytes);
+
+    let all = tokio::task::spawn_local(async move {
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        all
+    });
+    let flushed = async {
+        while stuck.outbox_bytes() > 0 {
+            std::future::poll_fn(|cx| std::task::Poll::Ready(stuck.poll(cx).is_ready())).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    flushed.await;
+    assert_eq!(stuck.outbox_bytes(), 0);
+    stuck.socket().finish();
+    let all = all.await.unwrap();
+    let pongs: Vec<_> = all.split(|&byte| byte == 0x8a).skip(1).collect();
+    assert_eq!(pongs.len(), 1, "one pong was owed");
+    assert!(pongs[0].starts_with(b"\x05final"), "to the latest ping");
+}
+
 #[actix_web::test]
 async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
     let fixture = Fixture::new().await;

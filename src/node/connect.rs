@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Node;
 use crate::adapter::Subscriber;
-use crate::app::App;
+use crate::app::{App, Apps};
 use crate::hub::{About, Ending, Identity, Peer, Slot};
 use crate::limits::TokenBucket;
 use crate::metrics::Closed;
@@ -105,10 +105,6 @@ impl Session {
             .position(|s| s.slot.channel().as_str() == channel)
     }
 
-    pub(super) fn send(&self, frame: &ServerFrame<'_>) {
-        self.peer.send(&frame.encode());
-    }
-
     pub(super) fn take_client_event(&mut self, now: Instant) -> bool {
         let rate = self.app().limits.client_events_per_second;
         self.client_events
@@ -148,13 +144,7 @@ impl Node {
             .ok_or_else(|| Refusal::new(CloseCode::PathNotFound))?;
         let protocol = protocol(hello)?;
         let apps = self.apps();
-        let app = apps.by_key(key).ok_or_else(|| Refusal {
-            code: CloseCode::UnknownApp,
-            text: format!(
-                "App key {} not in this cluster. Did you forget to specify the cluster?",
-                short(key)
-            ),
-        })?;
+        let app = apps.by_key(key).ok_or_else(|| unknown_app(&apps, key))?;
         if !app.enabled {
             return Err(Refusal::new(CloseCode::AppDisabled));
         }
@@ -201,6 +191,24 @@ impl Node {
             Some(Ending::Gone) | None => Closed::Gone,
         };
         self.metrics.by_reason().closed.count(closed);
+    }
+}
+
+/// Says what to look at; a secret is not repeated.
+fn unknown_app(apps: &Apps, key: &str) -> Refusal {
+    let text = match apps.by_secret(key) {
+        Some(app) => format!(
+            "This is a secret of app {}, which clients must not have: they need its key",
+            short(app.id.as_str())
+        ),
+        None => format!(
+            "No app has the key {}: check it, the host, and [[apps]] of the server",
+            short(key)
+        ),
+    };
+    Refusal {
+        code: CloseCode::UnknownApp,
+        text,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::auth;
 use crate::hub::inbox::Full;
 use crate::metrics::SigninRefused;
 use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
-use crate::protocol::{ChannelName, ErrorCode, ServerFrame, User, UserId};
+use crate::protocol::{ChannelName, Encoded, ErrorCode, ServerFrame, User, UserId};
 
 /// Why a sign-in is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +68,7 @@ impl Node {
         let user = verify(session, given, user_data)?;
         match &session.user {
             Some(known) if known.user.member.id == user.member.id => {
-                session.send(&ServerFrame::SigninSuccess { user_data });
+                session.peer.send(&success(user_data));
                 return Ok(());
             }
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
@@ -103,7 +103,7 @@ impl Node {
             .unwrap_or_default();
 
         session.peer.authorize();
-        let mut frames = vec![ServerFrame::SigninSuccess { user_data }.encode()];
+        let mut frames = vec![success(user_data)];
         if cut {
             let code = ErrorCode::WatchlistTooLong;
             frames.push(
@@ -159,6 +159,11 @@ impl Node {
             .sign_out(&session.app(), &signed_in.user, hub.index())
             .await;
     }
+}
+
+fn success(user_data: &str) -> Encoded {
+    let user_data = &User::read_back(user_data);
+    ServerFrame::SigninSuccess { user_data }.encode()
 }
 
 fn verify(session: &Session, given: &str, user_data: &str) -> Result<User, SigninError> {

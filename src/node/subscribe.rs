@@ -13,7 +13,7 @@ use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
 use crate::protocol::user::InvalidUser;
-use crate::protocol::{ChannelKind, ChannelName, Encoded, ErrorCode, Member, ServerFrame, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, ServerFrame, excerpt};
 
 /// Why a subscription is refused, or an unsubscription. The texts are the real service's where they are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,27 +97,6 @@ impl SubscribeError {
         }
     }
 
-    /// `pusher:error` code.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::PresenceFull(_) => ErrorCode::PresenceFull,
-            Self::Name { .. }
-            | Self::Existing(_)
-            | Self::NotSubscribed(_)
-            | Self::AuthRequired(_)
-            | Self::AuthFormat(_)
-            | Self::AuthKey(_)
-            | Self::Signature { .. }
-            | Self::NoMember(_)
-            | Self::Member(_)
-            | Self::OtherUser(_)
-            | Self::TooManyChannels(_)
-            | Self::Overloaded(_)
-            | Self::Unreachable(_) => ErrorCode::None,
-        }
-    }
-
     /// `type` and `status` of a `pusher:subscription_error`; none where nothing failed that anybody waits for.
     #[must_use]
     pub fn kind(&self) -> Option<(&'static str, u16)> {
@@ -128,9 +107,11 @@ impl SubscribeError {
             | Self::Signature { .. }
             | Self::NoMember(_)
             | Self::OtherUser(_) => Some(("AuthError", 401)),
-            Self::Member(InvalidUser::MemberTooLarge { .. } | InvalidUser::IdTooLong { .. }) => {
-                Some(("LimitReached", 413))
-            }
+            Self::Member(InvalidUser::MemberTooLarge { .. } | InvalidUser::IdTooLong { .. })
+            | Self::Name {
+                reason: InvalidChannelName::TooLong { .. },
+                ..
+            } => Some(("LimitReached", 413)),
             Self::Name { .. } | Self::Member(_) => Some(("InvalidRequest", 400)),
             Self::PresenceFull(_) | Self::TooManyChannels(_) => Some(("LimitReached", 403)),
             Self::Overloaded(_) | Self::Unreachable(_) => Some(("ServerError", 503)),

@@ -28,6 +28,12 @@ impl ChannelKind {
     /// Those that applications know of.
     pub const LISTED: [Self; 4] = [Self::Public, Self::Private, Self::Encrypted, Self::Presence];
 
+    /// What a client takes a channel for, whether its name is legal or not.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        classify(text).0
+    }
+
     /// Its name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -94,13 +100,13 @@ pub enum InvalidChannelName {
 
 const SERVER_TO_USER: &str = "#server-to-user-";
 
-/// Whether channel names and user ids may contain the character (protocol: `A-Z a-z 0-9 _ - = @ , . ;`).
-pub(super) fn is_name_char(c: char) -> bool {
+/// Whether channel names may contain the character (protocol: `A-Z a-z 0-9 _ - = @ , . ;`).
+fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '=' | '@' | ',' | '.' | ';')
 }
 
 impl ChannelName {
-    /// Checks a name against the protocol's rules and the app's `max_len` (characters, which are bytes here).
+    /// Checks a name against the protocol's rules and the app's `max_len` in characters.
     ///
     /// # Errors
     /// Says which rule is broken.
@@ -115,16 +121,19 @@ impl ChannelName {
                 .filter(|id| !id.is_empty())
                 .ok_or(InvalidChannelName::Reserved)?,
         };
-        if let Some(c) = name.chars().find(|&c| !is_name_char(c)) {
+        let (kind, cache) = classify(text);
+        let is_legal = |c: char| match kind {
+            // Ids are the application's: Node and PHP sign any (`auth0|abc`).
+            ChannelKind::ServerToUser => !c.is_control(),
+            _ => is_name_char(c),
+        };
+        if let Some(c) = name.chars().find(|&c| !is_legal(c)) {
             return Err(InvalidChannelName::Character(c));
         }
-        if text.len() > max_len {
-            return Err(InvalidChannelName::TooLong {
-                len: text.len(),
-                max: max_len,
-            });
+        let len = text.chars().count();
+        if len > max_len {
+            return Err(InvalidChannelName::TooLong { len, max: max_len });
         }
-        let (kind, cache) = classify(text);
         Ok(Self {
             text: text.into(),
             kind,
@@ -294,7 +303,7 @@ mod tests {
             ("#private-x", Reserved),
             ("#connections-7", Reserved),
             ("#server-to-user-", Reserved),
-            ("#server-to-user-a b", Character(' ')),
+            ("#server-to-user-a\nb", Character('\n')),
             ("abcd", TooLong { len: 4, max: 3 }),
         ] {
             let max = if text == "abcd" { 3 } else { 200 };
@@ -311,9 +320,10 @@ mod tests {
         fn any_text_is_a_name_or_an_error(text in "\\PC{0,40}") {
             if let Ok(name) = ChannelName::parse(&text, 20) {
                 prop_assert_eq!(name.as_str(), &text);
-                prop_assert!(text.len() <= 20 && !text.is_empty());
+                prop_assert!(text.chars().count() <= 20 && !text.is_empty());
                 prop_assert!(name.kind() != ChannelKind::Internal);
-                prop_assert!(text.trim_start_matches(SERVER_TO_USER).chars().all(is_name_char));
+                let is_users = name.kind() == ChannelKind::ServerToUser;
+                prop_assert!(is_users || text.chars().all(is_name_char));
             }
         }
 

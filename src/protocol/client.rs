@@ -42,7 +42,8 @@ pub struct Subscribe {
     pub channel: String,
     /// `key:signature`; pusher-js sends `""` on public channels.
     pub auth: Option<String>,
-    /// The signed text, raw: key order, spaces and escapes count.
+    /// The signed text, raw: key order, spaces and escapes count. An empty one counts as none, and is not signed: so PHP's
+    /// SDK has it.
     pub channel_data: Option<String>,
 }
 
@@ -137,7 +138,7 @@ impl ClientFrame {
                 Ok(Self::Subscribe(Subscribe {
                     channel,
                     auth: data.auth,
-                    channel_data: data.channel_data,
+                    channel_data: data.channel_data.filter(|data| !data.is_empty()),
                 }))
             }
             "pusher:unsubscribe" => {
@@ -238,6 +239,14 @@ mod tests {
             (
                 r#"{"event":"pusher:subscribe","data":{"channel":"c","auth":"k:s","channel_data":"{ \"user_id\":1}"}}"#,
                 subscribe(Some("k:s"), Some(r#"{ "user_id":1}"#)),
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":{"channel":"c","auth":"k:s","channel_data":""}}"#,
+                subscribe(Some("k:s"), None),
+            ),
+            (
+                r#"{"event":"pusher:subscribe","data":{"channel":"c","auth":"k:s","channel_data":null}}"#,
+                subscribe(Some("k:s"), None),
             ),
             (
                 r#"{"event":"pusher:unsubscribe","data":{"channel":"c"}}"#,

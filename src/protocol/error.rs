@@ -37,8 +37,6 @@ pub enum CloseCode {
     Operator,
     /// 4201: neither traffic nor an answer to a ping.
     NoPong,
-    /// 4202: a client that cannot be pinged was silent for a day.
-    Inactive,
     /// 1002: the frames break RFC 6455.
     ProtocolViolation,
     /// 1003: a binary frame.
@@ -51,7 +49,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::TlsOnly,
         Self::UnknownApp,
         Self::AppDisabled,
@@ -67,7 +65,6 @@ impl CloseCode {
         Self::ShuttingDown,
         Self::Operator,
         Self::NoPong,
-        Self::Inactive,
         Self::ProtocolViolation,
         Self::Binary,
         Self::NotUtf8,
@@ -93,7 +90,6 @@ impl CloseCode {
             Self::ShuttingDown => "shutting_down",
             Self::Operator => "operator",
             Self::NoPong => "no_pong",
-            Self::Inactive => "inactive",
             Self::ProtocolViolation => "protocol_violation",
             Self::Binary => "binary",
             Self::NotUtf8 => "not_utf8",
@@ -117,7 +113,6 @@ impl CloseCode {
             Self::SlowConsumer => 4100,
             Self::ShuttingDown | Self::Operator => 4200,
             Self::NoPong => 4201,
-            Self::Inactive => 4202,
             Self::ProtocolViolation => 1002,
             Self::Binary => 1003,
             Self::NotUtf8 => 1007,
@@ -150,8 +145,7 @@ impl CloseCode {
             Self::ShuttingDown => "Server is shutting down, reconnect immediately",
             Self::Operator => "Closed by an operator, reconnect immediately",
             Self::NoPong => "Pong reply not received",
-            Self::Inactive => "Closed after inactivity",
-            Self::ProtocolViolation => "Frames must follow RFC 6455 and be masked",
+            Self::ProtocolViolation => "Frames must follow RFC 6455",
             Self::Binary => "Binary frames are not part of the protocol",
             Self::NotUtf8 => "A text frame must be UTF-8",
             Self::TooBig => "Message too big",
@@ -188,13 +182,12 @@ pub fn comeback(number: u16) -> Comeback {
     }
 }
 
-/// A refusal that leaves the connection open.
+/// A refusal that leaves the connection open. Never one of 4000 to 4299: clients that look at the code before the
+/// connection ends take it for its end (Pysher reconnects on 4100 and loses its channels).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
     /// `null`: what most refused commands carry.
     None,
-    /// 4100: a presence channel has no room for another member.
-    PresenceFull,
     /// 4301: client events come faster than the app allows. As a close code it would stop pusher-js for good.
     ClientEventRate,
     /// 4302: the watchlist was cut.
@@ -202,12 +195,14 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::None, Self::ClientEventRate, Self::WatchlistTooLong];
+
     /// The number in the `pusher:error` event.
     #[must_use]
     pub fn number(self) -> Option<u16> {
         match self {
             Self::None => None,
-            Self::PresenceFull => Some(4100),
             Self::ClientEventRate => Some(4301),
             Self::WatchlistTooLong => Some(4302),
         }
@@ -233,7 +228,7 @@ mod tests {
             1,
             "a slow consumer comes back after a pause"
         );
-        assert_eq!(count(4200..4300), 4, "these come back at once");
+        assert_eq!(count(4200..4300), 3, "these come back at once");
         assert_eq!(
             count(4300..5000),
             0,
@@ -244,6 +239,16 @@ mod tests {
                 .iter()
                 .all(|code| code.is_announced() == (code.number() >= 4000))
         );
+    }
+
+    #[test]
+    fn no_refusal_reads_as_the_end_of_the_connection() {
+        for code in ErrorCode::ALL {
+            assert!(
+                code.number().is_none_or(|number| number >= 4300),
+                "{code:?}"
+            );
+        }
     }
 
     #[test]

@@ -40,6 +40,14 @@ pub(crate) fn excerpt(text: &str) -> &str {
     &text[..end]
 }
 
+/// A request's path without the prefix that the server is mounted at; the path itself where it is not below that. A
+/// prefix ends where a segment ends: `/a` is no prefix of `/app`. It is empty or begins with a slash and ends without.
+pub(crate) fn unmounted<'a>(path: &'a str, prefix: &str) -> &'a str {
+    path.strip_prefix(prefix)
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(path)
+}
+
 /// Reads a JSON object. Derived readers of structs take an array too, in the order of the fields: not here.
 ///
 /// # Errors
@@ -49,4 +57,25 @@ pub(crate) fn parse_object<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Resu
         return Err("it is not a JSON object".to_owned());
     }
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_with_a_segment() {
+        for (path, prefix, rest) in [
+            ("/app/k", "", "/app/k"),
+            ("/a/app/k", "/a", "/app/k"),
+            ("/app/k", "/a", "/app/k"),
+            ("/apps/1/events", "/ap", "/apps/1/events"),
+            ("/a/b/app/k", "/a/b", "/app/k"),
+            ("/a/bapp/k", "/a/b", "/a/bapp/k"),
+            ("/a", "/a", "/a"),
+            ("/a/a/app/k", "/a", "/a/app/k"),
+        ] {
+            assert_eq!(unmounted(path, prefix), rest, "{path} {prefix}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{ChannelName, CloseCode, Encoded, ErrorCode, Member, SocketId, UserId};
+use super::{ChannelKind, ChannelName, CloseCode, Encoded, ErrorCode, Member, SocketId, UserId};
 
 /// Everything that the server tells a client.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ pub enum ServerFrame<'a> {
         members: &'a [Member],
     },
     /// `pusher:subscription_error` with `"{\"type\":\"AuthError\",\"error\":\"…\",\"status\":401}"`: what Echo's
-    /// `.error()` hears. Not sent by the real service.
+    /// `.error()` hears. Not sent by the real service. With `"{}"` on an encrypted channel: Java decrypts other data.
     SubscriptionError {
         /// As the client named it: it may not be a legal name.
         channel: &'a str,
@@ -81,7 +81,7 @@ pub enum ServerFrame<'a> {
         /// Who.
         user_id: &'a UserId,
     },
-    /// `pusher_internal:subscription_count` with `"{\"subscription_count\":3}"`.
+    /// Not for encrypted channels. `pusher_internal:subscription_count` with `"{\"subscription_count\":3}"`.
     SubscriptionCount {
         /// Where.
         channel: &'a ChannelName,
@@ -202,6 +202,11 @@ impl ServerFrame<'_> {
                 r#"{{"socket_id":"{socket_id}","activity_timeout":{activity_timeout}}}"#
             )),
             Self::PresenceSucceeded { members, .. } => Cow::Owned(presence(members)),
+            Self::SubscriptionError { channel, .. }
+                if ChannelKind::of(channel) == ChannelKind::Encrypted =>
+            {
+                Cow::Borrowed("{}")
+            }
             Self::SubscriptionError {
                 kind,
                 error,
@@ -405,6 +410,15 @@ mod tests {
                     offline: &[],
                 },
                 r#"{"event":"pusher_internal:watchlist_events","data":"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"1\"]}]}"}"#,
+            ),
+            (
+                ServerFrame::SubscriptionError {
+                    channel: "private-encrypted-x y",
+                    kind: "InvalidRequest",
+                    error: "e",
+                    status: 400,
+                },
+                r#"{"event":"pusher:subscription_error","channel":"private-encrypted-x y","data":"{}"}"#,
             ),
             (
                 ServerFrame::SubscriptionError {

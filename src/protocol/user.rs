@@ -1,12 +1,12 @@
 //! Who somebody is: `UserId`, a presence `Member`, and the signed-in `User`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::channel::is_name_char;
 use super::parse_object;
 
 /// The longest user id on a presence channel, in characters (docs: presence channels).
@@ -95,10 +95,8 @@ pub enum InvalidUser {
         /// The limit.
         max: usize,
     },
-    /// The id of a signed-in user must fit into a channel name.
-    #[error(
-        "the character {0:?} is not allowed in the id of a signed-in user: it consists of A-Z a-z 0-9 _ - = @ , . ;"
-    )]
+    /// The id of a signed-in user becomes part of a channel name.
+    #[error("the id of a signed-in user contains the control character {0:?}")]
     IdCharacter(char),
     /// `user_info` is there but no object. The text is the real service's.
     #[error(
@@ -125,10 +123,12 @@ struct ChannelData<'a> {
 
 #[derive(Deserialize)]
 struct UserData<'a> {
-    id: Option<String>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     user_info: Option<&'a RawValue>,
-    watchlist: Option<Vec<String>>,
+    #[serde(borrow)]
+    watchlist: Option<Vec<&'a RawValue>>,
 }
 
 impl Member {
@@ -154,12 +154,8 @@ impl Member {
             field: FIELD,
             key: "user_id",
         };
-        let raw = data.user_id.ok_or_else(|| missing.clone())?.get();
-        let text = match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<String>(raw).map_err(|e| shape(e.to_string()))?,
-            Some(b'-' | b'0'..=b'9') => raw.to_owned(),
-            _ => return Err(shape("user_id must be a string or a number".to_owned())),
-        };
+        let raw = data.user_id.ok_or_else(|| missing.clone())?;
+        let text = id_text(raw).map_err(|reason| shape(format!("user_id {reason}")))?;
         let len = text.chars().count();
         if len > MAX_USER_ID_CHARS {
             return Err(InvalidUser::IdTooLong {
@@ -181,39 +177,36 @@ impl User {
     /// Says what is missing or wrong.
     pub fn parse(user_data: &str, max_id_len: usize) -> Result<Self, InvalidUser> {
         const FIELD: &str = "user_data";
-        let data: UserData<'_> = parse_object(user_data).map_err(|reason| InvalidUser::Shape {
+        let shape = |reason: String| InvalidUser::Shape {
             field: FIELD,
             expected: r#"{"id":"…","user_info":{…},"watchlist":["…"]}"#,
             reason,
-        })?;
-        let id = data
-            .id
-            .as_deref()
-            .and_then(UserId::new)
-            .ok_or(InvalidUser::MissingId {
-                field: FIELD,
-                key: "id",
-            })?;
-        if let Some(c) = id.as_str().chars().find(|&c| !is_name_char(c)) {
+        };
+        let missing = InvalidUser::MissingId {
+            field: FIELD,
+            key: "id",
+        };
+        let data: UserData<'_> = parse_object(user_data).map_err(shape)?;
+        let raw = data.id.ok_or_else(|| missing.clone())?;
+        let text = id_text(raw).map_err(|reason| shape(format!("id {reason}")))?;
+        let id = UserId::new(&text).ok_or(missing)?;
+        if let Some(c) = text.chars().find(|c| c.is_control()) {
             return Err(InvalidUser::IdCharacter(c));
         }
-        if id.as_str().len() > max_id_len {
+        let len = text.chars().count();
+        if len > max_id_len {
             return Err(InvalidUser::IdTooLong {
-                len: id.as_str().len(),
+                len,
                 max: max_id_len,
             });
         }
-        let mut watchlist: Vec<UserId> = Vec::new();
-        let mut watchlist_cut = false;
-        for watched in data
-            .watchlist
-            .iter()
-            .flatten()
-            .filter_map(|text| UserId::new(text))
-        {
-            if watchlist.contains(&watched) {
+        let (mut watchlist, mut watchlist_cut) = (Vec::new(), false);
+        for raw in data.watchlist.iter().flatten() {
+            let text =
+                id_text(raw).map_err(|reason| shape(format!("each of watchlist {reason}")))?;
+            let Some(watched) = UserId::new(&text).filter(|user| !watchlist.contains(user)) else {
                 continue;
-            }
+            };
             if watchlist.len() == MAX_WATCHLIST {
                 watchlist_cut = true;
                 break;
@@ -228,6 +221,34 @@ impl User {
             watchlist,
             watchlist_cut,
         })
+    }
+
+    /// `user_data` as a client reads it back in `signin_success`: the very text, but with an id that is a number as a
+    /// string, since pusher-js throws a sign-in with any other id away.
+    #[must_use]
+    pub fn read_back(user_data: &str) -> Cow<'_, str> {
+        let data: Result<UserData<'_>, _> = parse_object(user_data);
+        let raw = data.ok().and_then(|data| data.id).map(RawValue::get);
+        let Some(number) = raw.filter(|raw| !raw.starts_with('"')) else {
+            return Cow::Borrowed(user_data);
+        };
+        // It borrows from the text, so that is where it is.
+        let at = number.as_ptr().addr() - user_data.as_ptr().addr();
+        let (before, after) = (&user_data[..at], &user_data[at + number.len()..]);
+        Cow::Owned(format!("{before}\"{number}\"{after}"))
+    }
+}
+
+/// A user's id as an application may give it: a string, or a number, which is its text. Numbers keep their digits,
+/// however many.
+fn id_text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(text)
+            .map(Cow::Owned)
+            .map_err(|error| error.to_string()),
+        Some(b'-' | b'0'..=b'9') => Ok(Cow::Borrowed(text)),
+        _ => Err("must be a string or a number".to_owned()),
     }
 }
 
@@ -296,13 +317,58 @@ mod tests {
         for bad in [
             "{}",
             r#"{"id":""}"#,
-            r#"{"id":7}"#,
-            r#"{"id":"a b"}"#,
+            r#"{"id":null}"#,
+            r#"{"id":true}"#,
+            r#"{"id":[7]}"#,
+            r#"{"id":"a\u0000b"}"#,
+            r#"{"id":"a\nb"}"#,
             r#"{"id":"7","user_info":1}"#,
+            r#"{"id":"7","watchlist":[true]}"#,
+            r#"{"id":"7","watchlist":8}"#,
             "x",
         ] {
             assert!(User::parse(bad, 184).is_err(), "{bad}");
         }
         assert!(User::parse(r#"{"id":"12345"}"#, 4).is_err());
+        assert!(User::parse(r#"{"id":12345}"#, 4).is_err());
+    }
+
+    #[test]
+    fn ids_of_every_kind() {
+        for (json, text) in [
+            ("42", "42"),
+            ("-1", "-1"),
+            ("0", "0"),
+            (
+                "123456789012345678901234567890",
+                "123456789012345678901234567890",
+            ),
+            ("\"42\"", "42"),
+            ("\"auth0|abc\"", "auth0|abc"),
+            ("\"urn:user:7+a@b c/d?e#f\"", "urn:user:7+a@b c/d?e#f"),
+            ("\"\\u00fc\"", "ü"),
+        ] {
+            let user = format!(r#"{{"watchlist":[{json}],"id": {json} }}"#);
+            let user = User::parse(&user, 184).unwrap();
+            assert_eq!(user.member.id.as_str(), text);
+            assert_eq!(user.watchlist[0].as_str(), text);
+            let member = Member::parse(&format!(r#"{{"user_id":{json}}}"#), 1024).unwrap();
+            assert_eq!(member.id.as_str(), text);
+        }
+        let user = User::parse(r#"{"id":7,"watchlist":[8,"8",9]}"#, 184).unwrap();
+        assert_eq!(user.watchlist.len(), 2, "8 and \"8\" are one");
+    }
+
+    #[test]
+    fn a_client_reads_its_id_back_as_a_string() {
+        for (sent, read) in [
+            (r#"{"id":"7", "x":1}"#, r#"{"id":"7", "x":1}"#),
+            (r#"{ "id" : 42 ,"x":42}"#, r#"{ "id" : "42" ,"x":42}"#),
+            (r#"{"x":"ü","id":-1}"#, r#"{"x":"ü","id":"-1"}"#),
+            ("nonsense", "nonsense"),
+            ("{}", "{}"),
+        ] {
+            assert_eq!(User::read_back(sent), read);
+        }
     }
 }

@@ -16,16 +16,14 @@ use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use super::GOODBYE;
+use super::header::{self, Fault};
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
 use crate::limits::Place;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
-use crate::protocol::{ClientFrame, CloseCode, Encoded, ErrorCode, ServerFrame, excerpt};
-
-/// The longest frame header of RFC 6455: 2 bytes, 8 of length, 4 of mask.
-const MAX_HEADER_BYTES: usize = 14;
+use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, excerpt};
 
 /// The whole life of an accepted connection.
 pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, place: Place) {
@@ -153,19 +151,19 @@ impl Connection {
             // As of now: a reload may have changed it.
             let app = self.session.peer.app();
             let max = app.limits.message_bytes();
+            let begun = self.text.as_ref().map(|text| text.len());
+            header::judge(buffer, begun, max).map_err(|fault| refused(fault, max))?;
             self.codec = self.codec.clone().max_size(max);
             let frame = match self.codec.decode(buffer) {
                 Ok(Some(frame)) => frame,
-                // The codec waits for a whole frame, however long its header says it is.
-                Ok(None) if buffer.len() > max + MAX_HEADER_BYTES => return Err(too_big(max)),
                 Ok(None) => return Ok(()),
-                Err(ws::ProtocolError::Overflow) => return Err(too_big(max)),
+                // Only the payload of a close frame is left to be wrong.
                 Err(error) => {
                     debug!(%error, "frame refused");
                     return Err(Ending::close(CloseCode::ProtocolViolation));
                 }
             };
-            if let Some(message) = self.assemble(frame, max)? {
+            if let Some(message) = self.assemble(frame)? {
                 app.metrics.messages_received.inc();
                 // Boxed so that an idle connection's task has no room for a command's state.
                 Box::pin(self.command(&message)).await?;
@@ -174,10 +172,10 @@ impl Connection {
     }
 
     /// Answers control frames; the text of a message once it is whole.
-    fn assemble(&mut self, frame: ws::Frame, max: usize) -> Result<Option<Bytes>, Ending> {
+    fn assemble(&mut self, frame: ws::Frame) -> Result<Option<Bytes>, Ending> {
         match frame {
             ws::Frame::Text(text) => return Ok(Some(text)),
-            ws::Frame::Ping(payload) => self.session.peer.send(&Encoded::pong(&payload)),
+            ws::Frame::Ping(payload) => self.session.peer.answer_ping(&payload),
             ws::Frame::Pong(_) => {}
             ws::Frame::Close(reason) => {
                 return Err(Ending::Answered(reason.map(|r| r.code.into())));
@@ -188,23 +186,20 @@ impl Connection {
             ws::Frame::Continuation(ws::Item::FirstText(part)) => {
                 self.text = Some(Box::new(BytesMut::from(&part[..])));
             }
-            ws::Frame::Continuation(ws::Item::Continue(part)) => self.append(&part, max)?,
+            ws::Frame::Continuation(ws::Item::Continue(part)) => self.append(&part),
             ws::Frame::Continuation(ws::Item::Last(part)) => {
-                self.append(&part, max)?;
+                self.append(&part);
                 return Ok(self.text.take().map(|text| text.freeze()));
             }
         }
         Ok(None)
     }
 
-    fn append(&mut self, part: &[u8], max: usize) -> Result<(), Ending> {
+    /// There is room for it: its header has been judged.
+    fn append(&mut self, part: &[u8]) {
         if let Some(text) = &mut self.text {
-            if text.len() + part.len() > max {
-                return Err(too_big(max));
-            }
             text.extend_from_slice(part);
         }
-        Ok(())
     }
 
     /// Carries one command out and answers it.
@@ -236,7 +231,7 @@ impl Connection {
             }
             ClientFrame::Unsubscribe { channel } => {
                 if let Err(error) = self.node.unsubscribe(session, &channel).await {
-                    self.refuse_command(error.code(), &error.to_string());
+                    self.refuse_command(ErrorCode::None, &error.to_string());
                     self.log_subscription(&channel, &error);
                 }
             }
@@ -322,7 +317,7 @@ impl Connection {
         self.log(
             |tallies| &tallies.subscriptions,
             error.reason(),
-            error.code(),
+            ErrorCode::None,
             Some(channel),
         );
     }
@@ -330,12 +325,13 @@ impl Connection {
     /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
     fn refuse_subscription(&self, command: &Subscribe, error: &SubscribeError) {
         let text = error.to_string();
-        self.refuse_command(error.code(), &text);
+        self.refuse_command(ErrorCode::None, &text);
         self.log_subscription(&command.channel, error);
         let Some((kind, status)) = error.kind() else {
             return;
         };
-        let channel = excerpt(&command.channel);
+        // Whole, however long: by another name no client knows which of its subscriptions is refused.
+        let channel = command.channel.as_str();
         let peer = &self.session.peer;
         peer.send(
             &ServerFrame::SubscriptionError {
@@ -360,9 +356,17 @@ fn reason(error: &InvalidClientFrame) -> MessageRefused {
     }
 }
 
-fn too_big(max: usize) -> Ending {
-    Ending::Close {
-        code: CloseCode::TooBig,
-        text: format!("Message too big: the limit is {max} bytes"),
-    }
+fn refused(fault: Fault, max: usize) -> Ending {
+    let (code, text) = match fault {
+        Fault::Binary => return Ending::close(CloseCode::Binary),
+        Fault::Forbidden(why) => (
+            CloseCode::ProtocolViolation,
+            format!("Frames must follow RFC 6455: {why}"),
+        ),
+        Fault::TooBig => (
+            CloseCode::TooBig,
+            format!("Message too big: the limit is {max} bytes"),
+        ),
+    };
+    Ending::Close { code, text }
 }

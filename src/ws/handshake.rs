@@ -1,12 +1,15 @@
 //! The answers to an upgrade request: accept, accept only to close with a code, or refuse with an HTTP error.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 
-use actix_http::{Request, ws};
+use actix_http::ws::{self, HandshakeError};
+use actix_http::{Request, RequestHead, Version};
 use bytes::BytesMut;
 
 use super::GOODBYE;
+use crate::limits::NoEntry;
 use crate::net::{Socket, last_answer};
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};
@@ -77,15 +80,62 @@ fn choose_protocol<'a>(offered: impl Iterator<Item = &'a str>) -> Option<&'a str
         .or_else(|| names.first().copied())
 }
 
-/// Answers an upgrade with an HTTP error.
-pub(super) async fn refuse(socket: Socket, status: &'static str, text: String) {
-    let retry = if status.starts_with("503") {
-        "Retry-After: 15\r\n"
-    } else {
-        ""
+/// An HTTP error in answer to an upgrade.
+pub(super) struct Fault {
+    status: &'static str,
+    /// One that the status asks for, with its line's end; or none.
+    header: &'static str,
+    text: String,
+}
+
+impl Fault {
+    /// There is no room, or the server goes down.
+    pub(super) fn unavailable(why: NoEntry) -> Self {
+        Self {
+            status: "503 Service Unavailable",
+            header: "Retry-After: 15\r\n",
+            text: format!("{why}\n"),
+        }
+    }
+
+    pub(super) async fn answer(self, socket: Socket) {
+        let Self {
+            status,
+            header,
+            text,
+        } = self;
+        let response = last_answer(status, header, &text);
+        say(&socket, response.as_bytes()).await;
+    }
+}
+
+/// Whether a request is a handshake of RFC 6455 §4.2.1.
+///
+/// # Errors
+/// How it is answered if not. A client of another version learns ours (§4.4).
+pub(super) fn verify(head: &RequestHead) -> Result<(), Fault> {
+    let fault = |status, header, why: &dyn fmt::Display| Fault {
+        status,
+        header,
+        text: format!("This is not a WebSocket handshake (RFC 6455): {why}\n"),
     };
-    let response = last_answer(status, retry, &text);
-    say(&socket, response.as_bytes()).await;
+    if head.version < Version::HTTP_11 {
+        let why = "it needs HTTP/1.1 (nginx in between: proxy_http_version 1.1)";
+        return Err(fault("400 Bad Request", "", &why));
+    }
+    ws::verify_handshake(head).map_err(|error| match error {
+        HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion => {
+            const OURS: &str = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+            let why = "the header Sec-WebSocket-Version must be 13";
+            fault("426 Upgrade Required", OURS, &why)
+        }
+        HandshakeError::GetMethodRequired => {
+            fault("405 Method Not Allowed", "Allow: GET\r\n", &error)
+        }
+        HandshakeError::NoWebsocketUpgrade
+        | HandshakeError::NoConnectionUpgrade
+        | HandshakeError::BadWebsocketKey => fault("400 Bad Request", "", &error),
+    })
 }
 
 /// Writes all of it, ends our direction and waits for the other side's end, for a while.

@@ -6,13 +6,14 @@
 
 mod connection;
 mod handshake;
+mod header;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{Method, Request, ws};
+use actix_http::{Method, Request};
 use bytes::BytesMut;
 use tracing::warn;
 
@@ -22,9 +23,9 @@ use crate::limits::{Gate, NoEntry, Place};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies, Upgrade};
 use crate::node::{Hello, Node, Refusal};
-use crate::protocol::{CloseCode, excerpt};
+use crate::protocol::{CloseCode, unmounted};
 use connection::serve;
-use handshake::{Handshake, refuse};
+use handshake::{Fault, Handshake, verify};
 
 /// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -62,10 +63,9 @@ impl Upgrades {
         let client = self
             .proxies
             .client(head.peer_addr, socket.is_secure(), &head.headers);
-        if let Err(error) = ws::verify_handshake(head) {
+        if let Err(fault) = verify(head) {
             self.refused(request, client, UpgradeRefused::Handshake);
-            let text = format!("This is not a WebSocket handshake (RFC 6455): {error}\n");
-            return spawn(refuse(socket, "400 Bad Request", text));
+            return spawn(fault.answer(socket));
         }
         let place = match self.gate.enter() {
             Ok(place) => place,
@@ -75,11 +75,7 @@ impl Upgrades {
                     NoEntry::Full => UpgradeRefused::MaxConnections,
                 };
                 self.refused(request, client, reason);
-                return spawn(refuse(
-                    socket,
-                    "503 Service Unavailable",
-                    format!("{why}\n"),
-                ));
+                return spawn(Fault::unavailable(why).answer(socket));
             }
         };
         let handshake = Handshake::new(request, socket, unread);
@@ -116,7 +112,7 @@ impl Upgrades {
         self.show(request, client, reason, None);
         if self.node.metrics().by_reason().upgrades.note(reason) {
             warn!(
-                path = excerpt(request.path()),
+                path = self.node.apps().shown_path(request.path()),
                 reason = reason.label(),
                 address = client.address.map(display),
                 "{}: {}",
@@ -129,7 +125,7 @@ impl Upgrades {
     /// Without the path prefix.
     fn path<'a>(&self, request: &'a Request) -> &'a str {
         let path = request.path();
-        path.strip_prefix(&*self.path_prefix).unwrap_or(path)
+        unmounted(path, &self.path_prefix)
     }
 
     fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
@@ -177,7 +173,7 @@ impl Upgrades {
         self.show(request, client, code, Some(code.number()));
         if self.node.metrics().by_reason().connections.note(code) {
             warn!(
-                path = excerpt(request.path()),
+                path = self.node.apps().shown_path(request.path()),
                 code = code.number(),
                 reason = code.label(),
                 address = client.address.map(display),
@@ -199,7 +195,7 @@ impl Upgrade for Upgrades {
     fn takes(&self, request: &Request) -> bool {
         let head = request.head();
         let is_handshake = head.headers.contains_key("sec-websocket-key");
-        head.method == Method::GET && (is_handshake || self.path(request).starts_with("/app/"))
+        is_handshake || head.method == Method::GET && self.path(request).starts_with("/app/")
     }
 
     fn take(&self, request: Request, socket: Socket, unread: BytesMut) {

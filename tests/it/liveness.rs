@@ -33,17 +33,24 @@ struct Life {
 fn the_silent_are_closed_and_the_others_stay() {
     let server = Server::start(&Config::new().server("activity_timeout", "1"));
     let [silent, pongs, pings] = [(); 3].map(|()| Ws::connect(&server));
+    let old = "/app/app-key?protocol=4&client=js&version=1.11";
+    let [old_silent, old_pongs] = [(); 2].map(|()| Ws::open(&server, old, &[]));
     let over = &AtomicBool::new(false);
     thread::scope(|scope| {
-        let pongs = scope.spawn(|| live(pongs, Habit::Pongs, over));
+        let answering = [pongs, old_pongs].map(|ws| scope.spawn(|| live(ws, Habit::Pongs, over)));
         let pings = scope.spawn(|| live(pings, Habit::Pings, over));
-        let silent = live(silent, Habit::Silent, over);
+        let silent = [silent, old_silent].map(|ws| scope.spawn(|| live(ws, Habit::Silent, over)));
+        let silent = silent.map(|life| life.join().expect("it is closed"));
         over.store(true, Ordering::Relaxed);
-        assert!(silent.pinged, "it was asked");
-        let no_pong = (4201, "Pong reply not received".to_owned());
-        assert_eq!(silent.closed, Some(no_pong));
-        let pongs = pongs.join().expect("it stays");
-        assert!(pongs.pinged && pongs.closed.is_none());
+        for life in silent {
+            assert!(life.pinged, "it was asked");
+            let no_pong = (4201, "Pong reply not received".to_owned());
+            assert_eq!(life.closed, Some(no_pong));
+        }
+        for life in answering {
+            let life = life.join().expect("it stays");
+            assert!(life.pinged && life.closed.is_none());
+        }
         assert_eq!(pings.join().expect("it stays").closed, None);
     });
     server.await_count("connections", 0);

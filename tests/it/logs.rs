@@ -1,7 +1,7 @@
 //! The log: why something was refused, a bounded number of times; nothing secret; and nothing that a peer could forge.
 
 use crate::harness::{
-    APP, Config, Exposition, Http, PATIENCE, Server, TARGET, Ws, event_body, eventually,
+    APP, Config, Exposition, Http, OTHER_APP, PATIENCE, Server, TARGET, Ws, event_body, eventually,
 };
 
 const EVENTS: &str = "/apps/app-id/events";
@@ -58,7 +58,7 @@ fn flood(server: &Server) {
     let without_key = [("Upgrade", "websocket"), ("Connection", "Upgrade")];
     for _ in 0..UPGRADES {
         let answer = Http::connect(server.public).request("GET", TARGET, &without_key, "");
-        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.status(), 426);
     }
     for _ in 0..CONNECTIONS {
         let mut refused = Ws::open(server, "/app/unknown?protocol=7", &[]);
@@ -276,6 +276,58 @@ fn json_lines_stay_json() {
     }
     let cut = |name: String| name.chars().take(200).collect::<String>();
     assert_eq!(channels, hostile_names().map(cut));
+}
+
+/// Somebody takes the secret for the key: that is said, and the secret is not.
+#[test]
+fn a_secret_in_the_place_of_a_key_is_masked() {
+    let trace = [("TIDEWIRE_LOG", "tidewire=trace")];
+    let server = Server::start_with(&Config::new().other_app(OTHER_APP), &trace);
+    let secret = OTHER_APP.secret;
+    let escaped = secret.replace('-', "%2D");
+    let both = format!("{}:{secret}", OTHER_APP.key);
+    for key in [secret, &escaped, &both, &format!("{secret}%20")] {
+        let target = format!("/app/{key}?protocol=7");
+        let (code, text) = Ws::open(&server, &target, &[]).closed();
+        assert_eq!(code, 4001);
+        assert!(
+            text.starts_with("This is a secret of app other-id"),
+            "{text}"
+        );
+        // An upgrade that is none, a request that is none, and requests in the wrong place.
+        let upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade")];
+        let http = || Http::connect(server.public);
+        assert_eq!(http().request("GET", &target, &[], "").status(), 426);
+        for path in [
+            format!("/apps/{key}/events"),
+            format!("/{key}"),
+            format!("/x/app/{key}/y"),
+        ] {
+            assert!(http().request("POST", &path, &[], "{}").status() >= 400);
+        }
+        assert_eq!(http().request("GET", &target, &upgrade, "").status(), 426);
+    }
+    Ws::open(&server, &format!("/app/{secret}/more?protocol=7"), &[]).closed();
+    let log = server.log();
+    for (parts, count) in [
+        (
+            &[
+                "connection refused: ",
+                "path=\"/app/***\"",
+                "This is a secret of app other-id",
+            ][..],
+            4,
+        ),
+        (&["connection refused: ", "path=\"/app/***/more\""], 1),
+        (&["upgrade refused: ", "path=\"/app/***\""], 4),
+        (&["request refused: ", "path=\"/app/***\""], 4),
+        (&["request refused: ", "path=\"/apps/***/events\""], 4),
+    ] {
+        assert_eq!(lines(&log, parts), count, "{parts:?} in {log}");
+    }
+    for text in [secret, &escaped] {
+        assert!(!log.contains(text), "{text} in {log}");
+    }
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod ordering;
 mod presence_random;
 mod proxies;
 mod reload;
+mod rfc6455;
 mod rolling;
 mod shutdown;
 mod slow;

@@ -90,6 +90,7 @@ transcripts! {
     origins
     origins_any
     path_prefix
+    path_prefix_short
     ping_dialects
     presence
     presence_limits
@@ -103,6 +104,7 @@ transcripts! {
     sub_protocol
     terminate
     tls_only
+    user_ids
     versions
     watchlist
     watchlist_off
@@ -301,7 +303,6 @@ impl Play {
         let [channel, kind, status, message] = parts[..] else {
             panic!("refused CHANNEL TYPE STATUS MESSAGE");
         };
-        let code = if kind == "AuthError" { "null" } else { "*" };
         let channel = quoted(channel);
         let data = format!(
             r#"{{"type":"{kind}","error":{},"status":{status}}}"#,
@@ -309,7 +310,7 @@ impl Play {
         );
         let message = quoted(message);
         for expected in [
-            format!(r#"{{"event":"pusher:error","data":{{"code":{code},"message":{message}}}}}"#),
+            format!(r#"{{"event":"pusher:error","data":{{"code":null,"message":{message}}}}}"#),
             format!(
                 r#"{{"event":"pusher:subscription_error","channel":{channel},"data":{}}}"#,
                 quoted(&data)

@@ -9,8 +9,8 @@ use super::message::{Content, Id, Logged};
 use super::names::Subject;
 use super::request::{Alone, Answered, Change, Waiter};
 use super::topic::{Members, Topic};
-use crate::adapter::Error;
 use crate::adapter::outlet::{Outlet, Told};
+use crate::adapter::{Error, count_frame};
 use crate::app::AppId;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, ServerFrame, UserId, WebhookEvent};
@@ -143,8 +143,9 @@ impl Voice {
     }
 
     pub(super) fn count(&self, topic: &Topic, count: usize) {
-        if let Some(channel) = topic.subject.channel() {
-            let frame = ServerFrame::SubscriptionCount { channel, count }.encode();
+        if let Some(channel) = topic.subject.channel()
+            && let Some(frame) = count_frame(channel, count)
+        {
             self.tell(&topic.app, channel, Told::all(&frame));
         }
     }

@@ -1,6 +1,7 @@
 // Stock pusher-js in Node, newest 8 and 7: every suite runs for both.
 
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Clients, backend, get, marker, next, pusherJs, record, refusal, subscribe } from "../lib/clients.js";
@@ -153,7 +154,7 @@ for (const [name, Pusher] of Object.entries(pusherJs)) {
       const late = await room.connect({ member: { user_id: "2" } });
       const error = await next(late.subscribe("presence-tiny"), "pusher:subscription_error");
       assert.match(error.error, /full/);
-      assert.equal((await refusal(late, /full/)).code, 4100);
+      assert.equal((await refusal(late, /full/)).code, null);
       assert.deepEqual((await get(room.sdk, "/channels/presence-tiny/users")).users, [{ id: "1" }]);
     });
 
@@ -179,6 +180,13 @@ for (const [name, Pusher] of Object.entries(pusherJs)) {
       await sdk.trigger("private-encrypted-ledger", "note", "plain text");
       assert.deepEqual(await seen.first("entry"), { amount: "1 €" });
       assert.equal(await seen.first("note"), "plain text");
+      assert.deepEqual(seen.of("pusher:subscription_count"), []);
+    });
+
+    test("an encrypted channel that is refused says so on the channel", async () => {
+      const client = await at(main).connect({ sign: (auth) => ({ ...auth, auth: `${main.key}:00` }) });
+      await next(client.subscribe("private-encrypted-secret"), "pusher:subscription_error");
+      await refusal(client, /Invalid signature/);
     });
 
     for (const channel of ["cache-rate", "private-cache-rate", "presence-cache-rate", "private-encrypted-cache-rate"]) {
@@ -300,6 +308,31 @@ for (const [name, Pusher] of Object.entries(pusherJs)) {
       assert.deepEqual([phone, desk, bob].map((user) => user.events.length), [1, 1, 1]);
     });
 
+    test("a user's id is any text: it is sent to, watched and terminated", async () => {
+      const id = "auth0|abc:d+e@f g%h";
+      const room = at(main);
+      const user = await signedIn(room, { id, watchlist: [id] });
+      await sdk.sendToUser(id, "hello", { to: id });
+      assert.deepEqual(await user.first("hello"), { to: id });
+      await sdk.terminateUserConnections(id);
+      await eventually("the connection's end", DEADLINE, () => user.client.connection.state === "disconnected");
+    });
+
+    test("a number as the id of a sign-in is its digits", async () => {
+      const room = at(main);
+      const user_data = JSON.stringify({ id: 42, user_info: { n: 42 }, watchlist: [7] });
+      const customHandler = ({ socketId }, answer) => {
+        const signature = createHmac("sha256", main.secret).update(`${socketId}::user::${user_data}`).digest("hex");
+        answer(null, { auth: `${main.key}:${signature}`, user_data });
+      };
+      const user = await signedIn(room, { id: "42" }, { userAuthentication: { customHandler } });
+      assert.equal(user.client.user.user_data.id, "42");
+      await sdk.sendToUser("42", "hello", {});
+      await user.first("hello");
+      const { channel } = await subscribe(user.client, "presence-digits");
+      assert.deepEqual(channel.members.me, { id: "42", info: { n: 42 } });
+    });
+
     test("a signed-in user joins a presence channel without channel_data", async () => {
       const room = at(main);
       const user = await signedIn(room, { id: "ada", user_info: { name: "Ada" } });
@@ -352,8 +385,8 @@ for (const [name, Pusher] of Object.entries(pusherJs)) {
     });
 
     /** A connected and signed-in client, ready to hear what is sent to its user. */
-    async function signedIn(clients, user) {
-      const client = await clients.connect({ user });
+    async function signedIn(clients, user, options = {}) {
+      const client = await clients.connect({ user, ...options });
       const heard = record(client.user);
       client.signin();
       const own = `#server-to-user-${user.id}`;

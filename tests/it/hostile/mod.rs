@@ -4,5 +4,6 @@
 //! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
 
 mod cost;
+mod pings;
 mod slow_http;
 mod unread_http;
