@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Api;
-use super::error::{ApiError, Failure};
+use super::error::ApiError;
 use super::signed::Signed;
 use crate::app::App;
 use crate::node::{Node, Publication, Published, Reach};
@@ -48,11 +48,6 @@ struct Request {
     wanted: Option<Wanted>,
 }
 
-/// `POST /events`: `{}`, or the counts of its channels.
-pub(super) async fn publish(signed: Signed) -> Result<HttpResponse, Failure> {
-    signed.answer(publish_one(&signed).await)
-}
-
 /// Checks a body and publishes it.
 async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published), ApiError> {
     let body: EventBody<'_> = parse_body(body)?;
@@ -62,8 +57,9 @@ async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published
     Ok((request, published))
 }
 
-async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
-    let (request, published) = take(&signed.node, &signed.app, &signed.body).await?;
+/// `POST /events`: `{}`, or the counts of its channels.
+pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
+    let (request, published) = take(signed.node(), &signed.app, &signed.body).await?;
     let Some(wanted) = request.wanted else {
         return Ok(accepted(published.reach)
             .content_type("application/json")
@@ -71,7 +67,7 @@ async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
     };
     let mut channels = Map::new();
     for channel in &request.publication.channels {
-        let info = counts(&signed.node, &signed.app, channel, wanted).await?;
+        let info = counts(signed.node(), &signed.app, channel, wanted).await?;
         channels.insert(channel.to_string(), info);
     }
     Ok(accepted(published.reach).json(serde_json::json!({ "channels": channels })))
@@ -129,11 +125,7 @@ impl Api {
 }
 
 /// `POST /batch_events`: all or nothing is checked; `{}`, or an array with an entry for each event.
-pub(super) async fn publish_batch(signed: Signed) -> Result<HttpResponse, Failure> {
-    signed.answer(publish_all(&signed).await)
-}
-
-async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
+pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
     let body: BatchBody<'_> = parse_body(&signed.body)?;
     let batch = body.batch.ok_or_else(|| missing("batch"))?;
     let max = signed.app.limits.batch_events;
@@ -145,11 +137,11 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
     }
     let check = |raw: &&RawValue| check(&signed.app, &parse_body(raw.get().as_bytes())?);
     let requests = batch.iter().map(check).collect::<Result<Vec<_>, _>>()?;
-    signed.node.admit_events(&signed.app, requests.len())?;
+    signed.node().admit_events(&signed.app, requests.len())?;
     let mut reach = Reach::Everywhere;
     for request in &requests {
         let publication = &request.publication;
-        let published = signed.node.publish(&signed.app, publication).await?;
+        let published = signed.node().publish(&signed.app, publication).await?;
         reach = reach.min(published.reach);
     }
     if requests.iter().all(|request| request.wanted.is_none()) {
@@ -159,7 +151,7 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
     for request in &requests {
         let wanted = request.wanted.unwrap_or_default();
         for channel in &request.publication.channels {
-            infos.push(counts(&signed.node, &signed.app, channel, wanted).await?);
+            infos.push(counts(signed.node(), &signed.app, channel, wanted).await?);
         }
     }
     Ok(accepted(reach).json(serde_json::json!({ "batch": infos })))

@@ -3,9 +3,12 @@
 //! For operators who paste a request that was refused. Says what should have been signed, never with what, and never
 //! the signature that would have been right.
 
+use actix_http::Method;
+
 use super::Api;
 use super::error::ApiError;
 use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
+use super::route::{Endpoint, Route};
 use super::signed::{check_md5, check_timestamp};
 use crate::app::{App, Apps};
 use crate::auth::{self, Secret};
@@ -345,17 +348,13 @@ fn app_id(path: &str) -> Option<String> {
 }
 
 fn known_path(method: &str, path: &str) -> bool {
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    match (method, &parts[..]) {
-        ("POST", ["apps", _, "events" | "batch_events"])
-        | ("GET", ["apps", _, "channels"])
-        | ("POST", ["users", _, "terminate_connections"]) => true,
-        ("GET", ["apps", _, "channels", name] | ["apps", _, "channels", name, "users"]) => {
-            !name.is_empty()
-        }
-        ("POST", ["apps", _, "users", user, "terminate_connections"]) => !user.is_empty(),
-        _ => false,
-    }
+    let endpoint = Route::of(path, "").map(|route| route.endpoint);
+    let is_api = |endpoint: &Endpoint| !matches!(endpoint, Endpoint::Alive | Endpoint::WebSocket);
+    let method = Method::from_bytes(method.as_bytes());
+    endpoint
+        .filter(is_api)
+        .zip(method.ok())
+        .is_some_and(|(endpoint, method)| endpoint.takes(&method))
 }
 
 /// Of what else an MD5 is.

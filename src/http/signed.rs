@@ -4,22 +4,21 @@
 //! The signature covers the body only through `body_md5`, so everything else is checked before a byte of the body is
 //! read: whoever cannot sign costs no memory.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use actix_web::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
-use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
-use actix_web::web::{Bytes, Data};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev};
-use percent_encoding::percent_decode_str;
+use actix_http::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
+use actix_http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use actix_http::{Method, Payload, RequestHead};
+use actix_web::HttpResponse;
+use bytes::Bytes;
 use tracing::debug;
 
-use super::Api;
-use super::error::{ApiError, Failure, wants_json};
+use super::error::ApiError;
 use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
-use super::refusal::{is_publish, note};
+use super::route::{Endpoint, Route};
+use super::{Call, channels, events, users};
 use crate::app::{App, Apps};
 use crate::auth;
 use crate::metrics::RequestRefused;
@@ -33,15 +32,70 @@ const CLOCK_WINDOW: u64 = 600;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An authenticated request.
-pub(super) struct Signed {
-    pub(super) node: Arc<Node>,
+pub(super) struct Signed<'a> {
+    call: &'a Call<'a>,
+    route: Route<'a>,
     pub(super) app: Arc<App>,
     pub(super) body: Bytes,
-    query: Vec<(String, String)>,
-    request: HttpRequest,
+    query: Query,
 }
 
-impl Signed {
+/// What the head of an authenticated request says.
+struct Admitted {
+    app: Arc<App>,
+    query: Query,
+    by_token: bool,
+}
+
+type Query = Vec<(String, String)>;
+
+impl<'a> Signed<'a> {
+    /// Checks a request and reads its body.
+    pub(super) async fn read(
+        call: &'a Call<'a>,
+        route: Route<'a>,
+        payload: Payload,
+    ) -> Result<Self, ApiError> {
+        call.api.node.metrics().http_requests.inc();
+        let Admitted {
+            app,
+            query,
+            by_token,
+        } = call.admit(route)?;
+        let body = read_body(payload, body_limit(route, &app)).await?;
+        if !by_token {
+            check_md5(&query, &body)?;
+        }
+        app.metrics.api_requests.inc();
+        app.metrics.api_request_bytes.inc_by(body.len() as u64);
+        Ok(Self {
+            call,
+            route,
+            app,
+            body,
+            query,
+        })
+    }
+
+    /// Does what it asks for.
+    pub(super) async fn handle(&self) -> Result<HttpResponse, ApiError> {
+        match self.route.endpoint {
+            Endpoint::Events => events::publish(self).await,
+            Endpoint::BatchEvents => events::publish_batch(self).await,
+            Endpoint::Channels => channels::list(self).await,
+            Endpoint::Channel => channels::one(self).await,
+            Endpoint::Users => channels::users(self).await,
+            Endpoint::Terminate => users::terminate(self).await,
+            // Nobody signs these.
+            Endpoint::Alive | Endpoint::WebSocket => Err(self.call.unknown_path()),
+        }
+    }
+
+    /// What it is for.
+    pub(super) fn node(&self) -> &Node {
+        &self.call.api.node
+    }
+
     /// A query parameter's value.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.query
@@ -50,195 +104,190 @@ impl Signed {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The answer, with an error in the form that the request asked for.
-    pub(super) fn answer(
-        &self,
-        result: Result<HttpResponse, ApiError>,
-    ) -> Result<HttpResponse, Failure> {
-        match result {
-            Ok(response) => {
-                let metrics = &self.app.metrics;
-                if let BodySize::Sized(bytes) = response.body().size() {
-                    metrics.api_response_bytes.inc_by(bytes);
-                }
-                if is_publish(&self.request) {
-                    metrics.publishes_accepted.inc();
-                }
-                let path = excerpt(self.request.path());
-                debug!(app.id = %self.app.id, path, "request accepted");
-                Ok(response)
-            }
-            Err(error) => {
-                note(&self.request, Some(&self.app.id), error.reason());
-                Err(Failure::new(error, wants_json(&self.request)))
-            }
+    /// The channel or the user that the path names.
+    pub(super) fn name(&self) -> Cow<'a, str> {
+        self.route.name()
+    }
+
+    /// Counts it and gives its answer back.
+    pub(super) fn accepted(&self, response: HttpResponse) -> HttpResponse {
+        let metrics = &self.app.metrics;
+        if let BodySize::Sized(bytes) = response.body().size()
+            && self.call.head.method != Method::HEAD
+        {
+            metrics.api_response_bytes.inc_by(bytes);
         }
+        if self.call.is_publish() {
+            metrics.publishes_accepted.inc();
+        }
+        let path = excerpt(self.call.head.uri.path());
+        debug!(app.id = %self.app.id, path, "request accepted");
+        response
     }
 }
 
-impl FromRequest for Signed {
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Failure>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
-        let request = request.clone();
-        let payload = payload.take();
-        Box::pin(async move {
-            let json = wants_json(&request);
-            read(&request, payload).await.map_err(|error| {
-                note(&request, None, error.reason());
-                Failure::new(error, json)
-            })
+impl Call<'_> {
+    /// Checks all that can be checked before the body comes.
+    fn admit(&self, route: Route<'_>) -> Result<Admitted, ApiError> {
+        let apps = self.api.node.apps();
+        let of_path = app_of_path(&apps, route)?;
+        let query = pairs(self.head.uri.query().unwrap_or_default(), Decoding::Percent);
+        let (app, by_token) = match bearer(self.head) {
+            Some(token) => (self.check_token(of_path, token)?, true),
+            None => (self.check_signature(&apps, of_path, &query)?, false),
+        };
+        let app = Arc::clone(app);
+        if !app.enabled {
+            return Err(ApiError::AppDisabled);
+        }
+        let limit = body_limit(route, &app);
+        if content_length(self.head).is_some_and(|length| length > limit) {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        Ok(Admitted {
+            app,
+            query,
+            by_token,
         })
     }
-}
 
-async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Signed, ApiError> {
-    let missing = || ApiError::BadRequest("The server is not set up for this request".to_owned());
-    let api = request.app_data::<Data<Api>>().ok_or_else(missing)?;
-    let node = Arc::clone(&api.node);
-    node.metrics().http_requests.inc();
-    let query = pairs(request.query_string(), Decoding::Percent);
-    let apps = node.apps();
-    let (app, by_token) = match bearer(request) {
-        Some(token) => (check_token(api, &apps, request, token)?, true),
-        None => (check_signature(api, &apps, request, &query)?, false),
-    };
-    if !app.enabled {
-        return Err(ApiError::AppDisabled);
+    fn check_token<'b>(
+        &self,
+        of_path: Option<&'b Arc<App>>,
+        token: &str,
+    ) -> Result<&'b Arc<App>, ApiError> {
+        let path_needed = || {
+            unauthorized(
+                RequestRefused::Token,
+                "An API token works on paths under /apps/{app_id}/ only",
+            )
+        };
+        let app = of_path.ok_or_else(path_needed)?;
+        let client = self.client();
+        if !client.secure && !client.is_local() && !self.api.allow_plain_tokens {
+            return Err(ApiError::PlainToken);
+        }
+        // All are compared, so that the time does not tell which one came close.
+        let matches = app
+            .api_tokens
+            .iter()
+            .filter(|known| known.equals(token))
+            .count();
+        if matches == 0 {
+            return Err(unauthorized(
+                RequestRefused::Token,
+                "Invalid API token: it is not one of the app's api_tokens",
+            ));
+        }
+        Ok(app)
     }
-    let body = read_body(request, payload, &app).await?;
-    if !by_token {
-        check_md5(&query, &body)?;
+
+    /// Checks in the order of the reference validator: key, version, timestamp, signature.
+    fn check_signature<'b>(
+        &self,
+        apps: &'b Apps,
+        of_path: Option<&Arc<App>>,
+        query: &Query,
+    ) -> Result<&'b Arc<App>, ApiError> {
+        let app = app_of_key(apps, of_path, get(query, "auth_key"))?;
+        check_version(get(query, "auth_version"))?;
+        check_timestamp(get(query, "auth_timestamp"))?;
+        let given = get(query, "auth_signature").ok_or_else(|| {
+            unauthorized(
+                RequestRefused::Signature,
+                "Missing parameter: auth_signature",
+            )
+        })?;
+        let method = self.head.method.as_str();
+        let paths = signed_paths(self.head.uri.path(), &self.api.path_prefix);
+        let canonical = auth::request_string(method, &paths[0], query);
+        let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
+        let query_text = self.head.uri.query().unwrap_or_default();
+        let mut others = other_readings(query_text, method, &paths);
+        if verifies(&canonical) || others.any(|text| verifies(&text)) {
+            return Ok(app);
+        }
+        Err(unauthorized(
+            RequestRefused::Signature,
+            format!(
+                "Invalid signature: you should have sent HmacSHA256Hex({canonical:?}, your_secret_key), but you sent {:?}",
+                excerpt(given)
+            ),
+        ))
     }
-    app.metrics.api_requests.inc();
-    app.metrics.api_request_bytes.inc_by(body.len() as u64);
-    Ok(Signed {
-        node,
-        app,
-        body,
-        query,
-        request: request.clone(),
-    })
 }
 
 /// The app that the path names; none for the paths that name none.
-fn app_of_path(apps: &Apps, request: &HttpRequest) -> Result<Option<Arc<App>>, ApiError> {
-    let Some(id) = request.match_info().get("app_id") else {
+fn app_of_path<'a>(apps: &'a Apps, route: Route<'_>) -> Result<Option<&'a Arc<App>>, ApiError> {
+    let Some(id) = route.app() else {
         return Ok(None);
     };
-    let id = percent_decode_str(id).decode_utf8_lossy();
     match apps.by_id(&id) {
-        Some(app) => Ok(Some(Arc::clone(app))),
+        Some(app) => Ok(Some(app)),
         None => Err(ApiError::UnknownApp(excerpt(&id).to_owned())),
     }
 }
 
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+/// The app whose key it is, which must be the path's, if that names one.
+fn app_of_key<'a>(
+    apps: &'a Apps,
+    of_path: Option<&Arc<App>>,
+    key: Option<&str>,
+) -> Result<&'a Arc<App>, ApiError> {
+    let refused = |reason, text: &str| Err(unauthorized(reason, text));
+    let Some(key) = key else {
+        return refused(
+            RequestRefused::AuthKeyMissing,
+            "Missing parameter: auth_key",
+        );
+    };
+    let Some(app) = apps.by_key(key) else {
+        return refused(RequestRefused::AuthKey, "Unknown auth_key");
+    };
+    match of_path {
+        Some(of_path) if of_path.id != app.id => {
+            let (key, id) = (excerpt(key), &of_path.id);
+            let text = format!("Unknown auth_key: {key} is not the key of app {id}");
+            refused(RequestRefused::AuthKey, &text)
+        }
+        _ => Ok(app),
+    }
+}
+
+fn check_version(given: Option<&str>) -> Result<(), ApiError> {
+    let refused = |text: &str| Err(unauthorized(RequestRefused::AuthVersion, text));
+    match given {
+        None => refused("Version required"),
+        Some("1.0") => Ok(()),
+        Some(_) => refused("Version not supported: auth_version must be 1.0"),
+    }
+}
+
+fn bearer(head: &RequestHead) -> Option<&str> {
+    let value = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
     auth::bearer_token(value)
 }
 
-fn check_token(
-    api: &Api,
-    apps: &Apps,
-    request: &HttpRequest,
-    token: &str,
-) -> Result<Arc<App>, ApiError> {
-    let path_needed = || {
-        unauthorized(
-            RequestRefused::Token,
-            "An API token works on paths under /apps/{app_id}/ only",
-        )
-    };
-    let app = app_of_path(apps, request)?.ok_or_else(path_needed)?;
-    let client = api.client(request);
-    if !client.secure && !client.is_local() && !api.allow_plain_tokens {
-        return Err(ApiError::PlainToken);
+/// As far as it is announced.
+fn content_length(head: &RequestHead) -> Option<usize> {
+    head.headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// The longest body that is read.
+fn body_limit(route: Route<'_>, app: &App) -> usize {
+    match route.endpoint {
+        Endpoint::BatchEvents => app.limits.batch_body_bytes(),
+        _ => app.limits.event_body_bytes(),
     }
-    // All are compared, so that the time does not tell which one came close.
-    let matches = app
-        .api_tokens
-        .iter()
-        .filter(|known| known.equals(token))
-        .count();
-    if matches == 0 {
-        return Err(unauthorized(
-            RequestRefused::Token,
-            "Invalid API token: it is not one of the app's api_tokens",
-        ));
-    }
-    Ok(app)
 }
 
 fn unauthorized(reason: RequestRefused, text: impl Into<String>) -> ApiError {
     ApiError::Unauthorized(reason, text.into())
-}
-
-/// Checks in the order of the reference validator: key, version, timestamp, signature.
-fn check_signature(
-    api: &Api,
-    apps: &Apps,
-    request: &HttpRequest,
-    query: &[(String, String)],
-) -> Result<Arc<App>, ApiError> {
-    let of_path = app_of_path(apps, request)?;
-    let key = get(query, "auth_key").ok_or_else(|| {
-        unauthorized(
-            RequestRefused::AuthKeyMissing,
-            "Missing parameter: auth_key",
-        )
-    })?;
-    let app = apps
-        .by_key(key)
-        .ok_or_else(|| unauthorized(RequestRefused::AuthKey, "Unknown auth_key"))?;
-    if let Some(of_path) = of_path.filter(|of_path| of_path.id != app.id) {
-        let key = excerpt(key);
-        return Err(unauthorized(
-            RequestRefused::AuthKey,
-            format!(
-                "Unknown auth_key: {key} is not the key of app {}",
-                of_path.id
-            ),
-        ));
-    }
-    match get(query, "auth_version") {
-        None => {
-            return Err(unauthorized(
-                RequestRefused::AuthVersion,
-                "Version required",
-            ));
-        }
-        Some("1.0") => {}
-        Some(_) => {
-            return Err(unauthorized(
-                RequestRefused::AuthVersion,
-                "Version not supported: auth_version must be 1.0",
-            ));
-        }
-    }
-    check_timestamp(get(query, "auth_timestamp"))?;
-    let given = get(query, "auth_signature").ok_or_else(|| {
-        unauthorized(
-            RequestRefused::Signature,
-            "Missing parameter: auth_signature",
-        )
-    })?;
-    let method = request.method().as_str();
-    let paths = signed_paths(request.uri().path(), &api.path_prefix);
-    let canonical = auth::request_string(method, &paths[0], query);
-    let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
-    let mut others = other_readings(request.query_string(), method, &paths);
-    if verifies(&canonical) || others.any(|text| verifies(&text)) {
-        return Ok(Arc::clone(app));
-    }
-    Err(unauthorized(
-        RequestRefused::Signature,
-        format!(
-            "Invalid signature: you should have sent HmacSHA256Hex({canonical:?}, your_secret_key), but you sent {:?}",
-            excerpt(given)
-        ),
-    ))
 }
 
 pub(super) fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
@@ -302,22 +351,7 @@ pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), A
     }
 }
 
-async fn read_body(
-    request: &HttpRequest,
-    payload: dev::Payload,
-    app: &App,
-) -> Result<Bytes, ApiError> {
-    let limit = match request.match_pattern() {
-        Some(pattern) if pattern.ends_with("/batch_events") => app.limits.batch_body_bytes(),
-        _ => app.limits.event_body_bytes(),
-    };
-    let length = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(ApiError::BodyTooLarge(limit));
-    }
+async fn read_body(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
     let body = to_bytes_limited(BodyStream::new(payload), limit);
     let body = tokio::time::timeout(BODY_PATIENCE, body)
         .await

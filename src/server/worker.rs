@@ -1,6 +1,7 @@
 //! What each worker is made of: its hub and clock, and one HTTP service for each listener.
 
 use std::cell::OnceCell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,9 +9,7 @@ use std::time::{Duration, Instant};
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config};
-use actix_web::App as WebApp;
-use actix_web::dev::AppConfig;
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service};
 use tokio::time::MissedTickBehavior;
 use tracing::error;
 
@@ -64,7 +63,7 @@ impl WorkerParts {
         Error = DispatchError,
         InitError = (),
     > + use<> {
-        let api = self.api.clone();
+        let api = Rc::new(self.api.clone());
         let parts = self.clone();
         let gate = Arc::clone(&self.gate);
         let node = Arc::clone(&self.node);
@@ -85,10 +84,11 @@ impl WorkerParts {
             // Idle connections of backends' pools end when a drain begins; busy ones after their answer.
             .graceful_shutdown_signal(move || gate.closed())
             .upgrade(upgrades)
-            .finish(map_config(
-                WebApp::new().configure(|config| api.configure(config)),
-                |()| AppConfig::default(),
-            ));
+            .finish(fn_service(move |request| {
+                let api = Rc::clone(&api);
+                // Boxed: an idle connection need not keep the room for it.
+                Box::pin(async move { Ok::<_, Infallible>(api.serve(request).await) })
+            }));
         fn_service(move |stream| {
             let reception = reception.clone();
             async move {

@@ -156,16 +156,80 @@ fn errors_are_json_for_those_who_ask() {
     assert_eq!(response.json()["error"], "Missing parameter: auth_key");
 }
 
+const READS: &str = "GET, HEAD, OPTIONS";
+const WRITES: &str = "POST, OPTIONS";
+
+/// Every path there is, a method that it does not take, and those that it does.
+const PATHS: &[(&str, &str, &str)] = &[
+    ("/", "POST", READS),
+    ("/app/app-key", "POST", READS),
+    (EVENTS, "GET", WRITES),
+    ("/apps/app-id/batch_events", "PUT", WRITES),
+    ("/apps/app-id/channels", "POST", READS),
+    ("/apps/app-id/channels/x", "DELETE", READS),
+    ("/apps/app-id/channels/presence-x/users", "PATCH", READS),
+    ("/apps/app-id/users/7/terminate_connections", "HEAD", WRITES),
+    ("/users/7/terminate_connections", "GET", WRITES),
+];
+
 #[test]
-fn another_method_is_told_the_right_one() {
+fn another_method_is_told_the_right_ones() {
     let server = Server::start(&Config::new());
     let mut http = Http::connect(server.public);
-    let response = http.signed(&APP, "GET", EVENTS, "");
-    assert_eq!(response.status(), 405);
-    assert_eq!(response.head.header("allow"), Some("POST"));
-    let response = http.signed(&APP, "POST", "/apps/app-id/channels", "{}");
-    assert_eq!(response.status(), 405);
-    assert_eq!(response.head.header("allow"), Some("GET"));
+    for (path, method, allow) in PATHS {
+        for (method, status) in [(*method, 405), ("BREW", 405), ("OPTIONS", 204)] {
+            http.write(&format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+            ));
+            let response = if method == "HEAD" {
+                http.read_bodiless()
+            } else {
+                http.read()
+            };
+            assert_eq!(response.status(), status, "{method} {path}: {response:?}");
+            assert_eq!(
+                response.head.header("allow"),
+                Some(*allow),
+                "{method} {path}"
+            );
+        }
+    }
+    assert_eq!(http.request("OPTIONS", "/nothing", &[], "").status(), 404);
+}
+
+/// HEAD is GET without the body, and the connection goes on behind it.
+#[test]
+fn head_is_get_without_the_body() {
+    let server = Server::start(&Config::new());
+    let mut ws = Ws::connect(&server);
+    ws.subscribe("x", None);
+    let mut http = Http::connect(server.public);
+    let head = |http: &mut Http, target: &str| {
+        http.write(&request("HEAD", target, &[], ""));
+        http.read_bodiless()
+    };
+    for path in ["/", "/app/app-key", "/nothing", "/apps/app-id/channels"] {
+        let of_head = head(&mut http, path);
+        let of_get = http.request("GET", path, &[], "");
+        assert_eq!(of_head.status(), of_get.status(), "{path}");
+        for name in ["content-length", "content-type"] {
+            let (one, other) = (of_head.head.header(name), of_get.head.header(name));
+            assert_eq!(one, other, "{path} {name}");
+        }
+    }
+    // Signed as what it is.
+    for path in [
+        "/apps/app-id/channels",
+        "/apps/app-id/channels/x?info=subscription_count",
+    ] {
+        let of_head = head(&mut http, &APP.target("HEAD", path, ""));
+        let of_get = http.signed(&APP, "GET", path, "");
+        assert_eq!((of_head.status(), of_get.status()), (200, 200), "{path}");
+        let length = of_get.body.len().to_string();
+        assert_eq!(of_head.head.header("content-length"), Some(&*length));
+        let as_get = head(&mut http, &APP.target("GET", path, ""));
+        assert_eq!(as_get.status(), 401);
+    }
 }
 
 /// Overload is said by HTTP, because pusher-js backs off only then.
