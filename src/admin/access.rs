@@ -114,7 +114,10 @@ fn check(request: &HttpRequest) -> Result<(), Refusal> {
     if admin.token.is_none() && !is_probe && !names_loopback(request) {
         return Err(Refusal::Host);
     }
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let changes = !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
     if changes && !has_token(admin, request) {
         if !is_own_page(request) {
             return Err(Refusal::Origin);
