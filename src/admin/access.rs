@@ -23,6 +23,7 @@ use super::Admin;
 use super::console::Problem;
 use super::sessions::{Sessions, Ticket};
 use crate::auth::bearer_token;
+use crate::net::{HeadTooLarge, check_head};
 
 /// Nothing but what this server sends, nothing inline, and no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -58,6 +59,9 @@ pub(super) enum Refusal {
          with the token of [admin]; a proxy in front must pass the Host header on as the browser sent it"
     )]
     Origin,
+    /// 400, 414 or 431.
+    #[error(transparent)]
+    Head(#[from] HeadTooLarge),
     /// 415.
     #[error("The body must be JSON, with the header `Content-Type: application/json`")]
     ContentType,
@@ -68,6 +72,7 @@ impl ResponseError for Refusal {
         match self {
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Head(error) => error.status(),
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -106,6 +111,7 @@ pub(super) async fn guard(
 }
 
 fn check(request: &HttpRequest) -> Result<(), Refusal> {
+    check_head(request.head())?;
     let Some(admin) = request.app_data::<Data<Admin>>() else {
         return Err(Refusal::Token);
     };

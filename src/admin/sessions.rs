@@ -29,6 +29,9 @@ const SESSIONS: usize = 64;
 /// Wrong attempts to log in after which no other is looked at for the rest of a second, whoever makes it.
 const WRONG: usize = 5;
 
+/// How many cookies of our name are looked at.
+const COOKIES: usize = 8;
+
 /// The longest body of a login that is read.
 const BODY_BYTES: usize = 8 * 1024;
 
@@ -120,6 +123,7 @@ fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .filter(|(name, _)| *name == NAME)
         .map(|(_, value)| value)
+        .take(COOKIES)
 }
 
 fn cookie(id: &str, life: Duration) -> (actix_web::http::header::HeaderName, String) {

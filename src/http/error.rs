@@ -8,6 +8,7 @@ use actix_http::{RequestHead, StatusCode};
 use actix_web::HttpResponse;
 
 use crate::metrics::RequestRefused;
+use crate::net::HeadTooLarge;
 use crate::node::{TooFast, Unavailable};
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
@@ -15,6 +16,9 @@ use crate::protocol::event::InvalidEventName;
 /// Why a request is refused. Texts are the real service's where they are known (protocol §4.2, §4.3).
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
+    /// 400, 414 or 431. Nothing of it has been looked at.
+    #[error(transparent)]
+    Head(#[from] HeadTooLarge),
     /// 404.
     #[error(
         "Unknown path {0}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}}"
@@ -87,6 +91,7 @@ impl ApiError {
     /// The same as metrics and logs name it.
     pub(super) fn reason(&self) -> RequestRefused {
         match self {
+            Self::Head(_) => RequestRefused::HeadTooLarge,
             Self::UnknownPath(_) => RequestRefused::UnknownPath,
             Self::Method(_) => RequestRefused::Method,
             Self::NotUpgraded => RequestRefused::NotUpgraded,
@@ -110,6 +115,7 @@ impl ApiError {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
+            Self::Head(error) => error.status(),
             Self::UnknownPath(_) | Self::UnknownApp(_) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotUpgraded => StatusCode::UPGRADE_REQUIRED,
@@ -133,7 +139,8 @@ impl ApiError {
             Self::Unavailable(_) => retry_after(1),
             Self::Method(allow) => Some((ALLOW, HeaderValue::from_static(allow))),
             Self::NotUpgraded => Some((UPGRADE, HeaderValue::from_static("websocket"))),
-            Self::UnknownPath(_)
+            Self::Head(_)
+            | Self::UnknownPath(_)
             | Self::UnknownApp(_)
             | Self::AppDisabled
             | Self::Unauthorized(..)

@@ -1,5 +1,7 @@
 //! `POST /apps/{id}/events` and `/batch_events` (protocol §4.4, §4.5).
 
+use std::collections::HashSet;
+
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -248,10 +250,11 @@ fn channels(app: &App, body: &EventBody<'_>) -> Result<Vec<ChannelName>, ApiErro
             names.len()
         )));
     }
-    let mut channels: Vec<ChannelName> = Vec::with_capacity(names.len());
+    let mut seen = HashSet::with_capacity(names.len());
+    let mut channels = Vec::with_capacity(names.len());
     for name in &names {
         let channel = channel_name(app, name)?;
-        if !channels.contains(&channel) {
+        if seen.insert(name) {
             channels.push(channel);
         }
     }

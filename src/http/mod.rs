@@ -27,7 +27,7 @@ pub use explain::{Asked, Explained, Step};
 pub use refusal::noted;
 
 use crate::app::App;
-use crate::net::{Client, TrustedProxies};
+use crate::net::{Client, TrustedProxies, check_head};
 use crate::node::Node;
 use crate::protocol::excerpt;
 use route::{Endpoint, Route};
@@ -123,6 +123,7 @@ impl<'a> Call<'a> {
     }
 
     async fn answer(&self, payload: Payload) -> Result<HttpResponse, Refused> {
+        check_head(self.head).map_err(ApiError::Head)?;
         let Some(route) = self.route else {
             return Err(self.unknown_path().into());
         };

@@ -2,7 +2,7 @@
 //!
 //! The answer's text may quote what was sent, signatures included, so none of it is logged.
 
-use actix_http::error::DispatchError;
+use actix_http::error::{DispatchError, ParseError};
 use actix_web::HttpResponse;
 use tracing::warn;
 
@@ -50,7 +50,7 @@ impl Call<'_> {
                 key(self.head.uri.query().unwrap_or_default()).and_then(|key| apps.by_key(&key))
             }
         };
-        let target = format!("{} {}", self.head.method, self.head.uri.path());
+        let target = format!("{} {}", self.head.method, excerpt(self.head.uri.path()));
         feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
             event: Some(target.into()),
             address: self.client().address,
@@ -64,6 +64,7 @@ impl Call<'_> {
 #[must_use]
 pub fn noted(node: &Node, error: DispatchError) -> DispatchError {
     let reason = match error {
+        DispatchError::Parse(ParseError::TooLarge) => RequestRefused::HeadTooLarge,
         DispatchError::Parse(_) => RequestRefused::Malformed,
         DispatchError::SlowRequestTimeout => RequestRefused::HeadTimeout,
         // The connection's own end, or an answer's.

@@ -85,6 +85,7 @@ reasons! {
     /// Why an upgrade is answered with an HTTP error.
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
+        HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
     }
@@ -171,6 +172,7 @@ reasons! {
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it or answer",
         Malformed "malformed" "it is not HTTP/1.1",
+        HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
         HeadTimeout "head_timeout" "its head did not arrive in time",
         UnknownPath "unknown_path" "nothing is under that path",
         Method "method" "the path takes another method",

@@ -1,9 +1,10 @@
 //! A connection before it is HTTP or a WebSocket: the listener, the room for open files, the header of a proxy, TLS;
 //! and who is at the other end when proxies are in between.
 //!
-//! Knows no HTTP beyond the header fields that proxies add, and no app.
+//! Knows no HTTP beyond the size of a head and the header fields that proxies add, and no app.
 
 mod certificates;
+mod head;
 mod listen;
 mod proxies;
 mod proxy_header;
@@ -11,6 +12,7 @@ mod reception;
 mod socket;
 
 pub use certificates::Certificates;
+pub use head::{HeadTooLarge, check_head};
 pub use listen::{Error, file_room, listen};
 pub use proxies::{Client, TrustedProxies};
 pub use reception::{Arrival, Reception};

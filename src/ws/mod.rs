@@ -7,7 +7,6 @@
 mod connection;
 mod handshake;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -23,7 +22,7 @@ use crate::feed::{Entry, Kind};
 use crate::hub::{Hub, Identity};
 use crate::limits::{Gate, NoEntry, Place};
 use crate::metrics::{Reason, UpgradeRefused};
-use crate::net::{Client, Socket, TrustedProxies};
+use crate::net::{Client, HeadTooLarge, Socket, TrustedProxies, check_head};
 use crate::node::{Hello, Node, Refusal};
 use crate::protocol::{CloseCode, excerpt};
 use connection::serve;
@@ -67,6 +66,15 @@ impl Upgrades {
         let client = self
             .proxies
             .client(head.peer_addr, socket.is_secure(), &head.headers);
+        if let Err(error) = check_head(head) {
+            self.refused(request, client, UpgradeRefused::HeadTooLarge);
+            let status = match error {
+                HeadTooLarge::Target(_) => "414 URI Too Long",
+                HeadTooLarge::Fields(_) => "431 Request Header Fields Too Large",
+                HeadTooLarge::Parameters(_) => "400 Bad Request",
+            };
+            return spawn(refuse(socket, status, format!("{error}\n")));
+        }
         if let Err(error) = ws::verify_handshake(head) {
             self.refused(request, client, UpgradeRefused::Handshake);
             let text = format!("This is not a WebSocket handshake (RFC 6455): {error}\n");
@@ -135,10 +143,10 @@ impl Upgrades {
         let path = request.path();
         let path = path.strip_prefix(&*self.path_prefix).unwrap_or(path);
         let query = request.uri().query().unwrap_or_default();
-        let parameters: HashMap<&str, &str> = query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .collect();
+        let parameter = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
         let header = |name| {
             let value = request.head().headers.get(name)?;
             value.to_str().ok()
@@ -147,9 +155,9 @@ impl Upgrades {
             key: path
                 .strip_prefix("/app/")
                 .filter(|key| !key.is_empty() && !key.contains('/')),
-            protocol: parameters.get("protocol").copied(),
-            client_name: parameters.get("client").copied(),
-            version: parameters.get("version").copied(),
+            protocol: parameter("protocol"),
+            client_name: parameter("client"),
+            version: parameter("version"),
             origin: header("origin"),
             client,
         }
