@@ -8,7 +8,7 @@ use actix_http::Method;
 use super::Api;
 use super::error::ApiError;
 use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
-use super::route::{Endpoint, Route};
+use super::route::Route;
 use super::signed::{check_md5, check_timestamp};
 use crate::app::{App, Apps};
 use crate::auth::{self, Secret};
@@ -349,12 +349,10 @@ fn app_id(path: &str) -> Option<String> {
 
 fn known_path(method: &str, path: &str) -> bool {
     let endpoint = Route::of(path, "").map(|route| route.endpoint);
-    let is_api = |endpoint: &Endpoint| !matches!(endpoint, Endpoint::Alive | Endpoint::WebSocket);
     let method = Method::from_bytes(method.as_bytes());
     endpoint
-        .filter(is_api)
         .zip(method.ok())
-        .is_some_and(|(endpoint, method)| endpoint.takes(&method))
+        .is_some_and(|(endpoint, method)| endpoint.is_api() && endpoint.takes(&method))
 }
 
 /// Of what else an MD5 is.

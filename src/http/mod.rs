@@ -31,7 +31,7 @@ use crate::net::{Client, TrustedProxies, check_head};
 use crate::node::Node;
 use crate::protocol::excerpt;
 use route::{Endpoint, Route};
-use signed::Signed;
+use signed::{Admitted, Signed};
 
 /// What all requests share.
 #[derive(Clone)]
@@ -73,9 +73,26 @@ impl Api {
     pub async fn serve(&self, mut request: Request) -> Response<BoxBody> {
         let payload = request.take_payload();
         let call = Call::new(self, &request);
+        call.count();
         match call.answer(payload).await {
             Ok(response) => response.into(),
             Err(refused) => call.refuse(&refused).into(),
+        }
+    }
+
+    /// What a sender waits for who said `Expect: 100-continue`: the request, if its body is worth sending.
+    ///
+    /// # Errors
+    /// The final answer, where the head alone decides.
+    pub fn expect(&self, request: Request) -> Result<Request, Response<BoxBody>> {
+        let call = Call::new(self, &request);
+        match call.check() {
+            // Checked again with its body, and counted then.
+            Ok(_) => Ok(request),
+            Err(error) => {
+                call.count();
+                Err(call.refuse(&error.into()).into())
+            }
         }
     }
 }
@@ -122,36 +139,55 @@ impl<'a> Call<'a> {
         self.head.method == Method::POST && endpoint.is_some_and(Endpoint::is_publish)
     }
 
-    async fn answer(&self, payload: Payload) -> Result<HttpResponse, Refused> {
-        check_head(self.head).map_err(ApiError::Head)?;
-        let Some(route) = self.route else {
-            return Err(self.unknown_path().into());
-        };
-        if self.head.method == Method::OPTIONS {
-            return Ok(options(route.endpoint.allow()));
+    fn count(&self) {
+        if self.route.is_some_and(|route| route.endpoint.is_api()) {
+            self.api.node.metrics().http_requests.inc();
         }
-        if !route.endpoint.takes(&self.head.method) {
-            return Err(ApiError::Method(route.endpoint.allow()).into());
-        }
+    }
+
+    /// Checks all that can be checked before the body comes.
+    fn check(&self) -> Result<Checked, ApiError> {
+        check_head(self.head)?;
+        let route = self.route.ok_or_else(|| self.unknown_path())?;
+        let allow = route.endpoint.allow();
         match route.endpoint {
-            Endpoint::Alive => Ok(HttpResponse::Ok().content_type("text/plain").body("OK\n")),
-            Endpoint::WebSocket => Err(ApiError::NotUpgraded.into()),
-            _ => {
-                let signed = Signed::read(self, route, payload).await?;
-                match signed.handle().await {
-                    Ok(response) => Ok(signed.accepted(response)),
-                    Err(error) => Err(Refused {
-                        error,
-                        app: Some(signed.app),
-                    }),
-                }
-            }
+            _ if self.head.method == Method::OPTIONS => Ok(Checked::Answer(options(allow))),
+            endpoint if !endpoint.takes(&self.head.method) => Err(ApiError::Method(allow)),
+            Endpoint::Alive => Ok(Checked::Answer(alive())),
+            Endpoint::WebSocket => Err(ApiError::NotUpgraded),
+            _ => self.admit(route).map(Checked::Admitted),
+        }
+    }
+
+    async fn answer(&self, payload: Payload) -> Result<HttpResponse, Refused> {
+        let signed = match self.check()? {
+            Checked::Answer(answer) => return Ok(answer),
+            Checked::Admitted(admitted) => Signed::read(self, admitted, payload).await?,
+        };
+        match signed.handle().await {
+            Ok(response) => Ok(signed.accepted(response)),
+            Err(error) => Err(Refused {
+                error,
+                app: Some(signed.app),
+            }),
         }
     }
 
     fn unknown_path(&self) -> ApiError {
         ApiError::UnknownPath(excerpt(self.head.uri.path()).to_owned())
     }
+}
+
+/// A request that is all right as far as its head.
+enum Checked {
+    /// There is nothing else to look at.
+    Answer(HttpResponse),
+    Admitted(Admitted),
+}
+
+/// Plain liveness: the process answers.
+fn alive() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain").body("OK\n")
 }
 
 /// What may be sent to a path.

@@ -48,6 +48,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether it is of the API, for those who prove who they are.
+    pub(super) fn is_api(self) -> bool {
+        !matches!(self, Self::Alive | Self::WebSocket)
+    }
+
     /// Whether it publishes.
     pub(super) fn is_publish(self) -> bool {
         matches!(self, Self::Events | Self::BatchEvents)

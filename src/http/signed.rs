@@ -40,8 +40,8 @@ pub(super) struct Signed<'a> {
     query: Query,
 }
 
-/// What the head of an authenticated request says.
-struct Admitted {
+/// An authenticated request without its body.
+pub(super) struct Admitted {
     app: Arc<App>,
     query: Query,
     by_token: bool,
@@ -50,18 +50,18 @@ struct Admitted {
 type Query = Vec<(String, String)>;
 
 impl<'a> Signed<'a> {
-    /// Checks a request and reads its body.
+    /// Reads the body of a request, which is the rest of its proof.
     pub(super) async fn read(
         call: &'a Call<'a>,
-        route: Route<'a>,
+        admitted: Admitted,
         payload: Payload,
     ) -> Result<Self, ApiError> {
-        call.api.node.metrics().http_requests.inc();
         let Admitted {
             app,
             query,
             by_token,
-        } = call.admit(route)?;
+        } = admitted;
+        let route = call.route.ok_or_else(|| call.unknown_path())?;
         let body = read_body(payload, body_limit(route, &app)).await?;
         if !by_token {
             check_md5(&query, &body)?;
@@ -127,8 +127,8 @@ impl<'a> Signed<'a> {
 }
 
 impl Call<'_> {
-    /// Checks all that can be checked before the body comes.
-    fn admit(&self, route: Route<'_>) -> Result<Admitted, ApiError> {
+    /// Finds the app, proves who asks, and looks at how long the body is to be.
+    pub(super) fn admit(&self, route: Route<'_>) -> Result<Admitted, ApiError> {
         let apps = self.api.node.apps();
         let of_path = app_of_path(&apps, route)?;
         let query = pairs(self.head.uri.query().unwrap_or_default(), Decoding::Percent);

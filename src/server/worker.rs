@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
+use std::future::ready;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +72,9 @@ impl WorkerParts {
             let upgrades = parts.upgrades(&unclaimed);
             async move { upgrades }
         });
+        let expecting = Rc::clone(&api);
         let http = HttpService::build()
+            .expect(fn_service(move |request| ready(expecting.expect(request))))
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_PATIENCE)
             // Gives a refused request's sender the time to read the answer before the connection is reset.

@@ -156,6 +156,50 @@ fn errors_are_json_for_those_who_ask() {
     assert_eq!(response.json()["error"], "Missing parameter: auth_key");
 }
 
+/// A sender that asks first is told to go on, or why not, without a byte of the body.
+#[test]
+fn whoever_expects_to_continue_is_answered_by_the_head_where_that_decides() {
+    let server = Server::start(&Config::new());
+    let ask = |method: &str, target: &str, length: usize| {
+        let mut http = Http::connect(server.public);
+        http.write(&format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        let answer = http.read();
+        (http, answer)
+    };
+    let body = body();
+    let target = APP.target("POST", EVENTS, &body);
+    let (mut http, answer) = ask("POST", &target, body.len());
+    assert_eq!(answer.status(), 100);
+    http.write(&body);
+    assert_is(&http.read(), 200, "{}");
+    // Signed well, and refused for what only the body tells.
+    let (mut http, answer) = ask("POST", &target, 2);
+    assert_eq!(answer.status(), 100);
+    http.write("{}");
+    assert_eq!(http.read().status(), 401);
+
+    let wrong = target.replace("auth_signature=", "auth_signature=0");
+    for (method, target, length, status) in [
+        ("POST", &*wrong, 10, 401),
+        ("POST", EVENTS, 10, 401),
+        ("POST", &target, 1_000_000_000, 413),
+        ("POST", "/apps/nobody/events", 10, 404),
+        ("POST", "/nothing", 10, 404),
+        ("PUT", &target, 10, 405),
+        ("GET", "/app/app-key", 10, 426),
+        ("POST", &format!("{EVENTS}?{}", "x".repeat(9000)), 10, 414),
+    ] {
+        let (_, answer) = ask(method, target, length);
+        assert_eq!(answer.status(), status, "{method} {answer:?}");
+        let connection = answer.head.header("connection").unwrap_or_default();
+        assert!(connection.starts_with("close"), "{method} {answer:?}");
+    }
+    // Each under /apps/ is one request.
+    assert_eq!(server.counter("http_requests"), 8);
+}
+
 const READS: &str = "GET, HEAD, OPTIONS";
 const WRITES: &str = "POST, OPTIONS";
 
