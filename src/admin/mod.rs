@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::auth::Secret;
 use crate::http::Api;
-use crate::limits::{Gate, Room};
+use crate::limits::{Failures, Gate, Room};
 use crate::node::{ClusterState, Node};
 use crate::protocol::excerpt;
 use access::Operator;
@@ -65,6 +65,7 @@ pub struct Admin {
     started: Instant,
     series: Series,
     watchers: Arc<Room>,
+    wrong_tokens: Arc<Failures>,
     /// The public port, if metrics have Soketi's names too: they have it as a label.
     soketi_names_port: Option<Arc<str>>,
 }
@@ -117,6 +118,7 @@ impl Admin {
             started: Instant::now(),
             series: Series::default(),
             watchers: Arc::new(Room::new(Some(WATCHERS))),
+            wrong_tokens: Arc::default(),
             soketi_names_port: None,
         }
     }

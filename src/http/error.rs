@@ -1,6 +1,8 @@
 //! `ApiError` → status and body. The body is a sentence that says the first thing that is wrong and what was expected:
 //! plain text ending in a newline, as SDKs show it to people; JSON for those who ask for it (`Accept`).
 
+use std::time::Duration;
+
 use actix_http::header::{
     ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
 };
@@ -43,6 +45,11 @@ pub enum ApiError {
     /// 401.
     #[error("{1}")]
     Unauthorized(RequestRefused, String),
+    /// 429, and the connection ends. Only wrong tokens are told so.
+    #[error(
+        "That is not an API token of the app, and too many wrong ones came from your address: use one of the app's api_tokens, or sign the request"
+    )]
+    TooManyTokens(Duration),
     /// 403.
     #[error(
         "API tokens are refused over plain HTTP from beyond loopback: anybody on the way could read them. Use TLS in front, sign the request instead, or set allow_plain_tokens = true in [server]"
@@ -98,6 +105,7 @@ impl ApiError {
             Self::UnknownApp(_) => RequestRefused::UnknownApp,
             Self::AppDisabled => RequestRefused::AppDisabled,
             Self::Unauthorized(reason, _) => *reason,
+            Self::TooManyTokens(_) => RequestRefused::TooManyTokens,
             Self::PlainToken => RequestRefused::PlainToken,
             Self::BadRequest(_) => RequestRefused::BadRequest,
             Self::ChannelName { .. } => RequestRefused::ChannelName,
@@ -126,7 +134,7 @@ impl ApiError {
             }
             Self::BodyTooLarge(_) | Self::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyTokens(_) | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -136,6 +144,7 @@ impl ApiError {
         let retry_after = |seconds: u64| Some((RETRY_AFTER, HeaderValue::from(seconds)));
         match self {
             Self::TooFast(too_fast) => retry_after(too_fast.wait.as_secs() + 1),
+            Self::TooManyTokens(wait) => retry_after(wait.as_secs()),
             Self::Unavailable(_) => retry_after(1),
             Self::Method(allow) => Some((ALLOW, HeaderValue::from_static(allow))),
             Self::NotUpgraded => Some((UPGRADE, HeaderValue::from_static("websocket"))),
@@ -160,6 +169,9 @@ impl ApiError {
         let mut response = HttpResponse::build(status);
         if let Some(header) = self.header() {
             response.insert_header(header);
+        }
+        if matches!(self, Self::TooManyTokens(_)) {
+            response.force_close();
         }
         let text = self.to_string();
         if wants_json(head) {

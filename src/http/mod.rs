@@ -27,6 +27,7 @@ pub use explain::{Asked, Explained, Step};
 pub use refusal::noted;
 
 use crate::app::App;
+use crate::limits::Failures;
 use crate::net::{Client, TrustedProxies, check_head};
 use crate::node::Node;
 use crate::protocol::excerpt;
@@ -40,6 +41,7 @@ pub struct Api {
     path_prefix: Arc<str>,
     allow_plain_tokens: bool,
     proxies: Arc<TrustedProxies>,
+    wrong_tokens: Arc<Failures>,
 }
 
 /// What a connection's data holds when its client speaks TLS, to this server or to the proxy whose header said so.
@@ -60,6 +62,7 @@ impl Api {
             path_prefix: path_prefix.into(),
             allow_plain_tokens,
             proxies,
+            wrong_tokens: Arc::default(),
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_http::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
 use actix_http::header::{AUTHORIZATION, CONTENT_LENGTH};
@@ -174,6 +174,9 @@ impl Call<'_> {
             .filter(|known| known.equals(token))
             .count();
         if matches == 0 {
+            let failures = &self.api.wrong_tokens;
+            let noted = failures.note(client.address, Instant::now());
+            noted.map_err(ApiError::TooManyTokens)?;
             return Err(unauthorized(
                 RequestRefused::Token,
                 "Invalid API token: it is not one of the app's api_tokens",

@@ -161,6 +161,7 @@ reasons! {
         Signature "signature" "auth_signature is missing or not of any of the app's secrets over this request" authentication,
         BodyMd5 "body_md5" "body_md5 is missing or not of this body" authentication,
         Token "token" "the API token is not one of the app's, or the path takes none" authentication,
+        TooManyTokens "too_many_tokens" "too many wrong API tokens came from the address" authentication,
         PlainToken "plain_token" "API tokens over plain HTTP are taken from loopback only" authentication,
         BadRequest "bad_request" "the request is not as the API expects it",
         ChannelName "channel_name" "that is not a channel name, or longer than channel_name_length",
@@ -177,6 +178,15 @@ reasons! {
         UnknownPath "unknown_path" "nothing is under that path",
         Method "method" "the path takes another method",
         NotUpgraded "not_upgraded" "the WebSocket path was asked without an upgrade: a proxy may not forward it",
+    }
+}
+
+reasons! {
+    /// Why somebody is no operator.
+    OperatorRefused, "operator refused", 10 {
+        Token "token" "the token is not that of [admin]" authentication,
+        Login "login" "the token of a login to the console is not that of [admin]" authentication,
+        TooMany "too_many" "too many wrong tokens came from the address" authentication,
     }
 }
 
@@ -283,6 +293,7 @@ mod tests {
         check::<ClientEventRefused>();
         check::<MessageRefused>();
         check::<RequestRefused>();
+        check::<OperatorRefused>();
         check::<Lifecycle>();
         check::<CloseCode>();
         check::<Closed>();

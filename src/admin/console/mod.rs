@@ -43,7 +43,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .service(api)
         .service(read_at("/console", assets::begin))
         .service(read_at("/console/", assets::index))
-        .service(write_at("/console/login", sessions::login))
+        .service(write_at(sessions::LOGIN, sessions::login))
         .service(write_at("/console/logout", sessions::logout))
         .service(read_at("/console/{file}", assets::file));
 }

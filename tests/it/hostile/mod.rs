@@ -4,5 +4,6 @@
 //! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
 
 mod cost;
+mod guessing;
 mod large_heads;
 mod slow_http;
