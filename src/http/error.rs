@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix_http::header::{
-    ACCEPT, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
 };
 use actix_http::{RequestHead, StatusCode};
 use actix_web::HttpResponse;
@@ -69,6 +69,11 @@ pub enum ApiError {
     /// 400.
     #[error("{0}")]
     EventName(#[from] InvalidEventName),
+    /// 415.
+    #[error(
+        "The request body is encoded as {0:?}, and bodies are taken as they are: send it without Content-Encoding. body_md5 is that of the bytes that are sent"
+    )]
+    Encoding(String),
     /// 413. The length of the body is over what the app's limits allow; it has not been read.
     #[error("The request body exceeds the allowed maximum ({0} bytes)")]
     BodyTooLarge(usize),
@@ -110,6 +115,7 @@ impl ApiError {
             Self::BadRequest(_) => RequestRefused::BadRequest,
             Self::ChannelName { .. } => RequestRefused::ChannelName,
             Self::EventName(_) => RequestRefused::EventName,
+            Self::Encoding(_) => RequestRefused::Encoding,
             Self::BodyTooLarge(_) => RequestRefused::BodyTooLarge,
             Self::DataTooLarge(_) => RequestRefused::DataTooLarge,
             Self::BodyTimeout => RequestRefused::BodyTimeout,
@@ -132,6 +138,7 @@ impl ApiError {
             Self::BadRequest(_) | Self::ChannelName { .. } | Self::EventName(_) => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) | Self::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooManyTokens(_) | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -146,6 +153,8 @@ impl ApiError {
             Self::TooFast(too_fast) => retry_after(too_fast.wait.as_secs() + 1),
             Self::TooManyTokens(wait) => retry_after(wait.as_secs()),
             Self::Unavailable(_) => retry_after(1),
+            // RFC 9110 §12.5.3: in a response it tells what would have been taken.
+            Self::Encoding(_) => Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
             Self::Method(allow) => Some((ALLOW, HeaderValue::from_static(allow))),
             Self::NotUpgraded => Some((UPGRADE, HeaderValue::from_static("websocket"))),
             Self::Head(_)

@@ -280,10 +280,7 @@ impl Request<'_> {
         if given.len() != 64 || !given.bytes().all(|b| b.is_ascii_hexdigit()) {
             return "A signature is 64 hex digits: the HMAC SHA256 in hex, not in base64 and not cut.".to_owned();
         }
-        if given.bytes().any(|b| b.is_ascii_uppercase()) {
-            return "The hex digits must be in lower case.".to_owned();
-        }
-        let lower = |text: &str| app.secrets.verifies(text.as_bytes(), given);
+        let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
         if Secret::new(app.key.as_str()).verifies(text, given) {
             return "It is signed with the app's key: it must be signed with its secret."
                 .to_owned();
@@ -295,7 +292,7 @@ impl Request<'_> {
             }
         }
         for method in ["GET", "POST", "PUT", "DELETE"] {
-            if lower(&auth::request_string(method, &self.paths[0], &self.query)) {
+            if verifies(&auth::request_string(method, &self.paths[0], &self.query)) {
                 return format!(
                     "It is signed for the method {method}, and the request is {}.",
                     self.method
@@ -309,7 +306,7 @@ impl Request<'_> {
                 .filter(|(key, _)| key != left_out)
                 .cloned()
                 .collect();
-            if lower(&auth::request_string(&self.method, &self.paths[0], &rest)) {
+            if verifies(&auth::request_string(&self.method, &self.paths[0], &rest)) {
                 return format!(
                     "{left_out} was not signed: every parameter of the query but auth_signature is."
                 );

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_http::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
-use actix_http::header::{AUTHORIZATION, CONTENT_LENGTH};
+use actix_http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_http::{Method, Payload, RequestHead};
 use actix_web::HttpResponse;
 use bytes::Bytes;
@@ -140,6 +140,7 @@ impl Call<'_> {
         if !app.enabled {
             return Err(ApiError::AppDisabled);
         }
+        check_encoding(self.head)?;
         let limit = body_limit(route, &app);
         if content_length(self.head).is_some_and(|length| length > limit) {
             return Err(ApiError::BodyTooLarge(limit));
@@ -269,6 +270,18 @@ fn check_version(given: Option<&str>) -> Result<(), ApiError> {
 fn bearer(head: &RequestHead) -> Option<&str> {
     let value = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
     auth::bearer_token(value)
+}
+
+/// A compressed body would have to be unpacked before its size is known, and no SDK sends one.
+fn check_encoding(head: &RequestHead) -> Result<(), ApiError> {
+    let Some(encoding) = head.headers.get(CONTENT_ENCODING) else {
+        return Ok(());
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    match encoding.trim() {
+        plain if plain.is_empty() || plain.eq_ignore_ascii_case("identity") => Ok(()),
+        other => Err(ApiError::Encoding(excerpt(other).to_owned())),
+    }
 }
 
 /// As far as it is announced.

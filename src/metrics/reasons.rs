@@ -166,6 +166,7 @@ reasons! {
         BadRequest "bad_request" "the request is not as the API expects it",
         ChannelName "channel_name" "that is not a channel name, or longer than channel_name_length",
         EventName "event_name" "that is not the name of an event, or longer than event_name_length",
+        Encoding "encoding" "the body has a Content-Encoding",
         BodyTooLarge "body_too_large" "the body is larger than the app's limits allow",
         DataTooLarge "data_too_large" "an event's data is over event_bytes",
         BodyTimeout "body_timeout" "the body did not arrive in time",

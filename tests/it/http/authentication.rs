@@ -164,6 +164,44 @@ fn pythons_path_for_terminating_is_understood() {
     assert_refused(&response, 401, "Invalid signature");
 }
 
+/// Hex digits are the same in either case, in the MD5 of the body as in signatures, and those of clients.
+#[test]
+fn hex_is_hex() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let upper = tidewire::auth::body_md5(body.as_bytes()).to_uppercase();
+    assert_is(&publish_with(&server, "body_md5", Some(&upper)), 200, "{}");
+    let target = APP.target("POST", EVENTS, &body);
+    let (rest, signature) = target.rsplit_once('=').unwrap();
+    let target = format!("{rest}={}", signature.to_uppercase());
+    let response = Http::connect(server.public).request("POST", &target, &[], &body);
+    assert_is(&response, 200, "{}");
+    // A digit less, or none of sixteen, is no signature in any case.
+    for wrong in [&signature.to_uppercase()[1..], &"G".repeat(64)] {
+        let target = format!("{rest}={wrong}");
+        let response = Http::connect(server.public).request("POST", &target, &[], &body);
+        assert_refused(&response, 401, "Invalid signature");
+    }
+
+    let mut ws = Ws::connect(&server);
+    let upper = |auth: String| {
+        let (key, signature) = auth.split_once(':').unwrap();
+        format!("{key}:{}", signature.to_uppercase())
+    };
+    let auth = upper(APP.channel_auth(ws.socket_id(), "private-x", None));
+    let send = |ws: &mut Ws, event: &str, data: serde_json::Value| {
+        ws.send(&serde_json::json!({"event": event, "data": data}).to_string());
+    };
+    let data = serde_json::json!({"channel": "private-x", "auth": auth});
+    send(&mut ws, "pusher:subscribe", data);
+    assert!(ws.text().contains("subscription_succeeded"));
+    let user = r#"{"id":"7"}"#;
+    let auth = upper(APP.user_auth(ws.socket_id(), user));
+    let data = serde_json::json!({"auth": auth, "user_data": user});
+    send(&mut ws, "pusher:signin", data);
+    assert!(ws.text().contains("signin_success"));
+}
+
 /// Values are signed decoded and come encoded or not, whatever the client's library thinks.
 #[test]
 fn values_may_come_encoded_or_not() {

@@ -22,6 +22,30 @@ fn any_content_type_is_taken() {
     }
 }
 
+/// Bodies are taken as they are, and whoever compresses them is told before they are sent.
+#[test]
+fn a_compressed_body_is_refused_with_what_would_be_taken() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let target = APP.target("POST", EVENTS, &body);
+    let send = |encoding: &str| {
+        let headers = [("Content-Encoding", encoding)];
+        Http::connect(server.public).request("POST", &target, &headers, &body)
+    };
+    for encoding in ["gzip", "deflate", "br", "zstd", "identity, gzip", "GZIP"] {
+        let refused = send(encoding);
+        assert_eq!(refused.status(), 415, "{encoding}: {refused:?}");
+        assert_eq!(refused.head.header("accept-encoding"), Some("identity"));
+        assert!(
+            refused.body.contains(&format!("{encoding:?}")),
+            "{refused:?}"
+        );
+    }
+    for encoding in ["identity", "Identity", ""] {
+        assert_is(&send(encoding), 200, "{}");
+    }
+}
+
 #[test]
 fn one_connection_serves_many_requests() {
     let server = Server::start(&Config::new());
