@@ -12,7 +12,9 @@ use super::error::ApiError;
 use super::signed::Signed;
 use crate::app::App;
 use crate::node::{Node, Publication, Published, Reach};
-use crate::protocol::{ChannelKind, ChannelName, EventName, SocketId, excerpt, parse_object};
+use crate::protocol::{
+    ChannelKind, ChannelName, EventName, SocketId, excerpt, parse, parse_object,
+};
 
 /// The body of a publish, unchecked: raw values, so that an error can name the key.
 #[derive(Deserialize)]
@@ -137,8 +139,15 @@ pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, A
             batch.len()
         )));
     }
-    let check = |raw: &&RawValue| check(&signed.app, &parse_body(raw.get().as_bytes())?);
-    let requests = batch.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+    let check = |(at, raw): (usize, &&RawValue)| {
+        let event = parse_object(raw.get());
+        check(
+            &signed.app,
+            &event.map_err(|reason| bad(format!("\"batch\", event {}: {reason}", at + 1)))?,
+        )
+    };
+    let requests = batch.iter().enumerate().map(check);
+    let requests = requests.collect::<Result<Vec<_>, _>>()?;
     signed.node().admit_events(&signed.app, requests.len())?;
     let mut reach = Reach::Everywhere;
     for request in &requests {
@@ -189,14 +198,26 @@ async fn counts(
 }
 
 fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    std::str::from_utf8(body)
-        .map_err(|error| error.to_string())
-        .and_then(parse_object)
-        .map_err(|reason| {
-            bad(format!(
-                "The body is not a JSON object as expected: {reason}"
-            ))
-        })
+    let text = std::str::from_utf8(body).map_err(|error| match cut_character(body) {
+        Some(cut) => bad(cut),
+        None => bad(format!("The body is not UTF-8: {error}")),
+    })?;
+    parse_object(text).map_err(|reason| {
+        bad(format!(
+            "The body is not a JSON object as expected: {reason}"
+        ))
+    })
+}
+
+/// What is wrong with a body that ends in the middle of a character.
+pub(super) fn cut_character(body: &[u8]) -> Option<String> {
+    let error = std::str::from_utf8(body).err()?;
+    let rest = body.len() - error.valid_up_to();
+    error.error_len().is_none().then(|| {
+        format!(
+            "The body is cut inside a character: its last {rest} bytes are only the beginning of one. Content-Length counts bytes, not characters"
+        )
+    })
 }
 
 /// Checks the body in the order in which a reader would.
@@ -312,9 +333,9 @@ fn string(key: &str, raw: Option<&RawValue>) -> Result<Option<String>, ApiError>
         };
         return Err(expected(hint));
     }
-    serde_json::from_str(raw.get())
+    parse(raw.get())
         .map(Some)
-        .map_err(|error| expected(&format!(" of valid Unicode: {error}")))
+        .map_err(|reason| expected(&format!(" of valid Unicode: {reason}")))
 }
 
 pub(super) fn bad(text: String) -> ApiError {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::channel::is_name_char;
-use super::parse_object;
+use super::{parse, parse_object};
 
 /// The longest user id on a presence channel, in characters (docs: presence channels).
 pub const MAX_USER_ID_CHARS: usize = 128;
@@ -156,7 +156,9 @@ impl Member {
         };
         let raw = data.user_id.ok_or_else(|| missing.clone())?.get();
         let text = match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<String>(raw).map_err(|e| shape(e.to_string()))?,
+            Some(b'"') => {
+                parse::<String>(raw).map_err(|reason| shape(format!("\"user_id\": {reason}")))?
+            }
             Some(b'-' | b'0'..=b'9') => raw.to_owned(),
             _ => return Err(shape("user_id must be a string or a number".to_owned())),
         };
@@ -304,5 +306,7 @@ mod tests {
             assert!(User::parse(bad, 184).is_err(), "{bad}");
         }
         assert!(User::parse(r#"{"id":"12345"}"#, 4).is_err());
+        let error = User::parse(r#"{"id":"7","watchlist":"8"}"#, 184).unwrap_err();
+        assert!(error.to_string().contains("\"watchlist\": invalid type"));
     }
 }

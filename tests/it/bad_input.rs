@@ -124,6 +124,11 @@ fn text_that_is_not_utf_8_closes_with_1007() {
     scene.closes(&frame(true, Opcode::Text, b"\xed\xa0\x80"), 1007);
     scene.closes(&frame(true, Opcode::Text, b"\xc0\xaf"), 1007);
     scene.closes(&frame(true, Opcode::Text, b"\xe2\x82"), 1007);
+    let mut attacker = scene.attacker();
+    let cut = frame(true, Opcode::Text, b"{\"event\":\"\xe2\x82");
+    attacker.write(&cut).expect("the server reads");
+    let (code, reason) = attacker.closed();
+    assert!(code == 1007 && reason.contains("cut inside"), "{reason}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::protocol::parse_object;
+
 pub(super) use series::Series;
 
 use super::{read_at, sessions, write_at};
@@ -107,6 +109,7 @@ pub(super) async fn read<T: DeserializeOwned>(payload: Payload, most: usize) -> 
     let bad = |text: String| Problem::new(StatusCode::BAD_REQUEST, text);
     let body = payload.to_bytes_limited(most).await.map_err(too_large)?;
     let body = body.map_err(|error| bad(format!("The body broke off: {error}")))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("The body is not JSON as expected: {error}")))
+    let text = std::str::from_utf8(&body).map_err(|error| error.to_string());
+    text.and_then(parse_object)
+        .map_err(|reason| bad(format!("The body is not JSON as expected: {reason}")))
 }
