@@ -311,6 +311,13 @@ impl Apps {
         self.by_key.get(key)
     }
 
+    /// The app whose secret a text is: for those who sent it in the place of something else, so that it may be long
+    /// until it is found.
+    #[must_use]
+    pub fn by_secret(&self, text: &str) -> Option<&Arc<App>> {
+        self.iter().find(|app| app.secrets.include(text))
+    }
+
     /// Goes on counting where the apps of the same ids in an earlier snapshot stopped.
     fn continue_from(&self, former: &Self) {
         for app in self.iter() {

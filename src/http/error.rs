@@ -9,6 +9,7 @@ use actix_http::header::{
 use actix_http::{RequestHead, StatusCode};
 use actix_web::HttpResponse;
 
+use crate::app::AppId;
 use crate::metrics::RequestRefused;
 use crate::net::HeadTooLarge;
 use crate::node::{TooFast, Unavailable};
@@ -39,6 +40,18 @@ pub enum ApiError {
     /// 404.
     #[error("No app with the id {0:?} on this server")]
     UnknownApp(String),
+    /// 401. It is not quoted: it may be on a screen already, and must not be in a log too.
+    #[error(
+        "{place} is the secret of app {app}, which must never be sent: {instead}. Whoever saw this request may know the secret now: replace it"
+    )]
+    Secret {
+        /// Where it was sent.
+        place: &'static str,
+        /// Whose it is.
+        app: AppId,
+        /// What belongs there.
+        instead: String,
+    },
     /// 403.
     #[error("Application disabled")]
     AppDisabled,
@@ -108,6 +121,7 @@ impl ApiError {
             Self::Method(_) => RequestRefused::Method,
             Self::NotUpgraded => RequestRefused::NotUpgraded,
             Self::UnknownApp(_) => RequestRefused::UnknownApp,
+            Self::Secret { .. } => RequestRefused::Secret,
             Self::AppDisabled => RequestRefused::AppDisabled,
             Self::Unauthorized(reason, _) => *reason,
             Self::TooManyTokens(_) => RequestRefused::TooManyTokens,
@@ -134,7 +148,7 @@ impl ApiError {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotUpgraded => StatusCode::UPGRADE_REQUIRED,
             Self::AppDisabled | Self::PlainToken => StatusCode::FORBIDDEN,
-            Self::Unauthorized(..) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(..) | Self::Secret { .. } => StatusCode::UNAUTHORIZED,
             Self::BadRequest(_) | Self::ChannelName { .. } | Self::EventName(_) => {
                 StatusCode::BAD_REQUEST
             }
@@ -160,6 +174,7 @@ impl ApiError {
             Self::Head(_)
             | Self::UnknownPath(_)
             | Self::UnknownApp(_)
+            | Self::Secret { .. }
             | Self::AppDisabled
             | Self::Unauthorized(..)
             | Self::PlainToken

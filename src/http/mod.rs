@@ -30,7 +30,6 @@ use crate::app::App;
 use crate::limits::Failures;
 use crate::net::{Client, TrustedProxies, check_head};
 use crate::node::Node;
-use crate::protocol::excerpt;
 use route::{Endpoint, Route};
 use signed::{Admitted, Signed};
 
@@ -177,7 +176,7 @@ impl<'a> Call<'a> {
     }
 
     fn unknown_path(&self) -> ApiError {
-        ApiError::UnknownPath(excerpt(self.head.uri.path()).to_owned())
+        ApiError::UnknownPath(self.shown_path())
     }
 }
 

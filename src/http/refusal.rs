@@ -4,6 +4,7 @@
 
 use actix_http::error::{DispatchError, ParseError};
 use actix_web::HttpResponse;
+use percent_encoding::percent_decode_str;
 use tracing::warn;
 
 use super::reading::key;
@@ -12,6 +13,9 @@ use crate::feed::{Entry, Kind};
 use crate::metrics::{Reason as _, RequestRefused};
 use crate::node::Node;
 use crate::protocol::excerpt;
+
+/// How many segments of a path are shown; the longest path that there is has six.
+const SHOWN_SEGMENTS: usize = 16;
 
 impl Call<'_> {
     /// Counts a refused request and says why in the log, with the app if it is known for sure; its answer.
@@ -26,7 +30,7 @@ impl Call<'_> {
             warn!(
                 app.id = refused.app.as_ref().map(|app| display(&app.id)),
                 method = excerpt(self.head.method.as_str()),
-                path = excerpt(self.head.uri.path()),
+                path = self.shown_path(),
                 reason = reason.label(),
                 address = self.client().address.map(display),
                 "{}: {}",
@@ -35,6 +39,18 @@ impl Call<'_> {
             );
         }
         refused.error.response(self.head)
+    }
+
+    /// The path as it may be shown: cut, and without a secret that was sent where an id or a key belongs.
+    pub(super) fn shown_path(&self) -> String {
+        let apps = self.api.node.apps();
+        let shown = |segment| {
+            let text = percent_decode_str(segment).decode_utf8_lossy();
+            apps.by_secret(&text).map_or(segment, |_| "***")
+        };
+        let segments = self.head.uri.path().split('/').take(SHOWN_SEGMENTS);
+        let path = segments.map(shown).collect::<Vec<_>>().join("/");
+        excerpt(&path).to_owned()
     }
 
     /// Tells those who watch the app that the request names; if there is none, all who watch.
@@ -50,9 +66,8 @@ impl Call<'_> {
                 key(self.head.uri.query().unwrap_or_default()).and_then(|key| apps.by_key(&key))
             }
         };
-        let target = format!("{} {}", self.head.method, excerpt(self.head.uri.path()));
         feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
-            event: Some(target.into()),
+            event: Some(format!("{} {}", self.head.method, self.shown_path()).into()),
             address: self.client().address,
             ..Entry::refused(reason)
         });

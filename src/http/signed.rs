@@ -28,6 +28,10 @@ use crate::protocol::excerpt;
 /// `auth_timestamp` must be off by less than this many seconds.
 const CLOCK_WINDOW: u64 = 600;
 
+/// What a request without a signature is told.
+const UNSIGNED: &str = "Missing parameter: auth_key. The request is not signed: server SDKs sign it, `tidewire sign` shows \
+                        how, and `Authorization: Bearer TOKEN` with one of the app's api_tokens does instead";
+
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -133,7 +137,7 @@ impl Call<'_> {
         let of_path = app_of_path(&apps, route)?;
         let query = pairs(self.head.uri.query().unwrap_or_default(), Decoding::Percent);
         let (app, by_token) = match bearer(self.head) {
-            Some(token) => (self.check_token(of_path, token)?, true),
+            Some(token) => (self.check_token(&apps, of_path, token)?, true),
             None => (self.check_signature(&apps, of_path, &query)?, false),
         };
         let app = Arc::clone(app);
@@ -154,6 +158,7 @@ impl Call<'_> {
 
     fn check_token<'b>(
         &self,
+        apps: &Apps,
         of_path: Option<&'b Arc<App>>,
         token: &str,
     ) -> Result<&'b Arc<App>, ApiError> {
@@ -175,6 +180,10 @@ impl Call<'_> {
             .filter(|known| known.equals(token))
             .count();
         if matches == 0 {
+            let instead = |_: &App| {
+                "use one of the app's api_tokens, or sign the request with the secret".to_owned()
+            };
+            refuse_secret(apps, "The token of Authorization", token, instead)?;
             let failures = &self.api.wrong_tokens;
             let noted = failures.note(client.address, Instant::now());
             noted.map_err(ApiError::TooManyTokens)?;
@@ -204,6 +213,7 @@ impl Call<'_> {
         })?;
         let method = self.head.method.as_str();
         let paths = signed_paths(self.head.uri.path(), &self.api.path_prefix);
+        let instead = |_: &App| "it is what the request is signed with".to_owned();
         let canonical = auth::request_string(method, &paths[0], query);
         let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
         let query_text = self.head.uri.query().unwrap_or_default();
@@ -211,6 +221,7 @@ impl Call<'_> {
         if verifies(&canonical) || others.any(|text| verifies(&text)) {
             return Ok(app);
         }
+        refuse_secret(apps, "auth_signature", given, instead)?;
         Err(unauthorized(
             RequestRefused::Signature,
             format!(
@@ -228,7 +239,11 @@ fn app_of_path<'a>(apps: &'a Apps, route: Route<'_>) -> Result<Option<&'a Arc<Ap
     };
     match apps.by_id(&id) {
         Some(app) => Ok(Some(app)),
-        None => Err(ApiError::UnknownApp(excerpt(&id).to_owned())),
+        None => {
+            let instead = |app: &App| format!("the path takes the app's id, {}", app.id);
+            refuse_secret(apps, "The id in the path", &id, instead)?;
+            Err(ApiError::UnknownApp(excerpt(&id).to_owned()))
+        }
     }
 }
 
@@ -240,12 +255,11 @@ fn app_of_key<'a>(
 ) -> Result<&'a Arc<App>, ApiError> {
     let refused = |reason, text: &str| Err(unauthorized(reason, text));
     let Some(key) = key else {
-        return refused(
-            RequestRefused::AuthKeyMissing,
-            "Missing parameter: auth_key",
-        );
+        return refused(RequestRefused::AuthKeyMissing, UNSIGNED);
     };
     let Some(app) = apps.by_key(key) else {
+        let instead = |app: &App| format!("auth_key is the app's key, {}", app.key);
+        refuse_secret(apps, "auth_key", key, instead)?;
         return refused(RequestRefused::AuthKey, "Unknown auth_key");
     };
     match of_path {
@@ -255,6 +269,23 @@ fn app_of_key<'a>(
             refused(RequestRefused::AuthKey, &text)
         }
         _ => Ok(app),
+    }
+}
+
+/// Says so if a text that was sent as something else is a secret.
+fn refuse_secret(
+    apps: &Apps,
+    place: &'static str,
+    text: &str,
+    instead: impl Fn(&App) -> String,
+) -> Result<(), ApiError> {
+    match apps.by_secret(text) {
+        None => Ok(()),
+        Some(app) => Err(ApiError::Secret {
+            place,
+            app: app.id.clone(),
+            instead: instead(app),
+        }),
     }
 }
 
@@ -307,14 +338,16 @@ fn unauthorized(reason: RequestRefused, text: impl Into<String>) -> ApiError {
 }
 
 pub(super) fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
-    let given =
-        given.ok_or_else(|| unauthorized(RequestRefused::Timestamp, "Timestamp required"))?;
-    let seconds: u64 = given.parse().map_err(|_| {
-        unauthorized(
-            RequestRefused::Timestamp,
-            "Timestamp required: auth_timestamp must be the unix time in seconds",
-        )
-    })?;
+    let refused = |text: String| Err(unauthorized(RequestRefused::Timestamp, text));
+    let Some(given) = given else {
+        return refused("Timestamp required".to_owned());
+    };
+    let Ok(seconds) = given.parse::<u64>() else {
+        return refused(
+            "Timestamp required: auth_timestamp must be the unix time in whole seconds, digits only"
+                .to_owned(),
+        );
+    };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs());
@@ -322,15 +355,31 @@ pub(super) fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
     if skew < CLOCK_WINDOW {
         return Ok(());
     }
+    if let Some((unit, whole)) = finer_unit(seconds, now) {
+        return refused(format!(
+            "Timestamp expired: auth_timestamp is in {unit} and must be in seconds, {whole} instead of {seconds}"
+        ));
+    }
     let direction = if seconds < now { "behind" } else { "ahead of" };
-    Err(unauthorized(
-        RequestRefused::Timestamp,
-        format!(
-            "Timestamp expired: Given timestamp ({}) not within {CLOCK_WINDOW}s of server time ({}): your clock is {skew} s {direction} the server's",
-            iso(seconds),
-            iso(now)
-        ),
+    refused(format!(
+        "Timestamp expired: Given timestamp ({}) not within {CLOCK_WINDOW}s of server time ({}): your clock is {skew} s {direction} the server's",
+        iso(seconds),
+        iso(now)
     ))
+}
+
+/// In which unit a timestamp is near the present, and how many seconds it is.
+fn finer_unit(given: u64, now: u64) -> Option<(&'static str, u64)> {
+    const DAY: u64 = 24 * 60 * 60;
+    let units = [
+        ("milliseconds", 1_000),
+        ("microseconds", 1_000_000),
+        ("nanoseconds", 1_000_000_000),
+    ];
+    let seconds = units.map(|(unit, parts)| (unit, given / parts));
+    seconds
+        .into_iter()
+        .find(|(_, seconds)| now.abs_diff(*seconds) < DAY)
 }
 
 fn iso(seconds: u64) -> String {
@@ -357,13 +406,17 @@ pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), A
             format!("body_md5 required: the request has a body, whose MD5 is {computed}"),
         )),
         Some(given) if given.eq_ignore_ascii_case(&computed) => Ok(()),
-        Some(given) => Err(unauthorized(
-            RequestRefused::BodyMd5,
-            format!(
-                "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {:?}",
-                excerpt(given)
-            ),
-        )),
+        Some(given) => {
+            let given = excerpt(given);
+            let text = format!(
+                "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {given:?}"
+            );
+            let text = match events::cut_character(body) {
+                Some(cut) => format!("{text}. {cut}"),
+                None => text,
+            };
+            Err(unauthorized(RequestRefused::BodyMd5, text))
+        }
     }
 }
 
@@ -400,6 +453,20 @@ mod tests {
             .to_string();
         assert!(error.contains("ahead of the server's"), "{error}");
         assert!(check_timestamp(Some("soon")).is_err());
+        for (parts, unit) in [
+            (1_000, "milliseconds"),
+            (1_000_000, "microseconds"),
+            (1_000_000_000, "nanoseconds"),
+        ] {
+            let given = (now * parts + 7).to_string();
+            let error = check_timestamp(Some(&given)).unwrap_err().to_string();
+            let told = format!("is in {unit} and must be in seconds, {now} instead of {given}");
+            assert!(error.contains(&told), "{error}");
+        }
+        for fraction in [format!("{now}.5"), format!(" {now}"), format!("-{now}")] {
+            let error = check_timestamp(Some(&fraction)).unwrap_err().to_string();
+            assert!(error.contains("in whole seconds"), "{error}");
+        }
         assert_eq!(iso(1_385_034_491), "2013-11-21T11:48:11Z");
     }
 }

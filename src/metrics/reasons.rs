@@ -154,6 +154,7 @@ reasons! {
     RequestRefused, "request refused", 10 {
         UnknownApp "unknown_app" "no app has the id of the path" authentication,
         AppDisabled "app_disabled" "the app is disabled",
+        Secret "secret" "it holds an app's secret where its id, its key, its signature or a token belongs; replace the secret" authentication,
         AuthKeyMissing "auth_key_missing" "auth_key is missing" authentication,
         AuthKey "auth_key" "auth_key is not the key of the app, or of any app" authentication,
         AuthVersion "auth_version" "auth_version is not 1.0" authentication,
