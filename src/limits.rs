@@ -1,8 +1,10 @@
-//! Rates over a given `now`: a token bucket, without a clock of its own; and how many of something there may be: room
-//! for connections, and the gate that lets WebSockets in.
+//! Rates over a given `now`: a token bucket, without a clock of its own, and failed attempts by address; and how many of
+//! something there may be: room for connections, and the gate that lets WebSockets in.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -45,6 +47,70 @@ impl TokenBucket {
 /// Exact for every number below 65,536 a second; above, nobody can tell.
 fn rate(number: u32) -> f32 {
     f32::from(u16::try_from(number).unwrap_or(u16::MAX))
+}
+
+/// Failed attempts of one address within [`FAILURE_WINDOW`], beyond which it is told to wait.
+const FAILURES: u64 = 10;
+
+/// What the failures of an address are counted over, in seconds.
+const FAILURE_WINDOW: u64 = 10;
+
+/// The half of a slot that counts.
+const COUNT: u64 = u32::MAX as u64;
+
+/// How many addresses are told apart. Two of them may share a count, which nobody can choose or foresee.
+const FAILURE_SLOTS: usize = 1024;
+
+/// Counts failed attempts to prove something, by address; shared by all workers. Whoever proves it is never asked about
+/// others' failures nor their own, so that nobody can be locked out: it is the failures that are made costly.
+#[derive(Debug)]
+pub struct Failures {
+    began: Instant,
+    hasher: RandomState,
+    /// Each the number of its window and, in the lower half, the failures in it.
+    slots: Box<[AtomicU64]>,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            hasher: RandomState::new(),
+            slots: (0..FAILURE_SLOTS).map(|_| AtomicU64::default()).collect(),
+        }
+    }
+}
+
+impl Failures {
+    /// Counts one failure. An address that is not known is one of its own; those of one network of IPv6 are one.
+    ///
+    /// # Errors
+    /// How long the address should wait: it has failed too often.
+    pub fn note(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let network = address.map(|address| match address.to_canonical() {
+            IpAddr::V4(address) => u64::from(address.to_bits()),
+            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        });
+        let at = usize::try_from(self.hasher.hash_one(network) % FAILURE_SLOTS as u64);
+        let slot = &self.slots[at.unwrap_or_default()];
+        let elapsed = now.saturating_duration_since(self.began).as_secs();
+        let window = elapsed / FAILURE_WINDOW;
+        let with_this = |slot: u64| {
+            let (then, count) = (slot >> 32, slot & COUNT);
+            let count = if then == window { count } else { 0 };
+            window << 32 | (count + 1).min(COUNT)
+        };
+        let next = |slot| Some(with_this(slot));
+        let before = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        // There is always a next value, so either is what was there before.
+        let count = with_this(before.unwrap_or_else(|before| before)) & COUNT;
+        if count <= FAILURES {
+            return Ok(());
+        }
+        Err(Duration::from_secs(
+            FAILURE_WINDOW - elapsed % FAILURE_WINDOW,
+        ))
+    }
 }
 
 /// Counts how many of something there are and bounds it; shared by all workers.
@@ -182,6 +248,36 @@ mod tests {
         assert_eq!(taken(&mut bucket, start), 10);
         assert_eq!(taken(&mut bucket, start + Duration::from_millis(300)), 3);
         assert_eq!(taken(&mut bucket, start + Duration::from_secs(60)), 10);
+    }
+
+    #[test]
+    fn an_address_fails_a_few_times_in_a_window_and_no_other_pays_for_it() {
+        let failures = Failures::default();
+        let now = failures.began;
+        let address = |text: &str| Some(text.parse().unwrap());
+        let failed = |address, at| {
+            (0..100)
+                .filter(|_| failures.note(address, at).is_ok())
+                .count()
+        };
+        assert_eq!(failed(address("192.0.2.1"), now), 10);
+        // Some other address has a slot of its own, and those who are not known share one.
+        let others = (2..20).map(|last| address(&format!("192.0.2.{last}")));
+        let others = others.chain([None, address("2001:db8::1")]);
+        let untouched = others.filter(|other| failed(*other, now) == 10).count();
+        assert!(untouched > 15, "{untouched}");
+        assert_eq!(failed(address("2001:db8::2"), now), 0, "the same network");
+        assert_eq!(
+            failed(address("::ffff:192.0.2.1"), now),
+            0,
+            "the same address"
+        );
+        let wait = failures.note(address("192.0.2.1"), now + Duration::from_secs(7));
+        assert_eq!(wait, Err(Duration::from_secs(3)));
+        assert_eq!(
+            failed(address("192.0.2.1"), now + Duration::from_secs(10)),
+            10
+        );
     }
 
     #[test]

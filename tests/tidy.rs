@@ -74,7 +74,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "app", "auth", "feed", "http", "limits", "metrics", "node", "protocol", "webhook",
+            "app", "auth", "feed", "http", "limits", "metrics", "net", "node", "protocol",
+            "webhook",
         ],
     ),
     (

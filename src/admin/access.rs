@@ -7,22 +7,29 @@
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, RETRY_AFTER, TRANSFER_ENCODING,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 
+use tracing::warn;
+
 use super::Admin;
-use super::console::Problem;
-use super::sessions::{Sessions, Ticket};
+use super::console::{self, Problem};
+use super::sessions::{LOGIN, Sessions, Ticket};
 use crate::auth::bearer_token;
+use crate::metrics::{OperatorRefused, Reason as _};
+use crate::net::{HeadTooLarge, check_head};
+use crate::protocol::excerpt;
 
 /// Nothing but what this server sends, nothing inline, and no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -58,6 +65,9 @@ pub(super) enum Refusal {
          with the token of [admin]; a proxy in front must pass the Host header on as the browser sent it"
     )]
     Origin,
+    /// 400, 414 or 431.
+    #[error(transparent)]
+    Head(#[from] HeadTooLarge),
     /// 415.
     #[error("The body must be JSON, with the header `Content-Type: application/json`")]
     ContentType,
@@ -68,6 +78,7 @@ impl ResponseError for Refusal {
         match self {
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Head(error) => error.status(),
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -96,6 +107,11 @@ pub(super) async fn guard(
         }
         Err(refusal) => request.into_response(refusal.error_response()),
     };
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Some(told_to_wait) = wrong_token(response.request())
+    {
+        response = response.into_response(told_to_wait);
+    }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         if !headers.contains_key(&name) {
@@ -105,7 +121,46 @@ pub(super) async fn guard(
     Ok(response)
 }
 
+/// Counts a request that was refused for a wrong token, and says so in the log; another answer where too many came from
+/// its address. None for those that bring no token at all.
+fn wrong_token(request: &HttpRequest) -> Option<HttpResponse> {
+    let admin = request.app_data::<Data<Admin>>()?;
+    let mut reason = match header(request, &AUTHORIZATION).and_then(bearer_token) {
+        Some(_) => OperatorRefused::Token,
+        None if request.path() == LOGIN => OperatorRefused::Login,
+        None => return None,
+    };
+    let address = request.peer_addr().map(|peer| peer.ip());
+    let noted = admin.wrong_tokens.note(address, Instant::now());
+    if noted.is_err() {
+        reason = OperatorRefused::TooMany;
+    }
+    if admin.node.metrics().by_reason().operators.note(reason) {
+        warn!(
+            path = excerpt(request.path()),
+            reason = reason.label(),
+            address = address.map(display),
+            "{}: {}",
+            OperatorRefused::WHAT,
+            reason.text()
+        );
+    }
+    let wait = noted.err()?;
+    let text = "That is not the token of [admin], and too many wrong ones came from your address: try again in a few \
+                seconds, with the right one at any time";
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut response = console::refusal(request.path(), status, text);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+    // Each further attempt costs its sender a connection.
+    response
+        .head_mut()
+        .set_connection_type(ConnectionType::Close);
+    Some(response)
+}
+
 fn check(request: &HttpRequest) -> Result<(), Refusal> {
+    check_head(request.head())?;
     let Some(admin) = request.app_data::<Data<Admin>>() else {
         return Err(Refusal::Token);
     };
@@ -114,7 +169,10 @@ fn check(request: &HttpRequest) -> Result<(), Refusal> {
     if admin.token.is_none() && !is_probe && !names_loopback(request) {
         return Err(Refusal::Host);
     }
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let changes = !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
     if changes && !has_token(admin, request) {
         if !is_own_page(request) {
             return Err(Refusal::Origin);

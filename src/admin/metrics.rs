@@ -125,6 +125,7 @@ impl Page {
             client_events,
             messages,
             requests,
+            operators,
             // With those that were accepted, by app.
             publishes: _,
             closed,
@@ -164,6 +165,11 @@ impl Page {
             messages,
         );
         self.tally("http_refused", "HTTP requests refused", requests);
+        self.tally(
+            "admin_refused",
+            "Requests to the operators' port refused for a wrong token",
+            operators,
+        );
 
         self.auth_failures(tallies);
         self.suppressed_lines(tallies);
@@ -179,6 +185,7 @@ impl Page {
             tallies.client_events.suppressed(),
             tallies.messages.suppressed(),
             tallies.requests.suppressed(),
+            tallies.operators.suppressed(),
             tallies.lifecycle.suppressed(),
         ];
         self.0
@@ -204,6 +211,7 @@ impl Page {
         add("http", authentication(&tallies.requests));
         add("subscription", authentication(&tallies.subscriptions));
         add("signin", authentication(&tallies.signins));
+        add("admin", authentication(&tallies.operators));
     }
 
     fn connections_refused(&mut self, tally: &Tally<CloseCode>) {

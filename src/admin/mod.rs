@@ -16,10 +16,13 @@ mod soketi;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header::ACCEPT;
+use actix_web::http::header::{ACCEPT, ALLOW, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{
+    FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder,
+};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -28,7 +31,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::auth::Secret;
 use crate::http::Api;
-use crate::limits::{Gate, Room};
+use crate::limits::{Failures, Gate, Room};
 use crate::node::{ClusterState, Node};
 use crate::protocol::excerpt;
 use access::Operator;
@@ -62,6 +65,7 @@ pub struct Admin {
     started: Instant,
     series: Series,
     watchers: Arc<Room>,
+    wrong_tokens: Arc<Failures>,
     /// The public port, if metrics have Soketi's names too: they have it as a label.
     soketi_names_port: Option<Arc<str>>,
 }
@@ -114,6 +118,7 @@ impl Admin {
             started: Instant::now(),
             series: Series::default(),
             watchers: Arc::new(Room::new(Some(WATCHERS))),
+            wrong_tokens: Arc::default(),
             soketi_names_port: None,
         }
     }
@@ -136,17 +141,14 @@ impl Admin {
     pub fn configure(self, config: &mut ServiceConfig) {
         let guarded = web::scope("")
             .wrap(from_fn(access::guard))
-            .route("/", web::get().to(index))
-            .route("/live", web::get().to(live))
-            .route("/ready", web::get().to(ready))
-            .route("/health", web::get().to(health::show))
-            .route("/metrics", web::get().to(metrics::show))
-            .route("/config", web::get().to(effective))
-            .route("/dead-letters", web::get().to(letters::list))
-            .route(
-                "/dead-letters/redeliver",
-                web::post().to(letters::redeliver),
-            )
+            .service(read_at("/", index))
+            .service(read_at("/live", live))
+            .service(read_at("/ready", ready))
+            .service(read_at("/health", health::show))
+            .service(read_at("/metrics", metrics::show))
+            .service(read_at("/config", effective))
+            .service(read_at("/dead-letters", letters::list))
+            .service(write_at("/dead-letters/redeliver", letters::redeliver))
             .configure(console::configure)
             .default_service(web::to(unknown_path));
         config
@@ -170,6 +172,44 @@ impl Admin {
         apps.sort_by(|a, b| a.id.cmp(&b.id));
         apps
     }
+}
+
+/// A path that is read. HEAD is GET without the body, which is left out as it is sent.
+fn read_at<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args, Output: Responder + 'static>,
+    Args: FromRequest + 'static,
+{
+    let resource = web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler));
+    with_allow(resource, "GET, HEAD, OPTIONS")
+}
+
+/// A path that something is sent to.
+fn write_at<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args, Output: Responder + 'static>,
+    Args: FromRequest + 'static,
+{
+    let resource = web::resource(path).route(web::post().to(handler));
+    with_allow(resource, "POST, OPTIONS")
+}
+
+/// Tells which methods a path takes: those who ask, and those who tried another one.
+fn with_allow(resource: Resource, allow: &'static str) -> Resource {
+    resource.default_service(web::to(move |request: HttpRequest| async move {
+        let mut response = match *request.method() {
+            Method::OPTIONS => HttpResponse::NoContent().finish(),
+            _ => {
+                let text = format!("Method not allowed: this path takes {allow}");
+                console::refusal(request.path(), StatusCode::METHOD_NOT_ALLOWED, &text)
+            }
+        };
+        let allow = HeaderValue::from_static(allow);
+        response.headers_mut().insert(ALLOW, allow);
+        response
+    }))
 }
 
 fn plain(mut response: HttpResponseBuilder, text: String) -> HttpResponse {

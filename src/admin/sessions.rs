@@ -8,11 +8,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{COOKIE, RETRY_AFTER, SET_COOKIE};
+use actix_web::http::header::{COOKIE, SET_COOKIE};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
-use tracing::warn;
 
 use super::Admin;
 use super::console::{self, Problem};
@@ -20,14 +19,17 @@ use crate::auth::Fingerprint;
 
 const NAME: &str = "tidewire_session";
 
+/// Where a login is sent to.
+pub(super) const LOGIN: &str = "/console/login";
+
 /// How long a session lasts.
 const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How many there may be; beyond it the oldest goes.
 const SESSIONS: usize = 64;
 
-/// Wrong attempts to log in after which no other is looked at for the rest of a second, whoever makes it.
-const WRONG: usize = 5;
+/// How many cookies of our name are looked at.
+const COOKIES: usize = 8;
 
 /// The longest body of a login that is read.
 const BODY_BYTES: usize = 8 * 1024;
@@ -37,8 +39,6 @@ const BODY_BYTES: usize = 8 * 1024;
 pub(super) struct Sessions {
     open: RefCell<VecDeque<Session>>,
     serial: Cell<u64>,
-    /// When there were wrong attempts, the last [`WRONG`] of them.
-    wrong: RefCell<VecDeque<Instant>>,
 }
 
 struct Session {
@@ -101,13 +101,6 @@ impl Sessions {
             .borrow_mut()
             .retain(|session| session.ticket != ticket);
     }
-
-    /// Whether one more attempt is looked at now.
-    fn takes_attempt(&self, now: Instant) -> bool {
-        let mut wrong = self.wrong.borrow_mut();
-        wrong.retain(|at| now.saturating_duration_since(*at) < Duration::from_secs(1));
-        wrong.len() < WRONG
-    }
 }
 
 /// The values of the cookie. A browser sends one, but another path's or domain's may come along.
@@ -120,6 +113,7 @@ fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .filter(|(name, _)| *name == NAME)
         .map(|(_, value)| value)
+        .take(COOKIES)
 }
 
 fn cookie(id: &str, life: Duration) -> (actix_web::http::header::HeaderName, String) {
@@ -128,11 +122,10 @@ fn cookie(id: &str, life: Duration) -> (actix_web::http::header::HeaderName, Str
     (SET_COOKIE, text)
 }
 
-/// `POST /console/login` with `{"token":"…"}`: 204 with a cookie, or 401; 429 where there are too many attempts.
+/// `POST /console/login` with `{"token":"…"}`: 204 with a cookie, or 401; 429 where too many were wrong.
 pub(super) async fn login(
     admin: Data<Admin>,
     sessions: Data<Sessions>,
-    request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let Login { token } = console::read(payload, BODY_BYTES).await?;
@@ -140,20 +133,8 @@ pub(super) async fn login(
         // There is nothing to prove.
         return Ok(HttpResponse::NoContent().finish());
     };
-    let now = Instant::now();
-    if !sessions.takes_attempt(now) {
-        let mut response = console::problem(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many attempts to log in: try again in a second",
-        );
-        let second = actix_web::http::header::HeaderValue::from_static("1");
-        response.headers_mut().insert(RETRY_AFTER, second);
-        return Ok(response);
-    }
+    // Whoever fails too often is told to wait by the guard around all requests, which counts them.
     if !known.equals(&token) {
-        sessions.wrong.borrow_mut().push_back(now);
-        let address = request.peer_addr().map(|address| address.ip().to_string());
-        warn!(address, "login to the console refused: another token");
         return Err(Problem::new(
             StatusCode::UNAUTHORIZED,
             "That is not the token of [admin]",

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpRequest, HttpResponse};
-use percent_encoding::percent_decode_str;
+use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::error::{ApiError, Failure};
+use super::error::ApiError;
 use super::events::{bad, channel_name, unknown_info};
 use super::signed::Signed;
-use crate::protocol::{ChannelKind, ChannelName};
+use crate::protocol::ChannelKind;
 
 /// What is known of one channel, in the order in which the real service says it.
 #[derive(Default, Serialize)]
@@ -26,11 +25,7 @@ struct Info {
 }
 
 /// `GET /channels`: the occupied ones. Always an object, also when empty: PHP walks it as one.
-pub(super) async fn list(signed: Signed) -> Result<HttpResponse, Failure> {
-    signed.answer(find(&signed).await)
-}
-
-async fn find(signed: &Signed) -> Result<HttpResponse, ApiError> {
+pub(super) async fn list(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
     let prefix = signed.parameter("filter_by_prefix").unwrap_or_default();
     let wanted = attributes(signed, &["user_count", "subscription_count"])?;
     let users = wanted.contains(&"user_count");
@@ -40,7 +35,7 @@ async fn find(signed: &Signed) -> Result<HttpResponse, ApiError> {
                 .to_owned(),
         ));
     }
-    let found = signed.node.channels(&signed.app, prefix).await?;
+    let found = signed.node().channels(&signed.app, prefix).await?;
     let channels: BTreeMap<&str, Info> = found
         .iter()
         .map(|(name, counts)| {
@@ -58,12 +53,8 @@ async fn find(signed: &Signed) -> Result<HttpResponse, ApiError> {
 }
 
 /// `GET /channels/{name}`: 200 also when nobody is there.
-pub(super) async fn one(signed: Signed, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    signed.answer(describe(&signed, &request).await)
-}
-
-async fn describe(signed: &Signed, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let channel = channel_of_path(signed, request)?;
+pub(super) async fn one(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
+    let channel = channel_name(&signed.app, &signed.name())?;
     let wanted = attributes(signed, &["user_count", "subscription_count", "cache"])?;
     let users = wanted.contains(&"user_count");
     if users && channel.kind() != ChannelKind::Presence {
@@ -71,7 +62,7 @@ async fn describe(signed: &Signed, request: &HttpRequest) -> Result<HttpResponse
             "Cannot retrieve the user count unless the channel is a presence channel".to_owned(),
         ));
     }
-    let known = signed.node.channel_info(&signed.app, &channel).await?;
+    let known = signed.node().channel_info(&signed.app, &channel).await?;
     let cache = known
         .last_event
         .map(|(event, left)| json!({ "data": &*event.data, "ttl": left.as_secs() }));
@@ -88,18 +79,14 @@ async fn describe(signed: &Signed, request: &HttpRequest) -> Result<HttpResponse
 }
 
 /// `GET /channels/{name}/users`: 200 also when nobody is there.
-pub(super) async fn users(signed: Signed, request: HttpRequest) -> Result<HttpResponse, Failure> {
-    signed.answer(members(&signed, &request).await)
-}
-
-async fn members(signed: &Signed, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
-    let channel = channel_of_path(signed, request)?;
+pub(super) async fn users(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
+    let channel = channel_name(&signed.app, &signed.name())?;
     if channel.kind() != ChannelKind::Presence {
         return Err(bad(
             "Cannot retrieve the users unless the channel is a presence channel".to_owned(),
         ));
     }
-    let users = signed.node.members(&signed.app, &channel, false).await?;
+    let users = signed.node().members(&signed.app, &channel, false).await?;
     let users: Vec<Value> = users
         .iter()
         .map(|user| json!({ "id": user.id.as_str() }))
@@ -107,13 +94,8 @@ async fn members(signed: &Signed, request: &HttpRequest) -> Result<HttpResponse,
     Ok(HttpResponse::Ok().json(json!({ "users": users })))
 }
 
-fn channel_of_path(signed: &Signed, request: &HttpRequest) -> Result<ChannelName, ApiError> {
-    let name = request.match_info().query("channel");
-    channel_name(&signed.app, &percent_decode_str(name).decode_utf8_lossy())
-}
-
 /// The attributes of `info`, all of them known.
-fn attributes<'a>(signed: &'a Signed, known: &[&str]) -> Result<Vec<&'a str>, ApiError> {
+fn attributes<'a>(signed: &'a Signed<'_>, known: &[&str]) -> Result<Vec<&'a str>, ApiError> {
     let info = signed.parameter("info").unwrap_or_default();
     let wanted: Vec<&str> = info
         .split(',')

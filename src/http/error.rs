@@ -1,13 +1,17 @@
 //! `ApiError` → status and body. The body is a sentence that says the first thing that is wrong and what was expected:
 //! plain text ending in a newline, as SDKs show it to people; JSON for those who ask for it (`Accept`).
 
-use std::fmt;
+use std::time::Duration;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use actix_http::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
+};
+use actix_http::{RequestHead, StatusCode};
+use actix_web::HttpResponse;
 
+use crate::app::AppId;
 use crate::metrics::RequestRefused;
+use crate::net::HeadTooLarge;
 use crate::node::{TooFast, Unavailable};
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
@@ -15,15 +19,50 @@ use crate::protocol::event::InvalidEventName;
 /// Why a request is refused. Texts are the real service's where they are known (protocol §4.2, §4.3).
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
+    /// 400, 414 or 431. Nothing of it has been looked at.
+    #[error(transparent)]
+    Head(#[from] HeadTooLarge),
+    /// 404.
+    #[error(
+        "Unknown path {0}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}}"
+    )]
+    UnknownPath(String),
+    /// 405, with what `Allow` says.
+    #[error("Method not allowed: this path takes {0}")]
+    Method(&'static str),
+    /// 426: no upgrade was asked for, or a proxy did not pass that on.
+    #[error(
+        "This is the WebSocket endpoint: it expects the headers `Upgrade: websocket` and `Connection: Upgrade`.\n\
+         If a WebSocket client got here, a proxy in between did not forward the upgrade\n\
+         (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";)."
+    )]
+    NotUpgraded,
     /// 404.
     #[error("No app with the id {0:?} on this server")]
     UnknownApp(String),
+    /// 401. It is not quoted: it may be on a screen already, and must not be in a log too.
+    #[error(
+        "{place} is the secret of app {app}, which must never be sent: {instead}. Whoever saw this request may know the secret now: replace it"
+    )]
+    Secret {
+        /// Where it was sent.
+        place: &'static str,
+        /// Whose it is.
+        app: AppId,
+        /// What belongs there.
+        instead: String,
+    },
     /// 403.
     #[error("Application disabled")]
     AppDisabled,
     /// 401.
     #[error("{1}")]
     Unauthorized(RequestRefused, String),
+    /// 429, and the connection ends. Only wrong tokens are told so.
+    #[error(
+        "That is not an API token of the app, and too many wrong ones came from your address: use one of the app's api_tokens, or sign the request"
+    )]
+    TooManyTokens(Duration),
     /// 403.
     #[error(
         "API tokens are refused over plain HTTP from beyond loopback: anybody on the way could read them. Use TLS in front, sign the request instead, or set allow_plain_tokens = true in [server]"
@@ -43,6 +82,11 @@ pub enum ApiError {
     /// 400.
     #[error("{0}")]
     EventName(#[from] InvalidEventName),
+    /// 415.
+    #[error(
+        "The request body is encoded as {0:?}, and bodies are taken as they are: send it without Content-Encoding. body_md5 is that of the bytes that are sent"
+    )]
+    Encoding(String),
     /// 413. The length of the body is over what the app's limits allow; it has not been read.
     #[error("The request body exceeds the allowed maximum ({0} bytes)")]
     BodyTooLarge(usize),
@@ -72,13 +116,20 @@ impl ApiError {
     /// The same as metrics and logs name it.
     pub(super) fn reason(&self) -> RequestRefused {
         match self {
+            Self::Head(_) => RequestRefused::HeadTooLarge,
+            Self::UnknownPath(_) => RequestRefused::UnknownPath,
+            Self::Method(_) => RequestRefused::Method,
+            Self::NotUpgraded => RequestRefused::NotUpgraded,
             Self::UnknownApp(_) => RequestRefused::UnknownApp,
+            Self::Secret { .. } => RequestRefused::Secret,
             Self::AppDisabled => RequestRefused::AppDisabled,
             Self::Unauthorized(reason, _) => *reason,
+            Self::TooManyTokens(_) => RequestRefused::TooManyTokens,
             Self::PlainToken => RequestRefused::PlainToken,
             Self::BadRequest(_) => RequestRefused::BadRequest,
             Self::ChannelName { .. } => RequestRefused::ChannelName,
             Self::EventName(_) => RequestRefused::EventName,
+            Self::Encoding(_) => RequestRefused::Encoding,
             Self::BodyTooLarge(_) => RequestRefused::BodyTooLarge,
             Self::DataTooLarge(_) => RequestRefused::DataTooLarge,
             Self::BodyTimeout => RequestRefused::BodyTimeout,
@@ -92,25 +143,38 @@ impl ApiError {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownApp(_) => StatusCode::NOT_FOUND,
+            Self::Head(error) => error.status(),
+            Self::UnknownPath(_) | Self::UnknownApp(_) => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotUpgraded => StatusCode::UPGRADE_REQUIRED,
             Self::AppDisabled | Self::PlainToken => StatusCode::FORBIDDEN,
-            Self::Unauthorized(..) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(..) | Self::Secret { .. } => StatusCode::UNAUTHORIZED,
             Self::BadRequest(_) | Self::ChannelName { .. } | Self::EventName(_) => {
                 StatusCode::BAD_REQUEST
             }
+            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) | Self::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyTokens(_) | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// Whole seconds after which the same request may succeed.
-    fn retry_after(&self) -> Option<u64> {
+    /// The header that tells programs what the text tells people.
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        let retry_after = |seconds: u64| Some((RETRY_AFTER, HeaderValue::from(seconds)));
         match self {
-            Self::TooFast(too_fast) => Some(too_fast.wait.as_secs() + 1),
-            Self::Unavailable(_) => Some(1),
-            Self::UnknownApp(_)
+            Self::TooFast(too_fast) => retry_after(too_fast.wait.as_secs() + 1),
+            Self::TooManyTokens(wait) => retry_after(wait.as_secs()),
+            Self::Unavailable(_) => retry_after(1),
+            // RFC 9110 §12.5.3: in a response it tells what would have been taken.
+            Self::Encoding(_) => Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
+            Self::Method(allow) => Some((ALLOW, HeaderValue::from_static(allow))),
+            Self::NotUpgraded => Some((UPGRADE, HeaderValue::from_static("websocket"))),
+            Self::Head(_)
+            | Self::UnknownPath(_)
+            | Self::UnknownApp(_)
+            | Self::Secret { .. }
             | Self::AppDisabled
             | Self::Unauthorized(..)
             | Self::PlainToken
@@ -122,53 +186,32 @@ impl ApiError {
             | Self::BodyTimeout => None,
         }
     }
-}
 
-/// An error on its way to the one who asked, in the form they asked for.
-#[derive(Debug)]
-pub(super) struct Failure {
-    error: ApiError,
-    json: bool,
-}
-
-impl Failure {
-    pub(super) fn new(error: ApiError, json: bool) -> Self {
-        Self { error, json }
-    }
-}
-
-/// Whether errors are wanted as JSON. The .NET SDK asks for it and cannot read anything else.
-pub(super) fn wants_json(request: &HttpRequest) -> bool {
-    let accept = request
-        .headers()
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("application/json"))
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.error, f)
-    }
-}
-
-impl ResponseError for Failure {
-    fn status_code(&self) -> StatusCode {
-        self.error.status()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let status = self.error.status();
+    /// The answer, in the form that the request asks for.
+    pub(super) fn response(&self, head: &RequestHead) -> HttpResponse {
+        let status = self.status();
         let mut response = HttpResponse::build(status);
-        if let Some(seconds) = self.error.retry_after() {
-            response.insert_header((RETRY_AFTER, seconds));
+        if let Some(header) = self.header() {
+            response.insert_header(header);
         }
-        let text = self.error.to_string();
-        if self.json {
+        if matches!(self, Self::TooManyTokens(_)) {
+            response.force_close();
+        }
+        let text = self.to_string();
+        if wants_json(head) {
             return response.json(serde_json::json!({ "error": text, "status": status.as_u16() }));
         }
         response
             .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
             .body(text + "\n")
     }
+}
+
+/// Whether errors are wanted as JSON. The .NET SDK asks for it and cannot read anything else.
+fn wants_json(head: &RequestHead) -> bool {
+    let accept = head
+        .headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("application/json"))
 }

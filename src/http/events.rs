@@ -1,16 +1,20 @@
 //! `POST /apps/{id}/events` and `/batch_events` (protocol §4.4, §4.5).
 
+use std::collections::HashSet;
+
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Api;
-use super::error::{ApiError, Failure};
+use super::error::ApiError;
 use super::signed::Signed;
 use crate::app::App;
 use crate::node::{Node, Publication, Published, Reach};
-use crate::protocol::{ChannelKind, ChannelName, EventName, SocketId, excerpt, parse_object};
+use crate::protocol::{
+    ChannelKind, ChannelName, EventName, SocketId, excerpt, parse, parse_object,
+};
 
 /// The body of a publish, unchecked: raw values, so that an error can name the key.
 #[derive(Deserialize)]
@@ -48,11 +52,6 @@ struct Request {
     wanted: Option<Wanted>,
 }
 
-/// `POST /events`: `{}`, or the counts of its channels.
-pub(super) async fn publish(signed: Signed) -> Result<HttpResponse, Failure> {
-    signed.answer(publish_one(&signed).await)
-}
-
 /// Checks a body and publishes it.
 async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published), ApiError> {
     let body: EventBody<'_> = parse_body(body)?;
@@ -62,8 +61,9 @@ async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published
     Ok((request, published))
 }
 
-async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
-    let (request, published) = take(&signed.node, &signed.app, &signed.body).await?;
+/// `POST /events`: `{}`, or the counts of its channels.
+pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
+    let (request, published) = take(signed.node(), &signed.app, &signed.body).await?;
     let Some(wanted) = request.wanted else {
         return Ok(accepted(published.reach)
             .content_type("application/json")
@@ -71,7 +71,7 @@ async fn publish_one(signed: &Signed) -> Result<HttpResponse, ApiError> {
     };
     let mut channels = Map::new();
     for channel in &request.publication.channels {
-        let info = counts(&signed.node, &signed.app, channel, wanted).await?;
+        let info = counts(signed.node(), &signed.app, channel, wanted).await?;
         channels.insert(channel.to_string(), info);
     }
     Ok(accepted(published.reach).json(serde_json::json!({ "channels": channels })))
@@ -129,11 +129,7 @@ impl Api {
 }
 
 /// `POST /batch_events`: all or nothing is checked; `{}`, or an array with an entry for each event.
-pub(super) async fn publish_batch(signed: Signed) -> Result<HttpResponse, Failure> {
-    signed.answer(publish_all(&signed).await)
-}
-
-async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
+pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
     let body: BatchBody<'_> = parse_body(&signed.body)?;
     let batch = body.batch.ok_or_else(|| missing("batch"))?;
     let max = signed.app.limits.batch_events;
@@ -143,13 +139,20 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
             batch.len()
         )));
     }
-    let check = |raw: &&RawValue| check(&signed.app, &parse_body(raw.get().as_bytes())?);
-    let requests = batch.iter().map(check).collect::<Result<Vec<_>, _>>()?;
-    signed.node.admit_events(&signed.app, requests.len())?;
+    let check = |(at, raw): (usize, &&RawValue)| {
+        let event = parse_object(raw.get());
+        check(
+            &signed.app,
+            &event.map_err(|reason| bad(format!("\"batch\", event {}: {reason}", at + 1)))?,
+        )
+    };
+    let requests = batch.iter().enumerate().map(check);
+    let requests = requests.collect::<Result<Vec<_>, _>>()?;
+    signed.node().admit_events(&signed.app, requests.len())?;
     let mut reach = Reach::Everywhere;
     for request in &requests {
         let publication = &request.publication;
-        let published = signed.node.publish(&signed.app, publication).await?;
+        let published = signed.node().publish(&signed.app, publication).await?;
         reach = reach.min(published.reach);
     }
     if requests.iter().all(|request| request.wanted.is_none()) {
@@ -159,7 +162,7 @@ async fn publish_all(signed: &Signed) -> Result<HttpResponse, ApiError> {
     for request in &requests {
         let wanted = request.wanted.unwrap_or_default();
         for channel in &request.publication.channels {
-            infos.push(counts(&signed.node, &signed.app, channel, wanted).await?);
+            infos.push(counts(signed.node(), &signed.app, channel, wanted).await?);
         }
     }
     Ok(accepted(reach).json(serde_json::json!({ "batch": infos })))
@@ -195,14 +198,26 @@ async fn counts(
 }
 
 fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
-    std::str::from_utf8(body)
-        .map_err(|error| error.to_string())
-        .and_then(parse_object)
-        .map_err(|reason| {
-            bad(format!(
-                "The body is not a JSON object as expected: {reason}"
-            ))
-        })
+    let text = std::str::from_utf8(body).map_err(|error| match cut_character(body) {
+        Some(cut) => bad(cut),
+        None => bad(format!("The body is not UTF-8: {error}")),
+    })?;
+    parse_object(text).map_err(|reason| {
+        bad(format!(
+            "The body is not a JSON object as expected: {reason}"
+        ))
+    })
+}
+
+/// What is wrong with a body that ends in the middle of a character.
+pub(super) fn cut_character(body: &[u8]) -> Option<String> {
+    let error = std::str::from_utf8(body).err()?;
+    let rest = body.len() - error.valid_up_to();
+    error.error_len().is_none().then(|| {
+        format!(
+            "The body is cut inside a character: its last {rest} bytes are only the beginning of one. Content-Length counts bytes, not characters"
+        )
+    })
 }
 
 /// Checks the body in the order in which a reader would.
@@ -256,10 +271,11 @@ fn channels(app: &App, body: &EventBody<'_>) -> Result<Vec<ChannelName>, ApiErro
             names.len()
         )));
     }
-    let mut channels: Vec<ChannelName> = Vec::with_capacity(names.len());
+    let mut seen = HashSet::with_capacity(names.len());
+    let mut channels = Vec::with_capacity(names.len());
     for name in &names {
         let channel = channel_name(app, name)?;
-        if !channels.contains(&channel) {
+        if seen.insert(name) {
             channels.push(channel);
         }
     }
@@ -317,9 +333,9 @@ fn string(key: &str, raw: Option<&RawValue>) -> Result<Option<String>, ApiError>
         };
         return Err(expected(hint));
     }
-    serde_json::from_str(raw.get())
+    parse(raw.get())
         .map(Some)
-        .map_err(|error| expected(&format!(" of valid Unicode: {error}")))
+        .map_err(|reason| expected(&format!(" of valid Unicode: {reason}")))
 }
 
 pub(super) fn bad(text: String) -> ApiError {

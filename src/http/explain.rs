@@ -3,9 +3,12 @@
 //! For operators who paste a request that was refused. Says what should have been signed, never with what, and never
 //! the signature that would have been right.
 
+use actix_http::Method;
+
 use super::Api;
 use super::error::ApiError;
 use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
+use super::route::Route;
 use super::signed::{check_md5, check_timestamp};
 use crate::app::{App, Apps};
 use crate::auth::{self, Secret};
@@ -277,10 +280,7 @@ impl Request<'_> {
         if given.len() != 64 || !given.bytes().all(|b| b.is_ascii_hexdigit()) {
             return "A signature is 64 hex digits: the HMAC SHA256 in hex, not in base64 and not cut.".to_owned();
         }
-        if given.bytes().any(|b| b.is_ascii_uppercase()) {
-            return "The hex digits must be in lower case.".to_owned();
-        }
-        let lower = |text: &str| app.secrets.verifies(text.as_bytes(), given);
+        let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
         if Secret::new(app.key.as_str()).verifies(text, given) {
             return "It is signed with the app's key: it must be signed with its secret."
                 .to_owned();
@@ -292,7 +292,7 @@ impl Request<'_> {
             }
         }
         for method in ["GET", "POST", "PUT", "DELETE"] {
-            if lower(&auth::request_string(method, &self.paths[0], &self.query)) {
+            if verifies(&auth::request_string(method, &self.paths[0], &self.query)) {
                 return format!(
                     "It is signed for the method {method}, and the request is {}.",
                     self.method
@@ -306,7 +306,7 @@ impl Request<'_> {
                 .filter(|(key, _)| key != left_out)
                 .cloned()
                 .collect();
-            if lower(&auth::request_string(&self.method, &self.paths[0], &rest)) {
+            if verifies(&auth::request_string(&self.method, &self.paths[0], &rest)) {
                 return format!(
                     "{left_out} was not signed: every parameter of the query but auth_signature is."
                 );
@@ -345,17 +345,11 @@ fn app_id(path: &str) -> Option<String> {
 }
 
 fn known_path(method: &str, path: &str) -> bool {
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    match (method, &parts[..]) {
-        ("POST", ["apps", _, "events" | "batch_events"])
-        | ("GET", ["apps", _, "channels"])
-        | ("POST", ["users", _, "terminate_connections"]) => true,
-        ("GET", ["apps", _, "channels", name] | ["apps", _, "channels", name, "users"]) => {
-            !name.is_empty()
-        }
-        ("POST", ["apps", _, "users", user, "terminate_connections"]) => !user.is_empty(),
-        _ => false,
-    }
+    let endpoint = Route::of(path, "").map(|route| route.endpoint);
+    let method = Method::from_bytes(method.as_bytes());
+    endpoint
+        .zip(method.ok())
+        .is_some_and(|(endpoint, method)| endpoint.is_api() && endpoint.takes(&method))
 }
 
 /// Of what else an MD5 is.

@@ -1,7 +1,8 @@
 //! The public HTTP API: `/apps/{id}/…` for backends, and plain answers for people who look.
 //!
-//! One path for every request: [`signed::Signed`] finds the app and proves who asks; a handler turns the body into
-//! typed values, calls one verb of the node and answers. Metrics and the like live on the admin port.
+//! One way for every request: [`route`] says which endpoint it is, [`signed::Signed`] finds the app and proves who asks,
+//! a handler turns the body into typed values, calls one verb of the node and answers; what is refused on the way is
+//! noted and answered in one place. Metrics and the like live on the admin port.
 
 mod channels;
 mod error;
@@ -9,32 +10,37 @@ mod events;
 mod explain;
 mod reading;
 mod refusal;
+mod route;
 mod signed;
 mod users;
 
 use std::sync::Arc;
 
-use actix_web::http::Method;
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use actix_http::body::BoxBody;
+use actix_http::header::ALLOW;
+use actix_http::{HttpMessage as _, Method, Payload, Request, RequestHead, Response};
+use actix_web::HttpResponse;
 
 pub use error::ApiError;
 pub use events::{Outcome, Wish};
 pub use explain::{Asked, Explained, Step};
 pub use refusal::note_fault;
 
-use crate::metrics::RequestRefused;
-use crate::net::{Client, Secure, TrustedProxies};
+use crate::app::App;
+use crate::limits::Failures;
+use crate::net::{Client, Secure, TrustedProxies, check_head};
 use crate::node::Node;
-use refusal::note;
+use route::{Endpoint, Route};
+use signed::{Admitted, Signed};
 
-/// What the handlers share.
+/// What all requests share.
 #[derive(Clone)]
 pub struct Api {
     node: Arc<Node>,
     path_prefix: Arc<str>,
     allow_plain_tokens: bool,
     proxies: Arc<TrustedProxies>,
+    wrong_tokens: Arc<Failures>,
 }
 
 impl Api {
@@ -51,6 +57,7 @@ impl Api {
             path_prefix: path_prefix.into(),
             allow_plain_tokens,
             proxies,
+            wrong_tokens: Arc::default(),
         }
     }
 
@@ -60,104 +67,114 @@ impl Api {
         &self.node
     }
 
-    fn client(&self, request: &HttpRequest) -> Client {
-        let secure = request.extensions().get::<Secure>().is_some();
-        self.proxies
-            .client(request.peer_addr(), secure, request.headers())
-    }
-
-    /// Adds the routes, with and without the path prefix.
-    pub fn configure(self, config: &mut ServiceConfig) {
-        let prefix = Arc::clone(&self.path_prefix);
-        config.app_data(Data::new(self));
-        if !prefix.is_empty() {
-            config.service(web::scope(&prefix).configure(routes));
+    /// Answers a request.
+    pub async fn serve(&self, mut request: Request) -> Response<BoxBody> {
+        let payload = request.take_payload();
+        let call = Call::new(self, &request);
+        call.count();
+        match call.answer(payload).await {
+            Ok(response) => response.into(),
+            Err(refused) => call.refuse(&refused).into(),
         }
-        routes(config);
-        config.default_service(web::to(unknown_path));
     }
 }
 
-fn routes(config: &mut ServiceConfig) {
-    config
-        .route("/", web::get().to(alive))
-        .route("/app/{key}", web::to(not_upgraded))
-        .service(resource(
-            "/apps/{app_id}/events",
-            Method::POST,
-            web::post().to(events::publish),
-        ))
-        .service(resource(
-            "/apps/{app_id}/batch_events",
-            Method::POST,
-            web::post().to(events::publish_batch),
-        ))
-        .service(resource(
-            "/apps/{app_id}/channels",
-            Method::GET,
-            web::get().to(channels::list),
-        ))
-        .service(resource(
-            "/apps/{app_id}/channels/{channel}",
-            Method::GET,
-            web::get().to(channels::one),
-        ))
-        .service(resource(
-            "/apps/{app_id}/channels/{channel}/users",
-            Method::GET,
-            web::get().to(channels::users),
-        ))
-        .service(resource(
-            "/apps/{app_id}/users/{user_id}/terminate_connections",
-            Method::POST,
-            web::post().to(users::terminate),
-        ))
-        // The Python SDK leaves `/apps/{id}` out; the app is the one of the auth_key (protocol §4.8).
-        .service(resource(
-            "/users/{user_id}/terminate_connections",
-            Method::POST,
-            web::post().to(users::terminate),
-        ));
+/// A request that is refused, and for which app, if that is known for sure.
+struct Refused {
+    error: ApiError,
+    app: Option<Arc<App>>,
 }
 
-fn resource(path: &str, method: Method, route: actix_web::Route) -> actix_web::Resource {
-    web::resource(path)
-        .route(route)
-        .default_service(web::to(move |request: HttpRequest| {
-            note(&request, None, RequestRefused::Method);
-            let text = format!("Method not allowed: this path takes {method}\n");
-            let allow = method.to_string();
-            async move {
-                HttpResponse::MethodNotAllowed()
-                    .insert_header(("Allow", allow))
-                    .content_type("text/plain")
-                    .body(text)
-            }
-        }))
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self { error, app: None }
+    }
+}
+
+/// One request without its body.
+struct Call<'a> {
+    api: &'a Api,
+    head: &'a RequestHead,
+    route: Option<Route<'a>>,
+    /// Whether the connection is TLS.
+    secure: bool,
+}
+
+impl<'a> Call<'a> {
+    fn new(api: &'a Api, request: &'a Request) -> Self {
+        Self {
+            api,
+            head: request.head(),
+            route: Route::of(request.path(), &api.path_prefix),
+            secure: request.extensions().get::<Secure>().is_some(),
+        }
+    }
+
+    /// Who sent it, as far as it can be told.
+    fn client(&self) -> Client {
+        let proxies = &self.api.proxies;
+        proxies.client(self.head.peer_addr, self.secure, &self.head.headers)
+    }
+
+    fn is_publish(&self) -> bool {
+        let endpoint = self.route.map(|route| route.endpoint);
+        self.head.method == Method::POST && endpoint.is_some_and(Endpoint::is_publish)
+    }
+
+    fn count(&self) {
+        if self.route.is_some_and(|route| route.endpoint.is_api()) {
+            self.api.node.metrics().http_requests.inc();
+        }
+    }
+
+    /// Checks all that can be checked before the body comes.
+    fn check(&self) -> Result<Checked, ApiError> {
+        check_head(self.head)?;
+        let route = self.route.ok_or_else(|| self.unknown_path())?;
+        let allow = route.endpoint.allow();
+        match route.endpoint {
+            _ if self.head.method == Method::OPTIONS => Ok(Checked::Answer(options(allow))),
+            endpoint if !endpoint.takes(&self.head.method) => Err(ApiError::Method(allow)),
+            Endpoint::Alive => Ok(Checked::Answer(alive())),
+            Endpoint::WebSocket => Err(ApiError::NotUpgraded),
+            _ => self.admit(route).map(Checked::Admitted),
+        }
+    }
+
+    async fn answer(&self, payload: Payload) -> Result<HttpResponse, Refused> {
+        let signed = match self.check()? {
+            Checked::Answer(answer) => return Ok(answer),
+            Checked::Admitted(admitted) => Signed::read(self, admitted, payload).await?,
+        };
+        match signed.handle().await {
+            Ok(response) => Ok(signed.accepted(response)),
+            Err(error) => Err(Refused {
+                error,
+                app: Some(signed.app),
+            }),
+        }
+    }
+
+    fn unknown_path(&self) -> ApiError {
+        ApiError::UnknownPath(self.shown_path())
+    }
+}
+
+/// A request that is all right as far as its head.
+enum Checked {
+    /// There is nothing else to look at.
+    Answer(HttpResponse),
+    Admitted(Admitted),
 }
 
 /// Plain liveness: the process answers.
-async fn alive() -> HttpResponse {
+fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("OK\n")
 }
 
-/// A request on the WebSocket path that asked for no upgrade, or whose proxy did not pass that on.
-async fn not_upgraded(request: HttpRequest) -> HttpResponse {
-    note(&request, None, RequestRefused::NotUpgraded);
-    HttpResponse::UpgradeRequired().insert_header(("Upgrade", "websocket")).content_type("text/plain").body(
-        "This is the WebSocket endpoint: it expects the headers `Upgrade: websocket` and `Connection: Upgrade`.\n\
-         If a WebSocket client got here, a proxy in between did not forward the upgrade\n\
-         (nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\";).\n",
-    )
-}
-
-async fn unknown_path(request: HttpRequest) -> HttpResponse {
-    note(&request, None, RequestRefused::UnknownPath);
-    let text = format!(
-        "Unknown path {}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}}\n",
-        crate::protocol::excerpt(request.path())
-    );
-    HttpResponse::NotFound()
-        .content_type("text/plain")
-        .body(text)
+/// What may be sent to a path.
+fn options(allow: &'static str) -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((ALLOW, allow))
+        .finish()
 }

@@ -8,10 +8,14 @@ use percent_encoding::percent_decode_str;
 use crate::auth;
 use crate::protocol::unmounted;
 
-/// The `auth_key` of a query.
+/// The `auth_key` of a query, however long that is.
 pub(super) fn key(query: &str) -> Option<String> {
-    let pairs = pairs(query, Decoding::Percent);
-    get(&pairs, "auth_key").map(str::to_owned)
+    let read = |text| percent_decode_str(text).decode_utf8_lossy();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(key, value)| (read(key), value))
+        .find(|(key, _)| key.eq_ignore_ascii_case("auth_key"))
+        .map(|(_, value)| read(value).into_owned())
 }
 
 /// The paths that may have been signed: without the mount prefix first, as sent, and with the prefix that a proxy took
@@ -35,21 +39,28 @@ pub(super) fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
     paths
 }
 
-/// What else the client may have signed: SDKs differ in how they escape. Only tried when the usual reading failed.
+/// What else the client may have signed: SDKs differ in how they escape. Only tried when the usual reading failed, and
+/// only as far as the readings differ: each is the whole request, to be hashed.
 pub(super) fn other_readings<'a>(
     query: &'a str,
     method: &'a str,
     paths: &'a [String],
 ) -> impl Iterator<Item = String> + 'a {
-    [Decoding::Percent, Decoding::Form, Decoding::None]
-        .into_iter()
-        .flat_map(move |decoding| {
-            let query = pairs(query, decoding);
-            paths
-                .iter()
-                .map(move |path| auth::request_string(method, path, &query))
-                .collect::<Vec<_>>()
-        })
+    let decodings = [
+        (Decoding::Percent, true),
+        (Decoding::Form, query.contains('+')),
+        (Decoding::None, query.contains('%')),
+    ];
+    let differing = decodings.into_iter().filter(|(_, differs)| *differs);
+    differing.flat_map(move |(decoding, _)| {
+        // The first path in the usual decoding is the usual reading.
+        let tried = usize::from(decoding == Decoding::Percent);
+        let query = pairs(query, decoding);
+        paths
+            .iter()
+            .skip(tried)
+            .map(move |path| auth::request_string(method, path, &query))
+    })
 }
 
 /// How a query string's values are read.

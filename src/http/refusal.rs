@@ -4,72 +4,72 @@
 
 use std::net::SocketAddr;
 
-use actix_web::HttpRequest;
-use actix_web::http::Method;
-use actix_web::web::Data;
-use percent_encoding::percent_decode_str;
+use actix_web::HttpResponse;
 use tracing::warn;
 
-use super::Api;
 use super::reading::key;
-use crate::app::AppId;
+use super::{Call, Refused};
 use crate::feed::{Entry, Kind};
 use crate::metrics::{Reason as _, RequestRefused};
 use crate::net::Fault;
 use crate::node::Node;
 use crate::protocol::excerpt;
 
-/// Counts a refused request; says why in the log, with the app if it is known for sure.
-pub(super) fn note(request: &HttpRequest, app: Option<&AppId>, reason: RequestRefused) {
-    // Every path of the API has it.
-    let Some(api) = request.app_data::<Data<Api>>() else {
-        return;
-    };
-    show(api, request, reason);
-    let by_reason = api.node.metrics().by_reason();
-    if is_publish(request) {
-        by_reason.publishes.count(reason);
+impl Call<'_> {
+    /// Counts a refused request and says why in the log, with the app if it is known for sure; its answer.
+    pub(super) fn refuse(&self, refused: &Refused) -> HttpResponse {
+        let reason = refused.error.reason();
+        self.show(reason);
+        let by_reason = self.api.node.metrics().by_reason();
+        if self.is_publish() {
+            by_reason.publishes.count(reason);
+        }
+        if by_reason.requests.note(reason) {
+            warn!(
+                app.id = refused.app.as_ref().map(|app| display(&app.id)),
+                method = excerpt(self.head.method.as_str()),
+                path = self.shown_path(),
+                reason = reason.label(),
+                address = self.client().address.map(display),
+                "{}: {}",
+                RequestRefused::WHAT,
+                reason.text()
+            );
+        }
+        refused.error.response(self.head)
     }
-    if by_reason.requests.note(reason) {
-        warn!(
-            app.id = app.map(display),
-            method = excerpt(request.method().as_str()),
-            path = api.node.apps().shown_path(request.path()),
-            reason = reason.label(),
-            address = api.client(request).address.map(display),
-            "{}: {}",
-            RequestRefused::WHAT,
-            reason.text()
-        );
-    }
-}
 
-/// Tells those who watch the app that the request names; if there is none, all who watch.
-fn show(api: &Api, request: &HttpRequest, reason: RequestRefused) {
-    let feed = api.node.feed();
-    if !feed.is_watched() {
-        return;
+    /// The path as it may be shown: cut, and without a secret that was sent where an id or a key belongs.
+    pub(super) fn shown_path(&self) -> String {
+        self.api.node.apps().shown_path(self.head.uri.path())
     }
-    let apps = api.node.apps();
-    let of_path = request.match_info().get("app_id");
-    let of_path = of_path.map(|id| percent_decode_str(id).decode_utf8_lossy());
-    let app = match &of_path {
-        Some(id) => apps.by_id(id),
-        None => key(request.query_string()).and_then(|key| apps.by_key(&key)),
-    };
-    let target = format!("{} {}", request.method(), apps.shown_path(request.path()));
-    feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
-        event: Some(target.into()),
-        address: api.client(request).address,
-        ..Entry::refused(reason)
-    });
+
+    /// Tells those who watch the app that the request names; if there is none, all who watch.
+    fn show(&self, reason: RequestRefused) {
+        let feed = self.api.node.feed();
+        if !feed.is_watched() {
+            return;
+        }
+        let apps = self.api.node.apps();
+        let app = match self.route.and_then(|route| route.app()) {
+            Some(id) => apps.by_id(&id),
+            None => {
+                key(self.head.uri.query().unwrap_or_default()).and_then(|key| apps.by_key(&key))
+            }
+        };
+        feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
+            event: Some(format!("{} {}", self.head.method, self.shown_path()).into()),
+            address: self.client().address,
+            ..Entry::refused(reason)
+        });
+    }
 }
 
 /// Counts a connection that ended with a fault of its client's, and says so to those who watch and in the log.
 pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
     let reason = match fault {
         Fault::Malformed => RequestRefused::Malformed,
-        Fault::HeadTooLarge => RequestRefused::HeadTooLarge,
+        Fault::HeadTooLarge | Fault::TargetTooLong => RequestRefused::HeadTooLarge,
         Fault::HeadTimeout => RequestRefused::HeadTimeout,
         Fault::AnswerTimeout => RequestRefused::AnswerTimeout,
         Fault::Broken => return,
@@ -88,12 +88,4 @@ pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
             reason.text()
         );
     }
-}
-
-/// Whether it is for one of the paths that publish.
-pub(super) fn is_publish(request: &HttpRequest) -> bool {
-    request.method() == Method::POST
-        && request
-            .match_pattern()
-            .is_some_and(|path| path.ends_with("/events") || path.ends_with("/batch_events"))
 }

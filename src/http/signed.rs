@@ -4,24 +4,23 @@
 //! The signature covers the body only through `body_md5`, so everything else is checked before a byte of the body is
 //! read: whoever cannot sign costs no memory.
 
-use std::future::Future;
+use std::borrow::Cow;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use actix_web::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
-use actix_web::error::PayloadError;
-use actix_web::http::header::{AUTHORIZATION, CONTENT_LENGTH};
-use actix_web::web::{Bytes, Data};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev};
-use percent_encoding::percent_decode_str;
+use actix_http::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
+use actix_http::error::PayloadError;
+use actix_http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_http::{Method, Payload, RequestHead};
+use actix_web::HttpResponse;
+use bytes::Bytes;
 use tracing::debug;
 
-use super::Api;
-use super::error::{ApiError, Failure, wants_json};
+use super::error::ApiError;
 use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
-use super::refusal::{is_publish, note};
+use super::route::{Endpoint, Route};
+use super::{Call, channels, events, users};
 use crate::app::{App, Apps};
 use crate::auth;
 use crate::metrics::RequestRefused;
@@ -31,16 +30,75 @@ use crate::protocol::excerpt;
 /// `auth_timestamp` must be off by less than this many seconds.
 const CLOCK_WINDOW: u64 = 600;
 
+/// What a request without a signature is told.
+const UNSIGNED: &str = "Missing parameter: auth_key. The request is not signed: server SDKs sign it, `tidewire sign` shows \
+                        how, and `Authorization: Bearer TOKEN` with one of the app's api_tokens does instead";
+
 /// An authenticated request.
-pub(super) struct Signed {
-    pub(super) node: Arc<Node>,
+pub(super) struct Signed<'a> {
+    call: &'a Call<'a>,
+    route: Route<'a>,
     pub(super) app: Arc<App>,
     pub(super) body: Bytes,
-    query: Vec<(String, String)>,
-    request: HttpRequest,
+    query: Query,
 }
 
-impl Signed {
+/// An authenticated request without its body.
+pub(super) struct Admitted {
+    app: Arc<App>,
+    query: Query,
+    by_token: bool,
+}
+
+type Query = Vec<(String, String)>;
+
+impl<'a> Signed<'a> {
+    /// Reads the body of a request, which is the rest of its proof.
+    pub(super) async fn read(
+        call: &'a Call<'a>,
+        admitted: Admitted,
+        payload: Payload,
+    ) -> Result<Self, ApiError> {
+        let Admitted {
+            app,
+            query,
+            by_token,
+        } = admitted;
+        let route = call.route.ok_or_else(|| call.unknown_path())?;
+        let body = read_body(payload, body_limit(route, &app)).await?;
+        if !by_token {
+            check_md5(&query, &body)?;
+        }
+        app.metrics.api_requests.inc();
+        app.metrics.api_request_bytes.inc_by(body.len() as u64);
+        Ok(Self {
+            call,
+            route,
+            app,
+            body,
+            query,
+        })
+    }
+
+    /// Does what it asks for.
+    pub(super) async fn handle(&self) -> Result<HttpResponse, ApiError> {
+        match self.route.endpoint {
+            Endpoint::Events => events::publish(self).await,
+            Endpoint::BatchEvents => events::publish_batch(self).await,
+            Endpoint::Channels => channels::list(self).await,
+            Endpoint::Channel => channels::one(self).await,
+            Endpoint::Users => channels::users(self).await,
+            Endpoint::Terminate => users::terminate(self).await,
+            // Nobody signs these.
+            Endpoint::Alive | Endpoint::WebSocket => Err(self.call.unknown_path()),
+        }
+    }
+
+    /// What it is for.
+    pub(super) fn node(&self) -> &Node {
+        &self.call.api.node
+    }
+
     /// A query parameter's value.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.query
@@ -49,206 +107,246 @@ impl Signed {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The answer, with an error in the form that the request asked for.
-    pub(super) fn answer(
+    /// The channel or the user that the path names.
+    pub(super) fn name(&self) -> Cow<'a, str> {
+        self.route.name()
+    }
+
+    /// Counts it and gives its answer back.
+    pub(super) fn accepted(&self, response: HttpResponse) -> HttpResponse {
+        let metrics = &self.app.metrics;
+        if let BodySize::Sized(bytes) = response.body().size()
+            && self.call.head.method != Method::HEAD
+        {
+            metrics.api_response_bytes.inc_by(bytes);
+        }
+        if self.call.is_publish() {
+            metrics.publishes_accepted.inc();
+        }
+        let path = excerpt(self.call.head.uri.path());
+        debug!(app.id = %self.app.id, path, "request accepted");
+        response
+    }
+}
+
+impl Call<'_> {
+    /// Finds the app, proves who asks, and looks at how long the body is to be.
+    pub(super) fn admit(&self, route: Route<'_>) -> Result<Admitted, ApiError> {
+        let apps = self.api.node.apps();
+        let of_path = app_of_path(&apps, route)?;
+        let query = pairs(self.head.uri.query().unwrap_or_default(), Decoding::Percent);
+        let (app, by_token) = match bearer(self.head) {
+            Some(token) => (self.check_token(&apps, of_path, token)?, true),
+            None => (self.check_signature(&apps, of_path, &query)?, false),
+        };
+        let app = Arc::clone(app);
+        if !app.enabled {
+            return Err(ApiError::AppDisabled);
+        }
+        check_encoding(self.head)?;
+        let limit = body_limit(route, &app);
+        if content_length(self.head).is_some_and(|length| length > limit) {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        Ok(Admitted {
+            app,
+            query,
+            by_token,
+        })
+    }
+
+    fn check_token<'b>(
         &self,
-        result: Result<HttpResponse, ApiError>,
-    ) -> Result<HttpResponse, Failure> {
-        match result {
-            Ok(response) => {
-                let metrics = &self.app.metrics;
-                if let BodySize::Sized(bytes) = response.body().size() {
-                    metrics.api_response_bytes.inc_by(bytes);
-                }
-                if is_publish(&self.request) {
-                    metrics.publishes_accepted.inc();
-                }
-                let path = excerpt(self.request.path());
-                debug!(app.id = %self.app.id, path, "request accepted");
-                Ok(response)
-            }
-            Err(error) => {
-                note(&self.request, Some(&self.app.id), error.reason());
-                Err(Failure::new(error, wants_json(&self.request)))
-            }
+        apps: &Apps,
+        of_path: Option<&'b Arc<App>>,
+        token: &str,
+    ) -> Result<&'b Arc<App>, ApiError> {
+        let path_needed = || {
+            unauthorized(
+                RequestRefused::Token,
+                "An API token works on paths under /apps/{app_id}/ only",
+            )
+        };
+        let app = of_path.ok_or_else(path_needed)?;
+        let client = self.client();
+        if !client.secure && !client.is_local() && !self.api.allow_plain_tokens {
+            return Err(ApiError::PlainToken);
+        }
+        // All are compared, so that the time does not tell which one came close.
+        let matches = app
+            .api_tokens
+            .iter()
+            .filter(|known| known.equals(token))
+            .count();
+        if matches == 0 {
+            let instead = |_: &App| {
+                "use one of the app's api_tokens, or sign the request with the secret".to_owned()
+            };
+            refuse_secret(apps, "The token of Authorization", token, instead)?;
+            let failures = &self.api.wrong_tokens;
+            let noted = failures.note(client.address, Instant::now());
+            noted.map_err(ApiError::TooManyTokens)?;
+            return Err(unauthorized(
+                RequestRefused::Token,
+                "Invalid API token: it is not one of the app's api_tokens",
+            ));
+        }
+        Ok(app)
+    }
+
+    /// Checks in the order of the reference validator: key, version, timestamp, signature.
+    fn check_signature<'b>(
+        &self,
+        apps: &'b Apps,
+        of_path: Option<&Arc<App>>,
+        query: &Query,
+    ) -> Result<&'b Arc<App>, ApiError> {
+        let app = app_of_key(apps, of_path, get(query, "auth_key"))?;
+        check_version(get(query, "auth_version"))?;
+        check_timestamp(get(query, "auth_timestamp"))?;
+        let given = get(query, "auth_signature").ok_or_else(|| {
+            unauthorized(
+                RequestRefused::Signature,
+                "Missing parameter: auth_signature",
+            )
+        })?;
+        let method = self.head.method.as_str();
+        let paths = signed_paths(self.head.uri.path(), &self.api.path_prefix);
+        let instead = |_: &App| "it is what the request is signed with".to_owned();
+        let canonical = auth::request_string(method, &paths[0], query);
+        let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
+        let query_text = self.head.uri.query().unwrap_or_default();
+        let mut others = other_readings(query_text, method, &paths);
+        if verifies(&canonical) || others.any(|text| verifies(&text)) {
+            return Ok(app);
+        }
+        refuse_secret(apps, "auth_signature", given, instead)?;
+        Err(unauthorized(
+            RequestRefused::Signature,
+            format!(
+                "Invalid signature: you should have sent HmacSHA256Hex({canonical:?}, your_secret_key), but you sent {:?}",
+                excerpt(given)
+            ),
+        ))
+    }
+}
+
+/// The app that the path names; none for the paths that name none.
+fn app_of_path<'a>(apps: &'a Apps, route: Route<'_>) -> Result<Option<&'a Arc<App>>, ApiError> {
+    let Some(id) = route.app() else {
+        return Ok(None);
+    };
+    match apps.by_id(&id) {
+        Some(app) => Ok(Some(app)),
+        None => {
+            let instead = |app: &App| format!("the path takes the app's id, {}", app.id);
+            refuse_secret(apps, "The id in the path", &id, instead)?;
+            Err(ApiError::UnknownApp(excerpt(&id).to_owned()))
         }
     }
 }
 
-impl FromRequest for Signed {
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Failure>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
-        let request = request.clone();
-        let payload = payload.take();
-        Box::pin(async move {
-            let json = wants_json(&request);
-            read(&request, payload).await.map_err(|error| {
-                note(&request, None, error.reason());
-                Failure::new(error, json)
-            })
-        })
-    }
-}
-
-async fn read(request: &HttpRequest, payload: dev::Payload) -> Result<Signed, ApiError> {
-    let missing = || ApiError::BadRequest("The server is not set up for this request".to_owned());
-    let api = request.app_data::<Data<Api>>().ok_or_else(missing)?;
-    let node = Arc::clone(&api.node);
-    node.metrics().http_requests.inc();
-    let query = pairs(request.query_string(), Decoding::Percent);
-    let apps = node.apps();
-    let (app, by_token) = match bearer(request) {
-        Some(token) => (check_token(api, &apps, request, token)?, true),
-        None => (check_signature(api, &apps, request, &query)?, false),
+/// The app whose key it is, which must be the path's, if that names one.
+fn app_of_key<'a>(
+    apps: &'a Apps,
+    of_path: Option<&Arc<App>>,
+    key: Option<&str>,
+) -> Result<&'a Arc<App>, ApiError> {
+    let refused = |reason, text: &str| Err(unauthorized(reason, text));
+    let Some(key) = key else {
+        return refused(RequestRefused::AuthKeyMissing, UNSIGNED);
     };
-    if !app.enabled {
-        return Err(ApiError::AppDisabled);
-    }
-    let body = read_body(request, payload, &app).await?;
-    if !by_token {
-        check_md5(&query, &body)?;
-    }
-    app.metrics.api_requests.inc();
-    app.metrics.api_request_bytes.inc_by(body.len() as u64);
-    Ok(Signed {
-        node,
-        app,
-        body,
-        query,
-        request: request.clone(),
-    })
-}
-
-/// The app that the path names; none for the paths that name none.
-fn app_of_path(apps: &Apps, request: &HttpRequest) -> Result<Option<Arc<App>>, ApiError> {
-    let Some(id) = request.match_info().get("app_id") else {
-        return Ok(None);
+    let Some(app) = apps.by_key(key) else {
+        let instead = |app: &App| format!("auth_key is the app's key, {}", app.key);
+        refuse_secret(apps, "auth_key", key, instead)?;
+        return refused(RequestRefused::AuthKey, "Unknown auth_key");
     };
-    let id = percent_decode_str(id).decode_utf8_lossy();
-    match apps.by_id(&id) {
-        Some(app) => Ok(Some(Arc::clone(app))),
-        None => Err(ApiError::UnknownApp(excerpt(&id).to_owned())),
+    match of_path {
+        Some(of_path) if of_path.id != app.id => {
+            let (key, id) = (excerpt(key), &of_path.id);
+            let text = format!("Unknown auth_key: {key} is not the key of app {id}");
+            refused(RequestRefused::AuthKey, &text)
+        }
+        _ => Ok(app),
     }
 }
 
-fn bearer(request: &HttpRequest) -> Option<&str> {
-    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+/// Says so if a text that was sent as something else is a secret.
+fn refuse_secret(
+    apps: &Apps,
+    place: &'static str,
+    text: &str,
+    instead: impl Fn(&App) -> String,
+) -> Result<(), ApiError> {
+    match apps.by_secret(text) {
+        None => Ok(()),
+        Some(app) => Err(ApiError::Secret {
+            place,
+            app: app.id.clone(),
+            instead: instead(app),
+        }),
+    }
+}
+
+fn check_version(given: Option<&str>) -> Result<(), ApiError> {
+    let refused = |text: &str| Err(unauthorized(RequestRefused::AuthVersion, text));
+    match given {
+        None => refused("Version required"),
+        Some("1.0") => Ok(()),
+        Some(_) => refused("Version not supported: auth_version must be 1.0"),
+    }
+}
+
+fn bearer(head: &RequestHead) -> Option<&str> {
+    let value = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
     auth::bearer_token(value)
 }
 
-fn check_token(
-    api: &Api,
-    apps: &Apps,
-    request: &HttpRequest,
-    token: &str,
-) -> Result<Arc<App>, ApiError> {
-    let path_needed = || {
-        unauthorized(
-            RequestRefused::Token,
-            "An API token works on paths under /apps/{app_id}/ only",
-        )
+/// A compressed body would have to be unpacked before its size is known, and no SDK sends one.
+fn check_encoding(head: &RequestHead) -> Result<(), ApiError> {
+    let Some(encoding) = head.headers.get(CONTENT_ENCODING) else {
+        return Ok(());
     };
-    let app = app_of_path(apps, request)?.ok_or_else(path_needed)?;
-    let client = api.client(request);
-    if !client.secure && !client.is_local() && !api.allow_plain_tokens {
-        return Err(ApiError::PlainToken);
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    match encoding.trim() {
+        plain if plain.is_empty() || plain.eq_ignore_ascii_case("identity") => Ok(()),
+        other => Err(ApiError::Encoding(excerpt(other).to_owned())),
     }
-    // All are compared, so that the time does not tell which one came close.
-    let matches = app
-        .api_tokens
-        .iter()
-        .filter(|known| known.equals(token))
-        .count();
-    if matches == 0 {
-        return Err(unauthorized(
-            RequestRefused::Token,
-            "Invalid API token: it is not one of the app's api_tokens",
-        ));
+}
+
+/// As far as it is announced.
+fn content_length(head: &RequestHead) -> Option<usize> {
+    head.headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// The longest body that is read.
+fn body_limit(route: Route<'_>, app: &App) -> usize {
+    match route.endpoint {
+        Endpoint::BatchEvents => app.limits.batch_body_bytes(),
+        _ => app.limits.event_body_bytes(),
     }
-    Ok(app)
 }
 
 fn unauthorized(reason: RequestRefused, text: impl Into<String>) -> ApiError {
     ApiError::Unauthorized(reason, text.into())
 }
 
-/// Checks in the order of the reference validator: key, version, timestamp, signature.
-fn check_signature(
-    api: &Api,
-    apps: &Apps,
-    request: &HttpRequest,
-    query: &[(String, String)],
-) -> Result<Arc<App>, ApiError> {
-    let of_path = app_of_path(apps, request)?;
-    let key = get(query, "auth_key").ok_or_else(|| {
-        unauthorized(
-            RequestRefused::AuthKeyMissing,
-            "Missing parameter: auth_key",
-        )
-    })?;
-    let app = apps
-        .by_key(key)
-        .ok_or_else(|| unauthorized(RequestRefused::AuthKey, "Unknown auth_key"))?;
-    if let Some(of_path) = of_path.filter(|of_path| of_path.id != app.id) {
-        let key = excerpt(key);
-        return Err(unauthorized(
-            RequestRefused::AuthKey,
-            format!(
-                "Unknown auth_key: {key} is not the key of app {}",
-                of_path.id
-            ),
-        ));
-    }
-    match get(query, "auth_version") {
-        None => {
-            return Err(unauthorized(
-                RequestRefused::AuthVersion,
-                "Version required",
-            ));
-        }
-        Some("1.0") => {}
-        Some(_) => {
-            return Err(unauthorized(
-                RequestRefused::AuthVersion,
-                "Version not supported: auth_version must be 1.0",
-            ));
-        }
-    }
-    check_timestamp(get(query, "auth_timestamp"))?;
-    let given = get(query, "auth_signature").ok_or_else(|| {
-        unauthorized(
-            RequestRefused::Signature,
-            "Missing parameter: auth_signature",
-        )
-    })?;
-    let method = request.method().as_str();
-    let paths = signed_paths(request.uri().path(), &api.path_prefix);
-    let canonical = auth::request_string(method, &paths[0], query);
-    let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
-    let mut others = other_readings(request.query_string(), method, &paths);
-    if verifies(&canonical) || others.any(|text| verifies(&text)) {
-        return Ok(Arc::clone(app));
-    }
-    Err(unauthorized(
-        RequestRefused::Signature,
-        format!(
-            "Invalid signature: you should have sent HmacSHA256Hex({canonical:?}, your_secret_key), but you sent {:?}",
-            excerpt(given)
-        ),
-    ))
-}
-
 pub(super) fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
-    let given =
-        given.ok_or_else(|| unauthorized(RequestRefused::Timestamp, "Timestamp required"))?;
-    let seconds: u64 = given.parse().map_err(|_| {
-        unauthorized(
-            RequestRefused::Timestamp,
-            "Timestamp required: auth_timestamp must be the unix time in seconds",
-        )
-    })?;
+    let refused = |text: String| Err(unauthorized(RequestRefused::Timestamp, text));
+    let Some(given) = given else {
+        return refused("Timestamp required".to_owned());
+    };
+    let Ok(seconds) = given.parse::<u64>() else {
+        return refused(
+            "Timestamp required: auth_timestamp must be the unix time in whole seconds, digits only"
+                .to_owned(),
+        );
+    };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_secs());
@@ -256,15 +354,31 @@ pub(super) fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
     if skew < CLOCK_WINDOW {
         return Ok(());
     }
+    if let Some((unit, whole)) = finer_unit(seconds, now) {
+        return refused(format!(
+            "Timestamp expired: auth_timestamp is in {unit} and must be in seconds, {whole} instead of {seconds}"
+        ));
+    }
     let direction = if seconds < now { "behind" } else { "ahead of" };
-    Err(unauthorized(
-        RequestRefused::Timestamp,
-        format!(
-            "Timestamp expired: Given timestamp ({}) not within {CLOCK_WINDOW}s of server time ({}): your clock is {skew} s {direction} the server's",
-            iso(seconds),
-            iso(now)
-        ),
+    refused(format!(
+        "Timestamp expired: Given timestamp ({}) not within {CLOCK_WINDOW}s of server time ({}): your clock is {skew} s {direction} the server's",
+        iso(seconds),
+        iso(now)
     ))
+}
+
+/// In which unit a timestamp is near the present, and how many seconds it is.
+fn finer_unit(given: u64, now: u64) -> Option<(&'static str, u64)> {
+    const DAY: u64 = 24 * 60 * 60;
+    let units = [
+        ("milliseconds", 1_000),
+        ("microseconds", 1_000_000),
+        ("nanoseconds", 1_000_000_000),
+    ];
+    let seconds = units.map(|(unit, parts)| (unit, given / parts));
+    seconds
+        .into_iter()
+        .find(|(_, seconds)| now.abs_diff(*seconds) < DAY)
 }
 
 fn iso(seconds: u64) -> String {
@@ -291,32 +405,21 @@ pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), A
             format!("body_md5 required: the request has a body, whose MD5 is {computed}"),
         )),
         Some(given) if given.eq_ignore_ascii_case(&computed) => Ok(()),
-        Some(given) => Err(unauthorized(
-            RequestRefused::BodyMd5,
-            format!(
-                "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {:?}",
-                excerpt(given)
-            ),
-        )),
+        Some(given) => {
+            let given = excerpt(given);
+            let text = format!(
+                "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {given:?}"
+            );
+            let text = match events::cut_character(body) {
+                Some(cut) => format!("{text}. {cut}"),
+                None => text,
+            };
+            Err(unauthorized(RequestRefused::BodyMd5, text))
+        }
     }
 }
 
-async fn read_body(
-    request: &HttpRequest,
-    payload: dev::Payload,
-    app: &App,
-) -> Result<Bytes, ApiError> {
-    let limit = match request.match_pattern() {
-        Some(pattern) if pattern.ends_with("/batch_events") => app.limits.batch_body_bytes(),
-        _ => app.limits.event_body_bytes(),
-    };
-    let length = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(ApiError::BodyTooLarge(limit));
-    }
+async fn read_body(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
     let body = to_bytes_limited(BodyStream::new(payload), limit).await;
     let body = body.map_err(|_| ApiError::BodyTooLarge(limit))?;
     body.map_err(|error| match error {
@@ -349,6 +452,20 @@ mod tests {
             .to_string();
         assert!(error.contains("ahead of the server's"), "{error}");
         assert!(check_timestamp(Some("soon")).is_err());
+        for (parts, unit) in [
+            (1_000, "milliseconds"),
+            (1_000_000, "microseconds"),
+            (1_000_000_000, "nanoseconds"),
+        ] {
+            let given = (now * parts + 7).to_string();
+            let error = check_timestamp(Some(&given)).unwrap_err().to_string();
+            let told = format!("is in {unit} and must be in seconds, {now} instead of {given}");
+            assert!(error.contains(&told), "{error}");
+        }
+        for fraction in [format!("{now}.5"), format!(" {now}"), format!("-{now}")] {
+            let error = check_timestamp(Some(&fraction)).unwrap_err().to_string();
+            assert!(error.contains("in whole seconds"), "{error}");
+        }
         assert_eq!(iso(1_385_034_491), "2013-11-21T11:48:11Z");
     }
 }

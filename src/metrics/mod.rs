@@ -17,8 +17,8 @@ use std::time::Duration;
 pub use app::{AppCounters, AppMetrics};
 pub use histogram::{BOUNDS, Histogram, Observed};
 pub use reasons::{
-    ArrivalRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, Reason, RequestRefused,
-    SigninRefused, SubscriptionRefused, UpgradeRefused,
+    ArrivalRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, OperatorRefused, Reason,
+    RequestRefused, SigninRefused, SubscriptionRefused, UpgradeRefused,
 };
 pub use tally::Tally;
 
@@ -170,7 +170,9 @@ pub struct Tallies {
     pub messages: Tally<MessageRefused>,
     /// HTTP requests refused.
     pub requests: Tally<RequestRefused>,
-    /// Those of them that were to publish: only counted.
+    /// Requests to the operators' port refused for a wrong token.
+    pub operators: Tally<OperatorRefused>,
+    /// Those of the HTTP requests that were to publish: only counted.
     pub publishes: Tally<RequestRefused>,
     /// How connections ended: only counted.
     pub closed: Tally<Closed>,
@@ -212,6 +214,7 @@ impl Metrics {
             client_events,
             messages,
             requests,
+            operators,
             // Nobody logs these.
             publishes: _,
             closed: _,
@@ -225,6 +228,7 @@ impl Metrics {
         client_events.end_window();
         messages.end_window();
         requests.end_window();
+        operators.end_window();
         lifecycle.end_window();
     }
 }

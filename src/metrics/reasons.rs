@@ -85,6 +85,7 @@ reasons! {
     /// Why an upgrade is answered with an HTTP error.
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
+        HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
     }
@@ -153,6 +154,7 @@ reasons! {
     RequestRefused, "request refused", 10 {
         UnknownApp "unknown_app" "no app has the id of the path" authentication,
         AppDisabled "app_disabled" "the app is disabled",
+        Secret "secret" "it holds an app's secret where its id, its key, its signature or a token belongs; replace the secret" authentication,
         AuthKeyMissing "auth_key_missing" "auth_key is missing" authentication,
         AuthKey "auth_key" "auth_key is not the key of the app, or of any app" authentication,
         AuthVersion "auth_version" "auth_version is not 1.0" authentication,
@@ -160,10 +162,12 @@ reasons! {
         Signature "signature" "auth_signature is missing or not of any of the app's secrets over this request" authentication,
         BodyMd5 "body_md5" "body_md5 is missing or not of this body" authentication,
         Token "token" "the API token is not one of the app's, or the path takes none" authentication,
+        TooManyTokens "too_many_tokens" "too many wrong API tokens came from the address" authentication,
         PlainToken "plain_token" "API tokens over plain HTTP are taken from loopback only" authentication,
         BadRequest "bad_request" "the request is not as the API expects it",
         ChannelName "channel_name" "that is not a channel name, or longer than channel_name_length",
         EventName "event_name" "that is not the name of an event, or longer than event_name_length",
+        Encoding "encoding" "the body has a Content-Encoding",
         BodyTooLarge "body_too_large" "the body is larger than the app's limits allow",
         DataTooLarge "data_too_large" "an event's data is over event_bytes",
         BodyTimeout "body_timeout" "the body did not arrive in time",
@@ -171,12 +175,21 @@ reasons! {
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it or answer",
         Malformed "malformed" "it is not HTTP/1.1",
+        HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
         HeadTimeout "head_timeout" "its head did not arrive in time",
-        HeadTooLarge "head_too_large" "its request line and headers are too long",
         AnswerTimeout "answer_timeout" "its answer was not read in time",
         UnknownPath "unknown_path" "nothing is under that path",
         Method "method" "the path takes another method",
         NotUpgraded "not_upgraded" "the WebSocket path was asked without an upgrade: a proxy may not forward it",
+    }
+}
+
+reasons! {
+    /// Why somebody is no operator.
+    OperatorRefused, "operator refused", 10 {
+        Token "token" "the token is not that of [admin]" authentication,
+        Login "login" "the token of a login to the console is not that of [admin]" authentication,
+        TooMany "too_many" "too many wrong tokens came from the address" authentication,
     }
 }
 
@@ -283,6 +296,7 @@ mod tests {
         check::<ClientEventRefused>();
         check::<MessageRefused>();
         check::<RequestRefused>();
+        check::<OperatorRefused>();
         check::<Lifecycle>();
         check::<CloseCode>();
         check::<Closed>();

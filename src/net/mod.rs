@@ -4,6 +4,7 @@
 //! Knows no path and no app.
 
 mod certificates;
+mod head;
 mod http1;
 mod listen;
 mod proxies;
@@ -12,6 +13,7 @@ mod reception;
 mod socket;
 
 pub use certificates::Certificates;
+pub use head::{HeadTooLarge, check_head};
 pub use http1::{Fault, Http, Secure, Upgrade, last_answer};
 pub use listen::{Error, file_room, listen};
 pub use proxies::{Client, TrustedProxies};

@@ -2,12 +2,17 @@
 //! (RFC 7239), as far as they come from proxies that the operator trusts.
 //!
 //! Anybody can send these headers. The list is read from its end, where the nearest proxy wrote, up to the first
-//! address that is no trusted proxy's: that is the client, and what stands before it is hearsay.
+//! address that is no trusted proxy's: that is the client, and what stands before it is hearsay. An element that cannot
+//! be read makes the client unknown, and an unknown client is trusted with nothing.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_http::header::HeaderMap;
 use ipnet::IpNet;
+
+const X_FOR: &str = "x-forwarded-for";
+const X_PROTO: &str = "x-forwarded-proto";
+const FORWARDED: &str = "forwarded";
 
 /// The networks whose proxies are believed.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +21,7 @@ pub struct TrustedProxies(Vec<IpNet>);
 /// Who made a request, as far as it can be told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Client {
-    /// None where a proxy hides it, or the connection is gone already.
+    /// None where a proxy hides it or says it in a way that cannot be read, or the connection is gone already.
     pub address: Option<IpAddr>,
     /// Whether it came over TLS, to this server or to the proxy that says so.
     pub secure: bool,
@@ -59,16 +64,15 @@ impl TrustedProxies {
     }
 
     fn forwarded(&self, proxy: Client, headers: &HeaderMap) -> Client {
-        let x_for = elements(headers, "x-forwarded-for");
-        let x_proto = elements(headers, "x-forwarded-proto");
-        if x_for.is_empty() && x_proto.is_empty() {
+        let has = |name| last_first(headers, name).next().is_some();
+        if !has(X_FOR) && !has(X_PROTO) {
             return self.standard(proxy, headers);
         }
         // The last one is what the proxy at the other end of this connection says.
-        let secure = x_proto
-            .last()
-            .map_or(proxy.secure, |proto| is_secure(proto));
-        let hops = x_for.iter().map(|text| address(text));
+        let secure = last_first(headers, X_PROTO)
+            .next()
+            .map_or(proxy.secure, is_secure);
+        let hops = last_first(headers, X_FOR).map(address);
         Client {
             address: self.nearest(proxy.address, hops),
             secure,
@@ -76,25 +80,18 @@ impl TrustedProxies {
     }
 
     fn standard(&self, proxy: Client, headers: &HeaderMap) -> Client {
-        let forwarded = elements(headers, "forwarded");
-        let parameter = |element: &&str, name: &str| {
-            let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-            let value = pairs
-                .map(|(key, value)| (key.trim(), value.trim().trim_matches('"')))
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))?
-                .1;
-            Some(value.to_owned())
+        let hops = last_first(headers, FORWARDED)
+            .map(|element| parameter(element, "for").and_then(|value| address(value.as_bytes())));
+        let secure = match last_first(headers, FORWARDED).next() {
+            // Nothing that can be read, and nothing that says https.
+            Some(element) if std::str::from_utf8(element).is_err() => false,
+            Some(element) => parameter(element, "proto")
+                .map_or(proxy.secure, |proto| is_secure(proto.as_bytes())),
+            None => proxy.secure,
         };
-        let hops = forwarded.iter().map(|element| {
-            let text = parameter(element, "for")?;
-            address(&text)
-        });
-        let proto = forwarded
-            .last()
-            .and_then(|element| parameter(element, "proto"));
         Client {
             address: self.nearest(proxy.address, hops),
-            secure: proto.map_or(proxy.secure, |proto| is_secure(&proto)),
+            secure,
         }
     }
 
@@ -102,10 +99,10 @@ impl TrustedProxies {
     fn nearest(
         &self,
         proxy: Option<IpAddr>,
-        hops: impl DoubleEndedIterator<Item = Option<IpAddr>>,
+        last_first: impl Iterator<Item = Option<IpAddr>>,
     ) -> Option<IpAddr> {
         let mut nearest = proxy;
-        for hop in hops.rev() {
+        for hop in last_first {
             nearest = hop;
             match hop {
                 Some(address) if self.contains(address) => {}
@@ -116,23 +113,34 @@ impl TrustedProxies {
     }
 }
 
-/// What a list header says, over all its lines.
-fn elements<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+/// What a list header says, over all its lines, from its end; in bytes, so that none is passed over because it is no
+/// text. Nothing is collected: the list may be as long as a head.
+fn last_first<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     headers
         .get_all(name)
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
+        .rev()
+        .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|element| !element.is_empty())
-        .collect()
 }
 
-fn is_secure(proto: &str) -> bool {
-    proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss")
+/// The value of one parameter of an element of `Forwarded`.
+fn parameter<'a>(element: &'a [u8], name: &str) -> Option<&'a str> {
+    let text = std::str::from_utf8(element).ok()?;
+    let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs
+        .map(|(key, value)| (key.trim(), value.trim().trim_matches('"')))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(value)
+}
+
+fn is_secure(proto: &[u8]) -> bool {
+    proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss")
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`; anything else hides somebody.
-fn address(text: &str) -> Option<IpAddr> {
+fn address(element: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(element).ok()?;
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'))
@@ -154,12 +162,14 @@ mod tests {
         TrustedProxies::new(networks.iter().map(|text| text.parse().unwrap()).collect())
     }
 
+    /// `ÿ` stands for a byte that is no text.
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in lines {
+            let bytes: Vec<u8> = value.chars().map(|c| u8::try_from(c).unwrap()).collect();
             map.append(
                 HeaderName::from_static(name),
-                HeaderValue::from_str(value).unwrap(),
+                HeaderValue::from_bytes(&bytes).unwrap(),
             );
         }
         map
@@ -174,9 +184,6 @@ mod tests {
         (address, client.secure)
     }
 
-    const FOR: &str = "x-forwarded-for";
-    const PROTO: &str = "x-forwarded-proto";
-
     #[test]
     fn the_nearest_address_that_is_no_proxy_of_ours_is_the_client() {
         for (peer, forwarded, address) in [
@@ -190,14 +197,20 @@ mod tests {
             ("10.0.0.1", "1.1.1.1, 192.0.2.1, 10.0.0.2", "192.0.2.1"),
             ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
             ("10.0.0.1", "192.0.2.1, unknown", ""),
+            // What cannot be read is nobody known, wherever that leaves the rest.
+            ("10.0.0.1", "\u{ff}", ""),
+            ("10.0.0.1", "192.0.2.1, \u{ff}", ""),
+            ("10.0.0.1", "\u{ff}, 192.0.2.1", "192.0.2.1"),
+            ("10.0.0.1", "127.0.0.1\u{ff}, 10.0.0.2", ""),
+            ("10.0.0.1", "127.0.0.1\u{a0}", ""),
             ("10.0.0.1", "192.0.2.1:4711", "192.0.2.1"),
             ("fd00::1", "2001:db8::1", "2001:db8::1"),
             ("fd00::1", "[2001:db8::1]:4711", "2001:db8::1"),
         ] {
-            let found = seen(peer, &[(FOR, forwarded)]);
+            let found = seen(peer, &[(X_FOR, forwarded)]);
             assert_eq!(found, (address.to_owned(), false), "{peer} {forwarded}");
         }
-        let lines = [(FOR, "192.0.2.1"), (FOR, "10.0.0.2")];
+        let lines = [(X_FOR, "192.0.2.1"), (X_FOR, "10.0.0.2")];
         assert_eq!(
             seen("10.0.0.1", &lines).0,
             "192.0.2.1",
@@ -213,9 +226,12 @@ mod tests {
             ("10.0.0.1", "http", false),
             // Appended to what the client claimed.
             ("10.0.0.1", "https, http", false),
+            ("10.0.0.1", "\u{ff}, https", true),
+            ("10.0.0.1", "https\u{ff}", false),
+            ("10.0.0.1", "https, \u{ff}", false),
             ("192.0.2.9", "https", false),
         ] {
-            let lines = [(FOR, "192.0.2.1"), (PROTO, proto)];
+            let lines = [(X_FOR, "192.0.2.1"), (X_PROTO, proto)];
             assert_eq!(seen(peer, &lines).1, secure, "{peer} {proto}");
         }
     }
@@ -234,6 +250,9 @@ mod tests {
                 true,
             ),
             ("for=_hidden;proto=https", "", true),
+            ("for=192.0.2.1;by=\u{ff}", "", false),
+            ("for=\u{ff}, for=192.0.2.1;proto=https", "192.0.2.1", true),
+            ("for=127.0.0.1;proto=https, \u{ff}", "", false),
         ] {
             let found = seen("10.0.0.1", &[("forwarded", forwarded)]);
             assert_eq!(found, (address.to_owned(), secure), "{forwarded}");
@@ -247,11 +266,13 @@ mod tests {
         assert!(of(&[]).secure);
         assert!(of(&[("x-forwarded-for", "192.0.2.1")]).secure);
         assert!(!of(&[("x-forwarded-proto", "http")]).secure);
+        assert!(!of(&[("x-forwarded-proto", "\u{ff}")]).secure);
+        assert!(!of(&[("forwarded", "proto=\u{ff}")]).secure);
     }
 
     proptest! {
         #[test]
-        fn what_the_client_writes_first_changes_nothing(claim in "[ -~]{0,40}", proto in "[ -~]{0,10}") {
+        fn what_the_client_writes_first_changes_nothing(claim in "[ -~\u{80}-\u{ff}]{0,40}", proto in "[ -~\u{80}-\u{ff}]{0,10}") {
             let written = format!("{claim}, 192.0.2.1, 10.0.0.2");
             let lines = [("x-forwarded-for", &*written), ("x-forwarded-proto", &format!("{proto}, http"))];
             prop_assert_eq!(seen("10.0.0.1", &lines), ("192.0.2.1".to_owned(), false));

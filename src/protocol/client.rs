@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{excerpt, parse_object};
+use super::{excerpt, parse, parse_object};
 
 /// One command of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,9 +171,7 @@ fn command_data<T: for<'de> Deserialize<'de>>(
 ) -> Result<T, InvalidClientFrame> {
     let text = data.map_or("{}", RawValue::get);
     let data = match text.as_bytes().first() {
-        Some(b'"') => serde_json::from_str::<String>(text)
-            .map_err(|error| error.to_string())
-            .and_then(|inner| parse_object(&inner)),
+        Some(b'"') => parse::<String>(text).and_then(|inner| parse_object(&inner)),
         Some(b'n') => parse_object("{}"),
         _ => parse_object(text),
     };
@@ -192,9 +190,9 @@ fn client_event(frame: &Frame<'_>) -> Result<ClientFrame, InvalidClientFrame> {
     let data = match frame.data.map(RawValue::get) {
         None => "{}".to_owned(),
         Some(text) if text.starts_with('"') => {
-            serde_json::from_str(text).map_err(|e| InvalidClientFrame::Data {
+            parse(text).map_err(|reason| InvalidClientFrame::Data {
                 event: excerpt(&event).to_owned(),
-                reason: e.to_string(),
+                reason,
             })?
         }
         Some(text) => text.to_owned(),
@@ -296,17 +294,17 @@ mod tests {
                 r#"{"event":"pusher:subscribe","data":["c","",null]}"#,
                 "Invalid data for pusher:subscribe: it is not a JSON object",
             ),
-            (r#"{"event":5}"#, "expected a JSON object"),
+            (r#"{"event":5}"#, "(\"event\": invalid type: integer `5`"),
             (r#"{"data":{}}"#, "missing field `event`"),
             (r#"{"event":"pusher:ping"} x"#, "trailing"),
-            (r#"{"event":"\ud800"}"#, "expected a JSON object"),
+            (r#"{"event":"\ud800"}"#, "\"event\": a text is cut inside"),
             (
                 r#"{"event":"pusher:subscribe"}"#,
                 "Missing parameter: data.channel",
             ),
             (
                 r#"{"event":"pusher:subscribe","data":{"channel":7}}"#,
-                "invalid type",
+                "Invalid data for pusher:subscribe: \"channel\": invalid type",
             ),
             (
                 r#"{"event":"pusher:subscribe","data":7}"#,
@@ -334,7 +332,7 @@ mod tests {
             ),
             (
                 r#"{"event":"client-a","channel":"c","data":"\udc00"}"#,
-                "Invalid data for client-a",
+                "Invalid data for client-a: a text is cut inside",
             ),
         ] {
             let error = ClientFrame::parse(text).unwrap_err().to_string();

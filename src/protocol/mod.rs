@@ -8,6 +8,7 @@ pub mod client;
 pub mod encoded;
 pub mod error;
 pub mod event;
+mod json;
 pub mod server;
 pub mod socket_id;
 pub mod user;
@@ -18,6 +19,7 @@ pub use client::ClientFrame;
 pub use encoded::Encoded;
 pub use error::{CloseCode, ErrorCode};
 pub use event::EventName;
+pub(crate) use json::{parse, parse_object};
 pub use server::ServerFrame;
 pub use socket_id::SocketId;
 pub use user::{Member, User, UserId};
@@ -46,17 +48,6 @@ pub(crate) fn unmounted<'a>(path: &'a str, prefix: &str) -> &'a str {
     path.strip_prefix(prefix)
         .filter(|rest| rest.starts_with('/'))
         .unwrap_or(path)
-}
-
-/// Reads a JSON object. Derived readers of structs take an array too, in the order of the fields: not here.
-///
-/// # Errors
-/// Says what was met instead, for the one who sent it.
-pub(crate) fn parse_object<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    if !text.trim_start().starts_with('{') {
-        return Err("it is not a JSON object".to_owned());
-    }
-    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::parse_object;
+use super::{parse, parse_object};
 
 /// The longest user id on a presence channel, in characters (docs: presence channels).
 pub const MAX_USER_ID_CHARS: usize = 128;
@@ -244,9 +244,7 @@ impl User {
 fn id_text(raw: &RawValue) -> Result<Cow<'_, str>, String> {
     let text = raw.get();
     match text.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(text)
-            .map(Cow::Owned)
-            .map_err(|error| error.to_string()),
+        Some(b'"') => parse(text).map(Cow::Owned),
         Some(b'-' | b'0'..=b'9') => Ok(Cow::Borrowed(text)),
         _ => Err("must be a string or a number".to_owned()),
     }
@@ -331,6 +329,8 @@ mod tests {
         }
         assert!(User::parse(r#"{"id":"12345"}"#, 4).is_err());
         assert!(User::parse(r#"{"id":12345}"#, 4).is_err());
+        let error = User::parse(r#"{"id":"7","watchlist":"8"}"#, 184).unwrap_err();
+        assert!(error.to_string().contains("\"watchlist\": invalid type"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What each worker is made of: its hub and clock, and one HTTP service for each listener.
 
 use std::cell::OnceCell;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,11 +55,14 @@ impl WorkerParts {
             let (parts, reception) = (parts.clone(), Rc::new(reception.clone()));
             let upgrades = parts.upgrades(&unclaimed);
             async move {
-                let api = parts.api.clone();
-                let app = WebApp::new().configure(|config| api.configure(config));
-                let app = app.into_factory().new_service(AppConfig::default()).await?;
+                let api = Rc::new(parts.api.clone());
+                let api = fn_service(move |request| {
+                    let api = Rc::clone(&api);
+                    // Boxed: an idle connection need not keep the room for it.
+                    Box::pin(async move { Ok::<_, Infallible>(api.serve(request).await) })
+                });
                 let upgrades: Box<dyn Upgrade> = Box::new(upgrades?);
-                let http = Rc::new(Http::new(app, Some(upgrades), parts.gate));
+                let http = Rc::new(Http::new(api, Some(upgrades), parts.gate));
                 Ok(fn_service(move |stream| {
                     let (http, reception) = (Rc::clone(&http), Rc::clone(&reception));
                     let node = Arc::clone(&parts.node);

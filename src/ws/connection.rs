@@ -6,6 +6,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::str::Utf8Error;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -204,9 +205,7 @@ impl Connection {
 
     /// Carries one command out and answers it.
     async fn command(&mut self, message: &[u8]) -> Result<(), Ending> {
-        let Ok(text) = std::str::from_utf8(message) else {
-            return Err(Ending::close(CloseCode::NotUtf8));
-        };
+        let text = std::str::from_utf8(message).map_err(not_utf8)?;
         let frame = match ClientFrame::parse(text) {
             Ok(frame) => frame,
             Err(error) => {
@@ -343,6 +342,16 @@ impl Connection {
             .encode(),
         );
         peer.send(&ServerFrame::InternalSubscriptionError { channel }.encode());
+    }
+}
+
+fn not_utf8(error: Utf8Error) -> Ending {
+    if error.error_len().is_some() {
+        return Ending::close(CloseCode::NotUtf8);
+    }
+    Ending::Close {
+        code: CloseCode::NotUtf8,
+        text: "The message is cut inside a character, so it is not UTF-8".to_owned(),
     }
 }
 

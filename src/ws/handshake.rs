@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use super::GOODBYE;
 use crate::limits::NoEntry;
-use crate::net::{Socket, last_answer};
+use crate::net::{HeadTooLarge, Socket, last_answer};
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};
 
@@ -95,6 +95,19 @@ impl Fault {
             status: "503 Service Unavailable",
             header: "Retry-After: 15\r\n",
             text: format!("{why}\n"),
+        }
+    }
+
+    /// The request's head is too large.
+    pub(super) fn too_large(error: HeadTooLarge) -> Self {
+        Self {
+            status: match error {
+                HeadTooLarge::Target(_) => "414 URI Too Long",
+                HeadTooLarge::Fields(_) => "431 Request Header Fields Too Large",
+                HeadTooLarge::Parameters(_) => "400 Bad Request",
+            },
+            header: "",
+            text: format!("{error}\n"),
         }
     }
 

@@ -8,7 +8,6 @@ mod connection;
 mod handshake;
 mod header;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use crate::feed::{Entry, Kind};
 use crate::hub::{Hub, Identity};
 use crate::limits::{Gate, NoEntry, Place};
 use crate::metrics::{Reason, UpgradeRefused};
-use crate::net::{Client, Socket, TrustedProxies, Upgrade};
+use crate::net::{Client, Socket, TrustedProxies, Upgrade, check_head};
 use crate::node::{Hello, Node, Refusal};
 use crate::protocol::{CloseCode, unmounted};
 use connection::serve;
@@ -63,6 +62,10 @@ impl Upgrades {
         let client = self
             .proxies
             .client(head.peer_addr, socket.is_secure(), &head.headers);
+        if let Err(error) = check_head(head) {
+            self.refused(request, client, UpgradeRefused::HeadTooLarge);
+            return spawn(Fault::too_large(error).answer(socket));
+        }
         if let Err(fault) = verify(head) {
             self.refused(request, client, UpgradeRefused::Handshake);
             return spawn(fault.answer(socket));
@@ -131,10 +134,10 @@ impl Upgrades {
     fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
         let path = self.path(request);
         let query = request.uri().query().unwrap_or_default();
-        let parameters: HashMap<&str, &str> = query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .collect();
+        let parameter = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
         let header = |name| {
             let value = request.head().headers.get(name)?;
             value.to_str().ok()
@@ -143,9 +146,9 @@ impl Upgrades {
             key: path
                 .strip_prefix("/app/")
                 .filter(|key| !key.is_empty() && !key.contains('/')),
-            protocol: parameters.get("protocol").copied(),
-            client_name: parameters.get("client").copied(),
-            version: parameters.get("version").copied(),
+            protocol: parameter("protocol"),
+            client_name: parameter("client"),
+            version: parameter("version"),
             origin: header("origin"),
             client,
         }

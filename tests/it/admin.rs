@@ -1,6 +1,8 @@
 //! The operators' port: its index, what is not there, and the configuration in effect.
 
-use crate::harness::{APP, Config, Http, OTHER_APP, PATIENCE, Server, eventually};
+use crate::harness::{
+    APP, Config, Http, OTHER_APP, PATIENCE, Response, Server, eventually, request,
+};
 
 #[test]
 fn the_index_and_a_wrong_path_name_the_paths() {
@@ -23,9 +25,63 @@ fn the_index_and_a_wrong_path_name_the_paths() {
             assert_eq!(server.admin(path).status(), 200, "{path}");
         }
     }
-    let wrong = Http::connect(server.admin).request("POST", "/metrics", &[], "");
-    assert_eq!(wrong.status(), 404);
-    assert!(wrong.body.contains("\"POST\" on \"/metrics\""), "{wrong:?}");
+}
+
+/// Load balancers and uptime monitors ask by HEAD and OPTIONS whether somebody is there.
+#[test]
+fn every_path_takes_head_or_says_what_it_takes() {
+    let server = Server::start(&Config::new());
+    let reads = [
+        "/",
+        "/live",
+        "/ready",
+        "/health",
+        "/metrics",
+        "/config",
+        "/dead-letters",
+        "/console",
+        "/console/",
+        "/console/main.js",
+        "/console/api/session",
+        "/console/api/series",
+        "/console/api/apps/app-id/channels",
+        "/console/api/apps/app-id/channels/x",
+        "/console/api/apps/app-id/connections",
+    ];
+    let writes = [
+        "/dead-letters/redeliver",
+        "/console/login",
+        "/console/logout",
+        "/console/api/signature",
+        "/console/api/apps/app-id/events",
+        "/console/api/apps/app-id/connections/1.2/close",
+    ];
+    let mut http = Http::connect(server.admin);
+    for path in reads {
+        http.write(&request("HEAD", path, &[], ""));
+        let head = http.read_bodiless();
+        let get = http.request("GET", path, &[], "");
+        assert_eq!(head.status(), get.status(), "{path}");
+        let kind = |response: &Response| response.head.header("content-type").map(str::to_owned);
+        assert_eq!(kind(&head), kind(&get), "{path}");
+        assert!(head.head.header("content-length").is_some(), "{path}");
+        takes(&mut http, path, "POST", "GET, HEAD, OPTIONS");
+    }
+    for path in writes {
+        takes(&mut http, path, "GET", "POST, OPTIONS");
+    }
+}
+
+/// A method that a path does not take is told those that it takes, as is whoever asks.
+fn takes(http: &mut Http, path: &str, other: &str, allow: &str) {
+    for (method, status) in [(other, 405), ("OPTIONS", 204)] {
+        let answer = http.request(method, path, &[], "");
+        assert_eq!(answer.status(), status, "{method} {path}: {answer:?}");
+        assert_eq!(answer.head.header("allow"), Some(allow), "{method} {path}");
+        if status == 405 && path.starts_with("/console/") {
+            assert!(answer.json()["error"].is_string(), "{answer:?}");
+        }
+    }
 }
 
 #[test]

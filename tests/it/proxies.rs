@@ -65,6 +65,50 @@ fn a_token_in_the_clear_is_refused_as_the_proxy_tells_it() {
     assert_eq!(ask(&[client, ("X-Forwarded-Proto", "https")]), 200);
 }
 
+/// A proxy appends the client's address to whatever the client wrote.
+#[test]
+fn what_cannot_be_read_makes_the_client_unknown() {
+    let server = Server::start(&Config::new().app("api_tokens", "[\"the-token\"]"));
+    let ask = |lines: &str| {
+        let mut wire = Wire::connect(server.public);
+        let head = format!(
+            "GET /apps/app-id/channels HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer the-token\r\n{lines}\r\n"
+        );
+        // `ÿ` stands for a byte that is no text.
+        let bytes: Vec<u8> = head.chars().map(|c| u8::try_from(c).unwrap()).collect();
+        wire.write(&bytes).expect("the server reads");
+        wire.read_head().status
+    };
+    for unreadable in [
+        "X-Forwarded-For: \u{ff}, 192.0.2.7\r\n",
+        "X-Forwarded-For: \u{ff}\r\n",
+        "X-Forwarded-For: 127.0.0.1, \u{ff}\r\n",
+        "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: \u{ff}\r\n",
+        "Forwarded: for=\u{ff}\r\n",
+        "Forwarded: for=192.0.2.7;by=\u{ff}\r\n",
+        "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\u{ff}\r\n",
+    ] {
+        assert_eq!(ask(unreadable), 403, "{unreadable:?}");
+    }
+    let mut wire = Wire::connect(server.public);
+    let head = format!(
+        "GET {TARGET} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Forwarded-For: "
+    );
+    wire.write(&[head.as_bytes(), b"\xff\r\n\r\n"].concat())
+        .expect("the server reads");
+    assert_eq!(wire.read_head().status, 101);
+    eventually(PATIENCE, "a connection from nowhere", || {
+        let log = server.log();
+        let mut lines = log.lines().filter(|line| line.contains("connected"));
+        lines.any(|line| !line.contains("address=")).then_some(())
+    });
+    let refused = "reason=\"plain_token\"";
+    assert!(server.log().lines().any(|line| line.contains(refused)));
+    let tells = |line: &str| line.contains(refused) && line.contains("address=127.");
+    assert!(!server.log().lines().any(tells), "nobody came from here");
+}
+
 fn behind_proxy_protocol() -> Config {
     Config::new().server("proxy_protocol", "true")
 }

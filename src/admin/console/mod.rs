@@ -16,9 +16,11 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::protocol::parse_object;
+
 pub(super) use series::Series;
 
-use super::sessions;
+use super::{read_at, sessions, write_at};
 
 /// Adds the routes.
 pub(super) fn configure(config: &mut ServiceConfig) {
@@ -26,32 +28,26 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .error_handler(|error, _| Problem::new(StatusCode::BAD_REQUEST, error.to_string()).into());
     let api = web::scope("/console/api")
         .app_data(query)
-        .route("/session", web::get().to(answers::session))
-        .route("/series", web::get().to(answers::series))
-        .route("/apps/{app}/channels", web::get().to(answers::channels))
-        .route(
-            "/apps/{app}/channels/{channel}",
-            web::get().to(answers::channel),
-        )
-        .route(
-            "/apps/{app}/connections",
-            web::get().to(answers::connections),
-        )
-        .route(
+        .service(read_at("/session", answers::session))
+        .service(read_at("/series", answers::series))
+        .service(read_at("/apps/{app}/channels", answers::channels))
+        .service(read_at("/apps/{app}/channels/{channel}", answers::channel))
+        .service(read_at("/apps/{app}/connections", answers::connections))
+        .service(write_at(
             "/apps/{app}/connections/{socket_id}/close",
-            web::post().to(answers::close),
-        )
-        .route("/apps/{app}/events", web::post().to(answers::publish))
-        .route("/signature", web::post().to(answers::signature))
-        .route("/feed", web::get().to(feed::watch))
+            answers::close,
+        ))
+        .service(write_at("/apps/{app}/events", answers::publish))
+        .service(write_at("/signature", answers::signature))
+        .service(read_at("/feed", feed::watch))
         .default_service(web::to(answers::unknown));
     config
         .service(api)
-        .route("/console", web::get().to(assets::begin))
-        .route("/console/", web::get().to(assets::index))
-        .route("/console/login", web::post().to(sessions::login))
-        .route("/console/logout", web::post().to(sessions::logout))
-        .route("/console/{file}", web::get().to(assets::file));
+        .service(read_at("/console", assets::begin))
+        .service(read_at("/console/", assets::index))
+        .service(write_at(sessions::LOGIN, sessions::login))
+        .service(write_at("/console/logout", sessions::logout))
+        .service(read_at("/console/{file}", assets::file));
 }
 
 /// Where the pages are.
@@ -94,6 +90,16 @@ pub(super) fn problem(status: StatusCode, text: &str) -> HttpResponse {
     HttpResponse::build(status).json(json!({ "error": text }))
 }
 
+/// A refusal in the form that its path's clients read: JSON for the console's pages, else plain text.
+pub(super) fn refusal(path: &str, status: StatusCode, text: &str) -> HttpResponse {
+    if path.starts_with("/console/") {
+        return problem(status, text);
+    }
+    HttpResponse::build(status)
+        .content_type("text/plain; charset=utf-8")
+        .body(format!("{text}\n"))
+}
+
 /// Reads a body of JSON.
 pub(super) async fn read<T: DeserializeOwned>(payload: Payload, most: usize) -> Result<T, Problem> {
     let too_large = |_| {
@@ -103,6 +109,7 @@ pub(super) async fn read<T: DeserializeOwned>(payload: Payload, most: usize) -> 
     let bad = |text: String| Problem::new(StatusCode::BAD_REQUEST, text);
     let body = payload.to_bytes_limited(most).await.map_err(too_large)?;
     let body = body.map_err(|error| bad(format!("The body broke off: {error}")))?;
-    serde_json::from_slice(&body)
-        .map_err(|error| bad(format!("The body is not JSON as expected: {error}")))
+    let text = std::str::from_utf8(&body).map_err(|error| error.to_string());
+    text.and_then(parse_object)
+        .map_err(|reason| bad(format!("The body is not JSON as expected: {reason}")))
 }

@@ -30,8 +30,8 @@ use crate::limits::Gate;
 use body::Body;
 use wire::{BodyKind, Wire};
 
-/// The most bytes of a request's head.
-const HEAD_BYTES: usize = 16 * 1024;
+/// The most bytes of a request's head that are read. What a head within it may hold is [`super::check_head`]'s affair.
+const HEAD_BYTES: usize = 48 * 1024;
 
 /// How long the head of a request may take, from its first byte; the first one from the connection's beginning.
 const HEAD: Duration = Duration::from_secs(10);
@@ -62,6 +62,8 @@ pub enum Fault {
     Malformed,
     /// The head of a request is longer than [`HEAD_BYTES`]. Answered with 431.
     HeadTooLarge,
+    /// The first line of a request is. Answered with 414.
+    TargetTooLong,
     /// The head of a request did not arrive in time. Answered with 408.
     HeadTimeout,
     /// The client did not take an answer in time.
@@ -76,9 +78,11 @@ impl Fault {
             Self::Malformed => Some(("400 Bad Request", "This is not HTTP/1.1.\n".to_owned())),
             Self::HeadTooLarge => Some((
                 "431 Request Header Fields Too Large",
-                format!(
-                    "The request line and the headers may have {HEAD_BYTES} bytes together: send fewer or shorter parameters, headers or cookies.\n"
-                ),
+                "The header fields are too many or too long: send fewer or shorter ones, cookies above all.\n".to_owned(),
+            )),
+            Self::TargetTooLong => Some((
+                "414 URI Too Long",
+                "The path and the query are too long: send what is large as the body of a POST.\n".to_owned(),
             )),
             Self::HeadTimeout => Some((
                 "408 Request Timeout",
@@ -250,7 +254,7 @@ async fn next_request(
         }
         let unread = wire.borrow().unread();
         if unread >= HEAD_BYTES {
-            return Err(Fault::HeadTooLarge);
+            return Err(wire.borrow().too_large());
         }
         if unread > 0 && !has_begun {
             has_begun = true;

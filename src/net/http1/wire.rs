@@ -10,12 +10,12 @@ use actix_http::error::{ParseError, PayloadError};
 use actix_http::h1::{Codec, Message, MessageType};
 use actix_http::header::CONTENT_LENGTH;
 use actix_http::{ConnectionType, Request, Response, ServiceConfig, StatusCode};
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
 use super::{Fault, Socket};
 
-/// What is read at a time.
+/// The most that is read at a time.
 const READ_BYTES: usize = 4096;
 
 /// An output buffer that is larger is given back when it is written.
@@ -82,6 +82,15 @@ impl Wire {
     /// How many bytes have been read and not used.
     pub(super) fn unread(&self) -> usize {
         self.input.len()
+    }
+
+    /// What is wrong with a head that does not end.
+    pub(super) fn too_large(&self) -> Fault {
+        if self.input.contains(&b'\n') {
+            Fault::HeadTooLarge
+        } else {
+            Fault::TargetTooLong
+        }
     }
 
     /// The next request, if its head is there.
@@ -211,7 +220,8 @@ impl Wire {
             return Poll::Ready(Ok(0));
         };
         self.input.reserve(READ_BYTES);
-        let read = pin!(socket.read_buf(&mut self.input)).poll(cx);
+        let mut part = (&mut self.input).limit(READ_BYTES);
+        let read = pin!(socket.read_buf(&mut part)).poll(cx);
         if read.is_pending() && self.input.is_empty() {
             self.input = BytesMut::new();
             if self.output.is_empty() {

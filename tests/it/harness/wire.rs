@@ -2,7 +2,7 @@
 //! reading a response's head.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -53,6 +54,21 @@ impl Wire {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
+        Self::over(stream)
+    }
+
+    /// The same from one of this machine's addresses.
+    pub(crate) fn connect_from(source: &str, address: SocketAddr) -> Self {
+        let source: IpAddr = source.parse().expect("an address");
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket
+            .connect_timeout(&address.into(), PATIENCE)
+            .unwrap_or_else(|e| panic!("connect to {address} from {source}: {e}"));
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {

@@ -16,7 +16,7 @@ pub(super) struct Cost {
 impl Cost {
     pub(super) fn of(server: &Server) -> Self {
         // What a first request makes is no attack's cost.
-        server.count("connections");
+        server.admin("/live");
         Self {
             cpu: cpu(server.pid()),
             resident_kib: server.resident_kib(),

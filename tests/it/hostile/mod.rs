@@ -4,6 +4,8 @@
 //! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
 
 mod cost;
+mod guessing;
+mod large_heads;
 mod pings;
 mod slow_http;
 mod unread_http;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use super::{EVENTS, assert_is, assert_refused, body};
+use crate::console::Watcher;
 use crate::harness::{
     APP, Config, Credentials, Http, OTHER_APP, Response, Server, Ws, event_body, now, raw_query,
 };
@@ -83,6 +84,71 @@ fn a_wrong_signature_is_shown_what_should_have_been_signed() {
     assert_refused(&response, 401, "");
     let response = Http::connect(server.public).request("POST", EVENTS, &[], &body);
     assert_refused(&response, 401, "Missing parameter: auth_key");
+    for way in ["tidewire sign", "api_tokens"] {
+        assert!(response.body.contains(way), "{response:?}");
+    }
+}
+
+/// Wherever a secret is sent in the clear, its owner is told, and nobody else sees it in a log or a console.
+#[test]
+fn a_secret_in_the_place_of_something_else_is_told_and_never_shown() {
+    let config = Config::new().app("api_tokens", r#"["token-1"]"#);
+    let server = Server::start(&config.other_app(OTHER_APP));
+    let mut watcher = Watcher::of(&server);
+    let secret = APP.secret;
+    let ask = |target: &str, headers: &[(&str, &str)]| {
+        Http::connect(server.public).request("GET", target, headers, "")
+    };
+    let told = |response: &Response, instead: &str| {
+        assert_eq!(response.status(), 401, "{response:?}");
+        for part in ["is the secret of app app-id", instead, "replace it"] {
+            assert!(response.body.contains(part), "{part}: {response:?}");
+        }
+        assert!(!response.body.contains(secret), "{response:?}");
+    };
+    let path = "/apps/app-id/channels";
+    let as_key = Credentials { key: secret, ..APP };
+    told(
+        &ask(&as_key.target("GET", path, ""), &[]),
+        "app's key, app-key",
+    );
+    let of_other = format!("/apps/other-id/channels?auth_key={secret}");
+    told(&ask(&of_other, &[]), "app's key, app-key");
+    let as_id = format!("/apps/{secret}/channels");
+    told(
+        &ask(&APP.target("GET", &as_id, ""), &[]),
+        "app's id, app-id",
+    );
+    let escaped = format!("/apps/{}/channels", secret.replace('-', "%2D"));
+    told(&ask(&escaped, &[]), "app's id, app-id");
+    let bearer = format!("Bearer {secret}");
+    let headers = [("Authorization", &*bearer)];
+    told(&ask(path, &headers), "api_tokens");
+    let right = APP.target("GET", path, "");
+    let as_signature = format!("{}={secret}", right.rsplit_once('=').unwrap().0);
+    told(&ask(&as_signature, &[]), "signed with");
+    // Where it is nothing that the API looks at.
+    for target in [
+        format!("/apps/{secret}/nothing"),
+        format!("/app/{secret}"),
+        format!("/{secret}"),
+    ] {
+        let response = ask(&target, &[]);
+        assert!(matches!(response.status(), 404 | 426), "{response:?}");
+        assert!(!response.body.contains(secret), "{response:?}");
+    }
+    // One of them was for the other app.
+    for _ in 0..8 {
+        watcher.next("refused");
+    }
+    let shown = format!("{:?}", watcher.seen);
+    assert!(shown.contains("/apps/***/channels"), "{shown}");
+    let log = server.log();
+    assert!(log.contains("/apps/***/channels") && log.contains("reason=\"secret\""));
+    for place in [shown, log] {
+        let found = place.contains(secret) || place.contains(&secret.replace('-', "%2D"));
+        assert!(!found, "{place}");
+    }
 }
 
 #[test]
@@ -107,6 +173,10 @@ fn the_clock_may_be_off_by_less_than_ten_minutes() {
     );
     assert_refused(&at(-now()), 401, "Timestamp expired");
     assert_refused(&at(i64::MAX - 2 * now()), 401, "Timestamp expired");
+    let finer = at(now() * 999);
+    let milliseconds =
+        "Timestamp expired: auth_timestamp is in milliseconds and must be in seconds";
+    assert_refused(&finer, 401, milliseconds);
 }
 
 /// What the SDKs' queries look like on the wire (protocol §4.9).
@@ -162,6 +232,44 @@ fn pythons_path_for_terminating_is_understood() {
         .replace("other-key", "app-key");
     let response = Http::connect(server.public).request("POST", &target, &[], body);
     assert_refused(&response, 401, "Invalid signature");
+}
+
+/// Hex digits are the same in either case, in the MD5 of the body as in signatures, and those of clients.
+#[test]
+fn hex_is_hex() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let upper = tidewire::auth::body_md5(body.as_bytes()).to_uppercase();
+    assert_is(&publish_with(&server, "body_md5", Some(&upper)), 200, "{}");
+    let target = APP.target("POST", EVENTS, &body);
+    let (rest, signature) = target.rsplit_once('=').unwrap();
+    let target = format!("{rest}={}", signature.to_uppercase());
+    let response = Http::connect(server.public).request("POST", &target, &[], &body);
+    assert_is(&response, 200, "{}");
+    // A digit less, or none of sixteen, is no signature in any case.
+    for wrong in [&signature.to_uppercase()[1..], &"G".repeat(64)] {
+        let target = format!("{rest}={wrong}");
+        let response = Http::connect(server.public).request("POST", &target, &[], &body);
+        assert_refused(&response, 401, "Invalid signature");
+    }
+
+    let mut ws = Ws::connect(&server);
+    let upper = |auth: String| {
+        let (key, signature) = auth.split_once(':').unwrap();
+        format!("{key}:{}", signature.to_uppercase())
+    };
+    let auth = upper(APP.channel_auth(ws.socket_id(), "private-x", None));
+    let send = |ws: &mut Ws, event: &str, data: serde_json::Value| {
+        ws.send(&serde_json::json!({"event": event, "data": data}).to_string());
+    };
+    let data = serde_json::json!({"channel": "private-x", "auth": auth});
+    send(&mut ws, "pusher:subscribe", data);
+    assert!(ws.text().contains("subscription_succeeded"));
+    let user = r#"{"id":"7"}"#;
+    let auth = upper(APP.user_auth(ws.socket_id(), user));
+    let data = serde_json::json!({"auth": auth, "user_data": user});
+    send(&mut ws, "pusher:signin", data);
+    assert!(ws.text().contains("signin_success"));
 }
 
 /// Values are signed decoded and come encoded or not, whatever the client's library thinks.

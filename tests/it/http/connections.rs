@@ -22,6 +22,30 @@ fn any_content_type_is_taken() {
     }
 }
 
+/// Bodies are taken as they are, and whoever compresses them is told before they are sent.
+#[test]
+fn a_compressed_body_is_refused_with_what_would_be_taken() {
+    let server = Server::start(&Config::new());
+    let body = body();
+    let target = APP.target("POST", EVENTS, &body);
+    let send = |encoding: &str| {
+        let headers = [("Content-Encoding", encoding)];
+        Http::connect(server.public).request("POST", &target, &headers, &body)
+    };
+    for encoding in ["gzip", "deflate", "br", "zstd", "identity, gzip", "GZIP"] {
+        let refused = send(encoding);
+        assert_eq!(refused.status(), 415, "{encoding}: {refused:?}");
+        assert_eq!(refused.head.header("accept-encoding"), Some("identity"));
+        assert!(
+            refused.body.contains(&format!("{encoding:?}")),
+            "{refused:?}"
+        );
+    }
+    for encoding in ["identity", "Identity", ""] {
+        assert_is(&send(encoding), 200, "{}");
+    }
+}
+
 #[test]
 fn one_connection_serves_many_requests() {
     let server = Server::start(&Config::new());
@@ -153,19 +177,128 @@ fn errors_are_json_for_those_who_ask() {
     let headers = [("Accept", "application/json")];
     let response = http.request("GET", "/apps/app-id/channels", &headers, "");
     assert_eq!(response.status(), 401);
-    assert_eq!(response.json()["error"], "Missing parameter: auth_key");
+    let error = response.json()["error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("Missing parameter: auth_key"), "{error}");
 }
 
+/// A sender that asks first is told to go on, or why not, without a byte of the body.
 #[test]
-fn another_method_is_told_the_right_one() {
+fn whoever_expects_to_continue_is_answered_by_the_head_where_that_decides() {
+    let server = Server::start(&Config::new());
+    let ask = |method: &str, target: &str, length: usize| {
+        let mut http = Http::connect(server.public);
+        http.write(&format!(
+            "{method} {target} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        ));
+        let answer = http.read();
+        (http, answer)
+    };
+    let body = body();
+    let target = APP.target("POST", EVENTS, &body);
+    let (mut http, answer) = ask("POST", &target, body.len());
+    assert_eq!(answer.status(), 100);
+    http.write(&body);
+    assert_is(&http.read(), 200, "{}");
+    // Signed well, and refused for what only the body tells.
+    let (mut http, answer) = ask("POST", &target, 2);
+    assert_eq!(answer.status(), 100);
+    http.write("{}");
+    assert_eq!(http.read().status(), 401);
+
+    let wrong = target.replace("auth_signature=", "auth_signature=0");
+    for (method, target, length, status) in [
+        ("POST", &*wrong, 10, 401),
+        ("POST", EVENTS, 10, 401),
+        ("POST", &target, 1_000_000_000, 413),
+        ("POST", "/apps/nobody/events", 10, 404),
+        ("POST", "/nothing", 10, 404),
+        ("PUT", &target, 10, 405),
+        ("GET", "/app/app-key", 10, 426),
+        ("POST", &format!("{EVENTS}?{}", "x".repeat(9000)), 10, 414),
+    ] {
+        let (_, answer) = ask(method, target, length);
+        assert_eq!(answer.status(), status, "{method} {answer:?}");
+        let connection = answer.head.header("connection").unwrap_or_default();
+        assert!(connection.starts_with("close"), "{method} {answer:?}");
+    }
+    // Each under /apps/ is one request.
+    assert_eq!(server.counter("http_requests"), 8);
+}
+
+const READS: &str = "GET, HEAD, OPTIONS";
+const WRITES: &str = "POST, OPTIONS";
+
+/// Every path there is, a method that it does not take, and those that it does.
+const PATHS: &[(&str, &str, &str)] = &[
+    ("/", "POST", READS),
+    ("/app/app-key", "POST", READS),
+    (EVENTS, "GET", WRITES),
+    ("/apps/app-id/batch_events", "PUT", WRITES),
+    ("/apps/app-id/channels", "POST", READS),
+    ("/apps/app-id/channels/x", "DELETE", READS),
+    ("/apps/app-id/channels/presence-x/users", "PATCH", READS),
+    ("/apps/app-id/users/7/terminate_connections", "HEAD", WRITES),
+    ("/users/7/terminate_connections", "GET", WRITES),
+];
+
+#[test]
+fn another_method_is_told_the_right_ones() {
     let server = Server::start(&Config::new());
     let mut http = Http::connect(server.public);
-    let response = http.signed(&APP, "GET", EVENTS, "");
-    assert_eq!(response.status(), 405);
-    assert_eq!(response.head.header("allow"), Some("POST"));
-    let response = http.signed(&APP, "POST", "/apps/app-id/channels", "{}");
-    assert_eq!(response.status(), 405);
-    assert_eq!(response.head.header("allow"), Some("GET"));
+    for (path, method, allow) in PATHS {
+        for (method, status) in [(*method, 405), ("BREW", 405), ("OPTIONS", 204)] {
+            http.write(&format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+            ));
+            let response = if method == "HEAD" {
+                http.read_bodiless()
+            } else {
+                http.read()
+            };
+            assert_eq!(response.status(), status, "{method} {path}: {response:?}");
+            assert_eq!(
+                response.head.header("allow"),
+                Some(*allow),
+                "{method} {path}"
+            );
+        }
+    }
+    assert_eq!(http.request("OPTIONS", "/nothing", &[], "").status(), 404);
+}
+
+/// HEAD is GET without the body, and the connection goes on behind it.
+#[test]
+fn head_is_get_without_the_body() {
+    let server = Server::start(&Config::new());
+    let mut ws = Ws::connect(&server);
+    ws.subscribe("x", None);
+    let mut http = Http::connect(server.public);
+    let head = |http: &mut Http, target: &str| {
+        http.write(&request("HEAD", target, &[], ""));
+        http.read_bodiless()
+    };
+    for path in ["/", "/app/app-key", "/nothing", "/apps/app-id/channels"] {
+        let of_head = head(&mut http, path);
+        let of_get = http.request("GET", path, &[], "");
+        assert_eq!(of_head.status(), of_get.status(), "{path}");
+        for name in ["content-length", "content-type"] {
+            let (one, other) = (of_head.head.header(name), of_get.head.header(name));
+            assert_eq!(one, other, "{path} {name}");
+        }
+    }
+    // Signed as what it is.
+    for path in [
+        "/apps/app-id/channels",
+        "/apps/app-id/channels/x?info=subscription_count",
+    ] {
+        let of_head = head(&mut http, &APP.target("HEAD", path, ""));
+        let of_get = http.signed(&APP, "GET", path, "");
+        assert_eq!((of_head.status(), of_get.status()), (200, 200), "{path}");
+        let length = of_get.body.len().to_string();
+        assert_eq!(of_head.head.header("content-length"), Some(&*length));
+        let as_get = head(&mut http, &APP.target("GET", path, ""));
+        assert_eq!(as_get.status(), 401);
+    }
 }
 
 /// Overload is said by HTTP, because pusher-js backs off only then.

@@ -3,7 +3,7 @@
 mod authentication;
 mod connections;
 
-use crate::harness::{Config, Http, OTHER_APP, Response, Server, Ws, event_body};
+use crate::harness::{APP, Config, Http, OTHER_APP, Response, Server, Wire, Ws, event_body};
 
 const EVENTS: &str = "/apps/app-id/events";
 
@@ -231,6 +231,63 @@ fn an_event_says_what_is_wrong_with_it() {
         &event_body("x", "e", &"x".repeat(10_241)),
         "The data content of this event exceeds the allowed maximum (10240 bytes). See https://pusher.com/docs/channels/server_api/http-api#publishing-events for more info",
     );
+}
+
+/// Whoever wrote a body is told which key is wrong, and where it was cut.
+#[test]
+fn a_body_that_cannot_be_read_names_the_key() {
+    let server = Server::start(&Config::new());
+    let batch = |body: &str| server.post("/apps/app-id/batch_events", body);
+    let object = "The body is not a JSON object as expected";
+    let told = |response: &Response, text: &str| assert_refused(response, 400, text);
+    told(
+        &batch(r#"{"x":1,"batch":7}"#),
+        &format!("{object}: \"batch\": invalid type"),
+    );
+    told(
+        &batch(r#"{"batch":[{"name":"e","channel":"x","data":"1"},[]]}"#),
+        "\"batch\", event 2: it is not",
+    );
+    let channels = r#"{"name":"e","channels":["x",7],"data":"1"}"#;
+    told(
+        &server.post(EVENTS, channels),
+        "Expected channels parameter to be an array",
+    );
+    for (key, body) in [
+        ("name", r#"{"name":"\ud83d","channel":"x","data":"1"}"#),
+        ("data", r#"{"name":"e","channel":"x","data":"a\ud83d"}"#),
+        ("channel", r#"{"name":"e","channel":"\ude00","data":"1"}"#),
+    ] {
+        let response = server.post(EVENTS, body);
+        told(
+            &response,
+            &format!("Expected {key} parameter to be a string"),
+        );
+        assert!(
+            response.body.contains("cut inside a character"),
+            "{response:?}"
+        );
+    }
+    // Content-Length in characters instead of bytes, signed with the MD5 of what arrives, or of what was meant.
+    let whole = event_body("x", "e", "€");
+    let cut = &whole.as_bytes()[..whole.find('€').unwrap() + 2];
+    for signed in [cut, whole.as_bytes()] {
+        let mut params = APP.auth_params("");
+        params.push(("body_md5".to_owned(), tidewire::auth::body_md5(signed)));
+        let signature = APP.request_signature("POST", EVENTS, &params);
+        let query = crate::harness::raw_query(&params);
+        let mut wire = Wire::connect(server.public);
+        let head = format!(
+            "POST {EVENTS}?{query}&auth_signature={signature} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            cut.len()
+        );
+        wire.write(&[head.as_bytes(), cut].concat())
+            .expect("the server reads");
+        let response = Http::over(wire).read();
+        assert!(matches!(response.status(), 400 | 401), "{response:?}");
+        let told = "The body is cut inside a character: its last 2 bytes";
+        assert!(response.body.contains(told), "{response:?}");
+    }
 }
 
 /// At the limits it passes; they count what is meant, not its escapes.

@@ -1,0 +1,199 @@
+//! Which endpoint a path is, found by its segments: the paths are few, and a router's patterns would cost more than
+//! everything else about a request but its signature.
+
+use std::borrow::Cow;
+
+use actix_http::Method;
+use percent_encoding::percent_decode_str;
+
+/// What there is. The order is that of the API's documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// `/`.
+    Alive,
+    /// `/app/{key}`, where WebSockets live.
+    WebSocket,
+    /// `/apps/{app_id}/events`.
+    Events,
+    /// `/apps/{app_id}/batch_events`.
+    BatchEvents,
+    /// `/apps/{app_id}/channels`.
+    Channels,
+    /// `/apps/{app_id}/channels/{channel}`.
+    Channel,
+    /// `/apps/{app_id}/channels/{channel}/users`.
+    Users,
+    /// `/apps/{app_id}/users/{user_id}/terminate_connections`. The Python SDK leaves `/apps/{id}` out; the app is then
+    /// the one of the `auth_key` (protocol §4.8).
+    Terminate,
+}
+
+impl Endpoint {
+    /// What `Allow` says.
+    pub(super) fn allow(self) -> &'static str {
+        if self.takes(&Method::POST) {
+            "POST, OPTIONS"
+        } else {
+            "GET, HEAD, OPTIONS"
+        }
+    }
+
+    /// Whether a method is answered, aside from OPTIONS. HEAD is GET without the body, which is left out as it is sent.
+    pub(super) fn takes(self, method: &Method) -> bool {
+        match self {
+            Self::Events | Self::BatchEvents | Self::Terminate => method == Method::POST,
+            Self::Alive | Self::WebSocket | Self::Channels | Self::Channel | Self::Users => {
+                matches!(*method, Method::GET | Method::HEAD)
+            }
+        }
+    }
+
+    /// Whether it is of the API, for those who prove who they are.
+    pub(super) fn is_api(self) -> bool {
+        !matches!(self, Self::Alive | Self::WebSocket)
+    }
+
+    /// Whether it publishes.
+    pub(super) fn is_publish(self) -> bool {
+        matches!(self, Self::Events | Self::BatchEvents)
+    }
+}
+
+/// A path that leads somewhere, with what it names, as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Route<'a> {
+    pub(super) endpoint: Endpoint,
+    app: Option<&'a str>,
+    /// The channel or the user, where there is one.
+    name: &'a str,
+}
+
+impl<'a> Route<'a> {
+    /// The endpoint of a path, with or without the prefix.
+    pub(super) fn of(path: &'a str, prefix: &str) -> Option<Self> {
+        let behind = path.strip_prefix(prefix);
+        behind.and_then(Self::bare).or_else(|| Self::bare(path))
+    }
+
+    fn bare(path: &'a str) -> Option<Self> {
+        if path == "/" {
+            return Some(Self {
+                endpoint: Endpoint::Alive,
+                app: None,
+                name: "",
+            });
+        }
+        let mut segments = path.strip_prefix('/')?.split('/');
+        let mut next = || segments.next().unwrap_or_default();
+        let parts = [next(), next(), next(), next(), next()];
+        // No path has more segments. A slash at the end makes it another path, so what is empty there is not there.
+        if segments.next().is_some() || path.ends_with('/') {
+            return None;
+        }
+        let (endpoint, app, name) = match parts {
+            ["app", key, "", "", ""] => (Endpoint::WebSocket, None, key),
+            ["apps", app, "events", "", ""] => (Endpoint::Events, Some(app), app),
+            ["apps", app, "batch_events", "", ""] => (Endpoint::BatchEvents, Some(app), app),
+            ["apps", app, "channels", "", ""] => (Endpoint::Channels, Some(app), app),
+            ["apps", app, "channels", name, ""] => (Endpoint::Channel, Some(app), name),
+            ["apps", app, "channels", name, "users"] => (Endpoint::Users, Some(app), name),
+            ["apps", app, "users", name, "terminate_connections"] => {
+                (Endpoint::Terminate, Some(app), name)
+            }
+            ["users", name, "terminate_connections", "", ""] => (Endpoint::Terminate, None, name),
+            _ => return None,
+        };
+        let is_named = !name.is_empty() && app != Some("");
+        is_named.then_some(Self {
+            endpoint,
+            app,
+            name,
+        })
+    }
+
+    /// The id of the app, if the path names one.
+    pub(super) fn app(&self) -> Option<Cow<'a, str>> {
+        Some(percent_decode_str(self.app?).decode_utf8_lossy())
+    }
+
+    /// The channel or the user that it names.
+    pub(super) fn name(&self) -> Cow<'a, str> {
+        percent_decode_str(self.name).decode_utf8_lossy()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_and_no_other() {
+        let names = |path: &str, prefix: &str| {
+            let route = Route::of(path, prefix)?;
+            let app = route.app().unwrap_or_default().into_owned();
+            Some((route.endpoint, app, route.name().into_owned()))
+        };
+        let found =
+            |endpoint, app: &str, name: &str| Some((endpoint, app.to_owned(), name.to_owned()));
+        for (path, prefix, expected) in [
+            ("/", "", found(Endpoint::Alive, "", "")),
+            ("/app/k", "", found(Endpoint::WebSocket, "", "k")),
+            ("/apps/1/events", "", found(Endpoint::Events, "1", "1")),
+            (
+                "/apps/a%20b/batch_events",
+                "",
+                found(Endpoint::BatchEvents, "a b", "a b"),
+            ),
+            ("/apps/1/channels", "", found(Endpoint::Channels, "1", "1")),
+            (
+                "/apps/1/channels/a%3Bb",
+                "",
+                found(Endpoint::Channel, "1", "a;b"),
+            ),
+            (
+                "/apps/1/channels/users/users",
+                "",
+                found(Endpoint::Users, "1", "users"),
+            ),
+            (
+                "/apps/1/users/a%2Fb/terminate_connections",
+                "",
+                found(Endpoint::Terminate, "1", "a/b"),
+            ),
+            (
+                "/users/7/terminate_connections",
+                "",
+                found(Endpoint::Terminate, "", "7"),
+            ),
+            (
+                "/rt/apps/1/events",
+                "/rt",
+                found(Endpoint::Events, "1", "1"),
+            ),
+            ("/rt/", "/rt", found(Endpoint::Alive, "", "")),
+            ("/apps/1/events", "/rt", found(Endpoint::Events, "1", "1")),
+            // The prefix ends at a slash, however much it looks like the beginning of a segment.
+            ("/apps/1/events", "/a", found(Endpoint::Events, "1", "1")),
+            ("/apps/1/events", "/apps", found(Endpoint::Events, "1", "1")),
+            ("/rtx/apps/1/events", "/rt", None),
+            ("/rt", "", None),
+            ("", "", None),
+            ("*", "", None),
+            ("/app", "", None),
+            ("/app/", "", None),
+            ("/app/k/", "", None),
+            ("//", "", None),
+            ("/apps//events", "", None),
+            ("/apps/1/events/", "", None),
+            ("/apps/1/channels/", "", None),
+            ("/apps/1/channels//users", "", None),
+            ("/apps/1/channels/x/users/", "", None),
+            ("/apps/1/channels/x/users/y", "", None),
+            ("/apps/1/users//terminate_connections", "", None),
+            ("/users//terminate_connections", "", None),
+            ("/apps/1/nothing", "", None),
+        ] {
+            assert_eq!(names(path, prefix), expected, "{path} behind {prefix:?}");
+        }
+    }
+}
