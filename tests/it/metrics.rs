@@ -232,7 +232,7 @@ fn refused_commands_and_connections_are_counted_by_their_reasons() {
     Ws::open(&server, "/app/app-key", &[]).closed();
     let without_key = [("Upgrade", "websocket"), ("Connection", "Upgrade")];
     let refused = Http::connect(server.public).request("GET", TARGET, &without_key, "");
-    assert_eq!(refused.status(), 400);
+    assert_eq!(refused.status(), 426);
 
     let now = exposition(&server);
     let subscriptions = [
