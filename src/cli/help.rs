@@ -65,7 +65,7 @@ they are printed once on stderr, ready to be set as TIDEWIRE_APP_ID, TIDEWIRE_AP
 TIDEWIRE_APP_SECRET, and are gone with the process.
 
 Exit codes: 0 stopped by a signal, 1 it could not listen or go on, 2 wrong usage, 78 wrong
-configuration.
+configuration, or a limit of open files that is too low for it.
 
 See also: tidewire --help for signals and files, tidewire check-config, tidewire health.";
 

@@ -87,6 +87,7 @@ reasons! {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
+        NoRoom "no_room" "what is left of the limit of open files is for backends; raise it (ulimit -n, LimitNOFILE) or set max_connections",
     }
 }
 

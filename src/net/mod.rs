@@ -11,7 +11,7 @@ mod reception;
 mod socket;
 
 pub use certificates::Certificates;
-pub use listen::{Error, file_room, listen};
+pub use listen::{ADMIN_CONNECTIONS, Error, FileRoom, Needs, TooFewFiles, file_room, listen};
 pub use proxies::{Client, TrustedProxies};
 pub use reception::{Arrival, Reception};
 pub use socket::Socket;
