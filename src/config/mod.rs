@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod listener;
 mod lookup;
+mod origin;
 mod raw;
 mod read;
 mod redis;
