@@ -25,11 +25,12 @@ separate a list. Beside them there are
   TIDEWIRE_CONFIG          the file
   TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY, TIDEWIRE_APP_SECRET
                            one app more, with defaults for everything else
-  TIDEWIRE_LOG             the log's filter: error, warn, info, debug, trace, or one such as
+  TIDEWIRE_LOG             the log's filter: error, warn, info, debug, trace, off, or such as
                            info,tidewire::ws=debug
   TIDEWIRE_LOG_FORMAT      human or json
   SOKETI_...               Soketi's names, with a notice for each: see docs/migration.md
-What cannot be understood stops the start, with its place and the nearest valid name.
+What cannot be understood stops the start, with its place and the nearest valid name. What Kubernetes
+and Docker inject for a service called tidewire (TIDEWIRE_PORT=tcp://...) is passed over.
 
 Files:
   --config FILE, else the one of TIDEWIRE_CONFIG, else apps.toml in the current directory,

@@ -140,8 +140,16 @@ fn variables_are_as_strict() {
             "TIDEWIRE_LOG_FORMAT: expected \"human\" or \"json\", found the text \"xml\"",
         ),
         (
+            ("TIDEWIRE_LOG", "debg"),
+            "TIDEWIRE_LOG: expected a level (error, warn, info, debug, trace, off) or a filter like \"info,tidewire::ws=debug\", found the text \"debg\"; \"debg\" is no level, did you mean \"debug\"?",
+        ),
+        (
+            ("TIDEWIRE_SERVER_PORT", "7000"),
+            "TIDEWIRE_SERVER_PORT: no setting has this name; did you mean TIDEWIRE_SERVER__PORT?",
+        ),
+        (
             ("TIDEWIRE_LOG", "a=b=c"),
-            "TIDEWIRE_LOG: expected a level (error, warn, info, debug, trace) or a filter like \"info,tidewire::ws=debug\", found the text \"a=b=c\"",
+            "TIDEWIRE_LOG: expected a level (error, warn, info, debug, trace, off) or a filter like \"info,tidewire::ws=debug\", found the text \"a=b=c\"; \"c\" is no level",
         ),
     ] {
         if expected.is_empty() {
@@ -153,21 +161,24 @@ fn variables_are_as_strict() {
 }
 
 #[test]
-fn what_a_cluster_injects_is_only_a_warning() {
+fn what_a_cluster_injects_is_no_mistake() {
     let variables = [
         ("TIDEWIRE_PORT", "tcp://10.0.0.1:6001"),
+        ("TIDEWIRE_PORT_6001_TCP_ADDR", "10.0.0.1"),
         ("TIDEWIRE_SERVICE_HOST", "10.0.0.1"),
-        ("TIDEWIRE_SERVER_PORT", "7000"),
+        ("TIDEWIRE_SERVER_PORT", "tcp://10.0.0.1:6001"),
+        ("SOKETI_PORT", "tcp://10.0.0.1:6001"),
+        ("SOKETI_METRICS_SERVER_PORT", "tcp://10.0.0.1:9601"),
     ];
     let loaded = load_text(APP, &variables).unwrap();
     assert_eq!(loaded.settings.server.port, 6001);
-    assert_eq!(
-        loaded.warnings,
-        [
-            "no setting has these environment variables' names, they are ignored: TIDEWIRE_PORT, \
-          TIDEWIRE_SERVER_PORT (did you mean TIDEWIRE_SERVER__PORT?), TIDEWIRE_SERVICE_HOST"
-        ]
-    );
+    assert_eq!(loaded.settings.admin.port, 9601);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.notices, Vec::<String>::new());
+    let odd = load_text(APP, &[("TIDEWIRE_VERSION", "1")]).unwrap();
+    let expected =
+        "no setting has these environment variables' names, they are ignored: TIDEWIRE_VERSION";
+    assert_eq!(odd.warnings, [expected]);
 }
 
 #[test]
