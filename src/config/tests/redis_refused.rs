@@ -18,7 +18,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "url = \"redis://:hidden@h:x\"",
         2,
-        "url in [redis]: expected \"redis://[user[:password]@]host[:port][/db]\", or \"rediss://…\" for TLS; its port is not a number from 1 to 65535; in user and password write \"/\" as %2F, \"@\" as %40, \"%\" as %25",
+        "url in [redis]: expected \"redis://[user[:password]@]host[:port][/db]\", or \"rediss://…\" for TLS; its port is not a number from 1 to 65535; in user and password write \"/\" as %2F, \"#\" as %23, \"?\" as %3F, \"@\" as %40, \"%\" as %25",
     ),
     (
         "url = \"\"",
