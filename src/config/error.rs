@@ -158,7 +158,8 @@ fn place(path: &[Step]) -> String {
     }
 }
 
-fn keys(path: &[Step]) -> Vec<&str> {
+/// The named steps.
+pub(super) fn keys(path: &[Step]) -> Vec<&str> {
     path.iter()
         .filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),

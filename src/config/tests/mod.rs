@@ -314,12 +314,28 @@ fn wrong_webhooks_are_refused_with_their_place() {
     let with = |webhook: &str| format!("{APP}\n[[apps.webhooks]]\n{webhook}");
     for (webhook, expected) in [
         ("batch = true", "a webhook needs a url"),
-        ("url = \"ftp://example.com/\"", "expected a URL like"),
-        ("url = \"/webhooks\"", "expected a URL like"),
+        (
+            "url = \"ftp://example.com/\"",
+            "expected a URL like \"https://example.com/webhooks\", http or https, without user and fragment (a token goes into headers); found \"ftp://example.com/\"",
+        ),
+        ("url = \"/webhooks\"", "; found \"/webhooks\""),
         (
             "url = \"https://user:pass@example.com/\"",
-            "expected a URL like",
+            "; found \"https://***@example.com/\"",
         ),
+        (
+            "url = \"htps://us@er:pa?ss@example.com/w?pass\"",
+            "; found \"htps://***@example.com/w?***\"",
+        ),
+        (
+            "url = \"user:pass@example.com\"",
+            "; found \"***@example.com\"",
+        ),
+        (
+            "url = \"https://a.b/w#pass\"",
+            "; found \"https://a.b/w#***\"",
+        ),
+        ("url = \"https://a b/\"", "; found \"https://a b/\""),
         (
             "url = \"https://a.b/\"\nevents = [\"channel_ocupied\"]",
             "did you mean \"channel_occupied\"?",

@@ -83,7 +83,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "cluster = \"h\"",
         2,
-        "cluster in [redis]: expected a list, found a text",
+        "cluster in [redis]: expected a list, found a text: write it in brackets, [\"…\"]",
     ),
     (
         "cluster = [\n\"h\",\n\"h:x\",\n]",

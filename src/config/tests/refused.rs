@@ -60,11 +60,27 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[apps]\nid = \"a\"",
-        "apps.toml:1: apps at the top level: expected a list, found a table",
+        "apps.toml:1: apps at the top level: expected a list, found a table: begin each with [[apps]], in two brackets",
+    ),
+    (
+        "[[apps]]\n[apps.api_tokens]\na = 1",
+        "apps.toml:2: api_tokens in [[apps]]: expected a list, found a table",
+    ),
+    (
+        "[[apps]]\n[apps.webhooks]\nbatch = true",
+        "apps.toml:2: webhooks in [[apps]]: expected a list, found a table: begin each with [[apps.webhooks]], in two brackets",
+    ),
+    (
+        "[apps]\nid = \"a\"\n[[apps]]",
+        "apps.toml:3: this is not TOML: duplicate key \"apps\": begin each app with [[apps]], in two brackets",
+    ),
+    (
+        "[server]\nport = 1\n[admin]\n[server]",
+        "apps.toml:4: this is not TOML: duplicate key \"server\", which is given above already",
     ),
     (
         "[[apps]]\nallowed_origins = \"*\"",
-        "apps.toml:2: allowed_origins in [[apps]]: expected a list, found a text",
+        "apps.toml:2: allowed_origins in [[apps]]: expected a list, found a text: write it in brackets, [\"…\"]",
     ),
     (
         "[[apps]]\napi_tokens = [5]",
@@ -88,7 +104,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[server]\nport = 1\nport = 2",
-        "apps.toml:3: this is not TOML: duplicate key",
+        "apps.toml:3: this is not TOML: duplicate key \"port\", which is given above already",
     ),
     (
         "",
