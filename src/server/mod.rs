@@ -175,7 +175,7 @@ impl Running {
                 () = watch.changed() => {}
                 _ = hangup.recv() => info!(signal = "SIGHUP", "reading the configuration"),
             }
-            match watch.reload() {
+            match watch.reload().await {
                 Ok(reloaded) => self.change(reloaded).await,
                 Err(problem) => self.keep(&problem),
             }

@@ -118,7 +118,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "url = \"redis://h\"\npassword_file = \"/dev/null\"",
         3,
-        "password_file in [redis]: /dev/null: expected a secret text, found an empty one",
+        "password_file in [redis]: cannot read /dev/null: it is a device: expected a regular file, which can be read again when it changes",
     ),
     (
         "url = \"redis://h\"\npassword = \"${UNSET}\"",
