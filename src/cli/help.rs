@@ -21,7 +21,8 @@ Examples:
 
 Settings: default < file < environment < flag. Every key of a section of the file is an
 environment variable too: port in [server] is TIDEWIRE_SERVER__PORT (two underscores), commas
-separate a list. Beside them there are
+separate a list. Flags before a command that asks a server say where that one is:
+tidewire --port 7000 channels. Beside the keys there are
   TIDEWIRE_CONFIG          the file
   TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY, TIDEWIRE_APP_SECRET
                            one app more, with defaults for everything else
@@ -29,8 +30,8 @@ separate a list. Beside them there are
                            info,tidewire::ws=debug
   TIDEWIRE_LOG_FORMAT      human or json
   SOKETI_...               Soketi's names, with a notice for each: see docs/migration.md
-What cannot be understood stops the start, with its place and the nearest valid name. What Kubernetes
-and Docker inject for a service called tidewire (TIDEWIRE_PORT=tcp://...) is passed over.
+What cannot be understood stops the start, with its place and the nearest valid name.
+What Kubernetes and Docker inject for a service called tidewire is passed over.
 
 Files:
   --config FILE, else the one of TIDEWIRE_CONFIG, else apps.toml in the current directory,

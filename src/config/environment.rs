@@ -84,6 +84,17 @@ impl Environment {
         self.0.get(name).map(OsString::as_os_str)
     }
 
+    /// The same without those that make an app.
+    pub(super) fn without_app(&self) -> Self {
+        let of_app = |name: &str| {
+            APP_KEYS
+                .into_iter()
+                .any(|key| name == app_variable(key) || name == soketi::app_variable(key))
+        };
+        let kept = self.0.iter().filter(|(name, _)| !of_app(name));
+        kept.map(|(name, value)| (name, value.clone())).collect()
+    }
+
     /// All variables whose names begin with something.
     pub(super) fn beginning_with<'a>(
         &'a self,

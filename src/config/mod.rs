@@ -45,7 +45,7 @@ pub use error::{Error, Origin, Problem};
 use files::Files;
 pub use listener::Tls;
 use lookup::found;
-pub use lookup::{PLACES, admin_address};
+pub use lookup::{PLACES, admin_address, server_alone};
 use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch};
