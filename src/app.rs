@@ -173,15 +173,17 @@ impl Limits {
     }
 }
 
-/// One entry of `allowed_origins`: `https://example.com`, `https://*.example.com`, `http://localhost:*` or `*`.
+/// One entry of `allowed_origins`: `https://example.com`, `https://*.example.com`, `http://localhost:*` (any port, the
+/// default one too) or `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OriginPattern(String);
 
 impl OriginPattern {
-    /// Takes a pattern; `*` stands for any run of characters other than `/`.
+    /// Takes a pattern in the form of origins, which `config` has brought it into; `*` stands for any run of characters
+    /// other than `/`.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
-        Self(pattern.trim_end_matches('/').to_ascii_lowercase())
+        Self(pattern.to_owned())
     }
 
     /// Whether an `Origin` header's value fits.
@@ -191,27 +193,34 @@ impl OriginPattern {
             return true;
         }
         let origin = origin.to_ascii_lowercase();
-        let mut parts = self.0.split('*');
-        let Some(mut rest) = parts.next().and_then(|first| origin.strip_prefix(first)) else {
-            return false;
-        };
-        let mut parts = parts.peekable();
-        while let Some(part) = parts.next() {
-            // A wildcard's run ends where the next part begins; the last part must end the origin.
-            let at = if parts.peek().is_none() {
-                rest.len()
-                    .checked_sub(part.len())
-                    .filter(|&at| rest.is_char_boundary(at) && rest[at..] == *part)
-            } else {
-                rest.find(part)
-            };
-            match at {
-                Some(at) if !rest[..at].contains('/') => rest = &rest[at + part.len()..],
-                _ => return false,
-            }
-        }
-        rest.is_empty()
+        // Browsers leave a default port out.
+        let without_port = self.0.strip_suffix(":*");
+        fits(&self.0, &origin) || without_port.is_some_and(|pattern| fits(pattern, &origin))
     }
+}
+
+/// Whether a whole origin fits a pattern.
+fn fits(pattern: &str, origin: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| origin.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        // A wildcard's run ends where the next part begins; the last part must end the origin.
+        let at = if parts.peek().is_none() {
+            rest.len()
+                .checked_sub(part.len())
+                .filter(|&at| rest.is_char_boundary(at) && rest[at..] == *part)
+        } else {
+            rest.find(part)
+        };
+        match at {
+            Some(at) if !rest[..at].contains('/') => rest = &rest[at + part.len()..],
+            _ => return false,
+        }
+    }
+    rest.is_empty()
 }
 
 /// One receiver of an app's webhooks.
@@ -435,7 +444,7 @@ mod tests {
     fn origins() {
         for (pattern, origin, allowed) in [
             ("https://example.com", "https://example.com", true),
-            ("https://example.com/", "HTTPS://Example.com", true),
+            ("https://example.com", "HTTPS://Example.com", true),
             ("https://example.com", "https://example.com.evil.net", false),
             ("https://example.com", "http://example.com", false),
             ("https://*.example.com", "https://a.example.com", true),
@@ -448,7 +457,12 @@ mod tests {
             ),
             ("https://*.example.com", "https://a.example.com:8443", false),
             ("http://localhost:*", "http://localhost:5173", true),
+            ("http://localhost:*", "http://localhost", true),
+            ("http://*.localhost:*", "http://a.localhost", true),
             ("http://localhost:*", "http://localhost.evil.net", false),
+            ("file://", "file://", true),
+            ("file://", "null", false),
+            ("null", "null", true),
             ("https://*.a.*", "https://x.a.y", true),
             ("https://*.a.*", "https://x.b.y", false),
             ("*", "null", true),

@@ -161,19 +161,28 @@ impl Drop for Place {
 }
 
 /// Whether upgrades are taken, and how many there are; shared by all workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gate {
     draining: watch::Sender<bool>,
     sockets: Arc<Room>,
+    /// What is in the way when they are as many as may be.
+    full: NoEntry,
 }
 
 impl Gate {
-    /// Lets up to `max` WebSockets in at a time.
+    /// Lets so many WebSockets in at a time as both the setting and the limit of open files allow; none: any number.
     #[must_use]
-    pub fn new(max: Option<usize>) -> Self {
+    pub fn new(max_connections: Option<usize>, files: Option<usize>) -> Self {
+        let is_set = max_connections.is_some_and(|max| files.is_none_or(|files| max <= files));
+        let (max, full) = if is_set {
+            (max_connections, NoEntry::Full)
+        } else {
+            (files, NoEntry::NoFiles)
+        };
         Self {
+            draining: watch::Sender::default(),
             sockets: Arc::new(Room::new(max)),
-            ..Self::default()
+            full,
         }
     }
 
@@ -218,7 +227,7 @@ impl Gate {
         if self.is_closed() {
             return Err(NoEntry::ShuttingDown);
         }
-        self.sockets.enter().ok_or(NoEntry::Full)
+        self.sockets.enter().ok_or(self.full)
     }
 }
 
@@ -231,6 +240,9 @@ pub enum NoEntry {
     /// There are as many as may be.
     #[error("The server has max_connections connections; try again later")]
     Full,
+    /// What is left of the limit of open files is for backends.
+    #[error("The server's limit of open files leaves room for no more clients; try again later")]
+    NoFiles,
 }
 
 #[cfg(test)]

@@ -15,6 +15,14 @@ const HEADERS = {
   "cache-control": "no-store",
 };
 
+/** What to do where an address cannot be listened on, by Node's codes. */
+const HINTS = {
+  EADDRINUSE: "something else listens there; stop it, or set another PORT",
+  EACCES: "ports below 1024 need a privilege; set another PORT",
+  EADDRNOTAVAIL: "this machine has no such address; set another HOST",
+  ERR_SOCKET_BAD_PORT: "expected a number from 0 to 65535 as PORT",
+};
+
 const SHARED = new URL("public/", import.meta.url);
 
 /**
@@ -30,10 +38,20 @@ export function serve(name, { folder, port, routes }) {
     const { status, body, headers } = await answer(request, name, compiled, folder).catch(refusal);
     response.writeHead(status, { ...HEADERS, ...headers }).end(body);
   });
-  server.listen(Number(process.env.PORT ?? port), process.env.HOST ?? "127.0.0.1", () => {
-    const { address, port } = server.address();
-    console.log(`${name} listening on http://${address}:${port}`);
-  });
+  const place = { host: process.env.HOST ?? "127.0.0.1", port: process.env.PORT ?? port };
+  const failed = ({ code }) => {
+    console.error(`${name} cannot listen on ${place.host}:${place.port}: ${HINTS[code] ?? code}`);
+    process.exit(1);
+  };
+  server.once("error", failed);
+  try {
+    server.listen({ ...place, port: Number(place.port) }, () => {
+      const { address, port } = server.address();
+      console.log(`${name} listening on http://${address}:${port}`);
+    });
+  } catch (error) {
+    failed(error);
+  }
 }
 
 function compile([route, handle]) {

@@ -13,7 +13,9 @@ const AFTER_HELP: &str = "\
 Examples:
   tidewire channels
   tidewire channels --prefix presence- --info user_count
-  tidewire channels --cluster mt1 --app 3 --key 278d425bdf160c739803 --secret-file s --json
+  tidewire channels --app 3 --key 278d425bdf --secret-file s
+      without a configuration here: of the server on this machine
+  tidewire channels --cluster mt1 --app 3 --key 278d425bdf --secret-file s
 
 Exit codes: 0 done, 1 the server refused it or did not answer, 2 wrong usage, 78 wrong
 configuration.

@@ -16,7 +16,7 @@ Examples:
   tidewire health
       ask the server that the configuration here describes
   tidewire health --ready
-      ask whether it takes connections: not while it drains, nor without its Redis
+      ask whether it takes connections: not while it drains or has no Redis
   tidewire health --url http://10.0.0.7:9601
       ask another one
   HEALTHCHECK CMD [\"/tidewire\", \"health\"]

@@ -21,15 +21,17 @@ Examples:
 
 Settings: default < file < environment < flag. Every key of a section of the file is an
 environment variable too: port in [server] is TIDEWIRE_SERVER__PORT (two underscores), commas
-separate a list. Beside them there are
+separate a list. Flags before a command that asks a server say where that one is:
+tidewire --port 7000 channels. Beside the keys there are
   TIDEWIRE_CONFIG          the file
   TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY, TIDEWIRE_APP_SECRET
                            one app more, with defaults for everything else
-  TIDEWIRE_LOG             the log's filter: error, warn, info, debug, trace, or one such as
+  TIDEWIRE_LOG             the log's filter: error, warn, info, debug, trace, off, or such as
                            info,tidewire::ws=debug
   TIDEWIRE_LOG_FORMAT      human or json
   SOKETI_...               Soketi's names, with a notice for each: see docs/migration.md
 What cannot be understood stops the start, with its place and the nearest valid name.
+What Kubernetes and Docker inject for a service called tidewire is passed over.
 
 Files:
   --config FILE, else the one of TIDEWIRE_CONFIG, else apps.toml in the current directory,
@@ -65,7 +67,7 @@ they are printed once on stderr, ready to be set as TIDEWIRE_APP_ID, TIDEWIRE_AP
 TIDEWIRE_APP_SECRET, and are gone with the process.
 
 Exit codes: 0 stopped by a signal, 1 it could not listen or go on, 2 wrong usage, 78 wrong
-configuration.
+configuration, or a limit of open files that is too low for it.
 
 See also: tidewire --help for signals and files, tidewire check-config, tidewire health.";
 

@@ -39,33 +39,43 @@ pub struct Cli {
     settings: Settings,
 }
 
-/// The flags that stand for settings: their names are the keys of `[server]`.
+/// Where settings come from.
 #[derive(Debug, Args)]
 struct Settings {
     /// The configuration file [default: apps.toml here, else /etc/tidewire/apps.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    listening: Listening,
+}
+
+/// The flags that stand for settings of the server: their names are the keys of `[server]`. Before a command they say
+/// where a server is that listens so.
+#[derive(Debug, Default, Args)]
+struct Listening {
     /// The address to listen on
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
     /// The port to listen on; 0: any free one
-    #[arg(long, global = true, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER")]
     port: Option<String>,
     /// A path before all paths, such as /realtime
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, value_name = "PATH")]
     path_prefix: Option<String>,
     /// Worker threads
-    #[arg(long, global = true, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER")]
     workers: Option<String>,
 }
 
 impl Settings {
-    fn sources(self) -> Sources {
+    /// `behind`: the flags that stand behind the command.
+    fn sources(self, behind: Listening) -> Sources {
+        let before = self.listening;
         let flags = [
-            ("host", self.host),
-            ("port", self.port),
-            ("path_prefix", self.path_prefix),
-            ("workers", self.workers),
+            ("host", behind.host.or(before.host)),
+            ("port", behind.port.or(before.port)),
+            ("path_prefix", behind.path_prefix.or(before.path_prefix)),
+            ("workers", behind.workers.or(before.workers)),
         ];
         Sources {
             file: self.config,
@@ -84,10 +94,10 @@ impl Settings {
 enum Command {
     /// Serve until told to stop
     #[command(after_help = help::SERVE)]
-    Serve,
+    Serve(Listening),
     /// Check the settings as serve does, and print the effective ones with secrets masked
     #[command(after_help = help::CHECK_CONFIG)]
-    CheckConfig,
+    CheckConfig(Listening),
     /// Ask a running server whether it is alive, or ready
     Health(health::Health),
     #[command(flatten)]
@@ -114,12 +124,13 @@ impl Cli {
     /// # Errors
     /// If it cannot be done; the text says what to put right.
     pub fn run(self) -> Result<(), Error> {
-        let sources = self.settings.sources();
-        match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(sources),
-            Command::CheckConfig => check_config(&config::load(&sources)?),
-            Command::Health(health) => print(&health.ask(&sources)?),
-            Command::Remote(remote) => remote.run(sources),
+        let sources = |behind| self.settings.sources(behind);
+        let command = self.command.unwrap_or(Command::Serve(Listening::default()));
+        match command {
+            Command::Serve(flags) => serve(sources(flags)),
+            Command::CheckConfig(flags) => check_config(&config::load(&sources(flags))?),
+            Command::Health(health) => print(&health.ask(&sources(Listening::default()))?),
+            Command::Remote(remote) => remote.run(sources(Listening::default())),
             Command::Completions { shell } => print(&completions(shell)),
         }
     }
@@ -246,7 +257,7 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Open(_) => 78,
+            Self::Config(_) | Self::Open(_) | Self::Server(server::Error::Files(_)) => 78,
             Self::Usage(_) => 2,
             Self::Telemetry(_)
             | Self::Server(_)

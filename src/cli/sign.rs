@@ -1,6 +1,7 @@
 //! `tidewire sign`: a request as a curl command line that a POSIX shell takes as it is.
 
 use clap::Args;
+use serde::de::IgnoredAny;
 
 use super::Error;
 use super::request::{Request, now};
@@ -8,9 +9,11 @@ use super::target::{Configuration, Identity, Place};
 
 const AFTER_HELP: &str = "\
 Examples:
-  tidewire sign POST /apps/app-id/events --body '{\"name\":\"payment.received\",\"channel\":\"invoice.7\",\"data\":\"{}\"}'
-  tidewire sign GET '/apps/app-id/channels?filter_by_prefix=presence-&info=user_count'
-  tidewire sign GET /apps/app-id/channels/invoice.7 --url https://realtime.example.com | sh
+  body='{\"name\":\"paid\",\"channel\":\"invoice.7\",\"data\":\"{}\"}'
+  tidewire sign POST /apps/1001/events --body \"$body\"
+  tidewire sign GET '/apps/1001/channels?filter_by_prefix=invoice.'
+  tidewire sign GET /apps/1001/channels --url https://realtime.example.com
+      print a curl command line; add | sh to run it
 
 The app is the one of --app, else the one in PATH, else the only one. A path prefix is added
 and not signed. A signature holds for ten minutes around the time it was made.
@@ -42,7 +45,29 @@ impl Sign {
         self.curl_at(configuration, now())
     }
 
+    /// Signs nothing that the API would refuse in any case.
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |text: String| Err(Error::Usage(text));
+        let is = |method| self.method.eq_ignore_ascii_case(method);
+        if !is("GET") && !is("POST") {
+            return refuse(format!(
+                "expected GET or POST, which the HTTP API takes, found {:?}",
+                self.method
+            ));
+        }
+        match &self.body {
+            Some(_) if is("GET") => {
+                refuse("a GET has no --body: the HTTP API reads none".to_owned())
+            }
+            Some(body) => serde_json::from_str::<IgnoredAny>(body)
+                .map(|_| ())
+                .or_else(|error| refuse(format!("--body is not JSON: {error}"))),
+            None => Ok(()),
+        }
+    }
+
     fn curl_at(self, configuration: &Configuration, timestamp: u64) -> Result<String, Error> {
+        self.check()?;
         let address = self.place.address(configuration)?;
         let request =
             Request::new(&self.method, &self.path, self.body)?.without_prefix(&address.prefix);

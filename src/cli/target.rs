@@ -42,6 +42,15 @@ impl Configuration {
         Ok(self.settings.get_or_init(|| settings))
     }
 
+    /// `[server]`, which needs no app.
+    fn server(&self) -> Result<Server, Error> {
+        match self.settings() {
+            Ok(settings) => Ok(settings.server.clone()),
+            // The first error says more.
+            Err(error) => config::server_alone(&self.sources).map_err(|_| error),
+        }
+    }
+
     fn variable(&self, name: &str) -> Option<&str> {
         let value = self.sources.environment.value(name)?;
         value.to_str().filter(|text| !text.is_empty())
@@ -174,7 +183,7 @@ impl Place {
         }
         match &self.url {
             Some(url) => Address::parse(url).map_err(|error| usage("--url", &error)),
-            None => configured(&configuration.settings()?.server),
+            None => configured(&configuration.server()?),
         }
     }
 }

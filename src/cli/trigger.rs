@@ -15,8 +15,8 @@ const AFTER_HELP: &str = "\
 Examples:
   tidewire trigger invoice.7 payment.received '{\"status\":\"paid\"}'
   tidewire trigger invoice.7 payment.received - < payment.json
-  tidewire trigger customer.1 paid '{}' --channel admin.invoices --info subscription_count
-  tidewire trigger private-user-7 note 'just a text' --url https://realtime.example.com
+  tidewire trigger user.1 paid '{}' --channel admin --info subscription_count
+  tidewire trigger private-user-7 note 'a text' --url https://ws.example.com
 
 DATA reaches subscribers as the very text given here; for an encrypted channel it must be
 encrypted already.

@@ -2,26 +2,23 @@
 //! of `SOKETI_`. The others are looked at only where the configuration names one.
 //!
 //! Two underscores make a setting: `TIDEWIRE_SERVER__PORT` is `port` in `[server]`, mechanically, and a name that no
-//! setting has stops the start. Three names together make an app. Other names without two underscores only give a
-//! warning, because a cluster injects such ones for a service called "tidewire" (`TIDEWIRE_PORT=tcp://…`).
+//! setting has stops the start. Three names together make an app. What becomes of other names without two underscores is
+//! in `strays`.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
+use super::error::{Origin, Problem};
+use super::filter::filter;
+use super::tree::{Node, Value};
+use super::{Log, LogFormat, soketi, strays};
 
-use super::error::{Fault, Origin, Problem, Step, variable};
-use super::raw::Raw;
-use super::read::read;
-use super::tree::{Node, Tree, Value};
-use super::{Log, LogFormat, soketi};
-
-const PREFIX: &str = "TIDEWIRE_";
-const CONFIG: &str = "TIDEWIRE_CONFIG";
+pub(super) const PREFIX: &str = "TIDEWIRE_";
+pub(super) const CONFIG: &str = "TIDEWIRE_CONFIG";
 pub(super) const LOG: &str = "TIDEWIRE_LOG";
-const LOG_FORMAT: &str = "TIDEWIRE_LOG_FORMAT";
+pub(super) const LOG_FORMAT: &str = "TIDEWIRE_LOG_FORMAT";
 /// The keys of an app that the environment gives, behind `TIDEWIRE_APP_`.
 pub(super) const APP_KEYS: [&str; 3] = ["id", "key", "secret"];
 
@@ -87,6 +84,17 @@ impl Environment {
         self.0.get(name).map(OsString::as_os_str)
     }
 
+    /// The same without those that make an app.
+    pub(super) fn without_app(&self) -> Self {
+        let of_app = |name: &str| {
+            APP_KEYS
+                .into_iter()
+                .any(|key| name == app_variable(key) || name == soketi::app_variable(key))
+        };
+        let kept = self.0.iter().filter(|(name, _)| !of_app(name));
+        kept.map(|(name, value)| (name, value.clone())).collect()
+    }
+
     /// All variables whose names begin with something.
     pub(super) fn beginning_with<'a>(
         &'a self,
@@ -130,13 +138,13 @@ impl Environment {
                 said.log_setting(name, text);
             } else if rest.contains("__") {
                 said.setting(rest, origin, text);
-            } else {
-                strays.push(name);
+            } else if !strays::is_injected(name, text) {
+                strays.push(name.to_owned());
             }
         }
         soketi::add(self, &mut said, &mut app);
         said.add_app(app);
-        said.warn_of(&strays);
+        said.strays(strays);
         said
     }
 }
@@ -157,21 +165,19 @@ impl Said {
     }
 
     fn log_setting(&mut self, name: &str, text: &str) {
-        let expected = if name == LOG {
-            text.clone_into(&mut self.log.filter);
-            EnvFilter::try_new(text).is_err().then_some(
-                "a level (error, warn, info, debug, trace) or a filter like \"info,tidewire::ws=debug\"",
-            )
+        let problem = if name == LOG {
+            filter(text).map(|filter| self.log.filter = filter).err()
         } else {
-            match text {
-                "human" => self.log.format = LogFormat::Human,
-                "json" => self.log.format = LogFormat::Json,
-                _ => {}
-            }
-            (!matches!(text, "human" | "json")).then_some("\"human\" or \"json\"")
+            let format = match text {
+                "human" => Some(LogFormat::Human),
+                "json" => Some(LogFormat::Json),
+                _ => None,
+            };
+            self.log.format = format.unwrap_or(self.log.format);
+            let problem = || format!("expected \"human\" or \"json\", found the text {text:?}");
+            format.is_none().then(problem)
         };
-        if let Some(expected) = expected {
-            let text = format!("expected {expected}, found the text {text:?}");
+        if let Some(text) = problem {
             let origin = Origin::Variable(name.to_owned());
             self.problems.push(Problem::of(origin, text));
         }
@@ -202,61 +208,29 @@ impl Said {
         }
     }
 
-    fn warn_of(&mut self, strays: &[&str]) {
-        if strays.is_empty() {
-            return;
+    /// What no setting has: a mistake if a setting is near, else only odd.
+    fn strays(&mut self, strays: Vec<String>) {
+        let mut odd = Vec::new();
+        for name in strays {
+            match strays::meant(&name) {
+                Some(meant) => {
+                    let text = format!("no setting has this name; {meant}");
+                    self.problems
+                        .push(Problem::of(Origin::Variable(name), text));
+                }
+                None => odd.push(name),
+            }
         }
-        let settings = settings_variables();
-        let bare = |name: &str| name.replace('_', "");
-        let strays: Vec<String> = strays
-            .iter()
-            .map(|stray| {
-                let meant = settings.iter().find(|name| bare(name) == bare(stray));
-                meant.map_or_else(
-                    || (*stray).to_owned(),
-                    |name| format!("{stray} (did you mean {name}?)"),
-                )
-            })
-            .collect();
-        self.warnings.push(format!(
-            "no setting has these environment variables' names, they are ignored: {}",
-            strays.join(", ")
-        ));
+        if !odd.is_empty() {
+            self.warnings.push(format!(
+                "no setting has these environment variables' names, they are ignored: {}",
+                odd.join(", ")
+            ));
+        }
     }
 }
 
 /// The variable of an app's key.
 pub(super) fn app_variable(key: &str) -> String {
     format!("{PREFIX}APP_{}", key.to_ascii_uppercase())
-}
-
-/// The names of all settings of all sections.
-fn settings_variables() -> Vec<String> {
-    let sections = keys_under(&[]);
-    let settings = sections.iter().flat_map(|section| {
-        let keys = keys_under(&[section]).into_iter();
-        keys.map(|key| variable([*section, key].into_iter()))
-    });
-    settings.collect()
-}
-
-/// The keys of a table: asking for one that cannot exist is answered with those that do.
-fn keys_under(section: &[&str]) -> Vec<&'static str> {
-    let path: Vec<String> = section
-        .iter()
-        .copied()
-        .chain([""])
-        .map(str::to_owned)
-        .collect();
-    let mut tree = Tree::new();
-    tree.set(&path, &Origin::Variable(String::new()), "");
-    let path: Vec<Step> = path.into_iter().map(Step::Key).collect();
-    let problems = read::<Raw>(&tree).err().unwrap_or_default();
-    problems
-        .into_iter()
-        .find_map(|problem| match problem.fault {
-            Fault::UnknownKey(valid) if problem.path == path => Some(valid.to_vec()),
-            _ => None,
-        })
-        .unwrap_or_default()
 }

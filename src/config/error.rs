@@ -23,6 +23,9 @@ pub enum Error {
         either(.0)
     )]
     NoFile(Vec<PathBuf>),
+    /// The system has no thread to read with.
+    #[error("the configuration cannot be read: the system gives no thread for it")]
+    NoThread,
     /// What was read cannot be used.
     #[error("{}", lines(.0))]
     Problems(Vec<Problem>),
@@ -158,7 +161,8 @@ fn place(path: &[Step]) -> String {
     }
 }
 
-fn keys(path: &[Step]) -> Vec<&str> {
+/// The named steps.
+pub(super) fn keys(path: &[Step]) -> Vec<&str> {
     path.iter()
         .filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),

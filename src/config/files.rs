@@ -3,11 +3,31 @@
 //!
 //! Contents are compared, not times: a bind mount, a rename and the swapped links of a mounted Kubernetes secret look
 //! alike. Only hashes are kept, because some of the files hold secrets.
+//!
+//! Whoever names a file does not know what is under its name later: a pipe that nobody writes to, a network that is
+//! gone. So each is read on a thread of its own, which is left alone when it hangs.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::Duration;
+
+use crate::limits::Room;
+
+/// How long one file may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// More than any configuration, secret or certificate has.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// How many readings may be under way. If as many hang, further ones fail at once.
+const READINGS: usize = 32;
 
 /// What a reading found, by path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,7 +36,14 @@ pub(super) struct Files(BTreeMap<PathBuf, Result<u64, io::ErrorKind>>);
 impl Files {
     /// Reads a file and notes what was found, also if that is an error: what is missing may come.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<String> {
-        let text = std::fs::read_to_string(path);
+        let hangs = |found: &Result<u64, io::ErrorKind>| *found == Err(io::ErrorKind::TimedOut);
+        let text = if self.0.values().any(hangs) {
+            // The others are most likely in the same place: one wait is enough.
+            Err(no_answer())
+        } else {
+            let path = path.to_owned();
+            in_time(PATIENCE, move || regular(&path))
+        };
         let found = match &text {
             Ok(text) => Ok(hash(text)),
             Err(error) => Err(error.kind()),
@@ -52,6 +79,61 @@ impl Files {
     }
 }
 
+/// The text of a regular file. What is none is not even opened: that may block, or do something to a device.
+fn regular(path: &Path) -> io::Result<String> {
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_file() {
+        let kind = match () {
+            () if kind.is_dir() => "a directory",
+            () if kind.is_fifo() => "a pipe",
+            () if kind.is_socket() => "a socket",
+            () => "a device",
+        };
+        let text = format!(
+            "it is {kind}: expected a regular file, which can be read again when it changes"
+        );
+        return Err(io::Error::other(text));
+    }
+    let mut text = String::new();
+    File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        let text = format!("it is larger than {LARGEST} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(text)
+}
+
+fn no_answer() -> io::Error {
+    let text = format!(
+        "no answer within {} s from the disk or network that holds it",
+        PATIENCE.as_secs()
+    );
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
+/// Does something on a thread of its own, and gives it up after a while.
+fn in_time<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    static ROOM: LazyLock<Arc<Room>> = LazyLock::new(|| Arc::new(Room::new(Some(READINGS))));
+    let place = ROOM.enter().ok_or_else(no_answer)?;
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("file".to_owned())
+        .spawn(move || {
+            let done = work();
+            drop(place);
+            // Nobody waits any more for what comes too late.
+            let _ = sender.send(done);
+        })?;
+    receiver
+        .recv_timeout(patience)
+        .unwrap_or_else(|_| Err(no_answer()))
+}
+
 fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
@@ -60,7 +142,6 @@ fn hash(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -88,6 +169,39 @@ mod tests {
         assert_eq!(place, &*places[0]);
         text.unwrap_err();
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_hangs_is_given_up_and_what_hangs_too_often_is_not_tried() {
+        let mut ends = Vec::new();
+        for _ in 0..READINGS {
+            let (end, wait) = mpsc::channel::<()>();
+            ends.push(end);
+            let hangs = move || {
+                let _ = wait.recv();
+                Ok(())
+            };
+            let error = in_time(Duration::from_millis(1), hangs).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
+        // Nothing is waited for.
+        let refused = in_time(Duration::MAX, || Ok(())).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        drop(ends);
+        let mut tries = std::iter::repeat_with(|| in_time(Duration::MAX, || Ok(())));
+        assert!(tries.any(|tried| tried.is_ok()));
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read() {
+        let path = std::env::temp_dir().join(format!("tidewire-large-{}", std::process::id()));
+        let file = File::create(&path).unwrap();
+        file.set_len(LARGEST + 1).unwrap();
+        let error = Files::default().read(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        file.set_len(LARGEST).unwrap();
+        Files::default().read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
     }
 
     /// How Kubernetes updates what it mounts: the file is a link through a link to a folder, which is swapped.

@@ -10,7 +10,7 @@ use super::files::Files;
 use super::read::read;
 use super::tree::Tree;
 use super::values::{Host, Whole};
-use super::{Sources, port_of, raw};
+use super::{Server, Sources, SpareApp, load, port_of, raw};
 
 /// Where a file is looked for when none is named.
 pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
@@ -51,6 +51,19 @@ pub fn admin_address(sources: &Sources) -> (String, u16) {
     let host: Host = understood(&layers, "host").unwrap_or(defaults.host);
     let port: Whole<0, 65535> = understood(&layers, "port").unwrap_or(defaults.port);
     (host.0, port_of(port.get()))
+}
+
+/// `[server]` of the server that such sources describe, whether they have an app or not.
+///
+/// # Errors
+/// What else they say cannot be used.
+pub fn server_alone(sources: &Sources) -> Result<Server, Error> {
+    let sources = Sources {
+        environment: sources.environment.without_app(),
+        spare: SpareApp::random().ok(),
+        ..sources.clone()
+    };
+    Ok(load(&sources)?.settings.server)
 }
 
 /// What the first of some layers that says something of a key of `[admin]` says.

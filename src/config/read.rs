@@ -8,7 +8,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::error::{Fault, Origin, Problem, Step};
+use super::error::{Fault, Origin, Problem, Step, keys};
 use super::tree::{Node, Tree, Value};
 
 /// Reads everything. Each problem's value is taken out of a copy before the next attempt, so this ends.
@@ -58,6 +58,15 @@ impl ReadError {
 
     fn into_problem(mut self) -> Problem {
         self.path.reverse();
+        if let Fault::Text(text) = &mut self.fault
+            && *text == format!("expected {LIST}, found {A_TABLE}")
+        {
+            // Of which the file has one with too few brackets.
+            let name = keys(&self.path).join(".");
+            if TABLES.contains(&name.as_str()) {
+                *text += &format!(": begin each with [[{name}]], in two brackets");
+            }
+        }
         Problem {
             origin: self.origin,
             path: self.path,
@@ -83,7 +92,9 @@ impl de::Error for ReadError {
         let wanted = wanted(expected);
         let found = match found {
             // It may be a token that lacks its brackets.
-            Unexpected::Str(_) if wanted == LIST => "a text".to_owned(),
+            Unexpected::Str(_) if wanted == LIST => {
+                "a text: write it in brackets, [\"…\"]".to_owned()
+            }
             found => described(found),
         };
         Self::text(format!("expected {wanted}, found {found}"))
@@ -103,6 +114,11 @@ impl de::Error for ReadError {
 
 const LIST: &str = "a list";
 
+const A_TABLE: &str = "a table";
+
+/// The lists of tables.
+const TABLES: [&str; 2] = ["apps", "apps.webhooks"];
+
 /// Serde's words for its own types are a programmer's.
 fn wanted(expected: &dyn de::Expected) -> String {
     match expected.to_string().as_str() {
@@ -121,7 +137,7 @@ fn described(found: Unexpected<'_>) -> String {
         Unexpected::Float(number) => number.to_string(),
         Unexpected::Str(text) => format!("the text {text:?}"),
         Unexpected::Seq => LIST.to_owned(),
-        Unexpected::Map => "a table".to_owned(),
+        Unexpected::Map => A_TABLE.to_owned(),
         Unexpected::Other(what) => what.to_owned(),
         _ => "something else".to_owned(),
     }

@@ -14,6 +14,8 @@ use crate::adapter::redis::{Address, Login};
 const PORT: u16 = 6379;
 
 const NO_HOST: &str = "its host is neither a name nor an address (IPv6 stands in brackets)";
+const FRAGMENT: &str = "it has a \"#\", behind which nothing is read";
+const QUERY: &str = "it has a \"?\", behind which nothing is read";
 const NO_PORT: &str = "its port is not a number from 1 to 65535";
 
 /// `url`, or the name of the variable that holds it. Its password is written as `***`.
@@ -98,7 +100,7 @@ impl<'a> Parts<'a> {
 pub(super) fn server(text: &str) -> Result<Server, String> {
     parsed(text).map_err(|problem| {
         let escapes = if text.contains('@') {
-            "; in user and password write \"/\" as %2F, \"@\" as %40, \"%\" as %25"
+            "; in user and password write \"/\" as %2F, \"#\" as %23, \"?\" as %3F, \"@\" as %40, \"%\" as %25"
         } else {
             ""
         };
@@ -120,8 +122,11 @@ fn parsed(text: &str) -> Result<Server, &'static str> {
         "rediss" => true,
         _ => return Err(no_scheme),
     };
-    if place.contains(['?', '#']) {
-        return Err("it has a query or a fragment");
+    if place.contains('#') {
+        return Err(FRAGMENT);
+    }
+    if place.contains('?') {
+        return Err(QUERY);
     }
     let (address, database) = place.split_once('/').unwrap_or((place, ""));
     Ok(Server {
@@ -310,7 +315,6 @@ mod tests {
     #[test]
     fn urls_are_refused_without_being_shown() {
         let no_scheme = "it does not begin with redis:// or rediss://";
-        let no_query = "it has a query or a fragment";
         let no_escape =
             "its user or password has a \"%\" that is not followed by two hexadecimal digits";
         for (url, expected) in [
@@ -339,8 +343,10 @@ mod tests {
             ("redis://h/hidden", "its database is not a number"),
             ("redis://h/0/hidden", "its database is not a number"),
             ("redis://h/-1", "its database is not a number"),
-            ("redis://h?hidden=1", no_query),
-            ("redis://h/0#hidden", no_query),
+            ("redis://h?hidden=1", QUERY),
+            ("redis://:hid/d?en@h", QUERY),
+            ("redis://:hid#d/en@h", FRAGMENT),
+            ("redis://h/0#hidden", FRAGMENT),
             ("redis://:hidden%@h", no_escape),
             ("redis://:hidden%4@h", no_escape),
             ("redis://:hid%+1den@h", no_escape),

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
+use tokio::sync::oneshot;
 use toml::{Table, Value};
 
 use super::error::Error;
@@ -67,13 +69,13 @@ impl Watch {
     pub async fn changed(&self) {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            let mut now = self.files.now();
+            let mut now = self.now().await;
             if now == self.files {
                 continue;
             }
             loop {
                 tokio::time::sleep(SETTLING).await;
-                let later = self.files.now();
+                let later = self.now().await;
                 if later == now {
                     return;
                 }
@@ -82,13 +84,25 @@ impl Watch {
         }
     }
 
+    /// The files as they are now; as they were, where that cannot be found out.
+    async fn now(&self) -> Files {
+        let files = self.files.clone();
+        let now = aside(move || files.now()).await;
+        now.unwrap_or_else(|| self.files.clone())
+    }
+
     /// Reads everything again.
     ///
     /// # Errors
     /// As at the start: all problems with their places. Also if an app does not fit the `[server]` that is running.
-    pub fn reload(&mut self) -> Result<Reloaded, Error> {
-        let mut files = Files::default();
-        let loaded = attempt(&self.sources, Some(&self.raw.server), &mut files);
+    pub async fn reload(&mut self) -> Result<Reloaded, Error> {
+        let (sources, running) = (self.sources.clone(), Arc::clone(&self.raw));
+        let read = aside(move || {
+            let mut files = Files::default();
+            let loaded = attempt(&sources, Some(&running.server), &mut files);
+            (loaded, files)
+        });
+        let (loaded, files) = read.await.ok_or(Error::NoThread)?;
         self.files = files;
         let loaded = loaded?;
         keep_spare(&mut self.sources, &loaded);
@@ -107,6 +121,19 @@ impl Watch {
             warnings,
         })
     }
+}
+
+/// What is done on a thread of its own, because files may keep it waiting; none if there is no thread to be had. The
+/// process ends without waiting for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    let thread = thread::Builder::new().name("config".to_owned());
+    let spawned = thread.spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(work());
+    });
+    spawned.ok()?;
+    receiver.await.ok()
 }
 
 /// A file that comes takes the spare app's place for good: if it goes again by mistake, its apps stay.

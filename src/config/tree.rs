@@ -62,8 +62,16 @@ impl Tree {
             Err(error) => {
                 // The parser's own rendering quotes the line, which may hold a secret: take the message only.
                 let message: Vec<&str> = error.message().lines().collect();
-                let origin = source.origin(error.span().unwrap_or_default().start);
-                let text = format!("this is not TOML: {}", message.join(", "));
+                let span = error.span().unwrap_or_default();
+                let mut message = message.join(", ");
+                // Of a key nothing is secret.
+                if message == DUPLICATE
+                    && let Some(key) = text.get(span.clone())
+                {
+                    message = duplicate(key);
+                }
+                let origin = source.origin(span.start);
+                let text = format!("this is not TOML: {message}");
                 Err(Problem::of(origin, text))
             }
         }
@@ -172,6 +180,17 @@ impl Node {
             origin: None,
             value: Value::Table(BTreeMap::new()),
         }
+    }
+}
+
+/// What the parser says of a key that stands twice in its table.
+const DUPLICATE: &str = "duplicate key";
+
+fn duplicate(key: &str) -> String {
+    let key = key.trim_matches(['"', '\'']);
+    match key {
+        "apps" => format!("{DUPLICATE} \"{key}\": begin each app with [[apps]], in two brackets"),
+        _ => format!("{DUPLICATE} \"{key}\", which is given above already"),
     }
 }
 

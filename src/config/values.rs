@@ -8,6 +8,8 @@ use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::origin::page_origin;
+
 /// A whole number within bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Whole<const MIN: u32, const MAX: u32>(u32);
@@ -287,30 +289,6 @@ fn key_prefix(text: &str) -> Result<String, String> {
     }
 }
 
-fn page_origin(text: &str) -> Result<String, String> {
-    // A page opened from a file says "null".
-    if text == "*" || text == "null" {
-        return Ok(text.to_owned());
-    }
-    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.*".contains(c);
-    let is_host = |c: char| c.is_ascii_alphanumeric() || "-._*:[]".contains(c);
-    let fits = text.split_once("://").is_some_and(|(scheme, host)| {
-        let host = host.strip_suffix('/').unwrap_or(host);
-        !scheme.is_empty()
-            && scheme.chars().all(is_scheme)
-            && !host.is_empty()
-            && host.chars().all(is_host)
-    });
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected scheme and host as browsers send them (\"https://example.com\", \"https://*.example.com\", \
-             \"http://localhost:*\"), \"null\" or \"*\"; found {text:?}"
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,14 +314,6 @@ mod tests {
             (network, "fd00::1", kept("fd00::1")),
             (word, "my-primary", kept("my-primary")),
             (key_prefix, "tw:live_2.0-a", kept("tw:live_2.0-a")),
-            (page_origin, "*", kept("*")),
-            (page_origin, "null", kept("null")),
-            (
-                page_origin,
-                "https://*.example.com:8443/",
-                kept("https://*.example.com:8443/"),
-            ),
-            (page_origin, "http://[::1]:5173", kept("http://[::1]:5173")),
         ] {
             assert_eq!(check(given), expected, "{given}");
         }
@@ -375,11 +345,6 @@ mod tests {
             (key_prefix, ""),
             (key_prefix, "{tw}"),
             (key_prefix, &"a".repeat(65)),
-            (page_origin, ""),
-            (page_origin, "example.com"),
-            (page_origin, "https://"),
-            (page_origin, "https://example.com/path"),
-            (page_origin, "https://user@example.com"),
         ] {
             let error = check(given).unwrap_err();
             assert!(error.ends_with(&format!("found {given:?}")), "{error}");

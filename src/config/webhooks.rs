@@ -33,17 +33,39 @@ impl TryFrom<String> for Target {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let expected = "expected a URL like \"https://example.com/webhooks\", http or https, without user and \
-                        fragment (a token goes into headers)";
-        let url: Uri = text.parse().map_err(|_| expected.to_owned())?;
+        let expected = || {
+            format!(
+                "expected a URL like \"https://example.com/webhooks\", http or https, without user and fragment (a token \
+                 goes into headers); found \"{}\"",
+                masked(&text).escape_debug()
+            )
+        };
+        let url: Uri = text.parse().map_err(|_| expected())?;
         let is_http = matches!(url.scheme_str(), Some("http" | "https"));
         let has_user = url.authority().is_some_and(|a| a.as_str().contains('@'));
         let has_host = url.host().is_some_and(|host| !host.is_empty());
         if is_http && has_host && !has_user && !text.contains('#') {
             Ok(Self(url))
         } else {
-            Err(expected.to_owned())
+            Err(expected())
         }
+    }
+}
+
+/// A URL that is none, without what may be secret in one: what stands before an `@`, a query and a fragment.
+fn masked(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // A password may have any sign, so the last one counts.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("***@", rest),
+        None => ("", rest),
+    };
+    match rest.find(['?', '#']) {
+        Some(at) => format!("{scheme}{user}{}***", &rest[..=at]),
+        None => format!("{scheme}{user}{rest}"),
     }
 }
 

@@ -88,6 +88,7 @@ reasons! {
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
+        NoRoom "no_room" "what is left of the limit of open files is for backends; raise it (ulimit -n, LimitNOFILE) or set max_connections",
     }
 }
 

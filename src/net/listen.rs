@@ -1,16 +1,14 @@
-//! Listening, and how many connections the limit of open files leaves room for.
+//! Listening, and how the limit of open files is shared out: to the server itself, to clients, to backends.
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use crate::limits::Room;
-
-/// Files that are no clients' connections: listeners, pollers, the admin port, webhooks, Redis, what is being read.
-const OTHER_FILES: u64 = 100;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +51,77 @@ pub fn listen(keys: &'static str, host: &str, port: u16) -> Result<TcpListener, 
     Ok(listener)
 }
 
-/// Raises the soft limit of open files to the hard one, for every connection is one, and tells how many connections
-/// that leaves room for. Systems keep the soft limit at 1,024 for the sake of programs that use `select`.
-#[must_use]
-pub fn file_room() -> Arc<Room> {
+/// Files that do not depend on the settings: listeners, pollers, pipes, what is being read; some to spare.
+const BASE: u64 = 64;
+/// Pollers and queues of one worker.
+const OF_WORKER: u64 = 4;
+/// Connections of the admin port at a time; further ones wait until they are accepted.
+pub const ADMIN_CONNECTIONS: u16 = 32;
+/// Connections to Redis: those of a cluster's buckets, and as many while they are made anew.
+const OF_REDIS: u64 = 48;
+/// A webhook's connection and its spool.
+const OF_WEBHOOK: u64 = 2;
+/// Below so many clients there is no point in starting.
+const LEAST_CLIENTS: u64 = 16;
+/// Connections that no WebSocket may use up, so that backends are heard: an eighth, but within these bounds.
+const HTTP_SHARE: RangeInclusive<u64> = 16..=1024;
+
+/// What a server needs files for beside its public connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs {
+    /// Worker threads.
+    pub workers: usize,
+    /// Webhooks of all apps.
+    pub webhooks: usize,
+    /// Whether it is a node over Redis.
+    pub redis: bool,
+}
+
+impl Needs {
+    fn files(self) -> u64 {
+        let times =
+            |count: usize, each: u64| each.saturating_mul(count.try_into().unwrap_or(u64::MAX));
+        [
+            BASE,
+            times(self.workers, OF_WORKER),
+            u64::from(ADMIN_CONNECTIONS),
+            times(self.webhooks, OF_WEBHOOK),
+            if self.redis { OF_REDIS } else { 0 },
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+}
+
+/// The limit of open files leaves no room for clients.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the limit of open files is {limit}, and this configuration needs at least {least}: {others} for itself and \
+     {} for clients and backends. Raise it (ulimit -n, LimitNOFILE= of systemd, --ulimit nofile= of Docker), or set \
+     fewer workers",
+    least - others
+)]
+pub struct TooFewFiles {
+    limit: u64,
+    least: u64,
+    others: u64,
+}
+
+/// How the limit of open files is shared out among the public connections.
+#[derive(Debug, Clone, Default)]
+pub struct FileRoom {
+    /// All of them.
+    pub connections: Arc<Room>,
+    /// How many of them may be WebSockets; none: any number.
+    pub sockets: Option<usize>,
+}
+
+/// Raises the soft limit of open files to the hard one, for every connection is one, and shares out what it leaves
+/// beside the server's own. Systems keep the soft limit at 1,024 for the sake of programs that use `select`.
+///
+/// # Errors
+/// It leaves too little.
+pub fn file_room(needs: Needs) -> Result<FileRoom, TooFewFiles> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -67,9 +132,64 @@ pub fn file_room() -> Arc<Room> {
     }
     let Some(files) = getrlimit(Resource::Nofile).current else {
         info!("open files are not limited");
-        return Arc::default();
+        return Ok(FileRoom::default());
     };
-    let connections = files.saturating_sub(OTHER_FILES);
-    info!(files, connections, "the limit of open files leaves room");
-    Arc::new(Room::new(usize::try_from(connections).ok()))
+    let (connections, sockets) = shares(files, needs.files())?;
+    info!(
+        files,
+        connections, sockets, "the limit of open files leaves room"
+    );
+    // Beyond what can be counted there is no limit.
+    Ok(FileRoom {
+        connections: Arc::new(Room::new(connections.try_into().ok())),
+        sockets: sockets.try_into().ok(),
+    })
+}
+
+/// How many connections there may be, and how many of them WebSockets.
+fn shares(limit: u64, others: u64) -> Result<(u64, u64), TooFewFiles> {
+    let least = others.saturating_add(HTTP_SHARE.start() + LEAST_CLIENTS);
+    if limit < least {
+        return Err(TooFewFiles {
+            limit,
+            least,
+            others,
+        });
+    }
+    let connections = limit - others;
+    let http = (connections / 8).clamp(*HTTP_SHARE.start(), *HTTP_SHARE.end());
+    Ok((connections, connections - http))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_shared_out() {
+        let alone = Needs {
+            workers: 1,
+            webhooks: 0,
+            redis: false,
+        };
+        assert_eq!(alone.files(), 100);
+        for (limit, expected) in [
+            (0, None),
+            (131, None),
+            (132, Some((32, 16))),
+            (1024, Some((924, 809))),
+            (1 << 20, Some((1_048_476, 1_047_452))),
+            (u64::MAX, Some((u64::MAX - 100, u64::MAX - 1124))),
+        ] {
+            assert_eq!(shares(limit, alone.files()).ok(), expected, "{limit}");
+        }
+        let much = Needs {
+            workers: 64,
+            webhooks: 10,
+            redis: true,
+        };
+        let error = shares(400, much.files()).unwrap_err().to_string();
+        let expected = "the limit of open files is 400, and this configuration needs at least 452: 420 for itself and 32 for";
+        assert!(error.starts_with(expected), "{error}");
+    }
 }

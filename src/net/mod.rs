@@ -15,7 +15,7 @@ mod socket;
 pub use certificates::Certificates;
 pub use head::{HeadTooLarge, check_head};
 pub use http1::{Fault, Http, Secure, Upgrade, last_answer};
-pub use listen::{Error, file_room, listen};
+pub use listen::{ADMIN_CONNECTIONS, Error, FileRoom, Needs, TooFewFiles, file_room, listen};
 pub use proxies::{Client, TrustedProxies};
 pub use reception::{Arrival, Reception};
 pub use socket::Socket;

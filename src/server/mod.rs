@@ -4,6 +4,7 @@ mod listeners;
 mod worker;
 
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,11 @@ use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
 use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
-use crate::limits::Gate;
+use crate::limits::{Gate, Room};
 use crate::metrics::Metrics;
-use crate::net::{self, Certificates, Reception, file_room};
+use crate::net::{
+    self, ADMIN_CONNECTIONS, Certificates, FileRoom, Needs, Reception, TooFewFiles, file_room,
+};
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
@@ -48,6 +51,9 @@ pub enum Error {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] net::Error),
+    /// The limit of open files is too low for this configuration.
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
     /// The TLS library and its cryptography do not go together.
     #[error("cannot speak TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -68,10 +74,20 @@ pub enum Error {
 /// # Errors
 /// It could not start.
 pub fn run(settings: Settings, watch: Watch) -> Result<(), Error> {
-    actix_rt::System::new().block_on(serve(settings, watch))
+    // Before anything that needs files.
+    let room = file_room(needs(&settings))?;
+    actix_rt::System::new().block_on(serve(settings, room, watch))
 }
 
-async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
+fn needs(settings: &Settings) -> Needs {
+    Needs {
+        workers: settings.server.workers,
+        webhooks: settings.apps.iter().map(|app| app.webhooks.len()).sum(),
+        redis: settings.redis.is_some(),
+    }
+}
+
+async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), Error> {
     let listeners = Listeners::bind(&settings)?;
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
@@ -81,7 +97,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     let token = settings.admin.token.clone();
     let public_port = listeners.public.local_addr()?.port();
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
-    let wired = Wired::new(settings, &node_name(public_port)).await?;
+    let wired = Wired::new(settings, room, &node_name(public_port)).await?;
     let (told, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
         wired.worker.api.clone(),
@@ -92,10 +108,11 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     )
     .with_soketi_names(soketi_names);
     tokio::task::spawn_local(admin.clone().keep_series());
-    let admin_gate = Arc::new(Gate::default());
+    let admin_gate = Arc::new(Gate::new(None, None));
     let gate = Arc::clone(&admin_gate);
     let admin = Server::build()
         .workers(1)
+        .max_concurrent_connections(ADMIN_CONNECTIONS.into())
         .disable_signals()
         .shutdown_timeout(1)
         .listen("admin", listeners.admin, move || {
@@ -161,7 +178,7 @@ impl Running {
                 () = watch.changed() => {}
                 _ = hangup.recv() => info!(signal = "SIGHUP", "reading the configuration"),
             }
-            match watch.reload() {
+            match watch.reload().await {
                 Ok(reloaded) => self.change(reloaded).await,
                 Err(problem) => self.keep(&problem),
             }
@@ -282,10 +299,11 @@ impl Cluster {
 /// How the public listener receives, and the one beside it.
 fn receptions(
     server: &config::Server,
+    room: Arc<Room>,
     certificates: Option<&Arc<Certificates>>,
     metrics: &Metrics,
 ) -> Result<[Reception; 2], Error> {
-    let plain = Reception::plain(file_room(), metrics.clone());
+    let plain = Reception::plain(room, metrics.clone());
     let mut public = plain.clone();
     if let Some(certificates) = certificates {
         public = public.with_tls(certificates)?;
@@ -296,8 +314,22 @@ fn receptions(
     Ok([public, plain])
 }
 
+/// The gate that the setting and the limit of open files allow.
+fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> Gate {
+    let max = max_connections.map(usize::from);
+    if let (Some(max), Some(files)) = (max, files)
+        && files < max
+    {
+        warn!(
+            "max_connections is {max}, but the limit of open files leaves room for {files} clients: raise it (ulimit -n, \
+             LimitNOFILE)"
+        );
+    }
+    Gate::new(max, files)
+}
+
 impl Wired {
-    async fn new(settings: Settings, name: &str) -> Result<Self, Error> {
+    async fn new(settings: Settings, room: FileRoom, name: &str) -> Result<Self, Error> {
         let server = settings.server;
         let metrics = Metrics::default();
         let feed = Feed::new(name, metrics.clone());
@@ -316,7 +348,7 @@ impl Wired {
         let adapter = Cluster::start(settings.redis, inside).await?;
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
-        let receptions = receptions(&server, certificates.as_ref(), &metrics)?;
+        let receptions = receptions(&server, room.connections, certificates.as_ref(), &metrics)?;
         let proxies = Arc::new(server.trusted_proxies);
         let node = Arc::new(Node::new(
             settings.apps,
@@ -336,7 +368,7 @@ impl Wired {
                 Arc::clone(&proxies),
             ),
             node,
-            gate: Arc::new(Gate::new(server.max_connections.map(Into::into))),
+            gate: Arc::new(gate(server.max_connections, room.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
             hub: HubSettings {

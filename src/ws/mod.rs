@@ -76,6 +76,7 @@ impl Upgrades {
                 let reason = match why {
                     NoEntry::ShuttingDown => UpgradeRefused::ShuttingDown,
                     NoEntry::Full => UpgradeRefused::MaxConnections,
+                    NoEntry::NoFiles => UpgradeRefused::NoRoom,
                 };
                 self.refused(request, client, reason);
                 return spawn(Fault::unavailable(why).answer(socket));

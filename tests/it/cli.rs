@@ -77,15 +77,10 @@ fn sign_keeps_the_query_and_leaves_the_prefix_unsigned() {
         (&["--path-prefix", "x"], "/x", "http://127.0.0.1:6001/x"),
         (&["--host", "::", "--port", "7"], "", "http://[::1]:7"),
         (&["--host", "example.com"], "", "http://example.com:6001"),
-        (
-            &["--url", "https://a.b/x/", "--port", "0"],
-            "",
-            "https://a.b/x",
-        ),
     ] {
         let path = format!("{prefix}{path}");
-        let mut command = folder.tidewire(&["sign", "GET", &path]);
-        let output = run(command.args(flags));
+        let mut command = folder.tidewire(flags);
+        let output = run(command.args(["sign", "GET", &path]));
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let words = words(&stdout(&output));
         let (url, query) = words[4].split_once('?').expect("a query");
@@ -105,8 +100,8 @@ fn sign_goes_where_backends_go() {
     let (cert, key) = (papers.quoted("server.crt"), papers.quoted("server.key"));
     let folder = Folder::with(&format!("[server.tls]\ncert = {cert}\nkey = {key}\n{APPS}"));
     let signed = |flags: &[&str], plain: Option<&str>| {
-        let mut command = folder.tidewire(&["sign", "GET", "/apps/3/channels"]);
-        command.args(flags);
+        let mut command = folder.tidewire(flags);
+        command.args(["sign", "GET", "/apps/3/channels"]);
         run(command.envs(plain.map(|port| ("TIDEWIRE_SERVER__TLS__PLAIN_PORT", port))))
     };
     for (flags, plain, base) in [
@@ -137,12 +132,24 @@ fn sign_says_what_is_wrong() {
             &["POST", "/apps/5/events"],
             "no app has the id \"5\". The configuration has: 3, 4",
         ),
-        (
-            &["POST", "apps"],
-            "expected a path like /apps/app-id/events",
-        ),
+        (&["POST", "apps"], "expected a path like /apps/1001/events"),
         (&["GET", "/apps/3/channels/#a"], "expected a path like"),
-        (&["P T", "/apps/3"], "not an HTTP method: \"P T\""),
+        (
+            &["P T", "/apps/3"],
+            "expected GET or POST, which the HTTP API takes, found \"P T\"",
+        ),
+        (
+            &["PUT", "/apps/3/events", "--body", "{}"],
+            "expected GET or POST, which the HTTP API takes, found \"PUT\"",
+        ),
+        (
+            &["POST", "/apps/3/events", "--body", "{\"name\":"],
+            "--body is not JSON: EOF while parsing a value at line 1 column 8",
+        ),
+        (
+            &["GET", "/apps/3/channels", "--body", "{}"],
+            "a GET has no --body",
+        ),
         (
             &["GET", "/apps/3?auth_key=x"],
             "the path's query has auth_key already",
@@ -152,8 +159,8 @@ fn sign_says_what_is_wrong() {
             "--url: expected a URL like",
         ),
         (
-            &["GET", "/apps/3", "--port", "0"],
-            "name the server with --url",
+            &["GET", "/apps/3", "--port", "7"],
+            "unexpected argument '--port'",
         ),
         (&["GET"], "required arguments"),
     ] {
@@ -162,6 +169,89 @@ fn sign_says_what_is_wrong() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         let text = stderr(&output);
         assert!(text.contains(expected), "{text}");
+    }
+}
+
+/// What the help shows is taken as it stands there, with the configuration that is shipped.
+#[test]
+fn the_examples_of_sign_can_be_pasted() {
+    let folder = Folder::with(include_str!("../../apps.toml"));
+    let help = stdout(&run(&mut folder.tidewire(&["sign", "--help"])));
+    let (_, examples) = help.split_once("\nExamples:\n").expect("examples");
+    let (examples, _) = examples.split_once("\n\n").expect("an end");
+    let lines = examples.lines().filter(|line| !line.starts_with("   "));
+    let script: Vec<&str> = lines.collect();
+    let binary = env!("CARGO_BIN_EXE_tidewire");
+    let script = format!("tidewire() {{ {binary} \"$@\"; }}\n{}", script.join("\n"));
+    let mut shell = Command::new("sh");
+    let output = run(shell
+        .args(["-eu", "-c", &script])
+        .current_dir(folder.path()));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let signed = stdout(&output);
+    assert_eq!(signed.lines().count(), 3, "{signed}");
+    assert!(
+        signed.lines().all(|line| line.starts_with("curl ")),
+        "{signed}"
+    );
+}
+
+/// Whoever names an app asks the server on this machine, as with a configuration.
+#[test]
+fn an_app_that_flags_name_is_asked_for_where_a_server_listens_by_default() {
+    let folder = Folder::new();
+    folder.write("secret", "7ad3773142a6692b25b8");
+    let app = ["--app", "3", "--key", "278d425bdf160c739803"];
+    let sign = ["sign", "GET", "/apps/3/channels"];
+    for (before, variable, base) in [
+        (&[][..], None, "http://127.0.0.1:6001"),
+        (&["--port", "7"], None, "http://127.0.0.1:7"),
+        (&[], Some("8"), "http://127.0.0.1:8"),
+    ] {
+        let mut command = folder.tidewire(before);
+        command
+            .args(sign)
+            .args(app)
+            .args(["--secret-file", "secret"]);
+        // Beside others it is half of an app, which serve would refuse.
+        command.env("TIDEWIRE_APP_SECRET", "another");
+        let output = run(command.envs(variable.map(|port| ("TIDEWIRE_SERVER__PORT", port))));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let line = stdout(&output);
+        assert!(
+            line.contains(&format!(" '{base}/apps/3/channels?")),
+            "{line}"
+        );
+    }
+    let mut command = folder.tidewire(&["--port", "1", "channels", "--secret", "s"]);
+    let output = run(command.args(app));
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.contains("no answer from http://127.0.0.1:1: "),
+        "{text}"
+    );
+    // A configuration that is there and broken is no reason to ask elsewhere.
+    folder.write("apps.toml", "[server]\nprot = 1\n");
+    let output = run(folder.tidewire(&["channels", "--secret", "s"]).args(app));
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("did you mean \"port\"?"));
+}
+
+#[test]
+fn only_what_listens_has_flags_for_it() {
+    let folder = Folder::new();
+    for command in commands(&folder) {
+        let help = stdout(&run(&mut folder.tidewire(&[&command, "--help"])));
+        let listens = ["serve", "check-config"].contains(&&*command);
+        for flag in ["--host", "--port", "--path-prefix", "--workers"] {
+            assert_eq!(
+                help.contains(&format!("{flag} <")),
+                listens,
+                "{command} {flag}"
+            );
+        }
+        assert!(help.contains("--config <"), "{command}");
     }
 }
 
@@ -296,6 +386,9 @@ fn help_is_a_manual_page() {
         );
         assert!(text.contains("\nExit codes: 0 "), "{text}");
         assert!(text.contains("\nSee also: tidewire "), "{text}");
+        // A longer one is broken in a terminal of 80 columns, and cannot be copied.
+        let (block, _) = examples.split_once("\n\n").expect("an end");
+        assert!(block.lines().all(|line| line.len() < 80), "{block}");
         let long: Vec<&str> = text
             .lines()
             .filter(|line| line.chars().count() > 130)

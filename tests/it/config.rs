@@ -240,7 +240,35 @@ fn the_shipped_configuration_is_good_and_warns_of_its_secret() {
     let folder = Folder::with(include_str!("../../apps.toml"));
     let output = run(&mut folder.tidewire(&["check-config"]));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).starts_with("warning: app app-id uses the shipped development secret"));
+    assert!(stderr(&output).starts_with("warning: app 1001 uses the shipped development secret"));
     let output = run(&mut folder.tidewire(&["check-config", "--host", "127.0.0.1"]));
     assert_eq!(stderr(&output), "");
+}
+
+/// Each would leave a server that looks well and does not do what its environment says.
+#[test]
+fn a_misspelt_variable_or_level_stops_the_start() {
+    let folder = Folder::with(APPS);
+    for (name, value, expected) in [
+        ("TIDEWIRE_LOG", "debg", "did you mean \"debug\"?"),
+        (
+            "TIDEWIRE_LOG",
+            "info,tidewrie::ws=debug",
+            "did you mean \"tidewire\"?",
+        ),
+        (
+            "TIDEWIRE_SERVER_PORT",
+            "7000",
+            "did you mean TIDEWIRE_SERVER__PORT?",
+        ),
+        ("TIDEWIRE_APP_KEYY", "k", "did you mean TIDEWIRE_APP_KEY?"),
+    ] {
+        for command in ["check-config", "serve"] {
+            let output = run(folder.tidewire(&[command]).env(name, value));
+            assert_eq!(output.status.code(), Some(78), "{name}");
+            let text = stderr(&output);
+            assert!(text.contains(&format!("\n{name}: ")), "{text}");
+            assert!(text.contains(expected), "{text}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! the answer is another.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,16 @@ use super::settings::{Address, Login, Place, Settings};
 
 /// How long one server may take until it has said that it is ready.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How much of that the TLS handshake may take.
+const TLS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is added where the other side seems to speak in the clear.
+const NO_TLS: &str =
+    ": it does not seem to speak TLS on this port; without TLS write redis:// (or tls = false)";
+
+/// The other way round.
+const TLS_ONLY: &str = "; if it speaks TLS on this port, write rediss:// (or tls = true)";
 
 /// The first Redis that has all that is used here: RESP3, `ZADD` and `SET` with their options, and a `LRANGE` that
 /// does not mind large lists.
@@ -210,11 +221,11 @@ impl Connector {
                 let name = ServerName::try_from(address.host.clone())
                     .map_err(|_| Broken("has a name that TLS does not know".to_owned()))?;
                 let connector = TlsConnector::from(Arc::clone(&tls.0));
-                let stream = connector
-                    .connect(name, stream)
-                    .await
-                    .map_err(|error| Broken(format!("TLS: {error}")))?;
-                Connection::new(Box::new(stream))
+                let handshake = tokio::time::timeout(TLS_PATIENCE, connector.connect(name, stream));
+                // Redis without TLS waits for the end of what it takes for a line.
+                let silent = |_| Broken(format!("no answer to the TLS handshake{NO_TLS}"));
+                let stream = handshake.await.map_err(silent)?;
+                Connection::new(Box::new(stream.map_err(|error| no_handshake(&error))?))
             }
         };
         let mut hello = redis::cmd("HELLO");
@@ -223,7 +234,12 @@ impl Connector {
             let username = login.username.as_deref().unwrap_or("default");
             hello.arg("AUTH").arg(username).arg(password);
         }
-        for reply in connection.call(&[hello]).await? {
+        let replies = connection.call(&[hello]).await;
+        let is_plain = self.settings.tls.is_none();
+        for reply in replies.map_err(|Broken(problem)| {
+            let hint = if is_plain { TLS_ONLY } else { "" };
+            Broken(format!("{problem}{hint}"))
+        })? {
             refused(reply)?;
         }
         Ok(connection)
@@ -242,6 +258,16 @@ async fn within<T>(
             PATIENCE.as_secs()
         ))),
     }
+}
+
+fn no_handshake(error: &io::Error) -> Broken {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    let in_the_clear = matches!(cause, Some(rustls::Error::InvalidMessage(_)))
+        || error.kind() == io::ErrorKind::UnexpectedEof;
+    Broken(format!(
+        "TLS: {error}{}",
+        if in_the_clear { NO_TLS } else { "" }
+    ))
 }
 
 fn next(values: &mut impl Iterator<Item = Value>) -> Result<Value, Broken> {

@@ -19,11 +19,11 @@ use plan::Plan;
 const AFTER_HELP: &str = "\
 Examples:
   tidewire tail invoice.7
-  tidewire tail private-invoice.7 presence-chat --user-id 7 --user-info '{\"name\":\"Ada\"}'
+  tidewire tail a presence-b --user-id 7 --user-info '{\"name\":\"Ada\"}'
   tidewire tail cache-payment.1 --json --count 1 --timeout 30
   tidewire tail --user-data '{\"id\":\"7\"}'
       sign in and print what is sent to user 7
-  TIDEWIRE_APP_SECRET=... tidewire tail private-x --cluster mt1 --key 278d425bdf160c739803
+  TIDEWIRE_APP_SECRET=... tidewire tail x --cluster mt1 --key 278d425bdf
 
 Events go to stdout, one a line; everything else (connections, members, counts) to stderr.
 Times are UTC. Data of encrypted channels is printed as it comes, encrypted.

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::Environment;
 use super::environment::{APP_KEYS, LOG, Override, Said, app_variable as our_app_variable};
 use super::error::{Origin, Problem, nearest, variable};
+use super::strays::is_injected;
 use super::tree::{Node, Value};
 use table::{Meaning, PREFIX, TABLE};
 use value::{expected, is_on, unquoted};
@@ -38,6 +39,8 @@ pub(super) fn add(environment: &Environment, said: &mut Said, app: &mut Vec<(Str
     for (name, value) in environment.beginning_with(PREFIX) {
         match value.to_str() {
             Some("") => {}
+            // How Kubernetes tells of a service that is called soketi.
+            Some(text) if is_injected(name, text) => {}
             Some(text) => {
                 let bare = name[PREFIX.len()..].to_owned();
                 reading.given.insert(bare, unquoted(text));
@@ -113,8 +116,6 @@ impl Reading<'_> {
                 None => name == row.name,
             };
             match TABLE.iter().find(fits).map(|row| row.meaning) {
-                // How Kubernetes tells of a service that is called soketi.
-                Some(_) if name == "PORT" && text.contains("://") => strays.push(whole(&name)),
                 Some(Meaning::Setting(path, form)) => match form.ours(&text) {
                     Ok(ours) => self.set(&name, path, ours),
                     Err(problem) => self.refuse(&name, problem),

@@ -199,7 +199,7 @@ fn what_is_not_supported_is_named() {
         "SOKETI_APP_MANAGER_DRIVER, SOKETI_DB_MYSQL_HOST, SOKETI_DB_MYSQL_PASSWORD: not supported, apps come from the",
         "SOKETI_SSL_PASS: not supported, ",
         "Soketi has no setting of these environment variables' names, they are ignored: \
-         SOKETI_DEFAULT_APP_MAX_CONNECTIONS (did you mean SOKETI_DEFAULT_APP_MAX_CONNS?), SOKETI_PORT, SOKETI_SERVICE_HOST",
+         SOKETI_DEFAULT_APP_MAX_CONNECTIONS (did you mean SOKETI_DEFAULT_APP_MAX_CONNS?)",
         "without effect, because SOKETI_ADAPTER_DRIVER is not redis: SOKETI_DB_REDIS_HOST",
     ];
     assert_eq!(

@@ -18,7 +18,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "url = \"redis://:hidden@h:x\"",
         2,
-        "url in [redis]: expected \"redis://[user[:password]@]host[:port][/db]\", or \"rediss://…\" for TLS; its port is not a number from 1 to 65535; in user and password write \"/\" as %2F, \"@\" as %40, \"%\" as %25",
+        "url in [redis]: expected \"redis://[user[:password]@]host[:port][/db]\", or \"rediss://…\" for TLS; its port is not a number from 1 to 65535; in user and password write \"/\" as %2F, \"#\" as %23, \"?\" as %3F, \"@\" as %40, \"%\" as %25",
     ),
     (
         "url = \"\"",
@@ -83,7 +83,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "cluster = \"h\"",
         2,
-        "cluster in [redis]: expected a list, found a text",
+        "cluster in [redis]: expected a list, found a text: write it in brackets, [\"…\"]",
     ),
     (
         "cluster = [\n\"h\",\n\"h:x\",\n]",
@@ -118,7 +118,7 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "url = \"redis://h\"\npassword_file = \"/dev/null\"",
         3,
-        "password_file in [redis]: /dev/null: expected a secret text, found an empty one",
+        "password_file in [redis]: cannot read /dev/null: it is a device: expected a regular file, which can be read again when it changes",
     ),
     (
         "url = \"redis://h\"\npassword = \"${UNSET}\"",

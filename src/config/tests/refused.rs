@@ -60,11 +60,27 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[apps]\nid = \"a\"",
-        "apps.toml:1: apps at the top level: expected a list, found a table",
+        "apps.toml:1: apps at the top level: expected a list, found a table: begin each with [[apps]], in two brackets",
+    ),
+    (
+        "[[apps]]\n[apps.api_tokens]\na = 1",
+        "apps.toml:2: api_tokens in [[apps]]: expected a list, found a table",
+    ),
+    (
+        "[[apps]]\n[apps.webhooks]\nbatch = true",
+        "apps.toml:2: webhooks in [[apps]]: expected a list, found a table: begin each with [[apps.webhooks]], in two brackets",
+    ),
+    (
+        "[apps]\nid = \"a\"\n[[apps]]",
+        "apps.toml:3: this is not TOML: duplicate key \"apps\": begin each app with [[apps]], in two brackets",
+    ),
+    (
+        "[server]\nport = 1\n[admin]\n[server]",
+        "apps.toml:4: this is not TOML: duplicate key \"server\", which is given above already",
     ),
     (
         "[[apps]]\nallowed_origins = \"*\"",
-        "apps.toml:2: allowed_origins in [[apps]]: expected a list, found a text",
+        "apps.toml:2: allowed_origins in [[apps]]: expected a list, found a text: write it in brackets, [\"…\"]",
     ),
     (
         "[[apps]]\napi_tokens = [5]",
@@ -88,7 +104,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[server]\nport = 1\nport = 2",
-        "apps.toml:3: this is not TOML: duplicate key",
+        "apps.toml:3: this is not TOML: duplicate key \"port\", which is given above already",
     ),
     (
         "",
@@ -140,8 +156,16 @@ fn variables_are_as_strict() {
             "TIDEWIRE_LOG_FORMAT: expected \"human\" or \"json\", found the text \"xml\"",
         ),
         (
+            ("TIDEWIRE_LOG", "debg"),
+            "TIDEWIRE_LOG: expected a level (error, warn, info, debug, trace, off) or a filter like \"info,tidewire::ws=debug\", found the text \"debg\"; \"debg\" is no level, did you mean \"debug\"?",
+        ),
+        (
+            ("TIDEWIRE_SERVER_PORT", "7000"),
+            "TIDEWIRE_SERVER_PORT: no setting has this name; did you mean TIDEWIRE_SERVER__PORT?",
+        ),
+        (
             ("TIDEWIRE_LOG", "a=b=c"),
-            "TIDEWIRE_LOG: expected a level (error, warn, info, debug, trace) or a filter like \"info,tidewire::ws=debug\", found the text \"a=b=c\"",
+            "TIDEWIRE_LOG: expected a level (error, warn, info, debug, trace, off) or a filter like \"info,tidewire::ws=debug\", found the text \"a=b=c\"; \"c\" is no level",
         ),
     ] {
         if expected.is_empty() {
@@ -153,21 +177,24 @@ fn variables_are_as_strict() {
 }
 
 #[test]
-fn what_a_cluster_injects_is_only_a_warning() {
+fn what_a_cluster_injects_is_no_mistake() {
     let variables = [
         ("TIDEWIRE_PORT", "tcp://10.0.0.1:6001"),
+        ("TIDEWIRE_PORT_6001_TCP_ADDR", "10.0.0.1"),
         ("TIDEWIRE_SERVICE_HOST", "10.0.0.1"),
-        ("TIDEWIRE_SERVER_PORT", "7000"),
+        ("TIDEWIRE_SERVER_PORT", "tcp://10.0.0.1:6001"),
+        ("SOKETI_PORT", "tcp://10.0.0.1:6001"),
+        ("SOKETI_METRICS_SERVER_PORT", "tcp://10.0.0.1:9601"),
     ];
     let loaded = load_text(APP, &variables).unwrap();
     assert_eq!(loaded.settings.server.port, 6001);
-    assert_eq!(
-        loaded.warnings,
-        [
-            "no setting has these environment variables' names, they are ignored: TIDEWIRE_PORT, \
-          TIDEWIRE_SERVER_PORT (did you mean TIDEWIRE_SERVER__PORT?), TIDEWIRE_SERVICE_HOST"
-        ]
-    );
+    assert_eq!(loaded.settings.admin.port, 9601);
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+    assert_eq!(loaded.notices, Vec::<String>::new());
+    let odd = load_text(APP, &[("TIDEWIRE_VERSION", "1")]).unwrap();
+    let expected =
+        "no setting has these environment variables' names, they are ignored: TIDEWIRE_VERSION";
+    assert_eq!(odd.warnings, [expected]);
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn files_that_cannot_be_used() {
         ),
         (
             "/dev/null",
-            "/dev/null: expected a secret text, found an empty one",
+            "cannot read /dev/null: it is a device: expected a regular file, which can be read again when it changes",
         ),
         (
             "Cargo.toml",

@@ -244,8 +244,8 @@ fn files_that_cannot_be_used() {
     assert_eq!(error.unwrap_err().lines().count(), 3);
 }
 
-#[test]
-fn a_reload_tells_what_waits_for_a_restart() {
+#[tokio::test]
+async fn a_reload_tells_what_waits_for_a_restart() {
     let folder = with_certificates("reload");
     let write = |url: &str, more: &str| {
         let text = format!("[redis]\nurl = \"{url}\"\nca_file = \"ca.pem\"\n{more}\n{APP}");
@@ -255,24 +255,30 @@ fn a_reload_tells_what_waits_for_a_restart() {
     write("rediss://:one@h", "");
     let loaded = load(&folder.sources()).unwrap();
     let mut watch = Watch::new(folder.sources(), &loaded);
-    assert!(watch.reload().unwrap().warnings.is_empty());
+    assert!(watch.reload().await.unwrap().warnings.is_empty());
     // Another password, which is masked wherever it is shown.
     write("rediss://:two@h", "");
-    let reload = |watch: &mut Watch| {
-        let Reloaded { warnings, apps, .. } = watch.reload().unwrap();
+    let reload = async |watch: &mut Watch| {
+        let Reloaded { warnings, apps, .. } = watch.reload().await.unwrap();
         assert_eq!(apps.len(), 1);
         warnings.join("\n").replace(
             "these changes need a restart, until then they have no effect: ",
             "",
         )
     };
-    assert_eq!(reload(&mut watch), "url in [redis]");
+    assert_eq!(reload(&mut watch).await, "url in [redis]");
     write("rediss://:one@h", "prefix = \"other\"");
     folder.write("ca.pem", CERTIFICATE.to_owned() + CERTIFICATE);
-    assert_eq!(reload(&mut watch), "ca_file in [redis], prefix in [redis]");
+    assert_eq!(
+        reload(&mut watch).await,
+        "ca_file in [redis], prefix in [redis]"
+    );
     folder.write("apps.toml", APP);
-    assert_eq!(reload(&mut watch), "ca_file in [redis], url in [redis]");
+    assert_eq!(
+        reload(&mut watch).await,
+        "ca_file in [redis], url in [redis]"
+    );
     write("rediss://:one@h", "");
     folder.write("ca.pem", CERTIFICATE);
-    assert_eq!(reload(&mut watch), "");
+    assert_eq!(reload(&mut watch).await, "");
 }

@@ -64,3 +64,28 @@ fn who_cannot_be_trusted_is_said() {
         });
     }
 }
+
+/// Either side may be the one that is wrong about TLS.
+#[test]
+fn a_port_of_the_other_kind_is_said() {
+    let papers = papers();
+    let redis = server(&papers);
+    let plain = redis.url();
+    let tls = redis.tls_url();
+    for (url, expected) in [
+        (
+            plain.replace("redis://", "rediss://"),
+            "it does not seem to speak TLS on this port; without TLS write redis://",
+        ),
+        (
+            tls.replace("rediss://", "redis://"),
+            "if it speaks TLS on this port, write rediss://",
+        ),
+    ] {
+        let server = Server::start(&Config::new().redis("url", &format!("{url:?}")));
+        eventually(PATIENCE, "the node says why it is not ready", || {
+            let ready = server.admin("/ready");
+            (ready.status() == 503 && ready.body.contains(expected)).then_some(())
+        });
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -153,6 +153,11 @@ impl Server {
     /// Writes another configuration over the file, as an editor may.
     pub(crate) fn write_in_place(&self, toml: &str) {
         std::fs::write(&self.process.config, toml).unwrap();
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_file(&self) -> &Path {
+        &self.process.config
     }
 
     /// Takes the configuration file away.

@@ -4,6 +4,7 @@
 //! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
 
 mod cost;
+mod files;
 mod guessing;
 mod large_heads;
 mod pings;
