@@ -100,6 +100,9 @@ pub struct App {
     pub metrics: AppMetrics,
 }
 
+/// What the last event of a cache channel costs beside its texts, in bytes: its places in two maps.
+pub const LAST_EVENT_OVERHEAD: usize = 320;
+
 /// What one app may use. Defaults are Pusher's documented values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -152,6 +155,16 @@ impl Limits {
     pub fn message_bytes(&self) -> usize {
         const LEAST: usize = 64 * 1024;
         (2 * self.event_bytes.max(self.presence_member_bytes) + 4096).max(LEAST)
+    }
+
+    /// The most that the last event of a cache channel takes of `cache_bytes`. A character of an event's name has up
+    /// to four bytes, one of a channel's name is ASCII.
+    #[must_use]
+    pub fn last_event_bytes(&self) -> usize {
+        LAST_EVENT_OVERHEAD
+            + self.event_bytes
+            + self.channel_name_length
+            + 4 * self.event_name_length
     }
 
     /// The longest body of one publish that is read (a longer one is refused with 413): `data` in the costliest

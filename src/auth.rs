@@ -77,6 +77,11 @@ impl Secrets {
         self.0[0].sign(message)
     }
 
+    /// The signature of each, in their order.
+    pub fn sign_with_each(&self, message: &[u8]) -> impl Iterator<Item = String> {
+        self.0.iter().map(|secret| secret.sign(message))
+    }
+
     /// Whether `signature` is one of theirs. All are tried, so that the time does not tell which one it is.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &str) -> bool {

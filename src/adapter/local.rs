@@ -47,15 +47,18 @@ impl Local {
         }
     }
 
-    /// Tells the counts of busy channels that were held back; runs for as long as the server.
+    /// Tells the counts of busy channels that were held back, and forgets last events that have expired; runs for as
+    /// long as the server.
     pub async fn tell_due_counts(self: Arc<Self>) {
         let mut interval = tokio::time::interval(COUNT_TICK);
         loop {
             interval.tick().await;
+            let now = Instant::now();
             self.registry
-                .due_counts(Instant::now(), |app, channel, count, audience| {
+                .due_counts(now, |app, channel, count, audience| {
                     self.tell_count(app, channel, count, audience);
                 });
+            self.registry.expire_last_events(now);
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Admin;
 use super::access::Operator;
-use crate::node::{ClusterState, Report};
+use crate::node::{ClusterState, LiveNode, Report};
 
 pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
     let totals = admin.node.totals();
@@ -45,6 +45,18 @@ fn cluster_json(cluster: &ClusterState) -> serde_json::Value {
         "problem": cluster.problem(),
         "nodes": cluster.nodes(),
         "round_trip_microseconds": microseconds(cluster.round_trip()),
+        "live_nodes": cluster.live().iter().map(live_node).collect::<Vec<_>>(),
+    })
+}
+
+/// Its last sign of life is asked for every few seconds, so it may be as much later.
+fn live_node(node: &LiveNode) -> serde_json::Value {
+    json!({
+        "name": node.name,
+        "address": node.address,
+        "is_this": node.is_this,
+        "heard_seconds_ago": node.heard.elapsed().as_secs(),
+        "strange_apps": node.strange_apps,
     })
 }
 

@@ -405,6 +405,12 @@ impl Page {
             "Live nodes of the cluster",
             cluster.nodes(),
         );
+        let live = cluster.live();
+        self.count(
+            "cluster_strange_nodes",
+            "Live nodes under the prefix that have an app of the same id with another key or secret",
+            live.iter().filter(|node| !node.strange_apps.is_empty()).count(),
+        );
         self.count(
             "cluster_waiting_bytes",
             "Bytes of events that wait for Redis",

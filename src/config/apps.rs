@@ -210,7 +210,8 @@ fn limits(raw: &raw::AppLimits) -> Limits {
     }
 }
 
-/// A connection or a worker that cannot hold one message would lose every connection that gets it.
+/// A connection or a worker that cannot hold one message would lose every connection that gets it; a cache channel
+/// would forget an event that its budget cannot hold.
 fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut Vec<Problem>) {
     let key = if limits.event_bytes >= limits.presence_member_bytes {
         "event_bytes"
@@ -228,6 +229,14 @@ fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut
             );
             problems.push(place.problem(&["limits", key], text));
         }
+    }
+    let (needed, available) = (limits.last_event_bytes(), server.cache_bytes.amount());
+    if needed > available {
+        let text = format!(
+            "the last event of a cache channel may then need cache_bytes of {needed} in [server], where it is \
+             {available}"
+        );
+        problems.push(place.problem(&["limits", "event_bytes"], text));
     }
 }
 

@@ -26,7 +26,7 @@ pub use crate::adapter::Error as Unavailable;
 /// How far an event got.
 pub use crate::adapter::Reach;
 /// How the other nodes are doing.
-pub use crate::adapter::redis::ClusterState;
+pub use crate::adapter::redis::{ClusterState, LiveNode};
 /// What one worker holds.
 pub use crate::hub::inbox::{Depth, Report};
 /// A worker's connections for people.
@@ -62,7 +62,7 @@ impl Node {
         reason = "wiring: each part is named once, here and in the server"
     )]
     pub fn new(
-        apps: Apps,
+        apps: Arc<CurrentApps>,
         adapter: Arc<dyn Adapter>,
         registry: Arc<Registry>,
         inboxes: Inboxes,
@@ -72,7 +72,7 @@ impl Node {
         feed: Feed,
     ) -> Self {
         Self {
-            apps: Arc::new(CurrentApps::new(apps)),
+            apps,
             adapter,
             registry,
             inboxes,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::AppId;
 use crate::protocol::{ChannelKind, ChannelName, Member, UserId};
-use cache::Cache;
+use cache::{Budget, Cache};
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
 use lingering::Lingering;
@@ -45,7 +45,7 @@ pub struct Registry {
     rates: Rates,
     hasher: std::hash::RandomState,
     sequence: AtomicU64,
-    cache_bytes_per_shard: usize,
+    budget: Budget,
 }
 
 #[derive(Debug, Default)]
@@ -202,7 +202,7 @@ pub struct Totals {
 }
 
 impl Registry {
-    /// Empty maps; all cache channels together keep about `cache_bytes`.
+    /// Empty maps; all cache channels together keep up to `cache_bytes`.
     #[must_use]
     pub fn new(cache_bytes: usize) -> Self {
         Self {
@@ -212,7 +212,7 @@ impl Registry {
             rates: Rates::default(),
             hasher: std::hash::RandomState::new(),
             sequence: AtomicU64::new(0),
-            cache_bytes_per_shard: cache_bytes / SHARDS,
+            budget: Budget::new(cache_bytes, SHARDS),
         }
     }
 
@@ -358,20 +358,22 @@ impl Registry {
         keep: Option<LastEvent>,
         tell: impl FnOnce(&Audience<'_>),
     ) -> usize {
-        let mut shard = lock(self.shard(app, channel));
-        let evicted = keep.map_or(0, |event| {
+        let now = keep.as_ref().map(LastEvent::kept_at);
+        let at = self.index((app, channel));
+        let mut shard = lock(&self.shards[at]);
+        if let Some(event) = keep {
             shard.filled(app, channel);
-            shard
-                .cache
-                .put(app, channel, event, self.cache_bytes_per_shard)
-        });
+            let key = (app.clone(), channel.clone());
+            self.keep(at, &mut shard.cache, key, event);
+        }
         let nobody = Workers::default();
         let workers = shard.channel(app, channel).map_or(&nobody, |c| &c.workers);
         tell(&Audience {
             workers,
             sequence: &self.sequence,
         });
-        evicted
+        drop(shard);
+        now.map_or(0, |now| self.make_room(now))
     }
 
     /// A number above all that were given to deliveries so far, and below all that will be.

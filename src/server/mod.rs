@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::adapter::redis::{self, ClusterState, Inside, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
+use crate::app::CurrentApps;
 use crate::config::{self, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
@@ -267,6 +268,7 @@ impl Cluster {
             metrics,
             linger,
             feed: _,
+            apps: _,
         } = inside;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
         tokio::task::spawn_local(Arc::clone(&local).tell_due_counts());
@@ -337,6 +339,7 @@ impl Wired {
         let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed).await?;
+        let apps = Arc::new(CurrentApps::new(settings.apps));
         let inside = Inside {
             registry: Arc::clone(&registry),
             inboxes: inboxes.clone(),
@@ -344,6 +347,7 @@ impl Wired {
             metrics: metrics.clone(),
             linger: settings.webhooks.linger,
             feed: feed.clone(),
+            apps: Arc::clone(&apps),
         };
         let adapter = Cluster::start(settings.redis, inside).await?;
         let certificates = server.tls.as_ref();
@@ -351,7 +355,7 @@ impl Wired {
         let receptions = receptions(&server, room.connections, certificates.as_ref(), &metrics)?;
         let proxies = Arc::new(server.trusted_proxies);
         let node = Arc::new(Node::new(
-            settings.apps,
+            apps,
             adapter.adapter(),
             registry,
             inboxes.clone(),

@@ -26,6 +26,7 @@ mod fidelity;
 mod file_limit;
 mod hostile;
 mod http;
+mod last_events;
 mod liveness;
 mod load_bench;
 mod logs;

@@ -215,6 +215,7 @@ impl Connector {
     async fn open(&self, address: &Address, login: &Login) -> Result<Connection, Broken> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         stream.set_nodelay(true)?;
+        let address_here = stream.local_addr().ok().map(|local| local.ip());
         let mut connection = match &self.settings.tls {
             None => Connection::new(Box::new(stream)),
             Some(tls) => {
@@ -228,6 +229,7 @@ impl Connector {
                 Connection::new(Box::new(stream.map_err(|error| no_handshake(&error))?))
             }
         };
+        connection.address = address_here;
         let mut hello = redis::cmd("HELLO");
         hello.arg(3);
         if let Some(password) = &login.password {

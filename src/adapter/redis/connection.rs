@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use redis::Value;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
@@ -48,15 +49,17 @@ pub(super) enum Script {
     Publish,
     Tell,
     Retire,
+    Introduce,
 }
 
 impl Script {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Tick,
         Self::Register,
         Self::Publish,
         Self::Tell,
         Self::Retire,
+        Self::Introduce,
     ];
 
     pub(super) fn source(self) -> &'static str {
@@ -66,6 +69,7 @@ impl Script {
             Self::Publish => include_str!("scripts/publish.lua"),
             Self::Tell => include_str!("scripts/tell.lua"),
             Self::Retire => include_str!("scripts/retire.lua"),
+            Self::Introduce => include_str!("scripts/introduce.lua"),
         }
     }
 }
@@ -74,6 +78,8 @@ impl Script {
 pub(super) struct Connection {
     /// Which life of which process answers.
     pub(super) run: Run,
+    /// This side's address.
+    pub(super) address: Option<IpAddr>,
     /// By the order of [`Script::ALL`].
     pub(super) digests: Vec<String>,
     out: Vec<u8>,
@@ -90,6 +96,7 @@ impl Connection {
         let (sender, values) = mpsc::channel(UNREAD);
         Self {
             run: Run::default(),
+            address: None,
             digests: Vec::new(),
             out: Vec::new(),
             written: 0,

@@ -32,6 +32,8 @@ pub(super) enum What {
     },
     /// Entries for other nodes' consoles.
     Show,
+    /// Who this node is, and who the others are.
+    Introduce,
     Subscribe,
     Unsubscribe,
     Register(Registration),

@@ -20,12 +20,14 @@ use super::connect::Connector;
 use super::connection::{Broken, Connection};
 use super::flight::{Call, Flight, What};
 use super::names::Bucket;
+use super::nodes::Nodes;
 use super::request::Request;
 use super::settings::Settings;
 use super::showing::Showing;
 use super::state::LinkState;
 use super::topic::Topic;
 use super::voice::Voice;
+use crate::app::CurrentApps;
 use crate::feed::Feed;
 
 /// How often deadlines are looked at.
@@ -33,6 +35,9 @@ const BEAT: Duration = Duration::from_millis(100);
 
 /// How often a node says that it lives, in beats.
 const TICK_BEATS: u32 = 5;
+
+/// How often a node says who it is, in beats.
+const INTRODUCTION_BEATS: u32 = 50;
 
 /// How often other nodes' consoles are told what has happened, in beats.
 const SHOW_BEATS: u32 = 2;
@@ -62,6 +67,8 @@ pub(super) struct Parts {
     pub(super) voice: Voice,
     /// Who watches what happens, for the one link that tells other nodes.
     pub(super) feed: Option<Feed>,
+    /// The apps, for the same link, which tells how they can be recognised.
+    pub(super) apps: Option<Arc<CurrentApps>>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) state: watch::Sender<LinkState>,
 }
@@ -79,6 +86,7 @@ pub(super) struct Link {
     pub(super) waiting: VecDeque<Call>,
     pub(super) flight: Flight,
     pub(super) showing: Option<Showing>,
+    pub(super) nodes: Option<Nodes>,
     pub(super) deadlines: VecDeque<(Instant, Rc<str>)>,
     pub(super) idle: VecDeque<(Instant, Rc<str>)>,
     /// Since when there is no connection.
@@ -117,9 +125,12 @@ impl Link {
     pub(super) fn new(parts: Parts) -> Self {
         let connector = Connector::new(Arc::clone(&parts.settings), &parts.node);
         let showing = parts.feed.clone().map(Showing::new);
+        let nodes = parts.feed.as_ref().zip(parts.apps.clone());
+        let nodes = nodes.map(|(feed, apps)| Nodes::new(feed.node(), apps));
         Self {
             parts,
             showing,
+            nodes,
             connector: Rc::new(connector),
             topics: HashMap::new(),
             queue: VecDeque::new(),
@@ -207,6 +218,7 @@ impl Link {
     fn begin(&mut self, connection: &mut Connection) {
         self.paused = true;
         self.tick(connection);
+        self.introduce(connection);
     }
 
     fn disconnected(&mut self, reason: &str) {
@@ -236,6 +248,7 @@ impl Link {
                 What::Call(call) => calls.extend(call.again()),
                 What::Tick { .. }
                 | What::Show
+                | What::Introduce
                 | What::Subscribe
                 | What::Unsubscribe
                 | What::Owned(_)
@@ -273,6 +286,9 @@ impl Link {
             if !is_ticking && !matches!(self.finishing, Finishing::Retiring(_) | Finishing::Done) {
                 self.tick(connection);
             }
+        }
+        if beats.is_multiple_of(INTRODUCTION_BEATS) && !self.paused {
+            self.introduce(connection);
         }
         if beats.is_multiple_of(SHOW_BEATS) {
             self.show(connection);

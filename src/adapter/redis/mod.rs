@@ -20,6 +20,7 @@
 //! | `replies`, `registered`, `catch_up`, `ending` | what it hears |
 //! | `voice` | what it tells clients |
 //! | `showing` | what it tells the consoles of other nodes |
+//! | `nodes` | who the nodes are, and whether they are one cluster |
 //!
 //! Knows nothing of sockets and HTTP. Nobody outside knows of Redis.
 
@@ -34,6 +35,7 @@ mod kept;
 mod link;
 mod message;
 mod names;
+mod nodes;
 mod queue;
 mod registered;
 mod replies;
@@ -52,6 +54,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use nodes::LiveNode;
 pub use settings::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
 pub use state::ClusterState;
 
@@ -59,7 +62,7 @@ use super::outlet::Outlet;
 use super::{
     Adapter, Answer, Counts, Event, Joined, LastEvent, Published, Reach, Subscriber, Watched,
 };
-use crate::app::App;
+use crate::app::{App, CurrentApps};
 use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
@@ -112,6 +115,8 @@ pub struct Inside {
     pub linger: Duration,
     /// Who watches what happens.
     pub feed: Feed,
+    /// The apps of this node.
+    pub apps: Arc<CurrentApps>,
 }
 
 /// The adapter of a node that is one of several.
@@ -157,6 +162,7 @@ impl Redis {
                 voice: inside.voice(),
                 // One link of a node is enough.
                 feed: parts.is_empty().then(|| inside.feed.clone()),
+                apps: parts.is_empty().then(|| Arc::clone(&inside.apps)),
                 requests,
                 state,
             });

@@ -29,7 +29,9 @@ pub(super) struct Bucket {
     pub(super) epoch: String,
     pub(super) due: String,
     pub(super) linger: String,
-    /// What consoles watch on which node; used in the first bucket only, as the next one.
+    /// Who the nodes are; used in the first bucket only, as the next two.
+    pub(super) who: String,
+    /// What consoles watch on which node.
     pub(super) watch: String,
     /// The topic of what is told to consoles.
     pub(super) feed: String,
@@ -79,6 +81,7 @@ impl Bucket {
             due: key("due"),
             linger: key("linger"),
             watch: key("watch"),
+            who: key("who"),
             feed: key("feed"),
             begin,
         }

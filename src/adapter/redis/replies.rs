@@ -137,6 +137,7 @@ impl Link {
                 Ok(())
             }
             What::Retire(node) => self.retired(node, value.number()?, connection),
+            What::Introduce => self.introduced(value.list()?),
             // How many nodes heard it does not matter.
             What::Show => Ok(()),
             // Their replies are messages, and questions were answered above.
@@ -167,7 +168,12 @@ impl Link {
                 }
                 Ok(())
             }
-            What::Tell(_) | What::Drop(_) | What::Owned(_) | What::Retire(_) | What::Show => {
+            What::Tell(_)
+            | What::Drop(_)
+            | What::Owned(_)
+            | What::Retire(_)
+            | What::Show
+            | What::Introduce => {
                 warn!(
                     reason = text,
                     "Redis refuses housekeeping, it is tried again"

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 use super::BUDGET;
+use super::nodes::LiveNode;
 
 /// How long Redis may be away until the node says that it is not ready.
 const GRACE: Duration = Duration::from_secs(5);
@@ -25,6 +26,8 @@ pub(super) struct LinkState {
     pub(super) round_trip: Duration,
     /// Live nodes of the cluster, this one included.
     pub(super) nodes: usize,
+    /// What they said of themselves, where this link asks.
+    pub(super) live: Arc<[LiveNode]>,
 }
 
 impl LinkState {
@@ -36,6 +39,7 @@ impl LinkState {
             refused: None,
             round_trip: Duration::ZERO,
             nodes: 0,
+            live: Arc::default(),
         }
     }
 
@@ -106,6 +110,16 @@ impl ClusterState {
     pub fn nodes(&self) -> usize {
         let nodes = self.links.iter().map(|link| link.borrow().nodes);
         nodes.max().unwrap_or_default()
+    }
+
+    /// What the live nodes said of themselves in the last seconds, this one included, by their names.
+    #[must_use]
+    pub fn live(&self) -> Arc<[LiveNode]> {
+        let live = self
+            .links
+            .iter()
+            .map(|link| Arc::clone(&link.borrow().live));
+        live.max_by_key(|live| live.len()).unwrap_or_default()
     }
 
     /// Waits until all links are up, at most so long, or one is refused.

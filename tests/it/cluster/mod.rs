@@ -7,6 +7,7 @@ mod delivery;
 mod gaps;
 mod guests;
 mod interest;
+mod mistaken;
 mod outage;
 mod presence;
 mod queries;

@@ -35,6 +35,13 @@ impl Nodes {
         Self::of(vec![config.clone(); many])
     }
 
+    /// One for each configuration, over one Redis.
+    pub(crate) fn of_each(redis: &RedisServer, configs: Vec<Config>) -> Self {
+        let url = format!("{:?}", redis.url());
+        let with_url = |config: Config| config.redis("url", &url);
+        Self::of(configs.into_iter().map(with_url).collect())
+    }
+
     /// One for each configuration, all on a prefix that nobody has had before.
     fn of(configs: Vec<Config>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -1,0 +1,224 @@
+//! Who the nodes of a cluster are: each says now and then what it is called and how its apps can be recognised, and
+//! asks the same of the others.
+//!
+//! Nodes that have an app of one id under different keys or secrets are not one cluster but two, on one prefix by
+//! mistake: their events mix. Nothing else would tell, so a warning names the other nodes. What is said of a secret
+//! is a part of an HMAC under it: less than every client sees in each `auth`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::connection::{Broken, Connection, Reading as _, Script};
+use super::flight::What;
+use super::link::Link;
+use super::saying::millis;
+use crate::app::{App, CurrentApps};
+
+/// Apps that a node tells about, in the order of their ids.
+const MAX_APPS: usize = 100;
+
+/// Nodes that a warning names.
+const NAMED: usize = 8;
+
+/// Hex digits of a recognition: enough that two secrets hardly ever share one, too few to sign anything.
+const DIGITS: usize = 8;
+
+/// A live node of the cluster, as it said of itself.
+#[derive(Debug, Clone)]
+pub struct LiveNode {
+    /// Its machine's name, or its container's, and its public port.
+    pub name: String,
+    /// From where it speaks to Redis; none where it could not tell.
+    pub address: Option<IpAddr>,
+    /// Its last sign of life.
+    pub heard: Instant,
+    /// Whether it is the one that asks.
+    pub is_this: bool,
+    /// Apps that it has under another key, or of which it shares no secret with this node.
+    pub strange_apps: Vec<String>,
+}
+
+/// What one link of a node says and knows of nodes.
+pub(super) struct Nodes {
+    name: String,
+    apps: Arc<CurrentApps>,
+    /// What was warned of last.
+    warned: Vec<String>,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Introduction {
+    name: String,
+    address: Option<IpAddr>,
+    /// Milliseconds.
+    lease: u64,
+    apps: Recognised,
+}
+
+/// How each app can be recognised: under any of its secrets.
+type Recognised = BTreeMap<String, Vec<String>>;
+
+impl Nodes {
+    pub(super) fn new(name: &str, apps: Arc<CurrentApps>) -> Self {
+        Self {
+            name: name.to_owned(),
+            apps,
+            warned: Vec::new(),
+        }
+    }
+
+    fn introduction(&self, address: Option<IpAddr>, lease: Duration) -> Introduction {
+        let apps = self.apps.get();
+        let mut apps: Recognised = apps.iter().map(|app| recognised(app)).collect();
+        while apps.len() > MAX_APPS {
+            apps.pop_last();
+        }
+        Introduction {
+            name: self.name.clone(),
+            address,
+            lease: millis(lease),
+            apps,
+        }
+    }
+
+    /// Warns of nodes that are not of this cluster, when they change.
+    fn warn(&mut self, live: &[LiveNode], prefix: &str) {
+        let strange = live.iter().filter(|node| !node.strange_apps.is_empty());
+        let found: Vec<String> = strange.map(LiveNode::accused).collect();
+        if found == self.warned {
+            return;
+        }
+        if found.is_empty() {
+            info!("all nodes under the prefix {prefix:?} have the same apps now");
+        } else {
+            let more = match found.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let named = &found[..found.len().min(NAMED)];
+            warn!(
+                "other nodes under the prefix {prefix:?} of this Redis have apps of the same ids with other keys or \
+                 secrets, and their events, counts and members mix with this node's: {}{more}. If they are another \
+                 cluster, give one of the two another prefix in [redis]; if they are of this one, give all nodes the \
+                 same apps",
+                named.join(", ")
+            );
+        }
+        self.warned = found;
+    }
+}
+
+impl LiveNode {
+    fn read(value: Value, this: &str, own: &Recognised) -> Result<Option<Self>, Broken> {
+        let mut parts = value.list()?.into_iter();
+        let mut next = || parts.next().unwrap_or(Value::Nil);
+        let (id, text, left) = (next().text()?, next().text()?, next().number()?);
+        // What cannot be read is of another version, which may say more.
+        let Ok(said) = serde_json::from_str::<Introduction>(&text) else {
+            return Ok(None);
+        };
+        let left = u64::try_from(left).unwrap_or_default();
+        let ago = Duration::from_millis(said.lease.saturating_sub(left));
+        let now = Instant::now();
+        Ok(Some(Self {
+            name: said.name,
+            address: said.address,
+            heard: now.checked_sub(ago).unwrap_or(now),
+            is_this: id == this,
+            strange_apps: strange(own, &said.apps),
+        }))
+    }
+
+    /// `web-2:6001 (10.0.0.8: app 1, app 2)`
+    fn accused(&self) -> String {
+        let address = self.address.map(|address| format!("{address}: "));
+        let apps = self.strange_apps.join(", app ");
+        format!("{} ({}app {apps})", self.name, address.unwrap_or_default())
+    }
+}
+
+fn recognised(app: &App) -> (String, Vec<String>) {
+    let message = format!("tidewire: an app's key\n{}", app.key);
+    let signatures = app.secrets.sign_with_each(message.as_bytes());
+    let short = signatures.map(|signature| signature[..DIGITS].to_owned());
+    (app.id.to_string(), short.collect())
+}
+
+/// The apps that are in both and have nothing in common.
+fn strange(own: &Recognised, others: &Recognised) -> Vec<String> {
+    let differs = |(id, theirs): (&String, &Vec<String>)| {
+        let ours = own.get(id)?;
+        let is_known = theirs.iter().any(|one| ours.contains(one));
+        (!is_known).then(|| id.clone())
+    };
+    others.iter().filter_map(differs).collect()
+}
+
+impl Link {
+    /// Says who this node is, and asks who the others are.
+    pub(super) fn introduce(&mut self, connection: &mut Connection) {
+        let Some(nodes) = &self.nodes else {
+            return;
+        };
+        let said = nodes.introduction(connection.address, self.parts.settings.lease);
+        // A map of texts always has JSON.
+        let said = serde_json::to_string(&said).unwrap_or_default();
+        let bucket = &self.parts.bucket;
+        let mut command = connection.script(Script::Introduce, &[&bucket.nodes, &bucket.who]);
+        connection.queue(command.arg(&self.parts.node).arg(said));
+        self.flight.push(What::Introduce);
+    }
+
+    pub(super) fn introduced(&mut self, reply: Vec<Value>) -> Result<(), Broken> {
+        let Some(nodes) = &mut self.nodes else {
+            return Ok(());
+        };
+        let own = nodes.introduction(None, Duration::ZERO).apps;
+        let mut live = Vec::new();
+        for value in reply {
+            live.extend(LiveNode::read(value, &self.parts.node, &own)?);
+        }
+        live.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes.warn(&live, &self.parts.settings.prefix);
+        let live: Arc<[LiveNode]> = live.into();
+        self.parts.state.send_modify(|state| state.live = live);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apps(list: &[(&str, &[&str])]) -> Recognised {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let apps = list.iter();
+        apps.map(|(id, known)| ((*id).to_owned(), owned(known)))
+            .collect()
+    }
+
+    #[test]
+    fn an_app_is_strange_that_has_one_s_id_and_no_secret_of_it() {
+        let own = apps(&[("1", &["a", "b"]), ("2", &["c"]), ("3", &["d"])]);
+        for (others, expected) in [
+            (apps(&[]), &[][..]),
+            (apps(&[("1", &["a", "b"]), ("2", &["c"])]), &[]),
+            // In the middle of a rotation.
+            (apps(&[("1", &["b", "e"])]), &[]),
+            (apps(&[("4", &["f"])]), &[]),
+            (
+                apps(&[("1", &["e"]), ("2", &["c"]), ("3", &["a"])]),
+                &["1", "3"],
+            ),
+        ] {
+            assert_eq!(strange(&own, &others), expected, "{others:?}");
+        }
+    }
+}
