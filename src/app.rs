@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of files or the environment: `config` builds these values after checking them.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -302,6 +302,9 @@ impl ChannelPattern {
     }
 }
 
+/// Stands for a secret.
+const MASK: &str = "***";
+
 /// How many segments of a path are shown; ours have five, and a prefix a few more.
 const MAX_SEGMENTS: usize = 16;
 
@@ -366,11 +369,23 @@ impl Apps {
     #[must_use]
     pub fn shown_path(&self, path: &str) -> String {
         let shown = |segment| match self.by_secret(segment) {
-            Some(_) => "***",
+            Some(_) => MASK,
             None => segment,
         };
         let segments: Vec<&str> = path.split('/').take(MAX_SEGMENTS).map(shown).collect();
         excerpt(&segments.join("/")).to_owned()
+    }
+
+    /// A key as it may be shown, which may be a secret by mistake.
+    #[must_use]
+    pub fn masked_key<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        match self.by_secret(key) {
+            Some(app) => {
+                let id = app.id.as_str();
+                format!("{MASK}, the secret of app {id}: clients need its key").into()
+            }
+            None => key.into(),
+        }
     }
 
     /// Goes on counting where the apps of the same ids in an earlier snapshot stopped.

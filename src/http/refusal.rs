@@ -51,14 +51,15 @@ impl Call<'_> {
             return;
         }
         let apps = self.api.node.apps();
-        let app = match self.route.and_then(|route| route.app()) {
-            Some(id) => apps.by_id(&id),
-            None => {
-                key(self.head.uri.query().unwrap_or_default()).and_then(|key| apps.by_key(&key))
-            }
+        let key = key(self.head.uri.query().unwrap_or_default());
+        let app = match (self.route.and_then(|route| route.app()), &key) {
+            (Some(id), _) => apps.by_id(&id),
+            (None, Some(key)) => apps.by_key(key),
+            (None, None) => None,
         };
         feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
             event: Some(format!("{} {}", self.head.method, self.shown_path()).into()),
+            key: key.as_deref().map(|key| apps.masked_key(key)),
             address: self.client().address,
             ..Entry::refused(reason)
         });

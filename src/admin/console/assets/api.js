@@ -54,21 +54,27 @@ export const logout = () => post("logout", {});
 export const session = () => ask("api/session");
 export const series = (signal) => ask("api/series", { signal });
 
-export function channels(app, prefix, signal) {
-  return ask(`api/apps/${segment(app)}/channels?${new URLSearchParams({ prefix, limit: 200 })}`, { signal });
+export function channels(app, prefix, signal, limit = 200) {
+  return ask(`api/apps/${segment(app)}/channels?${new URLSearchParams({ prefix, limit })}`, { signal });
 }
 
 export function channel(app, name, signal) {
   return ask(`api/apps/${segment(app)}/channels/${segment(name)}`, { signal });
 }
 
-export function connections(app, find, signal) {
-  return ask(`api/apps/${segment(app)}/connections?${new URLSearchParams({ find, limit: 200 })}`, { signal });
+export function connections(app, find, signal, limit = 200) {
+  return ask(`api/apps/${segment(app)}/connections?${new URLSearchParams({ find, limit })}`, { signal });
 }
 
 export const close = (app, socketId) => post(`api/apps/${segment(app)}/connections/${segment(socketId)}/close`, {});
 export const send = (app, event) => post(`api/apps/${segment(app)}/events`, event);
 export const signature = (request) => post("api/signature", request);
+
+/** How the server is doing. These are for scripts too, so they stand beside the console. */
+export const health = (signal) => ask("../health", { signal });
+export const deadLetters = (signal) => ask("../dead-letters", { signal });
+/** Queues the events of one again, or of all. */
+export const redeliver = (id) => post(id === undefined ? "../dead-letters/redeliver" : `../dead-letters/redeliver?id=${segment(id)}`, {});
 
 /** The feed's address. */
 export function feedUrl(app) {
