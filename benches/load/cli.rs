@@ -42,7 +42,7 @@ pub(crate) struct Options {
     pids: Vec<String>,
 
     /// An app of the servers at --url
-    #[arg(long, global = true, value_name = "ID", default_value = "app-id")]
+    #[arg(long, global = true, value_name = "ID", default_value = "1001")]
     app_id: String,
 
     /// Its key

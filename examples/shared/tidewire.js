@@ -12,7 +12,7 @@ const {
   PUSHER_HOST: host = "127.0.0.1",
   PUSHER_PORT: port = "6001",
   PUSHER_SCHEME: scheme = "http",
-  PUSHER_APP_ID: appId = "app-id",
+  PUSHER_APP_ID: appId = "1001",
   PUSHER_APP_KEY: key = "app-key",
   PUSHER_APP_SECRET: secret = "app-secret",
 } = process.env;

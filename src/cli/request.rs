@@ -36,7 +36,7 @@ impl Request {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         if !path.starts_with('/') || !is_url_text(path) {
             return Err(Error::Usage(format!(
-                "expected a path like /apps/app-id/events, with special characters escaped (\"#\" as %23), found \
+                "expected a path like /apps/1001/events, with special characters escaped (\"#\" as %23), found \
                  \"{path}\""
             )));
         }

@@ -8,9 +8,9 @@ use super::target::{Configuration, Identity, Place};
 
 const AFTER_HELP: &str = "\
 Examples:
-  tidewire sign POST /apps/app-id/events --body '{\"name\":\"payment.received\",\"channel\":\"invoice.7\",\"data\":\"{}\"}'
-  tidewire sign GET '/apps/app-id/channels?filter_by_prefix=presence-&info=user_count'
-  tidewire sign GET /apps/app-id/channels/invoice.7 --url https://realtime.example.com | sh
+  tidewire sign POST /apps/1001/events --body '{\"name\":\"payment.received\",\"channel\":\"invoice.7\",\"data\":\"{}\"}'
+  tidewire sign GET '/apps/1001/channels?filter_by_prefix=presence-&info=user_count'
+  tidewire sign GET /apps/1001/channels/invoice.7 --url https://realtime.example.com | sh
 
 The app is the one of --app, else the one in PATH, else the only one. A path prefix is added
 and not signed. A signature holds for ten minutes around the time it was made.

@@ -11,7 +11,7 @@ use super::text::{shown, shown_json};
 const AFTER_HELP: &str = "\
 Examples:
   tidewire terminate 7
-  tidewire terminate 7 --url https://realtime.example.com --app app-id
+  tidewire terminate 7 --url https://realtime.example.com --app 1001
 
 The connections are closed with 4009, after which clients do not come back by themselves. Only
 connections that have signed in (pusher.signin()) are a user's; members of presence channels

@@ -137,10 +137,7 @@ fn sign_says_what_is_wrong() {
             &["POST", "/apps/5/events"],
             "no app has the id \"5\". The configuration has: 3, 4",
         ),
-        (
-            &["POST", "apps"],
-            "expected a path like /apps/app-id/events",
-        ),
+        (&["POST", "apps"], "expected a path like /apps/1001/events"),
         (&["GET", "/apps/3/channels/#a"], "expected a path like"),
         (&["P T", "/apps/3"], "not an HTTP method: \"P T\""),
         (

@@ -240,7 +240,7 @@ fn the_shipped_configuration_is_good_and_warns_of_its_secret() {
     let folder = Folder::with(include_str!("../../apps.toml"));
     let output = run(&mut folder.tidewire(&["check-config"]));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).starts_with("warning: app app-id uses the shipped development secret"));
+    assert!(stderr(&output).starts_with("warning: app 1001 uses the shipped development secret"));
     let output = run(&mut folder.tidewire(&["check-config", "--host", "127.0.0.1"]));
     assert_eq!(stderr(&output), "");
 }

@@ -15,7 +15,7 @@ use steps::Patient;
 const AFTER_HELP: &str = "\
 Examples:
   tidewire doctor ws://127.0.0.1:6001
-  tidewire doctor https://realtime.example.com/realtime --app app-id
+  tidewire doctor https://realtime.example.com/realtime --app 1001
   tidewire doctor wss://ws-mt1.pusher.com --app 3 --key 278d425bdf160c739803 --secret-file s
   tidewire doctor wss://realtime.example.com --origin https://app.example.com
       as a page of that origin would connect

@@ -196,7 +196,7 @@ fn limits_arrive(limits: &crate::app::Limits) {
 #[test]
 fn the_shipped_file_says_the_defaults() {
     let shipped = load_text(include_str!("../../../apps.toml"), &[]).unwrap();
-    let id = "[[apps]]\nid = \"app-id\"\nkey = \"app-key\"\nsecret = \"app-secret\"\nname = \"Development\"";
+    let id = "[[apps]]\nid = \"1001\"\nkey = \"app-key\"\nsecret = \"app-secret\"\nname = \"Development\"";
     let defaults = load_text(id, &[]).unwrap();
     assert_eq!(shipped.to_toml().unwrap(), defaults.to_toml().unwrap());
     // Keys without a default stand there as comments.
@@ -214,7 +214,10 @@ fn the_shipped_file_says_the_defaults() {
     let [warning] = &shipped.warnings[..] else {
         panic!("{:?}", shipped.warnings);
     };
-    assert!(warning.starts_with("app app-id uses the shipped development secret"));
+    assert!(warning.starts_with("app 1001 uses the shipped development secret"));
+    // Several SDKs take an id of digits only.
+    let mut apps = shipped.settings.apps.iter();
+    assert!(apps.all(|app| app.id.as_str().bytes().all(|byte| byte.is_ascii_digit())));
     let local = load_text(id, &[("TIDEWIRE_SERVER__HOST", "::1")]).unwrap();
     assert!(local.warnings.is_empty());
 }

@@ -14,8 +14,8 @@ import { at, snippet } from "../lib/docs.js";
 import { Server, app, clientsDir, run } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
-const main = app();
-const quickstart = { id: "app-id", key: "app-key", secret: "app-secret" };
+const main = app({ id: "1003" });
+const quickstart = { id: "1001", key: "app-key", secret: "app-secret" };
 const RETRY_DEADLINE = 40_000;
 
 describe("Chromium", { timeout: 180_000 }, () => {

@@ -8,7 +8,7 @@ import { at, snippet } from "../lib/docs.js";
 import { Server, binary, run, tidewire } from "../lib/server.js";
 
 const TOKEN = "a-token-for-the-suite";
-const quickstart = { id: "app-id", key: "app-key", secret: "app-secret" };
+const quickstart = { id: "1001", key: "app-key", secret: "app-secret" };
 const other = { id: "1002", key: "other-key", secret: "other-secret", api_tokens: [TOKEN] };
 
 /** Runs a text in a POSIX shell. */
@@ -46,22 +46,22 @@ describe("command line", { timeout: 60_000 }, () => {
   test("tidewire sign prints a curl line that publishes", async () => {
     const seen = await subscribe(await clients.connect(), "invoice.7");
     const body = JSON.stringify({ name: "it's", channels: ["invoice.7"], data: '{"a":"\'$(false) `"}' });
-    const args = ["sign", "--config", server.configFile, "--app", "app-id", "--url", server.url];
-    const signed = await tidewire(...args, "POST", "/apps/app-id/events", "--body", body);
+    const args = ["sign", "--config", server.configFile, "--app", "1001", "--url", server.url];
+    const signed = await tidewire(...args, "POST", "/apps/1001/events", "--body", body);
     assert.equal(signed.status, 0, signed.stderr);
     assert.match(signed.stdout, /^curl /);
     const done = await shell(signed.stdout);
     assert.match(done.stdout, /\{\}\s*$/, `${signed.stdout}${done.stderr}`);
     assert.deepEqual(await seen.first("it's"), { a: "'$(false) `" });
 
-    const query = await tidewire(...args, "GET", "/apps/app-id/channels?filter_by_prefix=inv");
+    const query = await tidewire(...args, "GET", "/apps/1001/channels?filter_by_prefix=inv");
     assert.equal(query.status, 0, query.stderr);
     assert.match((await shell(query.stdout)).stdout, /\{"channels":\{"invoice\.7":\{\}\}\}\s*$/);
   });
 
   test("tidewire trigger publishes", async () => {
     const seen = await subscribe(await clients.connect(), "invoice.7");
-    const args = ["--config", server.configFile, "--app", "app-id", "--url", server.url];
+    const args = ["--config", server.configFile, "--app", "1001", "--url", server.url];
     const done = await tidewire("trigger", ...args, "invoice.7", "payment.received", '{"status":"paid"}');
     assert.equal(done.status, 0, done.stderr);
     assert.deepEqual(await seen.first("payment.received"), { status: "paid" });
@@ -94,7 +94,7 @@ describe("command line", { timeout: 60_000 }, () => {
 
   test("errors name what is wrong", async () => {
     const curl = (rest) => shell(`curl -si --max-time 10 ${rest}`).then(parsed);
-    const missing = await curl(`-d '{}' ${server.url}/apps/app-id/events`);
+    const missing = await curl(`-d '{}' ${server.url}/apps/1001/events`);
     assert.equal(missing.status, 401);
     assert.match(missing.body, /Missing parameter: auth_key/);
     const upgrade = await curl(`${server.url}/app/app-key?protocol=7`);

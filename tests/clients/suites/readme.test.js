@@ -12,7 +12,7 @@ import { Server } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const Echo = EchoModule.default ?? EchoModule;
-const quickstart = { id: "app-id", key: "app-key", secret: "app-secret" };
+const quickstart = { id: "1001", key: "app-key", secret: "app-secret" };
 
 test("it is short", () => {
   assert.ok(page("README.md").split("\n").length <= 150);
