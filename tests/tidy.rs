@@ -1,10 +1,13 @@
 //! What reviews would otherwise have to check by eye: every file says what it owns, long files are long for a reason,
-//! imports follow the direction of the architecture, and every setting is documented.
+//! imports follow the direction of the architecture, and the documents are whole (`tidy/docs.rs`).
 
 #![expect(
     clippy::expect_used,
     reason = "clippy's allowance for tests does not reach helpers, and a test may end at the first surprise"
 )]
+
+#[path = "tidy/docs.rs"]
+mod docs;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -276,114 +279,4 @@ fn paths_are_read_as_written() {
     let text = "use crate::a::{B, c};\nuse crate::{d, e::{F, g}, h};\nfn f() { crate::i::j() }\n// crate::k\n";
     let found: Vec<String> = imports(text, "crate::").into_iter().collect();
     assert_eq!(found, ["a", "d", "e", "h", "i"]);
-}
-
-#[test]
-fn every_setting_is_in_the_readme() {
-    let readme = read(&root().join("README.md"));
-    let missing: Vec<String> = settings()
-        .into_iter()
-        .filter(|key| !readme.contains(&format!("`{key}`")))
-        // With its section: `[server] port`.
-        .filter(|key| !readme.contains(&format!("] {key}`")))
-        .collect();
-    assert!(missing.is_empty(), "not in README.md: {missing:?}");
-}
-
-/// Names that those who have a configuration rely on.
-const FIXED: &[&str] = &[
-    "host",
-    "port",
-    "path_prefix",
-    "activity_timeout",
-    "workers",
-    "max_connections",
-    "outbox_bytes",
-    "inbox_bytes",
-    "cache_bytes",
-    "drain_seconds",
-    "allow_plain_tokens",
-    "soketi_metric_names",
-    "trusted_proxies",
-    "proxy_protocol",
-    "cert",
-    "plain_host",
-    "plain_port",
-    "id",
-    "key",
-    "secret",
-    "secret_file",
-    "secrets",
-    "name",
-    "enabled",
-    "client_events",
-    "subscription_count",
-    "watchlist",
-    "allowed_origins",
-    "authorize_within",
-    "api_tokens",
-    "connections",
-    "events_per_second",
-    "client_events_per_second",
-    "channels_per_connection",
-    "presence_members",
-    "presence_member_bytes",
-    "event_bytes",
-    "channels_per_event",
-    "batch_events",
-    "channel_name_length",
-    "event_name_length",
-    "spool",
-    "linger_seconds",
-    "timeout_seconds",
-    "retry_seconds",
-    "queue_events",
-    "dead_letters",
-    "batch_size",
-    "batch_ms",
-    "sentinel",
-    "sentinel_master",
-    "sentinel_username",
-    "sentinel_password",
-    "sentinel_password_file",
-    "cluster",
-    "username",
-    "password",
-    "password_file",
-    "tls",
-    "ca_file",
-    "cert_file",
-    "key_file",
-    "prefix",
-    "lease_seconds",
-    "publish_timeout",
-    "on_outage",
-    "log_events",
-    "log_bytes",
-    "log_seconds",
-    "url",
-    "events",
-    "channels",
-    "headers",
-    "batch",
-];
-
-/// The shipped configuration has every key, set or commented out, so it is the list of them.
-#[test]
-fn every_fixed_setting_is_in_the_shipped_configuration() {
-    let shipped = settings();
-    for key in FIXED.iter().copied() {
-        assert!(shipped.contains(key), "{key} is not in apps.toml");
-    }
-}
-
-/// The keys of apps.toml: `key = value`, commented out or not.
-fn settings() -> BTreeSet<String> {
-    read(&root().join("apps.toml"))
-        .lines()
-        .map(|line| line.trim_start_matches(['#', ' ']))
-        .filter_map(|line| line.split_once(" = "))
-        .map(|(key, _)| key.to_owned())
-        .filter(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
-        .collect()
 }

@@ -1,11 +1,15 @@
 // A small application: the auth endpoints that Laravel would have, at Laravel's paths, one action that publishes,
-// and an empty page for browsers that loads the pusher-js build of its query (`/page?pusher-js-7`).
+// and an empty page for browsers that loads the pusher-js build of its query (`/page?pusher-js-7`, or
+// `/page?pusher-js-7/worker`).
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 
 import { clientsDir } from "./server.js";
+
+/** The file of each build of pusher-js for other places than Node. */
+const BUILDS = { web: "pusher-with-encryption.js", worker: "pusher.worker.js", "react-native": "pusher.js" };
 
 /**
  * Users are told apart by `Authorization: Bearer user-{id}`; ids are numbers on presence channels, as Laravel's are.
@@ -17,8 +21,10 @@ export async function startApplication(sdk) {
   const http = createServer(async (request, response) => {
     const [path, query] = request.url.split("?");
     if (path === "/page") return response.end(`<!doctype html><meta charset="utf-8"><script src="/${query}.js"></script>`);
-    if (/^\/pusher-js(-7)?\.js$/.test(path)) {
-      return response.end(readFileSync(join(clientsDir, "node_modules", path.slice(1, -3), "dist/web/pusher-with-encryption.js")));
+    const [, version, build = "web"] = /^\/(pusher-js(?:-\d)?)(?:\/(worker|react-native))?\.js$/.exec(path) ?? [];
+    if (version) {
+      response.setHeader("content-type", "text/javascript");
+      return response.end(readFileSync(join(clientsDir, "node_modules", version, "dist", build, BUILDS[build])));
     }
     let body = "";
     for await (const chunk of request) body += chunk;

@@ -1,4 +1,4 @@
-// nginx and HAProxy in front of a server, each with the configuration that the README shows, on free ports and with a
+// nginx and HAProxy in front of a server, each with the configuration that docs/tls-and-proxies.md shows, on free ports and with a
 // certificate of an authority of our own.
 
 import assert from "node:assert/strict";

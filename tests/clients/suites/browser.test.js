@@ -10,7 +10,7 @@ import { pathToFileURL } from "node:url";
 import { startApplication } from "../lib/application.js";
 import { startBrowser } from "../lib/browser.js";
 import { address, backend, get } from "../lib/clients.js";
-import { at, snippet } from "../lib/readme.js";
+import { at, snippet } from "../lib/docs.js";
 import { Server, app, clientsDir, run } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
@@ -38,7 +38,7 @@ describe("Chromium", { timeout: 180_000 }, () => {
     const context = await browser.newContext();
     try {
       const file = join(dir, "invoice.html");
-      writeFileSync(file, at(server, snippet("html", "payment.received")));
+      writeFileSync(file, at(server, snippet("README.md", "html", "payment.received")));
       const page = await context.newPage();
       // The script's place on the network is the only thing that is not as a reader would have it.
       await page.route(/^https:/, (route) => {
@@ -52,7 +52,7 @@ describe("Chromium", { timeout: 180_000 }, () => {
       await eventually("the page's subscription", DEADLINE, async () => (await get(backendOfReadme, "/channels/invoice.7")).occupied);
       assert.doesNotMatch(await page.innerText("body"), /paid/);
 
-      const published = await run(process.execPath, ["-e", at(server, snippet("js", "pusher.trigger("))], { cwd: clientsDir });
+      const published = await run(process.execPath, ["-e", at(server, snippet("README.md", "js", "pusher.trigger("))], { cwd: clientsDir });
       assert.equal(published.status, 0, published.stderr);
       await eventually("the page to show it", DEADLINE, async () => /paid/.test(await page.innerText("body")));
     } finally {

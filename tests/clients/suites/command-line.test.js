@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Clients, marker, pusherJs, subscribe } from "../lib/clients.js";
-import { at, snippet } from "../lib/readme.js";
+import { at, snippet } from "../lib/docs.js";
 import { Server, binary, run, tidewire } from "../lib/server.js";
 
 const TOKEN = "a-token-for-the-suite";
@@ -33,8 +33,8 @@ describe("command line", { timeout: 60_000 }, () => {
   });
   after(() => server.stop());
 
-  test("the README's curl and openssl lines publish", async () => {
-    const lines = snippet("sh", "openssl dgst");
+  test("the curl and openssl lines of docs/clients.md publish", async () => {
+    const lines = snippet("docs/clients.md", "sh", "openssl dgst");
     assert.ok(lines.trim().split("\n").length <= 6, "at most six lines");
     const seen = await subscribe(await clients.connect(), "invoice.7");
     const done = await shell(at(server, lines));
@@ -72,7 +72,7 @@ describe("command line", { timeout: 60_000 }, () => {
     try {
       const visitor = new Clients(pusherJs["pusher-js 8"], alone, quickstart);
       const seen = await subscribe(await visitor.connect(), "invoice.7");
-      const line = snippet("sh", "tidewire trigger").replace(/^\S*tidewire trigger/, `'${binary}' trigger --config '${alone.configFile}' --url ${alone.url}`);
+      const line = snippet("README.md", "sh", "tidewire trigger").replace(/^docker exec tidewire \/tidewire trigger/, `'${binary}' trigger --config '${alone.configFile}' --url ${alone.url}`);
       const done = await shell(line);
       assert.equal(done.status, 0, done.stderr);
       assert.deepEqual(await seen.first("payment.received"), { status: "paid" });
@@ -108,7 +108,7 @@ describe("command line", { timeout: 60_000 }, () => {
     const foreign = new Clients(pusherJs["pusher-js 8"], server, other);
     const theirs = await subscribe(await foreign.connect(), "invoice.7");
     const mine = await subscribe(await clients.connect(), "invoice.7");
-    await shell(at(server, snippet("sh", "openssl dgst")));
+    await shell(at(server, snippet("docs/clients.md", "sh", "openssl dgst")));
     await mine.first("payment.received");
     await marker(foreign.sdk, theirs);
     assert.deepEqual(theirs.of("payment.received"), []);

@@ -1,11 +1,11 @@
-// Stock clients over TLS: to the server itself, and through nginx and HAProxy with the README's configurations.
+// Stock clients over TLS: to the server itself, and through nginx and HAProxy with the configurations of docs/tls-and-proxies.md.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { Clients, pusherJs, subscribe } from "../lib/clients.js";
 import { Certificate, Proxy, haproxy, nginx } from "../lib/proxies.js";
-import { at, snippet } from "../lib/readme.js";
+import { at, snippet } from "../lib/docs.js";
 import { Server, app } from "../lib/server.js";
 
 const PREFIX = "/realtime";
@@ -55,10 +55,10 @@ describe("TLS and proxies", { timeout: 120_000 }, () => {
     });
 
   const nginxSnippet = (server) =>
-    at(server, snippet("nginx", "proxy_pass"))
+    at(server, snippet("docs/tls-and-proxies.md", "nginx", "proxy_pass"))
       .replace("/etc/ssl/tidewire.crt", certificate.cert)
       .replace("/etc/ssl/tidewire.key", certificate.key);
-  const haproxySnippet = (server) => at(server, snippet("haproxy", "backend")).replace("/etc/haproxy/tidewire.pem", certificate.pem);
+  const haproxySnippet = (server) => at(server, snippet("docs/tls-and-proxies.md", "haproxy", "backend")).replace("/etc/haproxy/tidewire.pem", certificate.pem);
 
   test("nginx", () => proxied({}, (server) => nginx(nginxSnippet(server))));
 
