@@ -55,7 +55,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     (
         "config",
-        &["adapter", "app", "auth", "net", "protocol", "webhook"],
+        &[
+            "adapter", "app", "auth", "limits", "net", "protocol", "webhook",
+        ],
     ),
     // Transports never touch the adapter or the registry, and never each other.
     (

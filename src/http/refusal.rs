@@ -2,6 +2,8 @@
 //!
 //! The answer's text may quote what was sent, signatures included, so none of it is logged.
 
+use std::net::SocketAddr;
+
 use actix_http::error::DispatchError;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
@@ -14,6 +16,7 @@ use super::reading::key;
 use crate::app::AppId;
 use crate::feed::{Entry, Kind};
 use crate::metrics::{Reason as _, RequestRefused};
+use crate::net::SpokeTls;
 use crate::node::Node;
 use crate::protocol::excerpt;
 
@@ -66,18 +69,25 @@ fn show(api: &Api, request: &HttpRequest, reason: RequestRefused) {
 /// Counts what never became a request, and says so to those who watch and in the log; gives the connection's error
 /// back.
 #[must_use]
-pub fn noted(node: &Node, error: DispatchError) -> DispatchError {
-    let reason = match error {
+pub fn noted(node: &Node, error: DispatchError, peer: Option<SocketAddr>) -> DispatchError {
+    let address = peer.map(|peer| peer.ip());
+    let reason = match &error {
+        DispatchError::Io(cause) if cause.get_ref().is_some_and(|cause| cause.is::<SpokeTls>()) => {
+            RequestRefused::Tls
+        }
         DispatchError::Parse(_) => RequestRefused::Malformed,
         DispatchError::SlowRequestTimeout => RequestRefused::HeadTimeout,
         // The connection's own end, or an answer's.
         _ => return error,
     };
-    node.feed()
-        .tell(None, Kind::Refused, || Entry::refused(reason));
+    node.feed().tell(None, Kind::Refused, || Entry {
+        address,
+        ..Entry::refused(reason)
+    });
     if node.metrics().by_reason().requests.note(reason) {
         warn!(
             reason = reason.label(),
+            address = address.map(display),
             "{}: {}",
             RequestRefused::WHAT,
             reason.text()

@@ -172,6 +172,7 @@ reasons! {
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it or answer",
         Malformed "malformed" "it is not HTTP/1.1",
+        Tls "tls" "it is TLS, and this port is in the clear: clients use ws:// (forceTLS: false), backends http:// (useTLS: false), or set cert and key in [server.tls]",
         HeadTimeout "head_timeout" "its head did not arrive in time",
         UnknownPath "unknown_path" "nothing is under that path",
         Method "method" "the path takes another method",

@@ -14,4 +14,4 @@ pub use certificates::Certificates;
 pub use listen::{ADMIN_CONNECTIONS, Error, FileRoom, Needs, TooFewFiles, file_room, listen};
 pub use proxies::{Client, TrustedProxies};
 pub use reception::{Arrival, Reception};
-pub use socket::Socket;
+pub use socket::{Socket, SpokeTls};

@@ -17,6 +17,18 @@ use crate::limits::Place;
 /// Bytes that TLS may hold back for one connection when the kernel takes no more, beside the outbox.
 const TLS_BYTES: usize = 32 * 1024;
 
+/// What the first byte of TLS is: a handshake record.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What whoever speaks TLS to a port in the clear is answered.
+const IN_THE_CLEAR: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// The other side speaks TLS, and the connection is in the clear.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS on a port that is in the clear")]
+pub struct SpokeTls;
+
 /// A connected stream. Reads and writes by `try_…` never wait and need no exclusive access.
 #[derive(Debug)]
 pub struct Socket {
@@ -167,7 +179,17 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.get_mut().io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Io::Plain(stream) => {
+                let before = buffer.filled().len();
+                ready!(Pin::new(&mut *stream).poll_read(cx, buffer))?;
+                // No request begins so, and no JSON has such a byte.
+                if buffer.filled().get(before) == Some(&TLS_HANDSHAKE) {
+                    // Libraries say "wrong version number" to any answer in the clear. It is lost if nobody reads it.
+                    let _ = stream.try_write(IN_THE_CLEAR);
+                    return Poll::Ready(Err(io::Error::other(SpokeTls)));
+                }
+                Poll::Ready(Ok(()))
+            }
             Io::Tls(stream) => Pin::new(stream.get_mut()).poll_read(cx, buffer),
         }
     }

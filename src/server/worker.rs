@@ -1,6 +1,7 @@
 //! What each worker is made of: its hub and clock, and one HTTP service for each listener.
 
 use std::cell::OnceCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,10 @@ use std::time::{Duration, Instant};
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 use actix_rt::net::TcpStream;
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_service, map_config};
+use actix_service::{
+    Service as _, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_factory, fn_service,
+    map_config,
+};
 use actix_web::App as WebApp;
 use actix_web::dev::AppConfig;
 use tokio::time::MissedTickBehavior;
@@ -96,8 +100,14 @@ impl WorkerParts {
                 Ok((socket, Protocol::Http1, peer))
             }
         })
-        .and_then(http)
-        .map_err(move |error| noted(&node, error))
+        .and_then(apply_fn_factory(
+            http,
+            move |connection: (_, _, Option<SocketAddr>), http| {
+                let (node, peer) = (Arc::clone(&node), connection.2);
+                let served = http.call(connection);
+                async move { served.await.map_err(|error| noted(&node, error, peer)) }
+            },
+        ))
     }
 
     /// Makes this worker's upgrade service for one of its listeners.
