@@ -30,25 +30,42 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 const READINGS: usize = 32;
 
 /// What a reading found, by path.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Files(BTreeMap<PathBuf, Result<u64, io::ErrorKind>>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Files {
+    found: BTreeMap<PathBuf, Result<u64, io::ErrorKind>>,
+    patience: Duration,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self::within(PATIENCE)
+    }
+}
 
 impl Files {
+    /// For a reading that gives a file up after so long.
+    pub(super) fn within(patience: Duration) -> Self {
+        Self {
+            found: BTreeMap::new(),
+            patience,
+        }
+    }
+
     /// Reads a file and notes what was found, also if that is an error: what is missing may come.
     pub(super) fn read(&mut self, path: &Path) -> io::Result<String> {
         let hangs = |found: &Result<u64, io::ErrorKind>| *found == Err(io::ErrorKind::TimedOut);
-        let text = if self.0.values().any(hangs) {
+        let text = if self.found.values().any(hangs) {
             // The others are most likely in the same place: one wait is enough.
-            Err(no_answer())
+            Err(no_answer(self.patience))
         } else {
             let path = path.to_owned();
-            in_time(PATIENCE, move || regular(&path))
+            in_time(self.patience, move || regular(&path))
         };
         let found = match &text {
             Ok(text) => Ok(hash(text)),
             Err(error) => Err(error.kind()),
         };
-        self.0.insert(path.to_owned(), found);
+        self.found.insert(path.to_owned(), found);
         text
     }
 
@@ -65,13 +82,13 @@ impl Files {
 
     /// What stands for the contents of a file that was read.
     pub(super) fn content(&self, path: &Path) -> Option<u64> {
-        self.0.get(path)?.ok()
+        self.found.get(path)?.ok()
     }
 
     /// The same files as they are now.
     pub(super) fn now(&self) -> Self {
-        let mut now = Self::default();
-        for path in self.0.keys() {
+        let mut now = Self::within(self.patience);
+        for path in self.found.keys() {
             // Noted like any other finding.
             let _ = now.read(path);
         }
@@ -105,10 +122,10 @@ fn regular(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn no_answer() -> io::Error {
+fn no_answer(patience: Duration) -> io::Error {
     let text = format!(
         "no answer within {} s from the disk or network that holds it",
-        PATIENCE.as_secs()
+        patience.as_secs()
     );
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
@@ -119,7 +136,7 @@ fn in_time<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     static ROOM: LazyLock<Arc<Room>> = LazyLock::new(|| Arc::new(Room::new(Some(READINGS))));
-    let place = ROOM.enter().ok_or_else(no_answer)?;
+    let place = ROOM.enter().ok_or_else(|| no_answer(patience))?;
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
         .name("file".to_owned())
@@ -131,7 +148,7 @@ fn in_time<T: Send + 'static>(
         })?;
     receiver
         .recv_timeout(patience)
-        .unwrap_or_else(|_| Err(no_answer()))
+        .unwrap_or_else(|_| Err(no_answer(patience)))
 }
 
 fn hash(text: &str) -> u64 {

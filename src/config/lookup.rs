@@ -1,6 +1,7 @@
 //! Where the file is, and what can be said of a server without reading more of it than that takes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -14,6 +15,9 @@ use super::{Server, Sources, SpareApp, load, port_of, raw};
 
 /// Where a file is looked for when none is named.
 pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
+
+/// How long a file may keep somebody waiting who only wants to know whether a server is well.
+const HASTE: Duration = Duration::from_secs(1);
 
 /// The file that counts and its text; none if none is named and none is there.
 pub(super) fn found(
@@ -44,7 +48,9 @@ pub fn admin_address(sources: &Sources) -> (String, u16) {
     for Override { path, origin, text } in &said.overrides {
         environment.set(path, origin, text);
     }
-    let file = found(sources, &said, &mut Files::default()).ok().flatten();
+    let file = found(sources, &said, &mut Files::within(HASTE))
+        .ok()
+        .flatten();
     let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
     let layers: Vec<Tree> = std::iter::once(environment).chain(file).collect();
     let defaults = raw::Admin::default();

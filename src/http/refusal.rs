@@ -70,6 +70,7 @@ impl Call<'_> {
 pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
     let reason = match fault {
         Fault::Malformed => RequestRefused::Malformed,
+        Fault::Tls => RequestRefused::Tls,
         Fault::HeadTooLarge | Fault::TargetTooLong => RequestRefused::HeadTooLarge,
         Fault::HeadTimeout => RequestRefused::HeadTimeout,
         Fault::AnswerTimeout => RequestRefused::AnswerTimeout,

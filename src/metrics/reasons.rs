@@ -176,6 +176,7 @@ reasons! {
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it or answer",
         Malformed "malformed" "it is not HTTP/1.1",
+        Tls "tls" "it is TLS, and this port is in the clear: clients use ws:// (forceTLS: false), backends http:// (useTLS: false), or set cert and key in [server.tls]",
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
         HeadTimeout "head_timeout" "its head did not arrive in time",
         AnswerTimeout "answer_timeout" "its answer was not read in time",

@@ -13,15 +13,13 @@ use tokio_rustls::TlsAcceptor;
 use tracing::field::display;
 use tracing::{debug, warn};
 
+use super::socket::TLS_HANDSHAKE;
 use super::{Certificates, Socket, TrustedProxies, last_answer, proxy_header};
 use crate::limits::{Place, Room};
 use crate::metrics::{ArrivalRefused, Metrics, Reason as _};
 
 /// How long the header of a proxy and the TLS handshake may take together.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What the first byte of TLS is: a handshake record.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Why a connection was turned away before HTTP.
 #[derive(Debug, thiserror::Error)]

@@ -18,6 +18,9 @@ use crate::limits::Place;
 /// Bytes that TLS may hold back for one connection when the kernel takes no more, beside the outbox.
 const TLS_BYTES: usize = 32 * 1024;
 
+/// What the first byte of TLS is: a handshake record.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
 /// A connected stream. Reads and writes by `try_…` never wait and need no exclusive access.
 #[derive(Debug)]
 pub struct Socket {

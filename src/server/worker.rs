@@ -69,8 +69,9 @@ impl WorkerParts {
                     async move {
                         // Why one is not received has been logged and counted.
                         let (socket, peer) = reception.receive(stream).await.map_err(|_| ())?;
-                        let served = http.serve(socket, peer).await;
-                        served.map_err(|fault| note_fault(&node, fault, peer))
+                        let note = |fault| note_fault(&node, fault, peer);
+                        http.serve(socket, peer, note).await;
+                        Ok(())
                     }
                 }))
             }
@@ -138,9 +139,9 @@ pub(super) fn admin_service(
                 async move {
                     let peer = stream.peer_addr().ok();
                     let socket = Socket::plain(stream, false, None);
-                    http.serve(socket, peer)
-                        .await
-                        .map_err(|fault| debug!(?fault, "admin"))
+                    http.serve(socket, peer, |fault| debug!(?fault, "admin"))
+                        .await;
+                    Ok(())
                 }
             }))
         }

@@ -1,8 +1,8 @@
 //! TLS by the server itself: the same protocol over it, certificates that change, and what is said when it fails.
 
 use crate::harness::{
-    APP, Config, Http, Message, PATIENCE, Papers, Server, TARGET, Wire, Ws, event_body, eventually,
-    request,
+    APP, Config, Filled, Http, Message, PATIENCE, Papers, Server, TARGET, Wire, Ws, event_body,
+    eventually, request,
 };
 
 fn papers() -> Papers {
@@ -222,4 +222,38 @@ fn a_connection_that_ends_without_goodbye_is_forgotten() {
     ws.send(&"x".repeat(100_000));
     // Too big for a message: it is told so and closed.
     while ws.next() != Message::Ended {}
+}
+
+/// The other way round is refused before HTTP.
+#[test]
+fn tls_on_a_port_in_the_clear_is_logged_as_that_with_the_address() {
+    let papers = papers();
+    let server = Server::start(&Config::new());
+    let mut bystander = Ws::subscribed(&server, "x");
+    let attempt = Wire::connect(server.public).start_tls(&papers.text("ca.crt"));
+    assert!(attempt.is_err());
+    // In whatever pieces it comes.
+    let mut byte = Wire::connect(server.public);
+    byte.write(&[0x16]).expect("the server reads");
+    assert_eq!(byte.read_head().status, 400);
+    assert_eq!(
+        byte.fill(std::time::Instant::now() + PATIENCE),
+        Filled::Ended
+    );
+    assert_eq!(
+        server.labelled("http_refused_total", &[("reason", "tls")]),
+        2
+    );
+    let log = server.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("reason=\"tls\""))
+        .expect("a line");
+    assert!(line.contains("address=127.0.0.1"), "{line}");
+    assert!(
+        line.contains("it is TLS, and this port is in the clear"),
+        "{line}"
+    );
+    server.trigger("x", "e", "1");
+    assert!(bystander.text().contains(r#""event":"e""#));
 }

@@ -60,6 +60,8 @@ pub struct Secure;
 pub enum Fault {
     /// What came is not HTTP/1.1. Answered with 400.
     Malformed,
+    /// What came is TLS, and the connection is in the clear. Answered with 400.
+    Tls,
     /// The head of a request is longer than [`HEAD_BYTES`]. Answered with 431.
     HeadTooLarge,
     /// The first line of a request is. Answered with 414.
@@ -76,6 +78,11 @@ impl Fault {
     fn answer(self) -> Option<(&'static str, String)> {
         match self {
             Self::Malformed => Some(("400 Bad Request", "This is not HTTP/1.1.\n".to_owned())),
+            // Libraries say "wrong version number" to any answer in the clear; a capture shows this one.
+            Self::Tls => Some((
+                "400 Bad Request",
+                "This port is in the clear, and TLS came: use ws:// or http:// here.\n".to_owned(),
+            )),
             Self::HeadTooLarge => Some((
                 "431 Request Header Fields Too Large",
                 "The header fields are too many or too long: send fewer or shorter ones, cookies above all.\n".to_owned(),
@@ -142,17 +149,18 @@ where
         }
     }
 
-    /// Serves one connection until it ends or is taken over.
-    ///
-    /// # Errors
-    /// Its client broke a rule or kept it waiting.
-    pub async fn serve<B>(&self, socket: Socket, peer: Option<SocketAddr>) -> Result<(), Fault>
+    /// Serves one connection until it ends or is taken over. `note` is told at once if its client broke a rule or kept
+    /// it waiting.
+    pub async fn serve<B>(&self, socket: Socket, peer: Option<SocketAddr>, note: impl FnOnce(Fault))
     where
         S::Response: Into<Response<B>>,
         B: MessageBody,
     {
         let wire = Rc::new(RefCell::new(Wire::new(socket, self.config.clone())));
         let result = self.exchange(&wire, peer).await;
+        if let Err(fault) = result {
+            note(fault);
+        }
         if let Err(fault) = result
             && let Some((status, text)) = fault.answer()
         {
@@ -170,7 +178,6 @@ where
             // Closing a socket with unread bytes would reset the connection, and the last answer with it.
             let _ = tokio::time::timeout(LINGER, socket.discard()).await;
         }
-        result
     }
 
     async fn exchange<B>(

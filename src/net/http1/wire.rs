@@ -14,6 +14,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
 use super::{Fault, Socket};
+use crate::net::socket::TLS_HANDSHAKE;
 
 /// The most that is read at a time.
 const READ_BYTES: usize = 4096;
@@ -95,8 +96,11 @@ impl Wire {
 
     /// The next request, if its head is there.
     pub(super) fn decode_head(&mut self) -> Result<Option<Request>, Fault> {
-        if self.input.is_empty() {
-            return Ok(None);
+        match self.input.first() {
+            None => return Ok(None),
+            // No request begins so.
+            Some(&TLS_HANDSHAKE) => return Err(Fault::Tls),
+            Some(_) => {}
         }
         match self.codec.decode(&mut self.input) {
             Ok(Some(Message::Item(request))) => Ok(Some(request)),

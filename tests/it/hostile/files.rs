@@ -139,3 +139,15 @@ fn a_file_that_becomes_a_pipe_holds_nothing_up() {
     server.terminate();
     assert!(server.exit_status().success());
 }
+
+/// A container whose configuration hangs is not restarted for it.
+#[test]
+fn health_passes_over_what_is_no_file() {
+    let server = Server::start(&Config::new());
+    let folder = Folder::new();
+    make_pipe(&folder.path().join("apps.toml"));
+    let port = server.admin.port().to_string();
+    let mut command = folder.tidewire(&["health"]);
+    let (status, text) = ended(command.env("TIDEWIRE_ADMIN__PORT", port));
+    assert_eq!(status.code(), Some(0), "{text}");
+}
