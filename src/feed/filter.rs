@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, Kind};
+use crate::protocol::parse_object;
 
 /// Bytes of a filter's JSON.
 const JSON_BYTES: usize = 4096;
@@ -31,7 +32,7 @@ pub enum InvalidFilter {
     #[error(
         "Expected a filter such as {{\"channel\":\"invoice.\",\"event\":\"\",\"text\":\"\",\"kinds\":[\"published\"]}}: {0}"
     )]
-    Json(serde_json::Error),
+    Json(String),
     /// One of its texts.
     #[error("The filter's {0} has more than {TEXT_CHARS} characters: shorten it")]
     TooLong(&'static str),
@@ -46,7 +47,7 @@ impl Filter {
         if json.len() > JSON_BYTES {
             return Err(InvalidFilter::TooLarge(json.len()));
         }
-        let mut filter: Self = serde_json::from_str(json).map_err(InvalidFilter::Json)?;
+        let mut filter: Self = parse_object(json).map_err(InvalidFilter::Json)?;
         for (name, text) in [
             ("channel", &mut filter.channel),
             ("event", &mut filter.event),
