@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of files or the environment: `config` builds these values after checking them.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU32;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
 use crate::auth::{Secret, Secrets};
@@ -279,6 +280,12 @@ impl ChannelPattern {
     }
 }
 
+/// Stands for a secret.
+const MASK: &str = "***";
+
+/// How many parts of a path are shown.
+const PATH_PARTS: usize = 16;
+
 /// All apps, as of one reading of the configuration.
 #[derive(Debug, Default)]
 pub struct Apps {
@@ -309,6 +316,38 @@ impl Apps {
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<&Arc<App>> {
         self.by_key.get(key)
+    }
+
+    /// The app that has this text as a secret, the first by its id if they share it. All are looked at, so that the time
+    /// does not tell which one it is.
+    fn of_secret(&self, text: &str) -> Option<&Arc<App>> {
+        let have_it = self.iter().filter(|app| app.secrets.include(text));
+        have_it.min_by(|a, b| a.id.cmp(&b.id))
+    }
+
+    /// A path as it may be shown: without the secrets that somebody may have put into it.
+    #[must_use]
+    pub fn masked_path(&self, path: &str) -> String {
+        let masked = path.split('/').take(PATH_PARTS).map(|part| {
+            let text = percent_decode_str(part).decode_utf8_lossy();
+            match self.of_secret(&text) {
+                Some(_) => MASK,
+                None => part,
+            }
+        });
+        masked.collect::<Vec<_>>().join("/")
+    }
+
+    /// A key as it may be shown, which may be a secret by mistake.
+    #[must_use]
+    pub fn masked_key<'a>(&self, key: &'a str) -> Cow<'a, str> {
+        match self.of_secret(&percent_decode_str(key).decode_utf8_lossy()) {
+            Some(app) => {
+                let id = app.id.as_str();
+                format!("{MASK}, the secret of app {id}: clients need its key").into()
+            }
+            None => key.into(),
+        }
     }
 
     /// Goes on counting where the apps of the same ids in an earlier snapshot stopped.

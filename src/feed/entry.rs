@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::Reason;
 use crate::protocol::SocketId;
@@ -19,9 +19,9 @@ const TEXT_BYTES: usize = 512;
 macro_rules! kinds {
     ($($(#[$about:meta])* $kind:ident $name:literal,)+) => {
         /// What happened.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Kind {
-            $($(#[$about])* $kind,)+
+            $($(#[$about])* #[serde(rename = $name)] $kind,)+
         }
 
         impl Kind {
@@ -75,8 +75,10 @@ pub struct Entry<'a> {
     pub user_id: Option<&'a str>,
     /// Where.
     pub channel: Option<&'a str>,
-    /// The event's name; of a webhook the names of its events.
+    /// The event's name; of a webhook the names of its events; of a refused request its method and path.
     pub event: Option<Cow<'a, str>>,
+    /// The app's key that a refused connection or request gives.
+    pub key: Option<Cow<'a, str>>,
     /// Why, in words.
     pub reason: Option<Cow<'a, str>>,
     /// The protocol's code.
@@ -113,6 +115,36 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether one of its texts or numbers, as far as they are told, is what the function looks for.
+    pub(super) fn says(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        let address = self.address.map(|address| address.to_string());
+        let socket_id = self.socket_id.map(|id| id.to_string());
+        let texts = [
+            socket_id.as_deref(),
+            self.user_id,
+            self.channel,
+            self.event.as_deref(),
+            self.key.as_deref(),
+            self.reason.as_deref(),
+            address.as_deref(),
+            self.url.as_deref(),
+        ];
+        let numbers = [
+            self.code.map(u64::from),
+            self.status.map(u64::from),
+            self.subscriptions.map(|number| number as u64),
+            self.data.map(|data| data.len() as u64),
+            self.duration_ms,
+        ];
+        let is_told = |text: &str| is_it(cut(text, TEXT_BYTES));
+        texts.into_iter().flatten().any(is_told)
+            || self.data.is_some_and(|data| is_it(cut(data, DATA_BYTES)))
+            || numbers
+                .into_iter()
+                .flatten()
+                .any(|number| is_it(&number.to_string()))
+    }
+
     pub(super) fn json(&self, kind: Kind, origin: &Origin<'_>) -> String {
         let line = Line {
             n: origin.serial,
@@ -124,6 +156,7 @@ impl<'a> Entry<'a> {
             user_id: self.user_id.map(|text| cut(text, TEXT_BYTES)),
             channel: self.channel.map(|text| cut(text, TEXT_BYTES)),
             event: self.event.as_deref().map(|text| cut(text, TEXT_BYTES)),
+            key: self.key.as_deref().map(|text| cut(text, TEXT_BYTES)),
             reason: self.reason.as_deref().map(|text| cut(text, TEXT_BYTES)),
             code: self.code,
             address: self.address.map(|address| address.to_string()),
@@ -164,6 +197,8 @@ struct Line<'a> {
     channel: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

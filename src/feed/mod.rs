@@ -3,7 +3,7 @@
 //!
 //! Whoever does something that can be watched calls [`Feed::tell`]. While nobody watches, that is one relaxed load and
 //! nothing else; nothing is ever told per subscriber. While somebody watches, a bounded number of entries is made in a
-//! second (`budget`), the others are counted; a watcher that reads slowly loses the oldest and learns how many. So a
+//! second (`budget`), and as many more for each [`Filter`] that they fit; the others are counted. A watcher that reads slowly loses the oldest and learns how many. So a
 //! flood costs little, and delivery never waits for a watcher.
 //!
 //! What other nodes tell comes in through [`Feed::arrived`], and the way to them is a [`Watch`] like any other. Knows no
@@ -11,19 +11,22 @@
 
 mod budget;
 mod entry;
+mod filter;
 mod watch;
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub use entry::{Entry, Kind};
+pub use filter::{Filter, InvalidFilter};
 pub use watch::{Seen, Watch};
 
 use crate::app::AppId;
 use crate::metrics::Metrics;
 use entry::Origin;
-use watch::{Reader, Seat, Watched};
+use watch::{Reader, Seat, Sought, Watched};
 
 /// The way in for those who tell, and to a [`Watch`] for those who want to know. Cheap to clone.
 #[derive(Clone)]
@@ -82,27 +85,25 @@ impl Feed {
         let seats = shared.seats.borrow();
         let concerned = seats
             .iter()
-            .map(|seat| &seat.watched)
-            .filter(|watched| app.is_none_or(|app| watched.is_of(app)));
-        let mut entry = Some(entry);
-        let mut json: Option<Arc<str>> = None;
-        for watched in concerned {
-            if !watched.takes(kind, second) {
+            .filter(|seat| app.is_none_or(|app| seat.watched.is_of(app)));
+        let entry = LazyCell::new(entry);
+        let json = LazyCell::new(|| {
+            let origin = Origin {
+                serial: shared.serial.fetch_add(1, Ordering::Relaxed) + 1,
+                time_ms: epoch_ms(SystemTime::now()),
+                node: &shared.node,
+                app: app.map(AppId::as_str),
+            };
+            shared.metrics.feed_entries.inc();
+            Arc::from(entry.json(kind, &origin))
+        });
+        for seat in concerned {
+            if seat.takes(kind, second, |filter| {
+                filter.fits(kind, &entry, &shared.node)
+            }) {
+                seat.watched.send(Arc::clone(&json), true);
+            } else {
                 shared.metrics.feed_skipped.inc();
-                continue;
-            }
-            if let Some(entry) = entry.take() {
-                let origin = Origin {
-                    serial: shared.serial.fetch_add(1, Ordering::Relaxed) + 1,
-                    time_ms: epoch_ms(SystemTime::now()),
-                    node: &shared.node,
-                    app: app.map(AppId::as_str),
-                };
-                shared.metrics.feed_entries.inc();
-                json = Some(entry().json(kind, &origin).into());
-            }
-            if let Some(json) = &json {
-                watched.send(Arc::clone(json), true);
             }
         }
     }
@@ -141,6 +142,21 @@ impl Feed {
         by_consoles.map(|seat| seat.watched.app.clone()).collect()
     }
 
+    /// What consoles of this node look for, with the app of each.
+    #[must_use]
+    pub fn sought_by_consoles(&self) -> Vec<(AppId, Filter)> {
+        let seats = self.0.seats.borrow();
+        let of_seat = |seat: &Seat| {
+            let sought = seat.sought.iter();
+            let by_consoles = sought.filter(|sought| sought.reader == Reader::Console);
+            let filters = by_consoles.map(|sought| sought.filter.clone());
+            filters
+                .map(|filter| (seat.watched.app.clone(), filter))
+                .collect::<Vec<_>>()
+        };
+        seats.iter().flat_map(of_seat).collect()
+    }
+
     fn begin(&self, app: &AppId, reader: Reader) -> Watch {
         let fresh = Seat::new(app.clone());
         let mut watched = Arc::clone(&fresh.watched);
@@ -155,6 +171,23 @@ impl Feed {
             self.0.is_watched.store(true, Ordering::Relaxed);
         });
         Watch::new(self.clone(), watched, reader)
+    }
+
+    /// Puts what a watcher looks for in the place of what it has looked for.
+    fn replace(&self, watched: &Arc<Watched>, old: &[Arc<Sought>], new: &[Arc<Sought>]) {
+        if old.is_empty() && new.is_empty() {
+            return;
+        }
+        self.0.seats.send_modify(|seats| {
+            let seat = seats
+                .iter_mut()
+                .find(|seat| Arc::ptr_eq(&seat.watched, watched));
+            if let Some(seat) = seat {
+                let is_old = |one: &Arc<Sought>| old.iter().any(|old| Arc::ptr_eq(old, one));
+                seat.sought.retain(|one| !is_old(one));
+                seat.sought.extend(new.iter().cloned());
+            }
+        });
     }
 
     fn leave(&self, left: &Arc<Watched>, reader: Reader) {

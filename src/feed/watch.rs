@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::budget::Budget;
-use super::{Feed, Kind};
+use super::{Feed, Filter, Kind};
 use crate::app::AppId;
 
 /// How many entries a watcher may be behind; beyond it loses the oldest.
@@ -18,13 +18,22 @@ pub(super) struct Seat {
     pub(super) watched: Arc<Watched>,
     /// By the number of a [`Reader`].
     pub(super) readers: [usize; 2],
+    /// What they look for.
+    pub(super) sought: Vec<Arc<Sought>>,
 }
 
 /// Who watches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reader {
     Console,
     Relay,
+}
+
+/// A watcher's filter. As many entries are made for it as for everybody, and in addition to those.
+pub(super) struct Sought {
+    pub(super) filter: Filter,
+    pub(super) reader: Reader,
+    budget: Budget,
 }
 
 pub(super) struct Watched {
@@ -56,22 +65,26 @@ impl Seat {
         Self {
             watched,
             readers: [0, 0],
+            sought: Vec::new(),
         }
+    }
+
+    /// Whether one more entry may be made: as one of the sample, or because it fits what a watcher looks for. Counted if
+    /// not.
+    pub(super) fn takes(&self, kind: Kind, second: u64, fits: impl Fn(&Filter) -> bool) -> bool {
+        let is_sought =
+            |sought: &Arc<Sought>| fits(&sought.filter) && sought.budget.takes(kind, second);
+        let takes = self.watched.budget.takes(kind, second) || self.sought.iter().any(is_sought);
+        if !takes {
+            self.watched.skipped.fetch_add(1, Ordering::Relaxed);
+        }
+        takes
     }
 }
 
 impl Watched {
     pub(super) fn is_of(&self, app: &AppId) -> bool {
         self.app == *app
-    }
-
-    /// Whether one more entry may be made; counted if not.
-    pub(super) fn takes(&self, kind: Kind, second: u64) -> bool {
-        let takes = self.budget.takes(kind, second);
-        if !takes {
-            self.skipped.fetch_add(1, Ordering::Relaxed);
-        }
-        takes
     }
 
     pub(super) fn send(&self, json: Arc<str>, own: bool) {
@@ -99,6 +112,8 @@ pub struct Watch {
     watched: Arc<Watched>,
     entries: broadcast::Receiver<Told>,
     reader: Reader,
+    /// What it looks for.
+    sought: Vec<Arc<Sought>>,
     /// What has been told of those that were not made.
     skipped: u64,
     elsewhere: u64,
@@ -113,7 +128,31 @@ impl Watch {
             feed,
             watched,
             reader,
+            sought: Vec::new(),
         }
+    }
+
+    /// Looks for these from now on, and for nothing else: entries that fit one of them are made even if there is no room
+    /// for others. Whoever calls this bounds how many they are.
+    pub fn look_for(&mut self, filters: Vec<Filter>) {
+        let known = |sought: &&Arc<Sought>, filter: &Filter| sought.filter == *filter;
+        let sought = filters.into_iter().map(|filter| {
+            let same = self.sought.iter().find(|sought| known(sought, &filter));
+            same.cloned().unwrap_or_else(|| {
+                Arc::new(Sought {
+                    filter,
+                    reader: self.reader,
+                    budget: Budget::default(),
+                })
+            })
+        });
+        let sought: Vec<_> = sought.collect();
+        let is_same = |(new, old): (&Arc<_>, &Arc<_>)| Arc::ptr_eq(new, old);
+        if sought.len() == self.sought.len() && sought.iter().zip(&self.sought).all(is_same) {
+            return;
+        }
+        self.feed.replace(&self.watched, &self.sought, &sought);
+        self.sought = sought;
     }
 
     /// The app.
@@ -159,6 +198,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.feed.replace(&self.watched, &self.sought, &[]);
         self.feed.leave(&self.watched, self.reader);
     }
 }
@@ -216,6 +256,50 @@ mod tests {
         assert_eq!(first.skipped(), 1000 - made);
         assert_eq!((first.skipped(), second.skipped_own()), (0, 1000 - made));
         assert_eq!(feed.watch(&app).skipped(), 0, "it was not there");
+    }
+
+    #[tokio::test]
+    async fn what_somebody_looks_for_has_room_of_its_own() {
+        let feed = Feed::new("n", Metrics::default());
+        let (app, _) = apps();
+        let tells = |channel: &'static str| {
+            let mut made = false;
+            feed.tell(Some(&app), Kind::Published, || {
+                made = true;
+                Entry::on(channel)
+            });
+            made
+        };
+        let mut looking = feed.watch(&app);
+        let mut beside = feed.watch(&app);
+        let filter = |json| Filter::parse(json).unwrap().unwrap();
+        looking.look_for(vec![filter(r#"{"channel":"rare"}"#)]);
+        assert_eq!(feed.sought_by_consoles().len(), 1);
+        let flood = |count| (0..count).filter(|_| tells("flood")).count();
+        // Beyond the sample entries are looked at, but those which do not fit are not told.
+        for _ in 0..3 {
+            flood(1000);
+            while beside.next_own().is_some() {}
+            tells("rare");
+            let told = std::iter::from_fn(|| beside.next_own());
+            let told: Vec<Seen> = told.collect();
+            let is_rare = |seen: &Seen| matches!(seen, Seen::Entry(json) if json.contains("rare"));
+            assert_eq!(
+                told.iter().filter(|seen| is_rare(seen)).count(),
+                1,
+                "{told:?}"
+            );
+        }
+        assert!(looking.skipped() > 2000);
+        looking.look_for(Vec::new());
+        assert_eq!(feed.sought_by_consoles().len(), 0);
+        looking.look_for(vec![filter(r#"{"text":"x"}"#)]);
+        drop(looking);
+        assert_eq!(
+            feed.sought_by_consoles().len(),
+            0,
+            "it goes with its watcher"
+        );
     }
 
     #[tokio::test]

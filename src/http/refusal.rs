@@ -51,13 +51,15 @@ fn show(api: &Api, request: &HttpRequest, reason: RequestRefused) {
     let apps = api.node.apps();
     let of_path = request.match_info().get("app_id");
     let of_path = of_path.map(|id| percent_decode_str(id).decode_utf8_lossy());
-    let app = match &of_path {
-        Some(id) => apps.by_id(id),
-        None => key(request.query_string()).and_then(|key| apps.by_key(&key)),
+    let key = key(request.query_string());
+    let app = match (&of_path, &key) {
+        (Some(id), _) => apps.by_id(id),
+        (None, Some(key)) => apps.by_key(key),
+        (None, None) => None,
     };
-    let target = format!("{} {}", request.method(), request.path());
     feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
-        event: Some(target.into()),
+        event: Some(format!("{} {}", request.method(), apps.masked_path(request.path())).into()),
+        key: key.as_deref().map(|key| apps.masked_key(key)),
         address: api.client(request).address,
         ..Entry::refused(reason)
     });

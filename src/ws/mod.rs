@@ -108,8 +108,10 @@ impl Upgrades {
         }
         let apps = self.node.apps();
         let key = self.hello(request, client).key;
-        let app = key.and_then(|key| apps.by_key(key)).map(|app| &app.id);
-        feed.tell(app, Kind::Refused, || Entry {
+        let app = key.and_then(|key| apps.by_key(key));
+        feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
+            event: Some(format!("GET {}", apps.masked_path(request.path())).into()),
+            key: key.map(|key| apps.masked_key(key)),
             address: client.address,
             code,
             ..Entry::refused(reason)

@@ -1,12 +1,15 @@
 //! The console's feed across nodes: whoever has consoles says so with its sign of life, and the others tell it what
 //! happens on them, for as long as it says so.
 //!
+//! A node says `NODE:APP` for each app that its consoles watch, and `NODE/{"app":"…","filter":{…}}` for what they look for.
+//!
 //! One link of a node does this. Nothing of it is kept or said again: entries are lost with a connection, and nothing
 //! else waits for them. While no node has consoles, it is one question in a tick's script whether there is a key.
 //!
 //! A message is the version, the node that tells (16), and JSON: `{"app":"…","skipped":3,"entries":[{…},…]}`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +21,7 @@ use super::flight::What;
 use super::link::Link;
 use super::message::VERSION;
 use crate::app::AppId;
-use crate::feed::{Feed, Seen, Watch};
+use crate::feed::{Feed, Filter, Seen, Watch};
 
 /// Bytes of entries in one message; beyond it they are counted only.
 const MESSAGE_BYTES: usize = 128 * 1024;
@@ -32,6 +35,9 @@ const NODE_BYTES: usize = 16;
 /// Apps that are told about at a time.
 const MAX_APPS: usize = 64;
 
+/// Filters of other nodes that are looked at for one app.
+const MAX_FILTERS: usize = 16;
+
 /// What a link does for the feed.
 pub(super) struct Showing {
     feed: Feed,
@@ -40,6 +46,18 @@ pub(super) struct Showing {
     /// Whether this node hears what others tell.
     subscribed: bool,
 }
+
+/// What a console looks for.
+#[derive(Serialize, Deserialize)]
+struct Sought<'a> {
+    #[serde(borrow)]
+    app: Cow<'a, str>,
+    #[serde(borrow)]
+    filter: &'a RawValue,
+}
+
+/// An app that other nodes watch, and what they look for.
+type Wanted = BTreeMap<AppId, Vec<Filter>>;
 
 #[derive(Serialize, Deserialize)]
 struct Shown<'a> {
@@ -62,7 +80,18 @@ impl Showing {
     /// What consoles of this node watch, for the others.
     pub(super) fn watched(&self, node: &str) -> Vec<String> {
         let apps = self.feed.watched_by_consoles().into_iter();
-        apps.map(|app| format!("{node}:{app}")).collect()
+        let apps = apps.map(|app| format!("{node}:{app}"));
+        let sought = self.feed.sought_by_consoles().into_iter();
+        let sought = sought.filter_map(|(app, filter)| {
+            let filter = serde_json::value::to_raw_value(&filter).ok()?;
+            let sought = Sought {
+                app: app.as_str().into(),
+                filter: &filter,
+            };
+            let json = serde_json::to_string(&sought).ok()?;
+            Some(format!("{node}/{json}"))
+        });
+        apps.chain(sought).collect()
     }
 
     /// Nobody can be told without a connection.
@@ -72,12 +101,17 @@ impl Showing {
     }
 
     /// Tells about these apps from now on, and about no others.
-    fn follow(&mut self, apps: Vec<AppId>) {
-        self.elsewhere.retain(|watch| apps.contains(watch.app()));
-        for app in apps.into_iter().take(MAX_APPS) {
-            if !self.elsewhere.iter().any(|watch| *watch.app() == app) {
+    fn follow(&mut self, wanted: Wanted) {
+        self.elsewhere
+            .retain(|watch| wanted.contains_key(watch.app()));
+        for (app, mut filters) in wanted.into_iter().take(MAX_APPS) {
+            let known = self.elsewhere.iter().position(|watch| *watch.app() == app);
+            let at = known.unwrap_or_else(|| {
                 self.elsewhere.push(self.feed.relay(&app));
-            }
+                self.elsewhere.len() - 1
+            });
+            filters.truncate(MAX_FILTERS);
+            self.elsewhere[at].look_for(filters);
         }
     }
 
@@ -118,20 +152,39 @@ fn told(watch: &mut Watch) -> Option<String> {
     serde_json::to_string(&shown).ok()
 }
 
+/// What other nodes than this one watch and look for.
+fn wanted(watched: &[String], node: &str) -> Wanted {
+    let mut wanted = Wanted::new();
+    for told in watched.iter().filter(|told| !told.starts_with(node)) {
+        let Some((_, rest)) = told.split_at_checked(NODE_BYTES) else {
+            continue;
+        };
+        if let Some(app) = rest.strip_prefix(':') {
+            wanted.entry(AppId::new(app)).or_default();
+        } else if let Some((app, filter)) = rest.strip_prefix('/').and_then(sought) {
+            let filters = wanted.entry(app).or_default();
+            if !filters.contains(&filter) {
+                filters.push(filter);
+            }
+        }
+    }
+    wanted
+}
+
+/// A filter of another node. What this one cannot read it does not look for.
+fn sought(json: &str) -> Option<(AppId, Filter)> {
+    let sought: Sought<'_> = serde_json::from_str(json).ok()?;
+    let filter = Filter::parse(sought.filter.get()).ok()??;
+    Some((AppId::new(&sought.app), filter))
+}
+
 impl Link {
     /// A tick has said which node's consoles watch what.
     pub(super) fn show_to(&mut self, watched: &[String], connection: &mut Connection) {
         let Some(showing) = &mut self.showing else {
             return;
         };
-        let others = watched.iter().filter_map(|watched| {
-            let (node, app) = watched.split_once(':')?;
-            (node != self.parts.node).then(|| AppId::new(app))
-        });
-        let mut others: Vec<AppId> = others.collect();
-        others.sort_unstable();
-        others.dedup();
-        showing.follow(others);
+        showing.follow(wanted(watched, &self.parts.node));
         let wants = !showing.feed.watched_by_consoles().is_empty();
         if std::mem::replace(&mut showing.subscribed, wants) == wants {
             return;

@@ -1,4 +1,5 @@
-//! One who watches the feed: a WebSocket that gets arrays of entries, ten times a second at most.
+//! One who watches the feed: a WebSocket that gets arrays of entries, ten times a second at most, and says what it looks
+//! for.
 //!
 //! Whoever does not read loses the oldest entries and is told how many. Nothing waits for a watcher.
 
@@ -13,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::admin::Admin;
 use crate::admin::access::OwnPage;
 use crate::admin::sessions::{Sessions, Ticket};
-use crate::feed::{Seen, Watch};
+use crate::feed::{Filter, Seen, Watch};
 use crate::limits::Place;
 
 /// How often a watcher is sent what there is.
@@ -34,7 +35,8 @@ pub(super) struct Which {
     app: String,
 }
 
-/// `GET feed?app=`: a WebSocket. A refusal that a page should show comes as a close frame, as browsers show no other.
+/// `GET feed?app=`: a WebSocket. What it sends are filters, `{"channel":"","event":"","text":"","kinds":[]}`, the last of
+/// which counts: entries that fit are told before others. A refusal that a page should show comes as a close frame, as browsers show no other.
 pub(super) async fn watch(
     admin: Data<Admin>,
     page: OwnPage,
@@ -51,6 +53,7 @@ pub(super) async fn watch(
                 sessions,
                 ticket: page.0.ticket,
                 frame: String::new(),
+                refusal: None,
                 _place: place,
             };
             tokio::task::spawn_local(watcher.serve(incoming));
@@ -63,16 +66,24 @@ pub(super) async fn watch(
             (CloseCode::Again, text)
         }
     };
+    let reason = reason(refusal.0, refusal.1);
     tokio::task::spawn_local(async move {
-        let description = Some(refusal.1);
-        let reason = CloseReason {
-            code: refusal.0,
-            description,
-        };
         // It may have gone already.
         let _ = session.close(Some(reason)).await;
     });
     Ok(response)
+}
+
+fn reason(code: CloseCode, text: String) -> CloseReason {
+    // The reason of a close frame has 123 bytes at most.
+    let mut end = text.len().min(123);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    CloseReason {
+        code,
+        description: Some(text[..end].to_owned()),
+    }
 }
 
 struct Watcher {
@@ -82,6 +93,8 @@ struct Watcher {
     ticket: Option<Ticket>,
     /// Entries that wait for the next beat, as the inside of an array.
     frame: String,
+    /// What it has said wrong.
+    refusal: Option<CloseReason>,
     _place: Place,
 }
 
@@ -111,7 +124,7 @@ impl Watcher {
             }
         }
         // It may have gone already.
-        let _ = self.session.close(None).await;
+        let _ = self.session.close(self.refusal).await;
     }
 
     /// A session that has ended ends what began with it.
@@ -156,10 +169,20 @@ impl Watcher {
         is_taken(self.session.text(frame)).await
     }
 
-    /// Takes what the watcher says, which is nothing but that it lives or goes.
+    /// Takes what the watcher says: what it looks for, and that it lives or goes.
     async fn answer(&mut self, message: Option<Result<Message, actix_ws::ProtocolError>>) -> bool {
         match message {
             Some(Ok(Message::Ping(payload))) => is_taken(self.session.pong(&payload)).await,
+            Some(Ok(Message::Text(text))) => match Filter::parse(&text) {
+                Ok(filter) => {
+                    self.watch.look_for(filter.into_iter().collect());
+                    true
+                }
+                Err(error) => {
+                    self.refusal = Some(reason(CloseCode::Policy, error.to_string()));
+                    false
+                }
+            },
             Some(Ok(Message::Close(_)) | Err(_)) | None => false,
             Some(Ok(_)) => true,
         }

@@ -143,6 +143,44 @@ fn a_flood_elsewhere_is_counted_here() {
 }
 
 #[test]
+fn what_a_console_looks_for_is_told_by_every_node() {
+    const FLOOD: usize = 1000;
+    let nodes = nodes(2, &Config::new());
+    let mut watcher = watcher(&nodes, 0);
+    watcher.look_for(&json!({"channel": "rare"}));
+    let mut http = Http::connect(nodes[1].public);
+    let is_heard = |watcher: &mut Watcher, event: &str| {
+        watcher.until_quiet();
+        watcher.seen.iter().any(|entry| entry["event"] == event)
+    };
+    let mut flood_and = |event: &str| {
+        for (name, count) in [("tick", FLOOD), (event, 1)] {
+            let channel = if name == event { "rare" } else { "flood" };
+            for _ in 0..count {
+                let body = event_body(channel, name, "1");
+                http.send_signed(&crate::harness::APP, "POST", EVENTS, &body);
+            }
+        }
+        for _ in 0..=FLOOD {
+            assert_eq!(http.read().status(), 200);
+        }
+    };
+    // The other node learns of it with its next sign of life.
+    let mut floods = 0;
+    eventually(PATIENCE * 3, "the other node looks for it", || {
+        floods += 1;
+        flood_and(&format!("first-{floods}"));
+        is_heard(&mut watcher, &format!("first-{floods}")).then_some(())
+    });
+    for n in 0..3 {
+        let event = format!("then-{n}");
+        flood_and(&event);
+        assert!(is_heard(&mut watcher, &event), "{event}");
+    }
+    assert!(watcher.skipped > 0);
+}
+
+#[test]
 fn an_outage_loses_entries_of_others_and_nothing_else() {
     let redis = RedisServer::start();
     let proxy = Proxy::start(redis.address());

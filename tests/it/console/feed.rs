@@ -146,7 +146,7 @@ fn every_refusal_is_told_with_its_reason_and_without_what_was_sent() {
         (&entry["code"], &entry["app"]),
         (&json!(4009), &json!("app-id"))
     );
-    Ws::open(&server, "/app/0123456789abcdef?protocol=7", &[]).closed();
+    Ws::open(&server, "/app/nobody?protocol=7", &[]).closed();
     let entry = refused("connection refused: Application does not exist");
     assert_eq!(entry.get("app"), None, "of no app, and all may see it");
 

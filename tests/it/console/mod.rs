@@ -3,6 +3,7 @@
 mod access;
 mod answers;
 mod feed;
+mod filter;
 mod pages;
 
 use std::collections::VecDeque;
@@ -59,18 +60,40 @@ impl Watcher {
         })
     }
 
+    /// Says something.
+    fn say(&mut self, text: &str) {
+        self.ws.send(text);
+    }
+
+    /// Says what it looks for, and waits until the server has taken that.
+    pub(crate) fn look_for(&mut self, filter: &Value) {
+        self.say(&filter.to_string());
+        self.ws.send_frame(true, Opcode::Ping, b"taken?");
+        loop {
+            match self.ws.next() {
+                Message::Pong(_) => return,
+                message => self.take(message),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Text(text) => {
+                let frame: Vec<Value> = serde_json::from_str(&text).expect("an array");
+                assert!(!frame.is_empty(), "frames have entries");
+                self.entries.extend(frame);
+            }
+            Message::Ping(_) => self.ws.send_frame(true, Opcode::Pong, b""),
+            other => panic!("expected entries, got {other:?}"),
+        }
+    }
+
     /// The next entry, if there is one in time.
     pub(crate) fn within(&mut self, patience: Duration) -> Option<Value> {
         while self.entries.is_empty() {
-            match self.ws.try_next(patience)? {
-                Message::Text(text) => {
-                    let frame: Vec<Value> = serde_json::from_str(&text).expect("an array");
-                    assert!(!frame.is_empty(), "frames have entries");
-                    self.entries.extend(frame);
-                }
-                Message::Ping(_) => self.ws.send_frame(true, Opcode::Pong, b""),
-                other => panic!("expected entries, got {other:?}"),
-            }
+            let message = self.ws.try_next(patience)?;
+            self.take(message);
         }
         let entry = self.entries.pop_front();
         self.seen.extend(entry.clone());

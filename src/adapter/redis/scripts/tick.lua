@@ -53,6 +53,6 @@ for i = 7, #ARGV do
 end
 if watch and redis.call('EXISTS', watch) == 1 then
     redis.call('ZREMRANGEBYSCORE', watch, '-inf', ms(now))
-    watched = redis.call('ZRANGE', watch, 0, 63)
+    watched = redis.call('ZRANGE', watch, 0, 127)
 end
 return {'OK', epoch, lapsed, dead, counts, gone, others + 1, watched}

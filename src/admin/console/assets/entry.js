@@ -44,6 +44,7 @@ export function cells(entry) {
 
 function words(entry) {
   const who = entry.user_id ? `user ${entry.user_id}` : null;
+  const key = entry.key ? `key ${entry.key}` : null;
   const reason = [entry.reason, entry.code || entry.status ? `(${entry.code || entry.status})` : null].filter(Boolean).join(" ");
   switch (entry.kind) {
     case "connected":
@@ -54,7 +55,7 @@ function words(entry) {
     case "unsubscribed":
       return { what: entry.socket_id, detail: who };
     case "refused":
-      return { what: entry.event ?? entry.socket_id, detail: reason };
+      return { what: entry.event ?? entry.socket_id, detail: [reason, key].filter(Boolean).join(", ") };
     case "member_added":
     case "member_removed":
       return { what: who, detail: entry.data };

@@ -15,6 +15,7 @@ export class Feed {
   #failures = 0;
   #timer = null;
   #told;
+  #filter = "{}";
 
   /** @param {{entries: Function, state: Function}} told gets every frame's entries, and `{ name, until?, reason? }` */
   constructor(told) {
@@ -28,6 +29,14 @@ export class Feed {
     this.#app = app;
     this.#failures = 0;
     this.#connect();
+  }
+
+  /** What is looked for from now on, so that the server tells it before the rest of a flood. */
+  seek(filter) {
+    const said = JSON.stringify(filter);
+    if (said === this.#filter) return;
+    this.#filter = said;
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(said);
   }
 
   stop() {
@@ -58,7 +67,10 @@ export class Feed {
       opened = performance.now();
       this.#told.state({ name: "live" });
     };
-    socket.addEventListener("open", () => (accepting = setTimeout(accepted, ACCEPTED_MS)));
+    socket.addEventListener("open", () => {
+      accepting = setTimeout(accepted, ACCEPTED_MS);
+      socket.send(this.#filter);
+    });
     socket.addEventListener("message", ({ data }) => {
       accepted();
       if (socket === this.#socket) this.#told.entries(entriesOf(data));

@@ -16,7 +16,8 @@ export function inspect(panel, entry, actions) {
     facts(
       ["Time", el("time", { datetime: new Date(entry.t).toISOString() }, dateAndClock(entry.t))],
       ["Channel", entry.channel && goes(entry.channel, "channels", { app: entry.app, name: entry.channel })],
-      ["Event", shown(entry.event)],
+      [entry.kind === "refused" ? "Asked for" : "Event", shown(entry.event)],
+      ["Key", shown(entry.key)],
       // An event names the connection that it is kept from.
       [entry.kind === "published" ? "Passed over" : "Socket", entry.socket_id && goes(entry.socket_id, "connections", { app: entry.app, find: entry.socket_id })],
       ["User", shown(entry.user_id)],

@@ -1,4 +1,5 @@
-// What the feed told lately: the newest entries, and counts of all of them. Bounded, whatever arrives.
+// What the feed told lately: the newest entries, longest those that are looked for, and counts of all of them. Bounded,
+// whatever arrives.
 
 import { GROUPS } from "./entry.js";
 
@@ -9,6 +10,7 @@ export class Journal {
   #entries = [];
   /** The number of the newest entry. */
   last = 0;
+  #wants = () => true;
 
   constructor() {
     this.clear();
@@ -24,7 +26,19 @@ export class Journal {
   add(entries) {
     for (const entry of entries) this.#addOne(entry);
     // Trimmed in strides, because moving the whole array for each frame would cost more than keeping some too many.
-    if (this.#entries.length > KEPT * 1.25) this.#entries.splice(0, this.#entries.length - KEPT);
+    if (this.#entries.length > KEPT * 1.25) this.#trim();
+  }
+
+  /** What somebody looks for is kept longer than what else happens. */
+  keepLonger(wants) {
+    this.#wants = wants;
+  }
+
+  #trim() {
+    let extra = this.#entries.length - KEPT;
+    const goes = (entry) => extra > 0 && !this.#wants(entry) && (extra -= 1) >= 0;
+    this.#entries = this.#entries.filter((entry) => !goes(entry));
+    this.#entries.splice(0, extra);
   }
 
   #addOne(entry) {
@@ -46,7 +60,7 @@ export class Journal {
 
   /** All that are kept, oldest first. */
   all() {
-    return this.#entries.slice(-KEPT);
+    return this.#entries.slice();
   }
 
   /** Those that came after a number. */
@@ -54,10 +68,10 @@ export class Journal {
     const entries = this.#entries;
     let from = entries.length;
     while (from > 0 && entries[from - 1].seq > seq) from -= 1;
-    return entries.slice(Math.max(from, entries.length - KEPT));
+    return entries.slice(from);
   }
 
   get size() {
-    return Math.min(KEPT, this.#entries.length);
+    return this.#entries.length;
   }
 }

@@ -3,8 +3,8 @@
 import { byId, el, settled } from "./dom.js";
 import { GROUPS } from "./entry.js";
 import { Feed } from "./feed.js";
-import { matcher } from "./filter.js";
-import { count } from "./format.js";
+import { asked, matcher } from "./filter.js";
+import { count, counted } from "./format.js";
 import { inspect } from "./inspector.js";
 import { Journal } from "./journal.js";
 import { note } from "./route.js";
@@ -20,6 +20,7 @@ export class Live {
   #feed;
   #rows;
   #wants = () => true;
+  #isFiltered = false;
   #groups = new Set();
   /** The number up to which entries are drawn. */
   #drawn = 0;
@@ -67,6 +68,10 @@ export class Live {
 
   hide() {}
 
+  get list() {
+    return this.#rows;
+  }
+
   firstField() {
     return byId("filter-text");
   }
@@ -113,7 +118,12 @@ export class Live {
   #refilter() {
     const [channel, event, text] = FIELDS.map((field) => byId(`filter-${field}`).value);
     for (const [name, chip] of this.#chips) chip.setAttribute("aria-pressed", String(this.#groups.has(name)));
-    this.#wants = matcher({ channel, event, text, groups: this.#groups });
+    const filter = { channel, event, text, groups: this.#groups };
+    this.#wants = matcher(filter);
+    this.#isFiltered = this.#groups.size > 0 || [channel, event, text].some((field) => field.trim() !== "");
+    // Without a filter all are alike, and the rows of what was skipped with them.
+    this.#journal.keepLonger(this.#isFiltered ? this.#wants : () => true);
+    this.#feed.seek(asked(filter));
     this.#redraw();
   }
 
@@ -188,8 +198,9 @@ export class Live {
       chip.lastElementChild.textContent = number > 0 ? count(number) : "";
     }
     const rows = this.#rows.length;
-    byId("live-shown").textContent = journal.size > 0 ? `${count(rows)} of the newest ${count(journal.size)} shown` : "";
-    byId("live-skipped").textContent = journal.skipped > 0 ? `${count(journal.skipped)} skipped: more happens than is told one by one` : "";
+    byId("live-shown").textContent = journal.size > 0 ? `${count(rows)} of ${count(journal.size)} kept shown` : "";
+    const first = this.#isFiltered ? "; what matches the filter comes first" : "";
+    byId("live-skipped").textContent = journal.skipped > 0 ? `${count(journal.skipped)} skipped: more happens than is told one by one${first}` : "";
     byId("live-blank").textContent = rows > 0 ? "" : blank(journal.size);
     const waiting = this.#held ? journal.last - this.#drawn : 0;
     const fresh = byId("fresh");
@@ -226,5 +237,5 @@ export class Live {
 }
 
 function blank(size) {
-  return size > 0 ? "Nothing that is kept matches the filter." : "Nothing yet. Connect a client, or create an event.";
+  return size > 0 ? `None of ${counted(size, "entry", "entries")} matches the filter.` : "Nothing yet. Connect a client, or create an event.";
 }
