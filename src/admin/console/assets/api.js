@@ -54,16 +54,16 @@ export const logout = () => post("logout", {});
 export const session = () => ask("api/session");
 export const series = (signal) => ask("api/series", { signal });
 
-export function channels(app, prefix, signal) {
-  return ask(`api/apps/${segment(app)}/channels?${new URLSearchParams({ prefix, limit: 200 })}`, { signal });
+export function channels(app, prefix, signal, limit = 200) {
+  return ask(`api/apps/${segment(app)}/channels?${new URLSearchParams({ prefix, limit })}`, { signal });
 }
 
 export function channel(app, name, signal) {
   return ask(`api/apps/${segment(app)}/channels/${segment(name)}`, { signal });
 }
 
-export function connections(app, find, signal) {
-  return ask(`api/apps/${segment(app)}/connections?${new URLSearchParams({ find, limit: 200 })}`, { signal });
+export function connections(app, find, signal, limit = 200) {
+  return ask(`api/apps/${segment(app)}/connections?${new URLSearchParams({ find, limit })}`, { signal });
 }
 
 export const close = (app, socketId) => post(`api/apps/${segment(app)}/connections/${segment(socketId)}/close`, {});

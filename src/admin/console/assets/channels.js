@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, el, facts, settled, text } from "./dom.js";
-import { count, visible } from "./format.js";
+import { count, counted, visible } from "./format.js";
 import { panelHead } from "./inspector.js";
 import { payload } from "./json.js";
 import { link, note } from "./route.js";
@@ -55,6 +55,10 @@ export class Channels {
     this.#refresher.stop();
   }
 
+  get list() {
+    return this.#table;
+  }
+
   firstField() {
     return byId("channels-prefix");
   }
@@ -92,7 +96,9 @@ export class Channels {
     try {
       const [list, detail] = await Promise.all([api.channels(app, prefix, signal), name ? this.#detail(app, name, signal) : null]);
       const { channels, total } = list;
-      byId("channels-total").textContent = channels.length < total ? `${count(channels.length)} of ${count(total)}, more with a longer beginning` : `${count(total)} occupied`;
+      // Of how many none begins like that is another question.
+      const all = total === 0 && prefix ? (await api.channels(app, "", signal, 0)).total : null;
+      byId("channels-total").textContent = said(channels.length, total, all);
       this.#table.fill(channels, prefix ? "No occupied channel begins like that." : "No channel has a subscriber.");
       this.#table.select(name);
       if (detail) this.#inspect(app, detail);
@@ -128,6 +134,11 @@ export class Channels {
     );
     this.#panel.hidden = false;
   }
+}
+
+function said(shown, total, all) {
+  if (all !== null) return `None of ${counted(all, "occupied channel")} matches the filter`;
+  return shown < total ? `${count(shown)} of ${count(total)}, more with a longer beginning` : `${count(total)} occupied`;
 }
 
 function badges({ kind, cache }) {

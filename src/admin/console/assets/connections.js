@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, el, facts, settled, text } from "./dom.js";
-import { age, bytes, count, visible } from "./format.js";
+import { age, bytes, count, counted, visible } from "./format.js";
 import { panelHead } from "./inspector.js";
 import { confirmed, notice } from "./notices.js";
 import { link, note } from "./route.js";
@@ -38,6 +38,10 @@ export class Connections {
 
   hide() {
     this.#refresher.stop();
+  }
+
+  get list() {
+    return this.#table;
   }
 
   firstField() {
@@ -88,7 +92,9 @@ export class Connections {
       const known = connections.find((one) => one.socket_id === socketId)
         ?? (socketId && (await api.connections(app, socketId, signal)).connections.find((one) => one.socket_id === socketId));
       const here = this.#shell.isClustered() ? " on this node" : "";
-      byId("connections-total").textContent = connections.length < total ? `${count(connections.length)} of ${count(total)}${here}, find others by id, user or address` : `${count(total)} connected${here}`;
+      // Of how many none is found is another question.
+      const all = total === 0 && find ? (await api.connections(app, "", signal, 0)).total : null;
+      byId("connections-total").textContent = said(connections.length, { find, total, all, here });
       this.#table.fill(connections, find ? `No connection${here} fits.` : `Nobody is connected${here}.`);
       this.#table.select(socketId);
       if (socketId) this.#inspect(app, known, socketId);
@@ -143,4 +149,10 @@ export class Connections {
     }
     this.#refresher.now();
   }
+}
+
+function said(shown, { find, total, all, here }) {
+  if (all !== null) return `None of ${counted(all, "connection")}${here} matches the filter`;
+  if (shown < total) return `${count(shown)} of ${count(total)}${here}, find others by id, user or address`;
+  return find ? `${count(total)}${here} found` : `${count(total)} connected${here}`;
 }

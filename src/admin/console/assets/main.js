@@ -7,7 +7,7 @@ import { Connections } from "./connections.js";
 import { Create } from "./create.js";
 import { byId, el } from "./dom.js";
 import { visible } from "./format.js";
-import { setUpKeys, showKeys } from "./keys.js";
+import { meansList, setUpKeys, showKeys } from "./keys.js";
 import { Live } from "./live.js";
 import { setUpLogin } from "./login.js";
 import { notice } from "./notices.js";
@@ -120,14 +120,18 @@ byId("logout").addEventListener("click", async () => {
   login.show();
 });
 byId("help").addEventListener("click", showKeys);
+
+/** Does something with the list that is shown, if there is one and the key means it; whether it did. */
+const inList = (event, act) => Boolean(views[shown]?.list) && meansList(event) && act(views[shown].list);
+
 setUpTheme(byId("theme"));
 setUpKeys([
   ...SECTIONS.map((name, n) => ({ keys: [String(n + 1)], words: byId(`${name}-title`).textContent, run: () => shown && byId("nav").querySelector(`[data-section=${name}]`).click() })),
   { keys: ["/"], words: "To the filter, or the first field", run: () => shown && views[shown].firstField().focus() },
   { keys: ["p"], words: "Pause or resume the feed", run: () => shown && views.live.pause() },
-  { keys: ["↑", "↓"], words: "Through the feed" },
-  { keys: ["Enter"], words: "Open the entry" },
-  { keys: ["Esc"], words: "Close the panel", run: () => (shown && views[shown].escape?.()) || false },
+  { keys: ["↑", "↓"], words: "Through the list", always: true, run: (event) => inList(event, (list) => list.step(event.key === "ArrowDown" ? 1 : -1)) },
+  { keys: ["Enter"], words: "Open what is chosen in the list", always: true, run: (event) => inList(event, (list) => list.open()) },
+  { keys: ["Esc"], words: "Close the panel", always: true, run: () => (shown && views[shown].escape?.()) || false },
   { keys: ["Ctrl", "Enter"], words: "Send the event" },
   { keys: ["?"], words: "This list", run: showKeys },
 ]);

@@ -86,7 +86,7 @@ export class Rows {
 
   #reachable(row) {
     if (!row) return;
-    this.#body.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
+    this.#current?.setAttribute("tabindex", "-1");
     row.setAttribute("tabindex", "0");
   }
 
@@ -94,11 +94,26 @@ export class Rows {
     if (!this.#focused) this.#reachable(this.#body.firstElementChild);
   }
 
-  /** So many rows down, or up. */
-  #step(by) {
+  /** Puts the focus so many rows down, or up, and on the row that Tab would reach if it is in none; whether there is one. */
+  step(by) {
     const rows = this.#body.children;
     const from = [...rows].indexOf(this.#focused);
-    rows[Math.min(rows.length - 1, Math.max(0, from + by))]?.focus();
+    const to = from < 0 ? this.#current : rows[Math.min(rows.length - 1, Math.max(0, from + by))];
+    to?.focus();
+    return Boolean(to);
+  }
+
+  /** Opens the row that has the focus, or that Tab would reach; whether there is one. */
+  open() {
+    const row = this.#focused ?? this.#current;
+    row?.focus();
+    this.#choose(row);
+    return Boolean(row);
+  }
+
+  /** The row that Tab reaches. */
+  get #current() {
+    return this.#body.querySelector("[tabindex='0']");
   }
 
   #choose(row) {
@@ -110,8 +125,8 @@ export class Rows {
 
   #key(event) {
     const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -MOST_ROWS, End: MOST_ROWS };
-    if (event.key in moves) this.#step(moves[event.key]);
-    else if (event.key === "Enter" || event.key === " ") this.#choose(event.target.closest("[role=row]"));
+    if (event.key in moves) this.step(moves[event.key]);
+    else if (event.key === "Enter" || event.key === " ") this.open();
     else return;
     event.preventDefault();
   }

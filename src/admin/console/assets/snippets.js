@@ -27,7 +27,13 @@ function curl({ base, app, channel, event, data }) {
 }
 
 function command({ base, app, channel, event, data }) {
-  return `tidewire trigger --app ${word(app.id)} --url ${word(base)} -- \\\n  ${word(channel)} ${word(event)} ${word(data)}`;
+  // The command takes a lone dash for its stdin.
+  const given = data === "-" ? "printf %s - | " : "";
+  return [
+    `${given}TIDEWIRE_APP_SECRET="$SECRET" tidewire trigger \\`,
+    `  --app ${word(app.id)} --key ${word(app.key)} --url ${word(base)} -- \\`,
+    `  ${word(channel)} ${word(event)} ${word(data)}`,
+  ].join("\n");
 }
 
 function node({ base, app, channel, event, data }) {

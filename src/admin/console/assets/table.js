@@ -40,6 +40,22 @@ export class Table {
     for (const row of this.#body.children) row.toggleAttribute("data-selected", row.dataset.key === key);
   }
 
+  /** Puts the focus so many rows down, or up; on the first one if it is in none; whether there is one. */
+  step(by) {
+    const rows = [...this.#body.children];
+    const from = rows.indexOf(document.activeElement.closest("tr"));
+    const row = rows[from < 0 ? Math.max(0, rows.findIndex((one) => one.dataset.key === this.#selected)) : Math.min(rows.length - 1, Math.max(0, from + by))];
+    row?.querySelector("[data-focus]").focus();
+    return Boolean(row);
+  }
+
+  /** Opens the first row, as the focus is in none; whether there is one. */
+  open() {
+    const found = this.step(0);
+    if (found) document.activeElement.click();
+    return found;
+  }
+
   #headCell(column) {
     const attributes = { scope: "col", class: classes(column) };
     if (!column.sort) return el("th", attributes, column.label);
