@@ -22,6 +22,7 @@ pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
+        "node": admin.node.feed().node(),
         "uptime_seconds": admin.started.elapsed().as_secs(),
         "config": admin.config.borrow().json(),
         "sockets": admin.gate.open(),
@@ -45,6 +46,7 @@ fn cluster_json(cluster: &ClusterState) -> serde_json::Value {
         "problem": cluster.problem(),
         "nodes": cluster.nodes(),
         "round_trip_microseconds": microseconds(cluster.round_trip()),
+        "waiting_bytes": cluster.waiting_bytes(),
     })
 }
 

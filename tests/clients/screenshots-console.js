@@ -20,7 +20,7 @@ const receiver = createServer((_, response) => response.writeHead((calls += 1) %
 await new Promise((resolve) => receiver.listen(0, "127.0.0.1", resolve));
 const webhooks = [{ url: `http://127.0.0.1:${receiver.address().port}/webhooks`, events: ["channel_occupied", "member_added"] }];
 const shop = app({ name: "Shop", webhooks });
-const [browser, server] = await Promise.all([startBrowser(), Server.start({ apps: [shop, app({ id: "1002", key: "staging", name: "Staging" })] })]);
+const [browser, server] = await Promise.all([startBrowser(), Server.start({ apps: [shop, app({ id: "1002", key: "staging", name: "Staging" })], webhooks: { retry_seconds: 0 } })]);
 const sdk = backend(server, shop);
 const clients = new Clients(pusherJs["pusher-js 8"], server, shop);
 
@@ -85,6 +85,10 @@ try {
   await light.locator("#connections-list tr", { hasText: "ada" }).locator("a").click();
   await shows(light, "#connections-inspector", /invoice\.1042/);
   await picture(light, "connections-light");
+
+  await open(dark, "server");
+  await shows(dark, "#letters-total", /given up/);
+  await picture(dark, "server-dark");
 
   await open(light, "signature");
   const body = JSON.stringify({ name: "payment.received", channels: ["invoice.1042"], data: `{"status":"paid"}` });

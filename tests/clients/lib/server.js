@@ -57,7 +57,7 @@ export function tidewire(...args) {
  * How many nodes over Redis every suite's server is, behind a port that spreads connections if they are several; none
  * is one without Redis.
  */
-const OVER_REDIS = Number(process.env.TIDEWIRE_TEST_OVER_REDIS ?? 0);
+export const OVER_REDIS = Number(process.env.TIDEWIRE_TEST_OVER_REDIS ?? 0);
 
 /** How many processes that are. */
 export const NODES = Math.max(1, OVER_REDIS);
@@ -78,7 +78,7 @@ class Node {
   }
 
   /** Writes a configuration and serves it; port 0 is any free one. The admin port stays what it was before. */
-  async spawn({ apps, server: { tls, ...server }, admin }, port, redis) {
+  async spawn({ apps, server: { tls, ...server }, admin, webhooks }, port, redis) {
     this.#token = admin.token;
     writeFileSync(
       this.configFile,
@@ -86,6 +86,7 @@ class Node {
         table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...server, port }),
         tls ? table("[server.tls]", tls) : "",
         table("[admin]", { host: "127.0.0.1", ...admin, port: this.admin?.port ?? 0 }),
+        webhooks ? table("[webhooks]", webhooks) : "",
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
         ...apps.map(({ limits, webhooks = [], ...rest }) =>
           [
@@ -165,10 +166,10 @@ export class Server {
 
   /**
    * Writes a configuration with all ports free and serves it.
-   * @param {{apps?: object[], server?: object, admin?: object}} options tables of the configuration file
+   * @param {{apps?: object[], server?: object, admin?: object, webhooks?: object}} options tables of the configuration file
    */
-  static async start({ apps = [app()], server = {}, admin = {} } = {}) {
-    const it = new Server({ apps, server, admin });
+  static async start({ apps = [app()], server = {}, admin = {}, webhooks } = {}) {
+    const it = new Server({ apps, server, admin, webhooks });
     if (OVER_REDIS > 0) it.#redis = await Redis.start();
     for (let number = 0; number < NODES; number++) {
       const node = new Node();

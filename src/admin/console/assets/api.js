@@ -70,6 +70,12 @@ export const close = (app, socketId) => post(`api/apps/${segment(app)}/connectio
 export const send = (app, event) => post(`api/apps/${segment(app)}/events`, event);
 export const signature = (request) => post("api/signature", request);
 
+/** How the server is doing. These are for scripts too, so they stand beside the console. */
+export const health = (signal) => ask("../health", { signal });
+export const deadLetters = (signal) => ask("../dead-letters", { signal });
+/** Queues the events of one again, or of all. */
+export const redeliver = (id) => post(id === undefined ? "../dead-letters/redeliver" : `../dead-letters/redeliver?id=${segment(id)}`, {});
+
 /** The feed's address. */
 export function feedUrl(app) {
   const url = new URL(`api/feed?app=${segment(app)}`, document.baseURI);

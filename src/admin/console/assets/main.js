@@ -7,16 +7,18 @@ import { Connections } from "./connections.js";
 import { Create } from "./create.js";
 import { byId, el } from "./dom.js";
 import { visible } from "./format.js";
+import { Health } from "./health.js";
 import { meansList, setUpKeys, showKeys } from "./keys.js";
 import { Live } from "./live.js";
 import { setUpLogin } from "./login.js";
 import { notice } from "./notices.js";
 import { back, go, here, note, onMove, startOver } from "./route.js";
+import { Server } from "./server.js";
 import { Signature } from "./signature.js";
 import { read, write } from "./storage.js";
 import { setUpTheme } from "./theme.js";
 
-const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature"];
+const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "server"];
 const RETRY_MS = 3_000;
 
 let session = null;
@@ -38,7 +40,10 @@ const views = {
   connections: new Connections(shell),
   charts: new Charts(shell),
   signature: new Signature(shell),
+  server: new Server(shell),
 };
+
+const health = new Health((answer) => views.server.tell(answer));
 
 /** Asks the server who this is, until it answers, and opens what the address names. */
 async function begin() {
@@ -52,10 +57,11 @@ async function begin() {
   }
   byId("starting").hidden = true;
   login.hide();
-  byId("server").textContent = visible([session.version, session.clustered ? `node ${session.node}` : null].filter(Boolean).join(" · "));
+  byId("where").textContent = visible([session.version, session.clustered ? `node ${session.node}` : null].filter(Boolean).join(" · "));
   byId("logout").hidden = session.access !== "token";
   byId("app").replaceChildren(...session.apps.map(option));
   byId("app-label").hidden = byId("nav").hidden = false;
+  health.start();
   move();
 }
 
@@ -70,7 +76,8 @@ function leave() {
   shown = session = null;
   byId("starting").hidden = true;
   byId("app-label").hidden = byId("nav").hidden = byId("logout").hidden = true;
-  byId("server").textContent = "";
+  byId("where").textContent = "";
+  health.stop();
 }
 
 /** Shows what the address names. */
