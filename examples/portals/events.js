@@ -7,11 +7,13 @@ export const ADMIN_CHANNEL = "private-admin.invoices";
 export const customerChannel = (customerId) => `private-customer.${customerId}`;
 
 /**
- * One publish, two channels: the customer whose invoice it is, and the admins, who see all.
+ * One publish, two channels: the customer whose invoice it is, and the admins, who see all. A draft is the admins' alone:
+ * an invoice is the customer's from the moment in which it is sent.
+ *
  * Await it before the function returns: what is still under way when a serverless function ends may never be sent.
  * @param {"INVOICE_CREATED" | "INVOICE_UPDATED" | "INVOICE_SENT" | "INVOICE_PAID" | "PAYMENT_RECORDED"} event
  */
-export function tell(event, invoice, more = {}) {
-  const data = { invoice, ...more, sentAt: new Date().toISOString() };
-  return publish(() => pusher.trigger([customerChannel(invoice.customerId), ADMIN_CHANNEL], event, data));
+export function tell(event, invoice) {
+  const channels = invoice.status === "draft" ? [ADMIN_CHANNEL] : [customerChannel(invoice.customerId), ADMIN_CHANNEL];
+  return publish(() => pusher.trigger(channels, event, { type: "INVOICE_UPDATE", invoice }));
 }

@@ -51,7 +51,7 @@ async function recordPayment({ params, body }) {
   const invoice = invoices.find(params.id);
   const amount = whole(body, "amount");
   invoices.pay(invoice, amount);
-  await tell("PAYMENT_RECORDED", invoice, { amount });
+  await tell("PAYMENT_RECORDED", invoice);
   if (invoice.status === "paid") await tell("INVOICE_PAID", invoice);
   return invoice;
 }

@@ -5,7 +5,7 @@ import { HttpError } from "../shared/reply.js";
 const invoices = [];
 
 export function create({ customerId, title, amount }) {
-  const invoice = { id: String(invoices.length + 1), customerId, title, amount, paid: 0, status: "draft", version: 1 };
+  const invoice = { id: String(invoices.length + 1), customerId, title, amount, paid: 0, status: "draft", version: 1, updatedAt: now() };
   invoices.push(invoice);
   return invoice;
 }
@@ -18,11 +18,14 @@ export function find(id) {
 
 export const all = () => [...invoices].reverse();
 
-export const ofCustomer = (customerId) => all().filter((invoice) => invoice.customerId === customerId);
+/** What the customer may see: no drafts. */
+export const ofCustomer = (customerId) => all().filter((invoice) => invoice.customerId === customerId && invoice.status !== "draft");
+
+const now = () => new Date().toISOString();
 
 /** Each change has a number, so that pages know an old state when one comes late. */
 function change(invoice, values) {
-  Object.assign(invoice, values, { version: invoice.version + 1 });
+  Object.assign(invoice, values, { version: invoice.version + 1, updatedAt: now() });
 }
 
 export function update(invoice, { title, amount }) {

@@ -10,7 +10,7 @@ export function text(fields, name, max = 100) {
 
 /** Whole numbers, also as the text of a form. Amounts are in the smallest unit, so they never need fractions. */
 export function whole(fields, name, max = 100_000_000) {
-  const value = /^\d{1,12}$/.test(String(fields[name] ?? "")) ? Number(fields[name]) : 0;
+  const value = /^\d{1,16}$/.test(String(fields[name] ?? "")) ? Number(fields[name]) : 0;
   if (value >= 1 && value <= max) return value;
   throw new HttpError(400, `Expected ${name}: a whole number from 1 to ${max}`);
 }

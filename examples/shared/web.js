@@ -18,7 +18,7 @@ const HEADERS = {
 const SHARED = new URL("public/", import.meta.url);
 
 /**
- * Serves until the process ends.
+ * Serves until the process ends. If it cannot, one line says why.
  * @param {object} options
  * @param {URL} options.folder the example's files for pages
  * @param {number} options.port used if PORT does not say another; 0: any free one
@@ -30,15 +30,30 @@ export function serve(name, { folder, port, routes }) {
     const { status, body, headers } = await answer(request, name, compiled, folder).catch(refusal);
     response.writeHead(status, { ...HEADERS, ...headers }).end(body);
   });
-  server.listen(Number(process.env.PORT ?? port), process.env.HOST ?? "127.0.0.1", () => {
-    const { address, port } = server.address();
-    console.log(`${name} listening on http://${address}:${port}`);
+  const place = { port: process.env.PORT || port, host: process.env.HOST || "127.0.0.1" };
+  if (!/^\d{1,5}$/.test(place.port) || place.port > 65_535) return cannotListen(name, place, "expected PORT: a number from 0, any free one, to 65535");
+  server.on("error", ({ code, message }) => cannotListen(name, place, WHY[code] ?? message));
+  server.listen(Number(place.port), place.host, () => {
+    const { address, family, port } = server.address();
+    console.log(`${name} listening on http://${family === "IPv6" ? `[${address}]` : address}:${port}`);
   });
+}
+
+const WHY = {
+  EADDRINUSE: "another program has it. End that one, or set PORT to another port, or to 0 for a free one",
+  EACCES: "this user may not. Set PORT to one above 1023",
+  EADDRNOTAVAIL: "this machine does not have the address. Set HOST to one of its own",
+  ENOTFOUND: "there is no such host. Set HOST to an address of this machine",
+};
+
+function cannotListen(name, { host, port }, why) {
+  console.error(`${name} cannot listen on ${host}:${port}: ${why}`);
+  process.exitCode = 1;
 }
 
 function compile([route, handle]) {
   const [method, path] = route.split(" ");
-  return { method, handle, path: new RegExp(`^${path.replaceAll(".", "\\.").replace(/:(\w+)/g, "(?<$1>[\\w-]+)")}$`) };
+  return { method, handle, path: new RegExp(`^${path.replaceAll(".", "\\.").replace(/:(\w+)/g, "(?<$1>[^/]+)")}$`) };
 }
 
 async function answer(request, name, routes, folder) {
@@ -50,12 +65,20 @@ async function answer(request, name, routes, folder) {
     const rawBody = await bodyOf(request);
     const user = userOf(name, headers.cookie);
     // The body is parsed when a handler asks for it, since some must look at its bytes first.
-    const given = { params: match.groups ?? {}, headers, rawBody, user, body: undefined };
+    const given = { params: decoded(match.groups ?? {}), headers, rawBody, user, body: undefined };
     Object.defineProperty(given, "body", { get: () => parse(headers["content-type"], rawBody) });
     const result = await handle(given);
     return result instanceof Reply ? result : json(200, result ?? {});
   }
   return (request.method === "GET" && (await asset(folder, pathname))) || new Reply(404, "Not found\n");
+}
+
+function decoded(params) {
+  try {
+    return Object.fromEntries(Object.entries(params).map(([name, value]) => [name, decodeURIComponent(value)]));
+  } catch {
+    throw new HttpError(400, "Expected a path in percent-encoded UTF-8");
+  }
 }
 
 async function bodyOf(request) {

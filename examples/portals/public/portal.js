@@ -1,6 +1,7 @@
 // Both portals: the backend says whose invoices these are and on which channel their events come.
 
-import { connect } from "/live.js";
+import { connect, subscribe } from "/live.js";
+import { Switch, mayNotify, notify } from "/notify.js";
 import { api, cents, copy, fill, latest, money, onSubmit, toast } from "/page.js";
 import settings from "/settings.js";
 
@@ -61,17 +62,31 @@ const load = latest(
   (invoices) => invoices.reverse().forEach(show),
 );
 
-function onEvent(event, { invoice, sentAt }) {
+const SAID = {
+  INVOICE_CREATED: "New invoice",
+  INVOICE_UPDATED: "Invoice changed",
+  INVOICE_SENT: isAdmin ? "Invoice sent" : "New invoice",
+  INVOICE_PAID: "Invoice paid",
+  PAYMENT_RECORDED: "Payment received",
+};
+
+const notifications = new Switch("notifications", { turnedOn: mayNotify });
+
+function onEvent(event, { type, invoice }) {
+  // Other types may come one day; this page has no idea of them.
+  if (type !== "INVOICE_UPDATE") return;
   show(invoice);
-  const time = new Date(sentAt).toLocaleTimeString();
-  document.querySelector("#events").prepend(fill(copy("event"), { event, title: invoice.title, time }));
+  const { title, updatedAt } = invoice;
+  document.querySelector("#events").prepend(fill(copy("event"), { event, title, time: new Date(updatedAt).toLocaleTimeString() }));
+  if (!notifications.isOn) return;
+  toast(SAID[event], title);
+  notify(SAID[event], title, `${event} ${invoice.id} ${invoice.version}`);
 }
 
-const channel = connect().subscribe(channelName);
+const channel = subscribe(connect(), channelName);
 for (const event of EVENTS) channel.bind(event, (data) => onEvent(event, data));
 // Told on every subscription, also after a lost connection: what happened before it is asked for, what comes later is told.
 channel.bind("pusher:subscription_succeeded", load);
-channel.bind("pusher:subscription_error", ({ error }) => toast("No live updates.", error));
 load();
 
 document.querySelector("#who").textContent = isAdmin ? "All invoices" : `Invoices of customer ${user}`;

@@ -8,11 +8,35 @@ export async function api(method, path, body, headers = {}) {
     body: body && JSON.stringify(body),
   });
   const value = await answer.json();
-  if (!answer.ok) throw new Error(value.error);
+  if (!answer.ok) throw Object.assign(new Error(value.error), { status: answer.status });
   return value;
 }
 
-/** Calls `load`, and passes its result on unless a later call has begun meanwhile. */
+/** Shows why there is nothing to see instead of the page, which would look as if it worked. */
+function refuse({ status, message }) {
+  const card = document.createElement("section");
+  Object.assign(card, { id: "nothing", className: "card stack" });
+  const head = document.createElement("h2");
+  head.textContent = status === 404 ? "There is nothing here" : "You may not see this";
+  const why = document.createElement("p");
+  why.textContent = message;
+  card.append(head, why);
+  if (status !== 404) {
+    const login = document.createElement("a");
+    Object.assign(login, { href: `/login?next=${location.pathname}`, textContent: status === 401 ? "Log in" : "Log in as somebody else" });
+    card.append(login);
+  }
+  document.querySelector("main").replaceChildren(card);
+  // Nothing that comes now has a place on the page.
+  for (const pusher of window.Pusher?.instances ?? []) pusher.disconnect();
+}
+
+const REFUSALS = [401, 403, 404];
+
+/**
+ * Calls `load`, and passes its result on unless a later call has begun meanwhile. If the backend refuses it, the page
+ * shows that and nothing else.
+ */
 export function latest(load, show) {
   let calls = 0;
   return async () => {
@@ -21,6 +45,7 @@ export function latest(load, show) {
       const value = await load();
       if (call === calls) show(value);
     } catch (error) {
+      if (REFUSALS.includes(error.status)) return refuse(error);
       toast("What this page shows may be old.", error.message);
     }
   };

@@ -65,9 +65,12 @@ export class Example {
   /**
    * A page in a browser context of its own, of a user who has logged in there if one is named, once it is subscribed.
    * What goes wrong in it is kept in its `problems`, the channels that the server has let it join in `joined`.
+   * @param {{isRefused?: boolean, prepare?: Function}} how whether it is to be refused, so that nothing is waited for;
+   *   what runs in the page before its own scripts
    */
-  async visit(browser, path, user) {
+  async visit(browser, path, user, { isRefused = false, prepare } = {}) {
     const context = await browser.newContext();
+    if (prepare) await context.addInitScript(prepare);
     const page = await context.newPage();
     Object.assign(page, { problems: [], joined: [] });
     page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
@@ -83,6 +86,7 @@ export class Example {
     } else {
       await page.goto(this.url + path);
     }
+    if (isRefused) return page;
     await shows(page, "#connection", /^Live$/);
     await eventually("a subscription", DEADLINE, () => page.joined.length > 0);
     return page;
@@ -93,6 +97,25 @@ export class Example {
     child.kill("SIGTERM");
     await eventually("the example's end", DEADLINE, () => child.exitCode !== null || child.signalCode !== null);
   }
+}
+
+/** Runs in a page before its own scripts: keeps the tones that it plays and the browser's notifications that it shows. */
+export function spyOnAttention() {
+  Object.assign(window, { tones: 0, notes: [] });
+  const start = OscillatorNode.prototype.start;
+  OscillatorNode.prototype.start = function (...args) {
+    window.tones += 1;
+    return start.apply(this, args);
+  };
+  window.Notification = class {
+    static permission = "default";
+    static async requestPermission() {
+      return (this.permission = "granted");
+    }
+    constructor(title, options) {
+      window.notes.push({ title, ...options });
+    }
+  };
 }
 
 /** Waits until an element's text fits. */

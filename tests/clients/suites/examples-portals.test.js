@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 
 import { startBrowser } from "../lib/browser.js";
 import { Clients, backend, marker, pusherJs, record, refusal } from "../lib/clients.js";
-import { Example, shows } from "../lib/examples.js";
+import { Example, shows, spyOnAttention } from "../lib/examples.js";
 import { Server, app } from "../lib/server.js";
 
 const main = app();
@@ -32,6 +32,50 @@ describe("examples/portals", { timeout: 180_000 }, () => {
     await server?.stop();
   });
 
+  /** pusher-js outside of a browser has no cookies, so it asks as this user. */
+  const authorization = (cookie) => ({
+    customHandler: async ({ socketId, channelName }, done) => done(null, (await example.authorize(channelName, cookie, socketId)).body),
+  });
+
+  const draft = async (customerId, title) => (await example.ask("POST", "/api/invoices", { cookie: admin, body: { customerId, title, amount: 100 } })).body.id;
+
+  test("a draft is shown to no customer, neither by an event nor by the list", async () => {
+    const customer = await example.login("17");
+    const client = await clients.connect({ channelAuthorization: authorization(customer) });
+    const heard = record(client.subscribe("private-customer.17"));
+    await heard.first("pusher:subscription_succeeded");
+    const id = await draft("17", "Secret plans");
+    await example.ask("PATCH", `/api/invoices/${id}`, { cookie: admin, body: { title: "Plans", amount: 200 } });
+    const list = async () => (await example.ask("GET", "/api/invoices", { cookie: customer })).body.map((invoice) => invoice.id);
+    assert.ok(!(await list()).includes(id));
+    const { body: sent } = await example.ask("POST", `/api/invoices/${id}/send`, { cookie: admin, body: {} });
+    await heard.first("INVOICE_SENT");
+    assert.deepEqual(heard.names().filter((name) => !name.startsWith("pusher:")), ["INVOICE_SENT"]);
+    assert.ok((await list()).includes(id));
+    // The payload is the kind and the whole invoice, and nothing else.
+    assert.deepEqual(heard.of("INVOICE_SENT"), [{ type: "INVOICE_UPDATE", invoice: sent }]);
+    assert.equal(sent.title, "Plans");
+  });
+
+  test("notifications can be switched on and off", async () => {
+    const page = await example.visit(browser, "/", "17", { prepare: spyOnAttention });
+    const send = async (title) => {
+      await example.ask("POST", `/api/invoices/${await draft("17", title)}/send`, { cookie: admin, body: {} });
+      await shows(page, "#events", new RegExp(title));
+    };
+    const notes = () => page.evaluate(() => window.notes.map(({ title, body }) => `${title}: ${body}`));
+    await send("Quiet one");
+    assert.deepEqual([await notes(), await page.innerText("#toasts")], [[], ""]);
+    await page.locator("[name=notifications]").click();
+    await send("Loud one");
+    await shows(page, "#toasts", /New invoice Loud one/);
+    assert.deepEqual(await notes(), ["New invoice: Loud one"]);
+    await page.locator("[name=notifications]").click();
+    await send("Quiet again");
+    assert.deepEqual(await notes(), ["New invoice: Loud one"]);
+    assert.deepEqual(page.problems, []);
+  });
+
   test("what an admin does shows on both portals, and not on another customer's", async () => {
     const pages = await Promise.all(["admin", "17", "42"].map((user) => example.visit(browser, "/", user)));
     const [office, customer, other] = pages;
@@ -39,24 +83,25 @@ describe("examples/portals", { timeout: 180_000 }, () => {
     await office.fill("#create [name=title]", "Mooring fee");
     await office.fill("#create [name=amount]", "80");
     await office.click("#create button");
-    for (const page of [office, customer]) await shows(page, "#invoices", /Mooring fee[^]*draft/);
+    await shows(office, "#invoices", /Mooring fee[^]*draft/);
     const row = office.locator("#invoices > li", { hasText: "Mooring fee" });
     await row.locator("summary").click();
     await row.locator("[name=amount]").fill("90");
     await row.locator("details button").click();
-    for (const page of [office, customer]) await shows(page, "#invoices", /€90\.00/);
+    await shows(office, "#invoices", /€90\.00/);
     await row.locator("> button").click();
-    for (const page of [office, customer]) await shows(page, "#invoices", /sent/);
+    for (const page of [office, customer]) await shows(page, "#invoices", /Mooring fee[^]*€90\.00[^]*sent/);
     await row.locator("> button", { hasText: "Record payment" }).click();
     for (const page of [office, customer]) await shows(page, "#invoices", /paid/);
 
     const events = ["INVOICE_CREATED", "INVOICE_UPDATED", "INVOICE_SENT", "PAYMENT_RECORDED", "INVOICE_PAID"];
-    for (const page of [office, customer]) {
+    // A draft is nobody's but the admins': the customer hears of it when it is sent.
+    for (const [page, heard] of [[office, events], [customer, events.slice(2)]]) {
       await shows(page, "#events", /INVOICE_PAID/);
-      assert.deepEqual((await page.locator("#events strong").allInnerTexts()).reverse(), events);
+      assert.deepEqual((await page.locator("#events strong").allInnerTexts()).reverse(), heard);
     }
     // The other customer's own invoice is the first thing that the other customer hears of.
-    await example.ask("POST", "/api/invoices", { cookie: admin, body: { customerId: "42", title: "Pilotage", amount: 100 } });
+    await example.ask("POST", `/api/invoices/${await draft("42", "Pilotage")}/send`, { cookie: admin, body: {} });
     await shows(other, "#events", /Pilotage/);
     assert.doesNotMatch(await other.innerText("body"), /Mooring/);
     await shows(office, "#events", /Pilotage/);
