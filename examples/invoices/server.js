@@ -21,11 +21,14 @@ const listChannel = (userId) => `${prefix}user.${userId}.invoices`;
 
 const euros = (cents) => new Intl.NumberFormat("en", { style: "currency", currency: "EUR" }).format(cents / 100);
 
-/** One event on one or more channels, with the payload that all pages know. */
-function tell(channels, type, invoice, title, body) {
+/**
+ * One event on one or more channels, with the payload that all pages know. Its `type` is the kind of news, which is not
+ * the event's name: a payment may be one of several or complete the invoice.
+ */
+function tell(channels, event, type, invoice, title, body) {
   const { id: invoiceId, status } = invoice;
   const payload = { title, body, type, invoiceId, status, sentAt: new Date().toISOString() };
-  return publish(() => pusher.trigger(channels, type, payload));
+  return publish(() => pusher.trigger(channels, event, payload));
 }
 
 const mayRead = (user, invoice) => user === invoice.userId || user === invoice.customerId;
@@ -48,7 +51,7 @@ async function create(request) {
   const userId = issuer(request);
   const customerId = oneOf(request.body, "customerId", CUSTOMERS);
   const invoice = invoices.create({ userId, customerId, ...details(request.body) });
-  await tell(listChannel(userId), "invoice.created", invoice, "New invoice", invoice.title);
+  await tell(listChannel(userId), "invoice.created", "invoice_created", invoice, "New invoice", invoice.title);
   return invoice;
 }
 
@@ -57,7 +60,7 @@ async function change(request) {
   if (issuer(request) !== invoice.userId) throw new HttpError(403, "This invoice is somebody else's");
   invoices.change(invoice, details(request.body));
   const channels = [invoiceChannel(invoice), listChannel(invoice.userId)];
-  await tell(channels, "invoice.updated", invoice, "Invoice changed", invoice.title);
+  await tell(channels, "invoice.updated", "invoice_updated", invoice, "Invoice changed", invoice.title);
   return invoice;
 }
 
@@ -68,9 +71,11 @@ async function pay(request) {
   const before = invoice.status;
   invoices.pay(invoice, amount);
   const channels = [invoiceChannel(invoice), listChannel(invoice.userId)];
-  await tell(channels, "payment.received", invoice, "Payment received", `${euros(amount)} for ${invoice.title}`);
+  const type = invoice.status === "paid" ? "invoice_completed" : "payment_received";
+  await tell(channels, "payment.received", type, invoice, "Payment received", `${euros(amount)} for ${invoice.title}`);
   if (invoice.status !== before) {
-    await tell(invoiceChannel(invoice), "invoice.status.changed", invoice, "New status", `The invoice is ${invoice.status}`);
+    const change = invoice.status === "paid" ? "invoice_completed" : "invoice_status_changed";
+    await tell(invoiceChannel(invoice), "invoice.status.changed", change, invoice, "New status", `The invoice is ${invoice.status}`);
   }
   return invoice;
 }
@@ -92,7 +97,7 @@ serve(NAME, {
     ...demoLogin(NAME, USERS),
     "GET /": ({ user }) => (ISSUERS.includes(user) ? file(new URL("list.html", FOLDER)) : redirect("/login")),
     "GET /pay/:id": ({ user, params }) =>
-      PRIVATE && !user ? redirect(`/login?next=/pay/${params.id}`) : file(new URL("pay.html", FOLDER)),
+      PRIVATE && !user ? redirect(`/login?next=/pay/${encodeURIComponent(params.id)}`) : file(new URL("pay.html", FOLDER)),
     "GET /settings.js": ({ user }) => settingsModule({ prefix, user, users: PRIVATE ? USERS : ISSUERS, customers: CUSTOMERS }),
     "POST /pusher/auth": channelAuthorization(mayJoin),
     "GET /api/invoices": (request) => invoices.ofUser(issuer(request)),

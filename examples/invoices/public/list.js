@@ -1,6 +1,7 @@
 // The invoices that a user has issued: new ones, changes and payments show at once, and are counted until looked at.
 
-import { connect } from "/live.js";
+import { connect, subscribe } from "/live.js";
+import { Switch, chime, mayNotify, notify } from "/notify.js";
 import { api, cents, copy, fill, latest, money, onSubmit, toast } from "/page.js";
 import settings from "/settings.js";
 
@@ -50,11 +51,22 @@ function onNews(news) {
   const row = rows.get(news.invoiceId);
   if (row) fill(row, { status: news.status });
   toast(news.title, news.body);
+  callForAttention(news);
   count(unseen + 1);
   load();
 }
 
-const channel = connect().subscribe(`${settings.prefix}user.${settings.user}.invoices`);
+const sound = new Switch("sound", { turnedOn: chime });
+const notification = new Switch("notification", { turnedOn: mayNotify });
+const PAYMENTS = ["payment_received", "invoice_completed"];
+
+function callForAttention({ type, title, body, invoiceId, sentAt }) {
+  if (!PAYMENTS.includes(type)) return;
+  if (sound.isOn) chime();
+  if (notification.isOn) notify(type === "invoice_completed" ? "Invoice paid" : title, body, `${invoiceId} ${sentAt}`);
+}
+
+const channel = subscribe(connect(), `${settings.prefix}user.${settings.user}.invoices`);
 for (const event of ["invoice.created", "invoice.updated", "payment.received"]) channel.bind(event, onNews);
 // Told on every subscription, also after a lost connection: what happened before it is asked for, what comes later is told.
 channel.bind("pusher:subscription_succeeded", load);

@@ -1,6 +1,6 @@
 // The pay page of one invoice: whatever is paid or changed shows at once.
 
-import { connect } from "/live.js";
+import { connect, subscribe } from "/live.js";
 import { api, cents, copy, fill, latest, money, onSubmit, toast } from "/page.js";
 import settings from "/settings.js";
 
@@ -25,7 +25,7 @@ function onNews(news) {
   load();
 }
 
-const channel = connect().subscribe(`${settings.prefix}invoice.${id}`);
+const channel = subscribe(connect(), `${settings.prefix}invoice.${id}`);
 for (const event of ["payment.received", "invoice.status.changed", "invoice.updated"]) channel.bind(event, onNews);
 // Told on every subscription, also after a lost connection: what happened before it is asked for, what comes later is told.
 channel.bind("pusher:subscription_succeeded", load);

@@ -6,8 +6,9 @@ import { after, afterEach, before, describe, test } from "node:test";
 
 import { startBrowser } from "../lib/browser.js";
 import { Clients, pusherJs, record } from "../lib/clients.js";
-import { Example, shows } from "../lib/examples.js";
+import { Example, shows, spyOnAttention } from "../lib/examples.js";
 import { Server, app } from "../lib/server.js";
+import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app();
 
@@ -105,12 +106,75 @@ describe("examples/invoices", { timeout: 180_000 }, () => {
     assert.deepEqual(payment, {
       title: "Payment received",
       body: "€100.00 for Tide tables",
-      type: "payment.received",
+      type: "invoice_completed",
       invoiceId: id,
       status: "paid",
     });
     assert.ok(Math.abs(Date.parse(sentAt) - Date.now()) < 60_000);
+    // A kind of news, which is not the event's name.
+    await open.ask("POST", `/api/invoices/${id}/payments`, { body: { amount: 1_000 } });
+    const types = async (recorder, event, n) => (await eventually(`${n} ${event}`, DEADLINE, () => recorder.of(event).length === n && recorder.of(event))).map(({ type }) => type);
+    assert.deepEqual(await types(onList, "payment.received", 2), ["invoice_completed", "payment_received"]);
+    assert.deepEqual(await types(onList, "invoice.created", 1), ["invoice_created"]);
+    assert.deepEqual(await types(onList, "invoice.updated", 1), ["invoice_updated"]);
+    assert.deepEqual(await types(onInvoice, "invoice.status.changed", 1), ["invoice_completed"]);
     clients.closeAll();
+  });
+
+  test("a payment is called out by a sound and by the browser, each if it is switched on", async () => {
+    const { id, cookie } = await newInvoice(open);
+    const list = await open.visit(browser, "/", "ada", { prepare: spyOnAttention });
+    const called = () => list.evaluate(() => [window.tones, window.notes.length]);
+    const pays = async (amount) => {
+      await open.ask("POST", `/api/invoices/${id}/payments`, { body: { amount } });
+      await shows(list, "#toasts", new RegExp(`€${(amount / 100).toFixed(2).replace(".", "\\.")} for Tide tables`));
+    };
+    for (const name of ["sound", "notification"]) {
+      const box = list.locator(`[name=${name}]`);
+      assert.equal(await box.isChecked(), false);
+      const help = await list.innerText(`#${await box.getAttribute("aria-describedby")}`);
+      assert.match(help, /\. Browser.*\.$|Your browser.*\.$/);
+    }
+    await pays(1_000);
+    assert.deepEqual(await called(), [0, 0]);
+    // Turned on, it can be heard at once.
+    await list.locator("[name=sound]").click();
+    await eventually("two tones", DEADLINE, async () => (await called())[0] === 2);
+    await pays(1_100);
+    await eventually("two more", DEADLINE, async () => (await called())[0] === 4);
+    await list.locator("[name=notification]").click();
+    await pays(1_200);
+    await eventually("a notification", DEADLINE, async () => (await called())[1] === 1);
+    const [note] = await list.evaluate(() => window.notes);
+    assert.equal(note.title, "Payment received");
+    assert.match(note.body, /€12\.00 for Tide tables/);
+    // Other news than payments call nobody.
+    await open.ask("PATCH", `/api/invoices/${id}`, { cookie, body: { title: "Tables", amount: 9_000 } });
+    await shows(list, "#toasts", /Invoice changed/);
+    assert.deepEqual(await called(), [6, 1]);
+    await list.locator("[name=sound]").click();
+    await list.reload();
+    await shows(list, "#connection", /^Live$/);
+    assert.deepEqual([await list.isChecked("[name=sound]"), await list.isChecked("[name=notification]")], [false, true]);
+    assert.deepEqual(list.problems, []);
+  });
+
+  test("notifications that the browser refuses are switched off again, with what to do", async () => {
+    const list = await open.visit(browser, "/", "ada", { prepare: () => (window.Notification = class { static permission = "denied"; static requestPermission = async () => "denied"; }) });
+    await list.locator("[name=notification]").click();
+    await shows(list, "#notification-help", /refuses notifications.*Allow them in its settings/);
+    assert.equal(await list.isChecked("[name=notification]"), false);
+  });
+
+  test("somebody else's invoice shows nothing to pay, and no page that looks alive", async () => {
+    const { id } = await newInvoice(closed);
+    const page = await closed.visit(browser, `/pay/${id}`, "hugo", { isRefused: true });
+    await shows(page, "#nothing", /You may not see this[^]*somebody else's/);
+    assert.equal(await page.locator("main button, main form").count(), 0);
+    await eventually("no live badge", DEADLINE, async () => (await page.getAttribute("#connection", "data-live")) === "false");
+    assert.doesNotMatch(await page.innerText("body"), /\bLive\b|\bPay\b(?! an)/);
+    const missing = await closed.visit(browser, "/pay/none", "grace", { isRefused: true });
+    await shows(missing, "#nothing", /nothing here[^]*no such invoice/);
   });
 
   test("private channels are for whom the invoice is, and pages ask who that is", async () => {
