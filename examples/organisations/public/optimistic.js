@@ -1,11 +1,17 @@
-// Records as the backend has confirmed them, and changes that are shown although it has not yet.
+// Records as the backend has confirmed them, and changes and new records that are shown although it has not yet.
 //
 // A change is confirmed by the event that carries its mutation id or by the request's answer, whichever comes first. A
-// change that is refused goes, and what was there before shows again, since it was never overwritten.
+// change that is refused goes, and what was there before shows again, since it was never overwritten; a new record that
+// is refused goes altogether.
 
 export class Optimistic {
   #confirmed = new Map();
   #pending = new Map();
+
+  /** Shows a new record from now on, under the mutation id until the backend has given it an id. */
+  create(mutationId, values) {
+    this.#pending.set(mutationId, { id: mutationId, values, isNew: true });
+  }
 
   /** Shows a change from now on. */
   change(mutationId, id, values) {
@@ -23,11 +29,12 @@ export class Optimistic {
     return this.#pending.delete(mutationId);
   }
 
-  /** What is to be shown, in the backend's order. */
+  /** What is to be shown, in the backend's order, and new records after it. */
   all() {
     const shown = new Map([...this.#confirmed].map(([id, record]) => [id, { ...record, pending: false }]));
-    for (const { id, values } of this.#pending.values()) {
-      if (shown.has(id)) Object.assign(shown.get(id), values, { pending: true });
+    for (const { id, values, isNew } of this.#pending.values()) {
+      if (isNew) shown.set(id, { id, ...values, pending: true, isNew });
+      else if (shown.has(id)) Object.assign(shown.get(id), values, { pending: true });
     }
     return [...shown.values()];
   }

@@ -2,7 +2,7 @@
 // stops when it goes.
 
 import { listen } from "/listen.js";
-import { connect } from "/live.js";
+import { connect, forget, watched } from "/live.js";
 import { Optimistic } from "/optimistic.js";
 import { api, cents, copy, fill, latest, money, onSubmit, toast } from "/page.js";
 import settings from "/settings.js";
@@ -18,7 +18,7 @@ function countHandled() {
   document.querySelector("#handled").textContent = handled;
 }
 
-/** Shows an organisation's invoices until the returned function is called. */
+/** Shows an organisation's invoices until its `stop` is called; `create` shows a new one before it is saved. */
 function showInvoices(org) {
   const list = document.querySelector("#invoices");
   const invoices = new Optimistic();
@@ -28,11 +28,20 @@ function showInvoices(org) {
   function show() {
     // An answer may come when another organisation is shown already.
     if (!isHere) return;
-    for (const invoice of invoices.all()) {
+    const all = invoices.all();
+    // One that was refused goes, and so does one that has got its id.
+    const ids = new Set(all.map(({ id }) => id));
+    for (const [id, row] of rows) {
+      if (ids.has(id)) continue;
+      row.remove();
+      rows.delete(id);
+    }
+    for (const invoice of all) {
       if (!rows.has(invoice.id)) rows.set(invoice.id, newRow(invoice.id));
       const row = rows.get(invoice.id);
       fill(row, { ...invoice, amount: money(invoice.amount), saving: invoice.pending ? "saving…" : "" });
-      row.querySelector("[data-act=paid]").hidden = invoice.status === "paid";
+      row.querySelector("[data-act=paid]").hidden = invoice.status === "paid" || Boolean(invoice.isNew);
+      for (const control of row.querySelector("form").elements) control.disabled = Boolean(invoice.isNew);
       const input = row.querySelector("[name=title]");
       if (input !== document.activeElement) input.value = invoice.title;
     }
@@ -52,22 +61,32 @@ function showInvoices(org) {
     return row;
   }
 
-  async function change(id, values, send) {
+  const change = (id, values, send) => attempt((mutationId) => invoices.change(mutationId, id, values), send);
+
+  /** Whether the backend took it. */
+  const create = (values) =>
+    attempt((mutationId) => invoices.create(mutationId, { status: "open", ...values }), (mutationId) => api("POST", `/api/${org}/invoices`, { ...values, mutationId }));
+
+  async function attempt(begin, send) {
     const mutationId = newMutationId();
-    invoices.change(mutationId, id, values);
+    begin(mutationId);
     show();
+    let refused = false;
     try {
       invoices.confirm(await send(mutationId), mutationId);
     } catch (error) {
-      if (invoices.reject(mutationId)) toast("That did not work.", error.message);
+      refused = invoices.reject(mutationId);
+      if (refused) toast("That did not work.", error.message);
     }
     show();
+    return !refused;
   }
 
-  function onEvent({ invoice, mutationId }) {
+  function onEvent(action, { invoice, mutationId }) {
     countHandled();
     invoices.confirm(invoice, mutationId);
     show();
+    if (action in CALLED_OUT) toast(CALLED_OUT[action], `${invoice.title}, ${money(invoice.amount)}`);
   }
 
   const load = latest(
@@ -77,16 +96,27 @@ function showInvoices(org) {
       show();
     },
   );
-  const events = ["CREATED", "UPDATED", "PAID", "OVERDUE"].map((action) => [`invoice.${action}`, onEvent]);
-  // Told on every subscription, also after a lost connection: what happened before it is asked for.
-  const stop = listen(pusher, channelOf(org), { ...Object.fromEntries(events), "pusher:subscription_succeeded": load });
+  const events = ["CREATED", "UPDATED", "PAID", "OVERDUE"].map((action) => [`invoice.${action}`, (data) => onEvent(action, data)]);
+  const channel = channelOf(org);
+  const refusal = watched(channel);
+  const succeeded = () => {
+    refusal["pusher:subscription_succeeded"]();
+    // Told on every subscription, also after a lost connection: what happened before it is asked for.
+    load();
+  };
+  const leave = listen(pusher, channel, { ...Object.fromEntries(events), ...refusal, "pusher:subscription_succeeded": succeeded });
   load();
-  return () => {
+  const stop = () => {
     isHere = false;
-    stop();
+    leave();
+    forget(channel);
     list.replaceChildren();
   };
+  return { stop, create };
 }
+
+/** What everybody in the organisation must hear of, whatever they are looking at. */
+const CALLED_OUT = { PAID: "Paid", OVERDUE: "Overdue" };
 
 /** The same for its notifications. */
 function showNotifications(org) {
@@ -105,7 +135,7 @@ function showNotifications(org) {
 
 const select = document.querySelector("#organisation");
 const toggle = document.querySelector("#toggle");
-let hideInvoices = () => {};
+let shown = null;
 let hideNotifications = null;
 
 function toggleNotifications() {
@@ -115,8 +145,8 @@ function toggleNotifications() {
 }
 
 function switchOrganisation() {
-  hideInvoices();
-  hideInvoices = showInvoices(select.value);
+  shown?.stop();
+  shown = showInvoices(select.value);
   if (hideNotifications) toggleNotifications();
   toggleNotifications();
 }
@@ -128,8 +158,11 @@ switchOrganisation();
 
 const form = document.querySelector("#create");
 onSubmit(form, async ({ title, amount, dueOn }) => {
-  await api("POST", `/api/${select.value}/invoices`, { title, amount: cents(amount), dueOn, mutationId: newMutationId() });
   form.reset();
+  if (await shown.create({ title, amount: cents(amount), dueOn })) return;
+  // What was typed is not lost with what was refused, unless something else has been typed meanwhile.
+  if (form.elements.title.value !== "") return;
+  for (const [name, value] of Object.entries({ title, amount, dueOn })) form.elements[name].value = value;
 });
 document.querySelector("#overdue").addEventListener("click", () => {
   api("POST", `/api/${select.value}/overdue`, {}).catch((error) => toast("That did not work.", error.message));

@@ -94,6 +94,17 @@ describe("examples/organisations", { timeout: 240_000 }, () => {
     again();
   });
 
+  test("new records are shown until they have an id, or are refused", () => {
+    const records = new Optimistic();
+    records.create("m1", { title: "one" });
+    records.create("m2", { title: "two" });
+    assert.deepEqual(records.all().map(({ title, pending, isNew }) => [title, pending, isNew]), [["one", true, true], ["two", true, true]]);
+    records.confirm({ id: "a", title: "one", version: 1 }, "m1");
+    assert.equal(records.reject("m1"), false);
+    assert.equal(records.reject("m2"), true);
+    assert.deepEqual(records.all(), [{ id: "a", title: "one", version: 1, pending: false }]);
+  });
+
   test("changes are shown until they are refused, and old states change nothing", () => {
     const records = new Optimistic();
     records.confirm({ id: "a", title: "one", version: 1 });
@@ -168,6 +179,71 @@ describe("examples/organisations", { timeout: 240_000 }, () => {
     await shows(ada, "#toasts", /Somebody else did/);
     assert.equal(await row.locator("[name=title]").inputValue(), "Grapnel");
     assert.doesNotMatch(await row.innerText(), /saving/);
+  });
+
+  test("a new invoice is shown before it is saved, goes if it is refused, and comes back into the form", async () => {
+    const ada = await visit("ada", "north");
+    const path = "**/api/north/invoices";
+    const create = async (title) => {
+      await ada.fill("#create [name=title]", title);
+      await ada.fill("#create [name=amount]", "12.5");
+      await ada.fill("#create [name=dueOn]", "2099-01-01");
+      await ada.click("#create button");
+    };
+    const shown = async (title) => (await titles(ada)).filter((one) => one === title).length;
+    let answer;
+    const asked = new Promise((resolve) => (answer = resolve));
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    await ada.route(path, async (route) => {
+      if (route.request().method() !== "POST") return route.continue();
+      answer();
+      await held;
+      return route.continue();
+    });
+    await create("Tugboat");
+    await asked;
+    assert.equal(await shown("Tugboat"), 1);
+    await shows(ada, "#invoices", /saving…/);
+    assert.equal(await ada.inputValue("#create [name=title]"), "");
+    release();
+    await shows(ada, "#notifications", /created “Tugboat”/);
+    await eventually("no mark", DEADLINE, async () => !/saving/.test(await ada.innerText("#invoices")));
+    assert.equal(await shown("Tugboat"), 1);
+    await ada.unrouteAll({ behavior: "wait" });
+
+    // Its answer is lost, its event is not: it stays.
+    await ada.route(path, async (route) => {
+      if (route.request().method() !== "POST") return route.continue();
+      await route.fetch();
+      await shows(ada, "#notifications", /created “Lifeboat”/);
+      await route.abort();
+    });
+    await create("Lifeboat");
+    await shows(ada, "#notifications", /created “Lifeboat”/);
+    await ada.unrouteAll({ behavior: "wait" });
+    await eventually("no mark", DEADLINE, async () => !/saving/.test(await ada.innerText("#invoices")));
+    assert.deepEqual([await shown("Lifeboat"), await ada.innerText("#toasts")], [1, ""]);
+
+    // Refused: it goes, and nothing that was typed is lost.
+    await ada.route(path, (route) => (route.request().method() === "POST" ? route.fulfill({ status: 409, json: { error: "Not this year" } }) : route.continue()));
+    await create("Galleon");
+    await shows(ada, "#toasts", /That did not work\. Not this year/);
+    await eventually("it is gone", DEADLINE, async () => (await shown("Galleon")) === 0);
+    assert.deepEqual([await ada.inputValue("#create [name=title]"), await ada.inputValue("#create [name=amount]")], ["Galleon", "12.5"]);
+  });
+
+  test("what is paid and what is overdue is called out to everybody", async () => {
+    const [ada, other] = [await visit("ada", "north"), await visit("ben", "north")];
+    const { id } = await create("north", "Anchor");
+    await create("north", "Barge", "2020-01-01");
+    await shows(ada, "#notifications", /created “Barge”/);
+    assert.equal(await ada.innerText("#toasts"), "");
+    await act("POST", `/api/north/invoices/${id}/paid`);
+    for (const page of [ada, other]) await shows(page, "#toasts", /Paid Anchor, €1\.00/);
+    await act("POST", "/api/north/overdue");
+    for (const page of [ada, other]) await shows(page, "#toasts", /Overdue Barge, €1\.00/);
+    assert.deepEqual([...ada.problems, ...other.problems], []);
   });
 
   test("after a lost connection every event is handled exactly once", async () => {
