@@ -1,22 +1,47 @@
-// Waits for the payment of one order.
+// Shows the invoice of one order, and waits for its payment.
 
-import { connect } from "/live.js";
+import { connect, subscribe } from "/live.js";
 import { api, fill, latest } from "/page.js";
 
-const externalId = location.pathname.split("/").pop();
+const id = location.pathname.split("/").pop();
+const path = `/api/orders/${id}`;
 const order = document.querySelector("#order");
-const show = (values) => fill(order, values);
+const invoice = document.querySelector("#invoice");
 
 /** Says how things are, so it may come more than once: live, from the cache, or from the backend. */
-const onPayment = (payment) => payment && show(payment);
+function onPayment(payment) {
+  if (!payment) return;
+  fill(order, { ...payment, amountSat: undefined, paidAt: `Last payment: ${payment.amountSat} sat at ${new Date(payment.timestamp).toLocaleTimeString()}` });
+  document.querySelector("#hash").textContent = payment.paymentHash;
+  if (payment.status === "paid") invoice.hidden = true;
+}
 
-const channel = connect().subscribe(`cache-payment.${externalId}`);
-// Who subscribes after the payment gets it from the cache, at once.
-channel.bind("payment", onPayment);
-// Nothing was published, or too long ago, or the server has been restarted since: the backend knows.
-channel.bind(
-  "pusher:cache_miss",
-  latest(() => api("GET", `/api/orders/${externalId}/payment`), ({ payment }) => onPayment(payment)),
-);
+function listen(channelName) {
+  const channel = subscribe(connect(), channelName);
+  // Who subscribes after the payment gets it from the cache, at once.
+  channel.bind("payment", onPayment);
+  // Nothing was published, or too long ago, or the server has been restarted since: the backend knows.
+  channel.bind("pusher:cache_miss", latest(() => api("GET", `${path}/payment`), ({ payment }) => onPayment(payment)));
+}
 
-latest(() => api("GET", `/api/orders/${externalId}`), show)();
+function show({ channel, ...details }) {
+  // Of what was ordered elsewhere only the external id is known.
+  fill(order, { title: "Payment", ...details });
+  if (details.invoice) {
+    invoice.hidden = false;
+    document.querySelector("#text").value = details.invoice;
+    document.querySelector("#wallet").href = `lightning:${details.invoice}`;
+    document.querySelector("#qr").src = `${path}/invoice.svg`;
+    document.querySelector("#hash").textContent = details.paymentHash;
+  }
+  listen(channel);
+}
+
+document.querySelector("#copy").addEventListener("click", async ({ target }) => {
+  const text = document.querySelector("#text");
+  text.select();
+  // Over plain HTTP from another machine there is no clipboard, but what is selected can be copied by hand.
+  await navigator.clipboard?.writeText(text.value).then(() => (target.textContent = "Copied"), () => {});
+});
+
+latest(() => api("GET", path), show)();

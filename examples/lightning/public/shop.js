@@ -2,9 +2,9 @@
 
 import { api, onSubmit } from "/page.js";
 
-onSubmit(document.querySelector("form"), async ({ title, amountSat }) => {
-  const { externalId } = await api("POST", "/api/orders", { title, amountSat });
-  location.assign(`/pay/${externalId}`);
+onSubmit(document.querySelector("form"), async ({ title, amountSat, externalId: own }) => {
+  const { externalId } = await api("POST", "/api/orders", { title, amountSat, externalId: own || undefined });
+  location.assign(`/pay/${encodeURIComponent(externalId)}`);
 });
 
 async function showClients() {

@@ -3,12 +3,17 @@
 
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 
+import { decoded } from "../lib/bolt11.js";
 import { startBrowser } from "../lib/browser.js";
+import { Clients, pusherJs, record } from "../lib/clients.js";
 import { Example, shows } from "../lib/examples.js";
+import { modulesOf, read } from "../lib/qr.js";
 import { Server, app, projectDir, run } from "../lib/server.js";
+import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app();
 const secret = "a webhook secret of this suite";
@@ -37,6 +42,15 @@ describe("examples/lightning", { timeout: 240_000 }, () => {
     await shop?.stop();
     await server?.stop();
   });
+
+  /** What the cache channel of an external id has last said. */
+  async function published(channelName) {
+    const clients = new Clients(pusherJs["pusher-js 8"], server, main);
+    const heard = record((await clients.connect()).subscribe(channelName));
+    const payment = await heard.first("payment");
+    clients.closeAll();
+    return payment;
+  }
 
   const order = async (amountSat = 1000) => (await shop.ask("POST", "/api/orders", { body: { title: "Tea", amountSat } })).body.externalId;
 
@@ -72,6 +86,88 @@ describe("examples/lightning", { timeout: 240_000 }, () => {
     await shows(page, "#status", /^paid$/);
     await shows(page, "#order", /\n1000 sat received/);
     assert.deepEqual(page.problems, []);
+  });
+
+  test("the page shows a BOLT 11 invoice as text and as a QR code, and hides it when it is paid", async () => {
+    const externalId = await order(2100);
+    const page = await waiting(externalId);
+    await shows(page, "#invoice", /Copy[^]*Open in a wallet/);
+    const text = await page.inputValue("#text");
+    const { prefix, paymentHash, description, isIntact } = decoded(text);
+    assert.deepEqual([prefix, description, isIntact], ["lnbcrt21u", "Tea", true]);
+    const { body } = await shop.ask("GET", `/api/orders/${externalId}`);
+    assert.deepEqual([body.paymentHash, body.invoice, body.amountSat], [paymentHash, text, 2100]);
+    assert.equal(await page.innerText("#hash"), paymentHash);
+    assert.equal(await page.getAttribute("#wallet", "href"), `lightning:${text}`);
+
+    // The picture that the page shows, module by module.
+    await eventually("the picture", DEADLINE, () => page.locator("#qr").evaluate((image) => image.complete && image.naturalWidth > 0));
+    const { body: image } = await shop.ask("GET", new URL(await page.getAttribute("#qr", "src"), shop.url).pathname);
+    const modules = modulesOf(image);
+    assert.equal(read(modules), `LIGHTNING:${text.toUpperCase()}`);
+    modules.at(-1)[modules.length - 1] = !modules.at(-1).at(-1);
+    assert.throws(() => read(modules), /damaged/);
+
+    assert.equal((await webhook({ ...received(externalId, 2100, paymentHash), timestamp: 1712785550079 })).status, 200);
+    await shows(page, "#status", /^paid$/);
+    assert.equal(await page.locator("#invoice").isVisible(), false);
+    assert.deepEqual(await published(`cache-payment.${externalId}`), {
+      externalId, paymentHash, amountSat: 2100, timestamp: 1712785550079, receivedSat: 2100, status: "paid",
+    });
+    assert.deepEqual(page.problems, []);
+  });
+
+  test("any text is an external id, with an order or without", async () => {
+    for (const externalId of ["order-7", "#123", "Kaffee ☕ a=b/c%20?", "x".repeat(256)]) {
+      const { status } = await shop.ask("POST", "/api/orders", { body: { title: "Tea", amountSat: 1000, externalId } });
+      assert.equal(status, 200, externalId);
+      assert.equal((await shop.ask("POST", "/api/orders", { body: { title: "Tea", amountSat: 1, externalId } })).status, 409);
+      const page = await waiting(encodeURIComponent(externalId));
+      assert.equal((await webhook(received(externalId))).status, 200);
+      await shows(page, "#status", /^paid$/);
+      assert.deepEqual(page.problems, []);
+      await page.context().close();
+    }
+    // Ordered elsewhere: its payment is told to whoever waits for it.
+    const page = await shop.visit(browser, "/pay/invoice%2F9");
+    await shows(page, "#order h2", /^Payment$/);
+    assert.equal(await page.locator("#invoice").isVisible(), false);
+    assert.equal((await webhook({ ...received("invoice/9", 5), timestamp: undefined })).status, 200);
+    await shows(page, "#order", /5 sat received/);
+    const { timestamp, ...payment } = await published("cache-payment.invoice=2f9");
+    assert.deepEqual(payment, { externalId: "invoice/9", paymentHash: HASH, amountSat: 5, receivedSat: 5, status: "paid" });
+    assert.ok(Math.abs(timestamp - Date.now()) < 60_000);
+    const refused = async (externalId) => (await shop.ask("POST", "/api/orders", { body: { title: "Tea", amountSat: 1, externalId } })).status;
+    for (const externalId of ["", 7, "x".repeat(257), ["a"]]) assert.equal(await refused(externalId), 400, JSON.stringify(externalId));
+  });
+
+  test("a phoenixd makes the invoices where there is one", async () => {
+    const asked = [];
+    let answer = { amountSat: 1000, paymentHash: HASH, serialized: "lnbc10u1fromphoenixd" };
+    const phoenixd = createServer(async (request, response) => {
+      let body = "";
+      for await (const chunk of request) body += chunk;
+      asked.push([request.method, request.url, request.headers.authorization, Object.fromEntries(new URLSearchParams(body))]);
+      response.writeHead(answer ? 200 : 500).end(answer ? JSON.stringify(answer) : "no liquidity");
+    });
+    await new Promise((resolve) => phoenixd.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${phoenixd.address().port}`;
+    const real = await Example.start("lightning", server, main, { PHOENIXD_URL: url, PHOENIXD_PASSWORD: "its password" });
+    try {
+      const create = () => real.ask("POST", "/api/orders", { body: { title: "Tea", amountSat: 1000 } });
+      const { externalId } = (await create()).body;
+      const { body } = await real.ask("GET", `/api/orders/${externalId}`);
+      assert.deepEqual([body.invoice, body.paymentHash], ["lnbc10u1fromphoenixd", HASH]);
+      const basic = `Basic ${Buffer.from(":its password").toString("base64")}`;
+      assert.deepEqual(asked, [["POST", "/createinvoice", basic, { description: "Tea", amountSat: "1000", externalId }]]);
+      answer = null;
+      const failed = await create();
+      assert.deepEqual([failed.status, failed.body.error], [502, "The Lightning node makes no invoice now. Try again later"]);
+      assert.match(real.output, /No invoice from phoenixd at http:\/\/127\.0\.0\.1:\d+: it answers 500: no liquidity/);
+    } finally {
+      await real.stop();
+      phoenixd.close();
+    }
   });
 
   test("a page that is opened after the payment gets it from the channel's cache", async () => {
@@ -129,7 +225,6 @@ describe("examples/lightning", { timeout: 240_000 }, () => {
     assert.equal(await status(null, { body: more, headers: { "x-phoenix-signature": signature } }), 401);
     assert.equal(await status({ ...payment, amountSat: 0 }), 400);
     assert.equal(await status({ ...payment, paymentHash: "xyz" }), 400);
-    assert.equal(await status({ ...payment, externalId: "unknown" }), 404);
     assert.equal(await status(null, { body: "nonsense" }), 400);
     // For no order, or of another type: right, but nothing to do.
     assert.equal(await status({ ...payment, externalId: null }), 200);
