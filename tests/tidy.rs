@@ -24,7 +24,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "app",
             "auth",
             "client",
+            "clock",
             "config",
+            "fetch",
             "protocol",
             "server",
             "telemetry",
@@ -37,6 +39,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "admin",
             "app",
             "auth",
+            "clock",
             "config",
             "feed",
             "http",
@@ -55,7 +58,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     (
         "config",
-        &["adapter", "app", "auth", "net", "protocol", "webhook"],
+        &[
+            "adapter", "app", "auth", "clock", "net", "protocol", "webhook",
+        ],
     ),
     // Transports never touch the adapter or the registry, and never each other.
     (
@@ -67,14 +72,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "app", "auth", "feed", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "clock", "feed", "limits", "metrics", "net", "node", "protocol",
         ],
     ),
     // The console publishes and explains signatures as the public API does, and asks it to.
     (
         "admin",
         &[
-            "app", "auth", "feed", "http", "limits", "metrics", "node", "protocol", "webhook",
+            "app", "auth", "clock", "feed", "http", "limits", "metrics", "node", "protocol",
+            "webhook",
         ],
     ),
     (
@@ -101,7 +107,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "webhook",
-        &["app", "auth", "feed", "limits", "metrics", "protocol"],
+        &[
+            "app",
+            "auth",
+            "clock",
+            "feed",
+            "fetch",
+            "limits",
+            "metrics",
+            "protocol",
+            "supervise",
+        ],
     ),
     // Neither knows the other.
     (
@@ -113,15 +129,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["app", "auth", "limits", "metrics", "net", "protocol"],
     ),
     // Speaks to servers as a stranger does.
-    ("client", &["app", "auth", "protocol"]),
+    ("client", &["app", "auth", "clock", "fetch", "protocol"]),
     ("app", &["auth", "metrics", "protocol"]),
     ("auth", &["protocol"]),
-    ("net", &["limits", "metrics"]),
+    ("net", &["clock", "limits", "metrics"]),
     // Anyone may tell it something; it knows nobody who does.
-    ("feed", &["app", "metrics", "protocol"]),
+    ("feed", &["app", "clock", "metrics", "protocol"]),
     ("limits", &[]),
     ("metrics", &["protocol"]),
     ("supervise", &[]),
+    // Requests to servers of others, whoever makes them.
+    ("fetch", &["clock"]),
+    ("clock", &[]),
     ("protocol", &[]),
 ];
 

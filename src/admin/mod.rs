@@ -14,7 +14,7 @@ mod sessions;
 mod soketi;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use actix_web::http::header::ACCEPT;
 use actix_web::middleware::from_fn;
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::auth::Secret;
+use crate::clock;
 use crate::http::Api;
 use crate::limits::{Gate, Room};
 use crate::node::{ClusterState, Node};
@@ -81,7 +82,7 @@ impl ConfigState {
     #[must_use]
     pub fn now(toml: &str) -> Self {
         Self {
-            loaded_at: OffsetDateTime::now_utc(),
+            loaded_at: clock::date(SystemTime::now()),
             toml: toml.into(),
             error: None,
         }

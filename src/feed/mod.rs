@@ -15,12 +15,13 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 pub use entry::{Entry, Kind};
 pub use watch::{Seen, Watch};
 
 use crate::app::AppId;
+use crate::clock;
 use crate::metrics::Metrics;
 use entry::Origin;
 use watch::{Reader, Seat, Watched};
@@ -94,7 +95,7 @@ impl Feed {
             if let Some(entry) = entry.take() {
                 let origin = Origin {
                     serial: shared.serial.fetch_add(1, Ordering::Relaxed) + 1,
-                    time_ms: epoch_ms(SystemTime::now()),
+                    time_ms: clock::epoch_ms(SystemTime::now()),
                     node: &shared.node,
                     app: app.map(AppId::as_str),
                 };
@@ -170,11 +171,4 @@ impl Feed {
             self.0.is_watched.store(is_watched, Ordering::Relaxed);
         });
     }
-}
-
-/// Milliseconds since 1970.
-#[must_use]
-pub fn epoch_ms(time: SystemTime) -> u64 {
-    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

@@ -52,9 +52,9 @@ pub enum Error {
     /// The TLS library and its cryptography do not go together.
     #[error("cannot speak TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// `spool` of `[webhooks]` cannot be used.
+    /// Webhooks cannot be told.
     #[error(transparent)]
-    Spool(#[from] webhook::Error),
+    Webhooks(#[from] webhook::Error),
     /// The cluster is not for this node.
     #[error("cannot join the cluster of [redis]: {0}")]
     Cluster(#[from] redis::Error),

@@ -22,7 +22,8 @@ use super::sender::{Failure, Sender};
 use super::shown::Attempt;
 use super::spool::{Kept, Spool};
 use crate::app::{App, AppId, Webhook};
-use crate::feed::{Feed, epoch_ms};
+use crate::clock::epoch_ms;
+use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind, webhook};
 

@@ -23,7 +23,6 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use dead::Letter;
-pub use spool::Error;
 
 use crate::app::{AppId, Apps};
 use crate::feed::{Entry, Feed, Kind};
@@ -32,6 +31,17 @@ use crate::protocol::{ChannelName, WebhookEvent};
 use endpoint::{Endpoint, Order, Outside};
 use sender::Sender;
 use spool::Folder;
+
+/// Webhooks cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `spool` cannot be used.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    /// The TLS library and its cryptography do not go together.
+    #[error("cannot speak TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
 
 /// How often a shutdown looks whether the queues are empty.
 const FINISH_TICK: Duration = Duration::from_millis(20);
@@ -68,6 +78,7 @@ struct Shared {
     feed: Feed,
     letters: Arc<AtomicU64>,
     folder: Option<Folder>,
+    tls: Arc<rustls::ClientConfig>,
 }
 
 /// All endpoints there have been; a reload puts another table in its place.
@@ -102,6 +113,7 @@ impl Webhooks {
             feed: feed.clone(),
             letters: Arc::new(AtomicU64::new(1)),
             folder: settings.spool.as_deref().map(Folder::open).transpose()?,
+            tls: sender::tls()?,
         }));
         webhooks.follow(apps).await?;
         if let Some(folder) = &webhooks.0.folder {
@@ -119,7 +131,6 @@ impl Webhooks {
     pub async fn follow(&self, apps: &Apps) -> Result<(), Error> {
         let mut retired = self.all();
         let mut table = Table::default();
-        let client = sender::client();
         for app in apps.iter() {
             for webhook in &app.webhooks {
                 let known = retired.iter().position(|e| e.is_of(&app.id, webhook));
@@ -133,7 +144,7 @@ impl Webhooks {
                     }
                     None => {
                         let timeout = self.0.settings.timeout;
-                        let sender = Sender::new(client.clone(), app, webhook, timeout);
+                        let sender = Sender::new(Arc::clone(&self.0.tls), app, webhook, timeout);
                         self.begin(sender)?.into()
                     }
                 };

@@ -14,6 +14,8 @@ use super::{APP, PATIENCE};
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reply {
     Status(u16),
+    /// With 200, after interim answers.
+    Early,
     /// Not at all.
     Stall,
     /// The connection is closed.
@@ -140,6 +142,10 @@ impl Shared {
                         "HTTP/1.1 {status} X\r\n{location}Content-Length: 2\r\n\r\nok"
                     )
                 }
+                Reply::Early => stream.write_all(
+                    b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+                      HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                ),
                 Reply::Stall => Ok(()),
                 Reply::Close => stream.shutdown(Shutdown::Both),
                 Reply::Garbage => {

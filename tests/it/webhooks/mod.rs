@@ -141,6 +141,23 @@ fn whatever_the_receiver_does_everything_arrives_in_order() {
     assert!(server.counter("webhook_failures") >= 6);
 }
 
+/// RFC 9110 §15.2: what comes before the answer is not the answer.
+#[test]
+fn interim_answers_are_passed_over() {
+    let receiver = Receiver::start(&[Reply::Early]);
+    let server = Server::start(&config(&receiver));
+    let ws = occupy(&server, 0..3);
+    for channel in 0..3 {
+        assert_eq!(receiver.event(), occupied(&channel.to_string()));
+    }
+    eventually(PATIENCE, "deliveries are counted", || {
+        (server.counter("webhook_deliveries") == 3).then_some(())
+    });
+    assert_eq!(server.counter("webhook_failures"), 0);
+    assert!(receiver.within(Duration::ZERO).is_none());
+    drop(ws);
+}
+
 #[test]
 fn a_dead_endpoint_holds_up_nobody_else() {
     let (dead, alive) = (Receiver::start(&[Reply::Stall]), Receiver::start(OK));
