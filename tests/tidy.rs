@@ -209,6 +209,70 @@ fn long_files_are_listed_with_their_reason() {
     assert_eq!(long, listed, "files over {LONG} lines, and the list");
 }
 
+/// Tasks and threads that `supervise` does not look after, and why each may end alone.
+const UNSUPERVISED: &[(&str, usize, &str)] = &[
+    (
+        "src/adapter/redis/connection.rs",
+        1,
+        "its link notices, and connects again",
+    ),
+    (
+        "src/adapter/redis/mod.rs",
+        1,
+        "the thread holds nothing but supervised links",
+    ),
+    (
+        "src/admin/console/feed.rs",
+        2,
+        "one watcher each; the page connects again",
+    ),
+    (
+        "src/hub/mod.rs",
+        1,
+        "one answer each; who asks waits no longer than its time",
+    ),
+    ("src/supervise.rs", 2, "the task, and who looks after it"),
+    ("src/webhook/endpoint.rs", 1, "a note for the log"),
+    (
+        "src/ws/mod.rs",
+        1,
+        "one connection each; the client connects again",
+    ),
+];
+
+#[test]
+fn long_lived_tasks_are_supervised() {
+    let mut found = Vec::new();
+    for (name, text) in files("src") {
+        let is_tests = name.contains("/tests/") || name.ends_with("tests.rs");
+        let tests = "\n#[cfg(test)]\nmod tests {";
+        let text = text.split(tests).next().unwrap_or_default();
+        let count: usize = [
+            "spawn_local(",
+            "tokio::spawn(",
+            "thread::spawn(",
+            ".spawn(run)",
+        ]
+        .iter()
+        .map(|call| text.matches(call).count())
+        .sum();
+        if count > 0 && !is_tests {
+            found.push((name, count));
+        }
+    }
+    let listed: Vec<(String, usize)> = UNSUPERVISED
+        .iter()
+        .map(|(name, count, reason)| {
+            assert!(!reason.is_empty(), "{name} has no reason");
+            ((*name).to_owned(), *count)
+        })
+        .collect();
+    assert_eq!(
+        found, listed,
+        "spawned tasks without supervision, and the list"
+    );
+}
+
 #[test]
 fn imports_follow_the_architecture() {
     let mut wrong = Vec::new();

@@ -27,6 +27,7 @@ use crate::net::{self, Certificates, Reception, file_room};
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
+use crate::supervise::{self, indispensable};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
 use worker::WorkerParts;
@@ -92,7 +93,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
         wired.adapter.cluster(),
     )
     .with_soketi_names(soketi_names);
-    tokio::task::spawn_local(admin.clone().keep_series());
+    indispensable("series", admin.clone().keep_series());
     let admin =
         HttpServer::new(move || WebApp::new().configure(|config| admin.clone().configure(config)))
             .workers(1)
@@ -103,16 +104,16 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     let public = wired.start(listeners.public, listeners.plain)?;
     let (admin_handle, public_handle) = (admin.handle(), public.handle());
     // Both run on their own; their ends are awaited through their handles.
-    tokio::task::spawn_local(admin);
-    tokio::task::spawn_local(public);
+    supervise::server("admin server", admin);
+    supervise::server("public server", public);
     let metrics = wired.worker.metrics.clone();
-    tokio::task::spawn_local(metrics.clone().tell_suppressed_lines());
+    indispensable("log windows", metrics.clone().tell_suppressed_lines());
     let running = Running {
         node: Arc::clone(&wired.worker.node),
         certificates: wired.certificates.clone(),
         told,
     };
-    tokio::task::spawn_local(running.follow(watch, hangup));
+    indispensable("reload", running.follow(watch, hangup));
     print_line(&line);
 
     signals.next().await;
@@ -249,8 +250,8 @@ impl Cluster {
             feed: _,
         } = inside;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
-        tokio::task::spawn_local(Arc::clone(&local).tell_due_counts());
-        tokio::task::spawn_local(Arc::clone(&local).announce_vacated(linger));
+        indispensable("counts", Arc::clone(&local).tell_due_counts());
+        indispensable("lingering", Arc::clone(&local).announce_vacated(linger));
         Ok(Self::Alone(local))
     }
 

@@ -12,7 +12,6 @@ use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_factory, fn_servi
 use actix_web::App as WebApp;
 use actix_web::dev::AppConfig;
 use tokio::time::MissedTickBehavior;
-use tracing::error;
 
 use crate::http::{Api, Secure, noted};
 use crate::hub::inbox::Unclaimed;
@@ -21,7 +20,7 @@ use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::net::{Reception, Socket, TrustedProxies};
 use crate::node::Node;
-use crate::supervise::indispensable;
+use crate::supervise::{self, indispensable};
 use crate::ws::Upgrades;
 
 /// How long a client may take for the head of a request.
@@ -70,7 +69,7 @@ impl WorkerParts {
         let node = Arc::clone(&self.node);
         let upgrades = fn_factory(move || {
             let upgrades = parts.upgrades(&unclaimed);
-            async move { upgrades }
+            async move { Ok::<_, ()>(upgrades) }
         });
         let http = HttpService::build()
             .keep_alive(KEEP_ALIVE)
@@ -101,27 +100,21 @@ impl WorkerParts {
     }
 
     /// Makes this worker's upgrade service for one of its listeners.
-    fn upgrades(&self, unclaimed: &Unclaimed) -> Result<Upgrades, ()> {
-        let hub = HUB.with(|hub| match hub.get() {
-            Some(hub) => Ok(Rc::clone(hub)),
-            None => {
-                let started = self.start_hub(unclaimed)?;
-                Ok(Rc::clone(hub.get_or_init(|| started)))
-            }
-        })?;
-        Ok(Upgrades::new(
+    fn upgrades(&self, unclaimed: &Unclaimed) -> Upgrades {
+        let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(unclaimed))));
+        Upgrades::new(
             Arc::clone(&self.node),
             hub,
             Arc::clone(&self.gate),
             &self.path_prefix,
             Arc::clone(&self.proxies),
-        ))
+        )
     }
 
-    fn start_hub(&self, unclaimed: &Unclaimed) -> Result<Rc<Hub>, ()> {
+    fn start_hub(&self, unclaimed: &Unclaimed) -> Rc<Hub> {
         let Some((index, inbox)) = unclaimed.claim() else {
-            error!("a worker was restarted and cannot be supplied again; restart the server");
-            return Err(());
+            // The framework starts a worker that panicked again, but its inbox and what it held are gone.
+            supervise::ends("worker", &"it panicked, which is a bug");
         };
         let hub = Hub::new(index, self.hub, self.metrics.clone());
         indispensable(
@@ -129,7 +122,7 @@ impl WorkerParts {
             tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)),
         );
         indispensable("clock", beat(Rc::clone(&hub)));
-        Ok(hub)
+        hub
     }
 }
 

@@ -26,6 +26,7 @@ use crate::clock::epoch_ms;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind, webhook};
+use crate::supervise::indispensable;
 
 /// The first pause after a failure; each next one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -167,7 +168,7 @@ impl Endpoint {
         }
         let sender = Rc::clone(&courier.sender);
         tokio::task::spawn_local(async move { sender.note_private().await });
-        tokio::task::spawn_local(courier.run());
+        indispensable("webhook", courier.run());
         endpoint
     }
 
