@@ -78,6 +78,8 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
+    // A file that may not grow is an error for who writes it, as a full disk is, and not the end.
+    let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
 
     let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();

@@ -6,11 +6,17 @@
 //! thread that called [`Webhooks::start`]. A reload keeps the queues of what stays; an endpoint that is not configured
 //! any more gets what waited for it, and nothing new.
 
+mod aside;
+mod courier;
 mod dead;
+mod drops;
 mod endpoint;
+mod queue;
+mod request;
 mod sender;
 mod shown;
 mod spool;
+mod tag;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,10 +33,13 @@ pub use dead::Letter;
 use crate::app::{AppId, Apps};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, WebhookEvent};
-use endpoint::{Endpoint, Order, Outside};
+use crate::protocol::{ChannelName, SocketId, WebhookEvent};
+use courier::Outside;
+use endpoint::{Endpoint, Order};
+use queue::Waiting;
 use sender::Sender;
 use spool::Folder;
+use tag::Tagger;
 
 /// Webhooks cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +86,8 @@ struct Shared {
     metrics: Metrics,
     feed: Feed,
     letters: Arc<AtomicU64>,
-    folder: Option<Folder>,
+    folder: Option<Arc<Folder>>,
+    tagger: Tagger,
     tls: Arc<rustls::ClientConfig>,
 }
 
@@ -106,13 +116,15 @@ impl Webhooks {
         metrics: &Metrics,
         feed: &Feed,
     ) -> Result<Self, Error> {
+        let folder = settings.spool.as_deref().map(Folder::open);
         let webhooks = Self(Arc::new(Shared {
             table: watch::Sender::new(Table::default()),
             settings: settings.clone(),
             metrics: metrics.clone(),
             feed: feed.clone(),
             letters: Arc::new(AtomicU64::new(1)),
-            folder: settings.spool.as_deref().map(Folder::open).transpose()?,
+            folder: folder.transpose()?.map(Arc::new),
+            tagger: Tagger::default(),
             tls: sender::tls()?,
         }));
         webhooks.follow(apps).await?;
@@ -160,33 +172,46 @@ impl Webhooks {
         let shared = &self.0;
         let folder = shared.folder.as_ref();
         let spool = folder.map(|folder| folder.spool(sender.app(), sender.webhook()));
-        let letters = Arc::clone(&shared.letters);
+        let spool = spool.transpose()?.map(|(spool, left)| {
+            let tagged = left.into_iter().filter_map(|kept| {
+                let tag = shared.tagger.read(&kept.json);
+                if tag.is_none() {
+                    warn!(event = %kept.json, "the spool holds an event that is none: it is passed over");
+                }
+                Some(Waiting::new(kept, tag?))
+            });
+            (spool, tagged.collect())
+        });
         let outside = Outside {
             metrics: shared.metrics.clone(),
             feed: shared.feed.clone(),
-            letters,
+            letters: Arc::clone(&shared.letters),
         };
-        Ok(Endpoint::start(
-            sender,
-            &shared.settings,
-            spool.transpose()?,
-            outside,
-        ))
+        Ok(Endpoint::start(sender, &shared.settings, spool, outside))
     }
 
     /// Queues an event for the endpoints that want it. Never waits, so it may be called where order is made: under
-    /// the registry's locks.
-    pub fn post(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
+    /// the registry's locks. `source` is the connection that made it so, if it is known.
+    pub fn post(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        event: &WebhookEvent<'_>,
+        source: Option<SocketId>,
+    ) {
         self.show(app, channel, event);
         let table = self.0.table.borrow();
         let Some(endpoints) = table.active.get(app) else {
             return;
         };
-        let mut json: Option<Arc<str>> = None;
+        let mut written = None;
         for endpoint in endpoints {
             if endpoint.wants(event.kind(), channel) {
-                let json = json.get_or_insert_with(|| event.to_json(channel).into());
-                endpoint.post(Arc::clone(json));
+                let (json, tag) = written.get_or_insert_with(|| {
+                    let json: Arc<str> = event.to_json(channel).into();
+                    (json, self.0.tagger.tag(channel, event, source))
+                });
+                endpoint.post(Arc::clone(json), *tag);
             }
         }
     }
@@ -215,6 +240,18 @@ impl Webhooks {
         self.all().iter().map(|endpoint| endpoint.queued()).sum()
     }
 
+    /// Requests that endpoints refuse and that have stepped aside.
+    #[must_use]
+    pub fn aside(&self) -> usize {
+        self.all().iter().map(|endpoint| endpoint.aside()).sum()
+    }
+
+    /// Why undelivered events would not survive a restart at present, though a spool is configured.
+    #[must_use]
+    pub fn spool_problem(&self) -> Option<String> {
+        self.0.folder.as_ref()?.problem()
+    }
+
     /// How long the longest-waiting event has been waiting.
     #[must_use]
     pub fn lag(&self) -> Duration {
@@ -233,10 +270,17 @@ impl Webhooks {
             tokio::time::sleep(FINISH_TICK).await;
         }
         let events = self.queued();
-        match (events, self.0.folder.is_some()) {
-            (0, _) => {}
-            (_, true) => info!(events, "undelivered webhook events are left in the spool"),
-            (_, false) => warn!(
+        let folder = self.0.folder.as_ref();
+        match (events, folder, folder.and_then(|folder| folder.problem())) {
+            (0, ..) => {}
+            (_, Some(_), None) => {
+                info!(events, "undelivered webhook events are left in the spool");
+            }
+            (_, Some(_), Some(problem)) => warn!(
+                events,
+                problem, "undelivered webhook events may be lost: the spool cannot be written"
+            ),
+            (_, None, _) => warn!(
                 events,
                 "undelivered webhook events are lost: there is no spool"
             ),

@@ -39,6 +39,17 @@ pub(super) enum Failure {
     Timeout(Duration),
 }
 
+impl Failure {
+    /// Whether the endpoint may refuse this request and take others: it was answered with 500, or with a 4xx that does
+    /// not ask for patience.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(400..=407 | 409..=424 | 426..=428 | 430..=499 | 500)
+        )
+    }
+}
+
 /// Whom all endpoints believe: public authorities.
 pub(super) fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
     let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();

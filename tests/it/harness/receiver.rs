@@ -16,6 +16,8 @@ pub(crate) enum Reply {
     Status(u16),
     /// With 200, after interim answers.
     Early,
+    /// With a status if it contains a text, else with 200.
+    Refuse(&'static str, u16),
     /// Not at all.
     Stall,
     /// The connection is closed.
@@ -126,6 +128,7 @@ impl Shared {
         let mut reader = BufReader::new(stream);
         while let Some(request) = read(&mut reader) {
             let at = self.count.fetch_add(1, Ordering::SeqCst);
+            let told = request.body.clone();
             let reply = if self.healthy.load(Ordering::SeqCst) {
                 Reply::Status(200)
             } else {
@@ -134,6 +137,11 @@ impl Shared {
             // The test may be over.
             let _ = self.requests.send(request);
             let stream = reader.get_mut();
+            let reply = match reply {
+                Reply::Refuse(text, status) if told.contains(text) => Reply::Status(status),
+                Reply::Refuse(..) => Reply::Status(200),
+                other => other,
+            };
             let _ = match reply {
                 Reply::Status(status) => {
                     let location = "Location: /elsewhere\r\n";
@@ -146,7 +154,7 @@ impl Shared {
                     b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
                       HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
                 ),
-                Reply::Stall => Ok(()),
+                Reply::Stall | Reply::Refuse(..) => Ok(()),
                 Reply::Close => stream.shutdown(Shutdown::Both),
                 Reply::Garbage => {
                     let _ = stream.write_all(b"\x16\x03 what?\r\n\r\n");

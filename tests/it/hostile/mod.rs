@@ -5,3 +5,4 @@
 
 mod cost;
 mod slow_http;
+mod webhook_flood;
