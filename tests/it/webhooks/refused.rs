@@ -129,3 +129,17 @@ fn what_has_stepped_aside_survives_kill_9() {
     assert_eq!(receiver.event(), vacated("private-encrypted-x"));
     drop(server);
 }
+
+#[test]
+fn channels_may_be_left_out() {
+    let receiver = Receiver::start(&[Reply::Status(200)]);
+    let webhook = receiver.webhook("channels = [\"!private-encrypted-*\"]");
+    let server = Server::start(&Config::new().webhook(&webhook));
+    let mut ws = Ws::connect(&server);
+    for channel in ["private-encrypted-x", "private-x", "x"] {
+        ws.subscribe(channel, None);
+    }
+    assert_eq!(receiver.event(), occupied("private-x"));
+    assert_eq!(receiver.event(), occupied("x"));
+    drop(ws);
+}
