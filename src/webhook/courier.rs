@@ -105,7 +105,7 @@ impl Courier {
     /// Queues what was left, or given up, before.
     pub(super) fn restore(&mut self, events: impl Iterator<Item = Waiting>) {
         for event in events {
-            self.backlog.add(&event.kept.json);
+            self.backlog.add(0, event.kept.json.len());
             self.wait(event);
         }
     }
@@ -382,6 +382,7 @@ impl Courier {
                 None => self.queue.name_newest(id),
             }
         }
+        self.backlog.add(1, 0);
         if !dropped.is_empty() {
             self.drop_all(&dropped);
         }
@@ -463,7 +464,7 @@ impl Courier {
 
     fn forget(&mut self, events: &[Waiting]) {
         for event in events {
-            self.backlog.remove(&event.kept.json);
+            self.backlog.remove(1, event.kept.json.len());
             self.held = (self.held.0 - 1, self.held.1 - event.kept.json.len());
         }
     }

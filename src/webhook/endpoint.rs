@@ -60,9 +60,11 @@ pub(super) struct Endpoint {
     name: String,
 }
 
-/// What waits, from the posting until it is delivered, dropped or dead.
+/// What waits until it is delivered, dropped or dead.
 pub(super) struct Backlog {
+    /// Since the task has it, and so the spool.
     events: AtomicUsize,
+    /// Since the posting.
     bytes: AtomicUsize,
     started: Instant,
     /// Since when the oldest waits, in milliseconds after `started`; the greatest number: nothing waits.
@@ -89,14 +91,14 @@ impl Backlog {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn add(&self, json: &str) {
-        self.events.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(json.len(), Ordering::Relaxed);
+    pub(super) fn add(&self, events: usize, bytes: usize) {
+        self.events.fetch_add(events, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn remove(&self, json: &str) {
-        self.events.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(json.len(), Ordering::Relaxed);
+    pub(super) fn remove(&self, events: usize, bytes: usize) {
+        self.events.fetch_sub(events, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn note_aside(&self, requests: usize) {
@@ -180,7 +182,7 @@ impl Endpoint {
     /// Hands an event to the task, or drops it if the task does not keep up.
     pub(super) fn post(&self, json: Arc<str>, tag: Tag) {
         let is_full = self.backlog.bytes.load(Ordering::Relaxed) > 2 * QUEUE_BYTES;
-        self.backlog.add(&json);
+        self.backlog.add(0, json.len());
         let posted = Posted { json, tag };
         let unsent = if is_full {
             Some(posted)
@@ -189,7 +191,7 @@ impl Endpoint {
             intake.try_send(posted).err().map(|e| e.into_inner())
         };
         if let Some(unsent) = unsent {
-            self.backlog.remove(&unsent.json);
+            self.backlog.remove(0, unsent.json.len());
             self.metrics.webhook_dropped.inc();
             if tag.is_public {
                 self.metrics.webhook_dropped_public.inc();
@@ -206,6 +208,14 @@ impl Endpoint {
 
     pub(super) fn queued(&self) -> usize {
         self.backlog.events.load(Ordering::Relaxed)
+    }
+
+    /// Those included that are on their way to the task.
+    pub(super) fn unfinished(&self) -> usize {
+        let on_their_way = |intake: &mpsc::Sender<_>| intake.max_capacity() - intake.capacity();
+        // In this order none is missed that arrives meanwhile.
+        let coming: usize = self.intakes.iter().map(on_their_way).sum();
+        coming + self.queued()
     }
 
     pub(super) fn aside(&self) -> usize {

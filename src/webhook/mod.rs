@@ -266,10 +266,16 @@ impl Webhooks {
         for endpoint in self.all() {
             endpoint.order(Order::Hurry).await;
         }
-        while self.queued() > 0 && Instant::now() < deadline {
+        let unfinished = || -> usize {
+            self.all()
+                .iter()
+                .map(|endpoint| endpoint.unfinished())
+                .sum()
+        };
+        while unfinished() > 0 && Instant::now() < deadline {
             tokio::time::sleep(FINISH_TICK).await;
         }
-        let events = self.queued();
+        let events = unfinished();
         let folder = self.0.folder.as_ref();
         match (events, folder, folder.and_then(|folder| folder.problem())) {
             (0, ..) => {}

@@ -125,6 +125,8 @@ struct Shared {
 
 impl Shared {
     fn serve(&self, stream: TcpStream) {
+        // Answers are written in pieces, of which the second must not wait for the first's acknowledgement.
+        let _ = stream.set_nodelay(true);
         let mut reader = BufReader::new(stream);
         while let Some(request) = read(&mut reader) {
             let at = self.count.fetch_add(1, Ordering::SeqCst);

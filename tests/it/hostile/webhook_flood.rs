@@ -4,8 +4,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::cost::Cost;
 use crate::harness::{Config, PATIENCE, Receiver, Reply, Server, Ws, eventually};
 
@@ -49,19 +47,39 @@ fn others(server: &Server) {
     ws.silent();
 }
 
-/// All that was told, until nothing more waits: the names of the events by channel, in order.
-fn told(server: &Server, receiver: &Receiver) -> HashMap<String, Vec<String>> {
-    eventually(PATIENCE, "everything that was queued is delivered", || {
-        (server.metric("webhook_queue") == 0).then_some(())
-    });
+/// The names of the events by channel, in order, until the others are told to have left, these are told of their public
+/// channels, and nothing waits.
+fn told(
+    servers: &[Server],
+    receiver: &Receiver,
+    of_public: &[&str],
+) -> HashMap<String, Vec<String>> {
     let mut told: HashMap<String, Vec<String>> = HashMap::new();
-    while let Some(request) = receiver.within(Duration::ZERO) {
-        for event in request.events() {
-            let text = |key: &str| event[key].as_str().map(ToOwned::to_owned);
-            let names = told.entry(text("channel").unwrap()).or_default();
-            names.extend(text("name"));
+    eventually(PATIENCE, "the others have left, and nothing waits", || {
+        while let Some(request) = receiver.within(Duration::ZERO) {
+            for event in request.events() {
+                let text = |key: &str| event[key].as_str().map(ToOwned::to_owned);
+                let names = told.entry(text("channel").unwrap()).or_default();
+                names.extend(text("name"));
+            }
         }
-    }
+        let is_told = |channel: String, names: &[&str]| {
+            let all = told.get(&channel);
+            let has = |name: &&str| all.is_some_and(|all| all.iter().any(|told| told == name));
+            names.iter().all(has)
+        };
+        let have_left = (0..OTHERS).all(|number| {
+            is_told(
+                format!("presence-{number}"),
+                &["channel_vacated", "member_removed"],
+            ) && is_told(format!("other-{number}"), of_public)
+        });
+        let waiting: u64 = servers
+            .iter()
+            .map(|server| server.metric("webhook_queue"))
+            .sum();
+        (have_left && waiting == 0).then_some(())
+    });
     told
 }
 
@@ -109,7 +127,11 @@ fn joining_and_leaving_many_channels_displaces_no_others() {
         others(&server);
         flooding.join().unwrap()
     });
-    let mut told = told(&server, &receiver);
+    let mut told = told(
+        std::slice::from_ref(&server),
+        &receiver,
+        &["channel_vacated"],
+    );
     // Its other half came before.
     told.remove("first");
     assert_others_lost_nothing(&told);
@@ -134,7 +156,11 @@ fn joining_and_leaving_one_channel_is_told_seldom() {
     let server = Server::start(&config(&receiver));
     let flooding = flood(&server, |_| "flood".to_owned());
     others(&server);
-    let told = told(&server, &receiver);
+    let told = told(
+        std::slice::from_ref(&server),
+        &receiver,
+        &["channel_vacated"],
+    );
     assert_others_lost_nothing(&told);
     assert_alternates(
         "flood",
@@ -160,11 +186,7 @@ fn over_redis_it_displaces_no_members() {
         others(&nodes[1]);
         flooding.join().unwrap()
     });
-    eventually(PATIENCE, "all are told to have left", || {
-        let left: u64 = (0..2).map(|node| nodes[node].metric("webhook_queue")).sum();
-        (left == 0 && receiver_is_quiet(&nodes)).then_some(())
-    });
-    let mut all: HashMap<String, Vec<String>> = told(&nodes[0], &receiver);
+    let mut all = told(&nodes, &receiver, &["channel_occupied"]);
     all.retain(|channel, _| !channel.starts_with("flood"));
     for number in 0..OTHERS {
         let channel = format!("presence-{number}");
@@ -181,11 +203,4 @@ fn over_redis_it_displaces_no_members() {
         assert!(all[&format!("other-{number}")].contains(&"channel_occupied".to_owned()));
     }
     drop(flooding);
-}
-
-fn receiver_is_quiet(nodes: &crate::harness::Nodes) -> bool {
-    let channels: Value = nodes[0].get("/apps/app-id/channels").json();
-    channels["channels"]
-        .as_object()
-        .is_some_and(|channels| channels.is_empty())
 }
