@@ -282,8 +282,11 @@ impl Spool {
         let new = self.path.with_extension("new");
         let write = || {
             let mut file = File::create(&new)?;
+            // One byte more tells whether there is room for what comes next, even if nothing waits.
             file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
             file.sync_data()?;
+            file.set_len(text.len() as u64)?;
             std::fs::rename(&new, &self.path)
         };
         if let Err(error) = write() {
