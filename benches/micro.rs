@@ -148,7 +148,7 @@ fn registry_join_and_leave<const OCCUPIED: bool>(bencher: Bencher<'_, '_>, chann
             worker: 0,
             user: None,
             tell_count: false,
-            lingers: true,
+            lingers: None,
         };
         registry.leave(&leave, Instant::now(), |_, _| {});
         joined

@@ -241,10 +241,12 @@ fn fits(pattern: &str, origin: &str) -> bool {
 pub struct Webhook {
     /// Where to: `http` or `https`, with a host.
     pub url: Uri,
-    /// Which events; empty: all.
+    /// Which events; empty: all but [`WebhookKind::SubscriptionCount`], which is asked for by name.
     pub events: Vec<WebhookKind>,
     /// Of which channels; empty: all.
     pub channels: Vec<ChannelPattern>,
+    /// But not of these.
+    pub except: Vec<ChannelPattern>,
     /// Sent with each request. The values are marked as sensitive: printing them prints nothing of them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether one request may carry several events.
@@ -255,15 +257,24 @@ impl Webhook {
     /// What tells it from the app's other webhooks.
     #[must_use]
     pub fn identity(&self) -> String {
-        format!("{} {:?} {:?}", self.url, self.events, self.channels)
+        let mut identity = format!("{} {:?} {:?}", self.url, self.events, self.channels);
+        if !self.except.is_empty() {
+            identity += &format!(" but {:?}", self.except);
+        }
+        identity
     }
 
     /// Whether it is told such an event of this channel.
     #[must_use]
     pub fn wants(&self, kind: WebhookKind, channel: &ChannelName) -> bool {
         let fits = |pattern: &ChannelPattern| pattern.fits(channel.as_str());
-        (self.events.is_empty() || self.events.contains(&kind))
+        let is_told = match self.events.is_empty() {
+            true => kind != WebhookKind::SubscriptionCount,
+            false => self.events.contains(&kind),
+        };
+        is_told
             && (self.channels.is_empty() || self.channels.iter().any(fits))
+            && !self.except.iter().any(fits)
     }
 }
 

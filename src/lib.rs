@@ -2,9 +2,11 @@
 //!
 //! The modules in reading order; imports go only upwards in this list (`tests/tidy.rs` holds them to it).
 
+pub mod clock;
 pub mod protocol;
 
 pub mod auth;
+pub mod fetch;
 pub mod metrics;
 
 pub mod app;

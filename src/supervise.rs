@@ -1,20 +1,83 @@
-//! Tasks without which the process would look alive and do nothing.
+//! Tasks without which the process would look alive and do nothing: their end is the process's end.
+
+use std::fmt::Display;
 
 use tracing::error;
+
+/// `EX_SOFTWARE` of sysexits.
+const INTERNAL_ERROR: i32 = 70;
 
 /// Runs a task on this thread; if it panics, the process ends, and whoever supervises it starts another. `name` is
 /// what the log calls it.
 pub fn indispensable(name: &'static str, task: impl Future<Output = ()> + 'static) {
-    /// `EX_SOFTWARE` of sysexits.
-    const INTERNAL_ERROR: i32 = 70;
     let task = tokio::task::spawn_local(task);
     tokio::task::spawn_local(async move {
         if task.await.is_err_and(|error| error.is_panic()) {
-            error!(
-                task = name,
-                "a loop panicked: this is a bug; the process ends"
-            );
-            std::process::exit(INTERNAL_ERROR);
+            ends(name, &"it panicked, which is a bug");
         }
     });
+}
+
+/// The same for a listener's server, which must not fail either.
+pub fn server<E: Display>(
+    name: &'static str,
+    server: impl Future<Output = Result<(), E>> + 'static,
+) {
+    indispensable(name, async move {
+        if let Err(error) = server.await {
+            ends(name, &error);
+        }
+    });
+}
+
+/// Ends the process, as a part of it cannot go on.
+pub fn ends(name: &'static str, reason: &dyn Display) -> ! {
+    error!(task = name, %reason, "the server cannot go on without this task: the process ends");
+    std::process::exit(INTERNAL_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const CASE: &str = "SUPERVISED";
+
+    /// Runs in a process of its own, as the next test's.
+    #[test]
+    fn a_supervised_process() {
+        let Some(case) = std::env::var_os(CASE) else {
+            return;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            match case.to_str() {
+                Some("panics") => indispensable("it", async { panic!("on purpose") }),
+                Some("fails") => server("it", async { Err("on purpose") }),
+                _ => {
+                    indispensable("it", async {});
+                    server("it", async { Ok::<_, &str>(()) });
+                }
+            }
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    #[test]
+    fn the_process_ends_with_a_task_that_cannot_go_on() {
+        for (case, code) in [("panics", 70), ("fails", 70), ("ends", 0)] {
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "supervise::tests::a_supervised_process"])
+                .env(CASE, case)
+                .output()
+                .unwrap()
+                .status;
+            assert_eq!(status.code(), Some(code), "{case}");
+        }
+    }
 }

@@ -27,7 +27,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "app",
             "auth",
             "client",
+            "clock",
             "config",
+            "fetch",
             "protocol",
             "server",
             "telemetry",
@@ -40,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "admin",
             "app",
             "auth",
+            "clock",
             "config",
             "feed",
             "http",
@@ -59,7 +62,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "adapter", "app", "auth", "limits", "net", "protocol", "webhook",
+            "adapter", "app", "auth", "clock", "limits", "net", "protocol", "webhook",
         ],
     ),
     // Transports never touch the adapter or the registry, and never each other.
@@ -72,14 +75,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "app", "auth", "feed", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "clock", "feed", "limits", "metrics", "net", "node", "protocol",
         ],
     ),
     // The console publishes and explains signatures as the public API does, and asks it to.
     (
         "admin",
         &[
-            "app", "auth", "feed", "http", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "clock", "feed", "http", "limits", "metrics", "net", "node", "protocol",
             "webhook",
         ],
     ),
@@ -107,7 +110,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "webhook",
-        &["app", "auth", "feed", "limits", "metrics", "protocol"],
+        &[
+            "app",
+            "auth",
+            "clock",
+            "feed",
+            "fetch",
+            "limits",
+            "metrics",
+            "protocol",
+            "supervise",
+        ],
     ),
     // Neither knows the other.
     (
@@ -119,15 +132,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["app", "auth", "limits", "metrics", "net", "protocol"],
     ),
     // Speaks to servers as a stranger does.
-    ("client", &["app", "auth", "protocol"]),
+    ("client", &["app", "auth", "clock", "fetch", "protocol"]),
     ("app", &["auth", "metrics", "protocol"]),
     ("auth", &["protocol"]),
-    ("net", &["limits", "metrics"]),
+    ("net", &["clock", "limits", "metrics"]),
     // Anyone may tell it something; it knows nobody who does.
-    ("feed", &["app", "metrics", "protocol"]),
+    ("feed", &["app", "clock", "metrics", "protocol"]),
     ("limits", &[]),
     ("metrics", &["protocol"]),
     ("supervise", &[]),
+    // Requests to servers of others, whoever makes them.
+    ("fetch", &["clock"]),
+    ("clock", &[]),
     ("protocol", &[]),
 ];
 
@@ -194,6 +210,70 @@ fn long_files_are_listed_with_their_reason() {
         })
         .collect();
     assert_eq!(long, listed, "files over {LONG} lines, and the list");
+}
+
+/// Tasks and threads that `supervise` does not look after, and why each may end alone.
+const UNSUPERVISED: &[(&str, usize, &str)] = &[
+    (
+        "src/adapter/redis/connection.rs",
+        1,
+        "its link notices, and connects again",
+    ),
+    (
+        "src/adapter/redis/mod.rs",
+        1,
+        "the thread holds nothing but supervised links",
+    ),
+    (
+        "src/admin/console/feed.rs",
+        2,
+        "one watcher each; the page connects again",
+    ),
+    (
+        "src/hub/mod.rs",
+        1,
+        "one answer each; who asks waits no longer than its time",
+    ),
+    ("src/supervise.rs", 2, "the task, and who looks after it"),
+    ("src/webhook/endpoint.rs", 1, "a note for the log"),
+    (
+        "src/ws/mod.rs",
+        1,
+        "one connection each; the client connects again",
+    ),
+];
+
+#[test]
+fn long_lived_tasks_are_supervised() {
+    let mut found = Vec::new();
+    for (name, text) in files("src") {
+        let is_tests = name.contains("/tests/") || name.ends_with("tests.rs");
+        let tests = "\n#[cfg(test)]\nmod tests {";
+        let text = text.split(tests).next().unwrap_or_default();
+        let count: usize = [
+            "spawn_local(",
+            "tokio::spawn(",
+            "thread::spawn(",
+            ".spawn(run)",
+        ]
+        .iter()
+        .map(|call| text.matches(call).count())
+        .sum();
+        if count > 0 && !is_tests {
+            found.push((name, count));
+        }
+    }
+    let listed: Vec<(String, usize)> = UNSUPERVISED
+        .iter()
+        .map(|(name, count, reason)| {
+            assert!(!reason.is_empty(), "{name} has no reason");
+            ((*name).to_owned(), *count)
+        })
+        .collect();
+    assert_eq!(
+        found, listed,
+        "spawned tasks without supervision, and the list"
+    );
 }
 
 #[test]

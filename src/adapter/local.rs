@@ -12,7 +12,7 @@ use super::{
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Member, ServerFrame, User, UserId, WebhookEvent};
+use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
 use crate::registry::{self, Audience, Join, Leave, Registry, Standing, Vacated};
 use crate::webhook::Webhooks;
 
@@ -56,7 +56,7 @@ impl Local {
             let now = Instant::now();
             self.registry
                 .due_counts(now, |app, channel, count, audience| {
-                    self.tell_count(app, channel, count, audience);
+                    self.tell_count(app, channel, (count, None), audience);
                 });
             self.registry.expire_last_events(now);
         }
@@ -75,12 +75,12 @@ impl Local {
     pub fn announce_left(&self, delay: Duration) {
         let now = Instant::now();
         self.registry
-            .due_vacated(delay, now, |app, channel, vacated| {
+            .due_vacated(delay, now, |app, channel, vacated, last| {
                 let event = match vacated {
                     Vacated::Channel => WebhookEvent::ChannelVacated,
                     Vacated::Member(user) => WebhookEvent::MemberRemoved(user),
                 };
-                self.webhooks.post(app, channel, &event);
+                self.webhooks.post(app, channel, &event, last);
             });
     }
 
@@ -89,18 +89,18 @@ impl Local {
         &self,
         app: &AppId,
         channel: &ChannelName,
-        count: usize,
+        (count, source): (usize, Option<SocketId>),
         audience: &Audience<'_>,
     ) {
         if let Some(frame) = count_frame(channel, count) {
             self.outlet.tell(app, channel, Told::all(&frame), audience);
         }
         let event = WebhookEvent::SubscriptionCount(count);
-        self.webhooks.post(app, channel, &event);
+        self.webhooks.post(app, channel, &event, source);
     }
 
     /// What webhooks say of a join, as the channel's lock has it.
-    fn announce(&self, app: &AppId, join: &Join<'_>, joined: &registry::Joined) {
+    fn announce(&self, join: &Join<'_>, joined: &registry::Joined, source: SocketId) {
         let member = join.member.filter(|_| joined.member_appeared);
         let events = [
             joined.occupied.then_some(WebhookEvent::ChannelOccupied),
@@ -108,7 +108,8 @@ impl Local {
             joined.cache_miss.then_some(WebhookEvent::CacheMiss),
         ];
         for event in events.into_iter().flatten() {
-            self.webhooks.post(app, join.channel, &event);
+            self.webhooks
+                .post(join.app, join.channel, &event, Some(source));
         }
     }
 
@@ -129,7 +130,7 @@ impl Local {
         let joined = self
             .registry
             .join(&join, Instant::now(), |joined, audience| {
-                self.announce(&app.id, &join, joined);
+                self.announce(&join, joined, subscriber.socket_id);
                 if let Some(member) = subscriber.member.filter(|_| joined.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
                     let told = Told {
@@ -140,7 +141,8 @@ impl Local {
                     self.outlet.tell(&app.id, channel, told, audience);
                 }
                 if joined.tell_count {
-                    self.tell_count(&app.id, channel, joined.subscriptions, audience);
+                    let count = (joined.subscriptions, Some(subscriber.socket_id));
+                    self.tell_count(&app.id, channel, count, audience);
                 }
             });
         let joined = joined.map_err(|_| Error::PresenceFull)?;
@@ -159,7 +161,7 @@ impl Local {
             worker: subscriber.worker,
             user,
             tell_count: tells_count(app, channel),
-            lingers: true,
+            lingers: Some(subscriber.socket_id),
         };
         self.registry
             .leave(&leave, Instant::now(), |left, audience| {
@@ -169,7 +171,8 @@ impl Local {
                         .tell(&app.id, channel, Told::all(&frame), audience);
                 }
                 if left.tell_count {
-                    self.tell_count(&app.id, channel, left.subscriptions, audience);
+                    let count = (left.subscriptions, Some(subscriber.socket_id));
+                    self.tell_count(&app.id, channel, count, audience);
                 }
             });
     }

@@ -36,6 +36,7 @@ pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
         "inbox_bytes": admin.node.inbox_bytes(),
         "workers": workers.iter().map(worker).collect::<Vec<_>>(),
         "cluster": cluster,
+        "spool_problem": admin.node.webhooks().spool_problem(),
     }))
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use super::access::Operator;
-use crate::feed::epoch_ms;
+use crate::clock::epoch_ms;
 use crate::webhook::Letter;
 
 /// Which letters: all, or one.

@@ -387,6 +387,11 @@ impl Page {
             "Webhook events that wait for their endpoints",
             webhooks.queued(),
         );
+        self.count(
+            "webhook_aside",
+            "Webhook requests that their endpoints refuse again and again, retried beside the others",
+            webhooks.aside(),
+        );
         self.gauge(
             "webhook_lag_seconds",
             "How long the oldest of them has been waiting",

@@ -14,7 +14,7 @@ mod sessions;
 mod soketi;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use actix_web::http::header::{ACCEPT, ALLOW, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::auth::Secret;
+use crate::clock;
 use crate::http::Api;
 use crate::limits::{Failures, Gate, Room};
 use crate::node::{ClusterState, Node};
@@ -85,7 +86,7 @@ impl ConfigState {
     #[must_use]
     pub fn now(toml: &str) -> Self {
         Self {
-            loaded_at: OffsetDateTime::now_utc(),
+            loaded_at: clock::date(SystemTime::now()),
             toml: toml.into(),
             error: None,
         }

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use actix_http::header::HttpDate;
-use awc::error::SendRequestError;
+use actix_http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, HttpDate};
+use actix_http::{Method, Uri};
+use tokio::time::timeout;
 
 use super::Error;
 use super::request::{Request, app_path, now};
 use super::text::shown_lines;
 use crate::client::{Address, Credentials, Trust};
+use crate::fetch;
 
 /// How long the server may take. It answers at once, unless its cluster is away.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -74,43 +76,48 @@ impl Api {
         let path = app_path(&self.app, path)?;
         let request = Request::new(method, &path, body)?;
         let url = request.signed_url(&self.base, &self.app, now())?;
-        let connector = awc::Connector::new().rustls_0_23(self.trust.config());
-        let client = awc::Client::builder()
-            .connector(connector)
-            .timeout(PATIENCE)
-            // A redirected request would be another one than was signed.
-            .disable_redirects()
-            .finish();
-        let sending = match request.method() {
-            "POST" => client.post(url),
-            _ => client.get(url),
+        let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
+        let url: Uri = url.parse().map_err(|_| unusable())?;
+        let server = fetch::Server::of(&url, &self.trust.config()).ok_or_else(unusable)?;
+        // Of two methods, as the API has no more.
+        let method = match request.method() {
+            "POST" => Method::POST,
+            _ => Method::GET,
         };
-        let sent = match request.body() {
-            Some(body) => {
-                let sending = sending.insert_header(("Content-Type", "application/json"));
-                sending.send_body(body.to_owned()).await
-            }
-            None => sending.send().await,
+        let mut headers = HeaderMap::new();
+        if request.body().is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let body = request.body().unwrap_or_default().to_owned().into();
+        let sent = fetch::Request {
+            method,
+            url,
+            headers,
+            body,
         };
-        let mut response = sent.map_err(|error| self.no_answer(error.to_string(), hint(&error)))?;
+        let sent = timeout(PATIENCE, server.send(sent)).await;
+        let sent = sent.map_err(|_| self.no_answer(too_slow(), SLOW))?;
+        let response = sent.map_err(|error| self.no_answer(error.to_string(), hint(&error)))?;
         let header = |name: &str| {
-            let value = response.headers().get(name)?.to_str().ok()?;
+            let value = response.headers.get(name)?.to_str().ok()?;
             Some(value.to_owned())
         };
         let date = header("date").and_then(|date| date.parse::<HttpDate>().ok());
         let mut answer = Answer {
-            status: response.status().as_u16(),
+            status: response.status.as_u16(),
             text: String::new(),
             location: header("location"),
             date: date.map(SystemTime::from),
             server: header("server"),
             delivery: header("x-tidewire-delivery"),
         };
-        let text = response.body().limit(ANSWER_BYTES).await;
-        let text = text.map_err(|error| {
+        let broken = |reason| {
             let hint = "The answer broke off, the request may have been carried out.";
-            self.no_answer(error.to_string(), hint)
-        })?;
+            self.no_answer(reason, hint)
+        };
+        let text = timeout(PATIENCE, response.body(ANSWER_BYTES)).await;
+        let text = text.map_err(|_| broken(too_slow()))?;
+        let text = text.map_err(|error| broken(error.to_string()))?;
         String::from_utf8_lossy(&text)
             .trim_end()
             .clone_into(&mut answer.text);
@@ -159,15 +166,19 @@ impl Answer {
     }
 }
 
-fn hint(error: &SendRequestError) -> &'static str {
+const SLOW: &str =
+    "The server took too long, the request may have been carried out. Its log says more.";
+
+fn too_slow() -> String {
+    format!("no answer within {} s", PATIENCE.as_secs())
+}
+
+fn hint(error: &fetch::Error) -> &'static str {
     match error {
-        SendRequestError::Connect(_) => {
+        fetch::Error::Connect(..) => {
             "Is the server running there? Check --url, or host and port in [server], and that nothing between here and \
              there blocks the port. An https server needs a certificate of a public authority, or of one in --ca-file. \
              `tidewire doctor URL` looks at each step."
-        }
-        SendRequestError::Timeout => {
-            "The server took too long, the request may have been carried out. Its log says more."
         }
         _ => "Is it a tidewire server that answers there, and is http:// or https:// right?",
     }

@@ -4,12 +4,16 @@
 
 use std::time::Duration;
 
+use actix_http::header::HeaderMap;
+use actix_http::{Method, Uri};
+use bytes::Bytes;
 use clap::Args;
 
 use super::Error;
 use super::target::local;
-use crate::client::Address;
+use crate::client::{Address, Trust};
 use crate::config::{Sources, admin_address};
+use crate::fetch;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -77,11 +81,20 @@ impl Health {
 
 /// Takes as long as it takes.
 async fn get(url: &str) -> Result<String, String> {
-    let client = awc::Client::builder().disable_timeout().finish();
-    let sent = client.get(url).send().await;
-    let mut response = sent.map_err(|error| format!("no answer from {url}: {error}"))?;
-    let status = response.status();
-    let text = response.body().limit(ANSWER_BYTES).await;
+    let trust = Trust::public().map_err(|error| error.to_string())?;
+    let unusable = |_| format!("no URL that can be called: {url}");
+    let url: Uri = url.parse().map_err(unusable)?;
+    let server = fetch::Server::of(&url, &trust.config()).ok_or("no host")?;
+    let request = fetch::Request {
+        method: Method::GET,
+        url: url.clone(),
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+    };
+    let sent = server.send(request).await;
+    let response = sent.map_err(|error| format!("no answer from {url}: {error}"))?;
+    let status = response.status;
+    let text = response.body(ANSWER_BYTES).await;
     let text = text.map_err(|error| format!("the answer from {url} broke off: {error}"))?;
     let text = String::from_utf8_lossy(&text);
     let line = text.lines().next().unwrap_or_default().trim();

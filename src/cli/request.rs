@@ -1,12 +1,11 @@
 //! A signed request to the HTTP API: what is signed, and how (protocol §4.2).
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::Error;
 use crate::auth::{body_md5, request_string};
 use crate::client::Credentials;
+use crate::clock;
 
 /// Everything but RFC 3986's unreserved characters: neither a shell nor curl finds a meaning in what is left.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -131,9 +130,7 @@ pub(super) fn app_path(app: &Credentials, rest: &str) -> Result<String, Error> {
 /// The time to sign with.
 pub(super) fn now() -> u64 {
     // A clock before 1970 is one that the server will call expired, with both times in its answer.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    clock::now_seconds()
 }
 
 /// Whether a text can stand in a URL's path as it is. Brackets and braces are left out because curl expands them.

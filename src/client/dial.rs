@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::error::{Error, TlsFault};
 use super::{Address, Connection, Credentials, Trust};
+use crate::clock;
 
 /// How long one step may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -157,10 +158,7 @@ impl Dialer {
 
     fn facts(&self, session: &rustls::ClientConnection, name: &ServerName<'static>) -> TlsFacts {
         let chain = session.peer_certificates().unwrap_or_default();
-        let soon = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            + SOON;
+        let soon = clock::since_epoch(SystemTime::now()).saturating_add(SOON);
         let end = self.trust.end_of(chain, name);
         TlsFacts {
             version: match session.protocol_version() {

@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
+use crate::fetch;
+
 /// The authorities that are believed.
 #[derive(Debug, Clone)]
 pub struct Trust {
@@ -62,16 +64,10 @@ impl Trust {
         let provider = Arc::new(ring::default_provider());
         let roots = Arc::new(roots);
         let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
-                .build()?;
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        // WebSockets begin with an HTTP/1.1 upgrade, so nothing newer must be agreed on.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider).build()?;
         Ok(Self {
-            config: Arc::new(config),
+            // WebSockets begin with an HTTP/1.1 upgrade, so nothing newer must be agreed on.
+            config: Arc::new(fetch::tls(roots)?),
             verifier,
         })
     }

@@ -108,7 +108,15 @@ impl Dialer {
         let exchange = async {
             io.write_all(request.as_bytes()).await.map_err(broken)?;
             io.flush().await.map_err(broken)?;
-            read_head(&mut *io).await
+            let mut read = BytesMut::with_capacity(2048);
+            loop {
+                let head = read_head(&mut *io, &mut read).await?;
+                // Interim answers come before the one that counts (RFC 9110 §15.2); 101 is that one.
+                let answer = Answer::parse(&head);
+                if answer.is_none_or(|answer| answer.status == 101 || answer.status >= 200) {
+                    return Ok((head, read));
+                }
+            }
         };
         let (head, mut rest) =
             timeout(PATIENCE, exchange)
@@ -166,25 +174,24 @@ fn broken(error: std::io::Error) -> Error {
     Error::Broken(error.to_string())
 }
 
-/// The head, as text, and what came behind it.
-async fn read_head(io: &mut dyn Io) -> Result<(String, BytesMut), Error> {
+/// The next head, as text; `read` is left with what came behind it.
+async fn read_head(io: &mut dyn Io, read: &mut BytesMut) -> Result<String, Error> {
     const END: &[u8] = b"\r\n\r\n";
-    let mut read = BytesMut::with_capacity(2048);
     loop {
         if let Some(at) = read.windows(END.len()).position(|window| window == END) {
             let head = read.split_to(at + END.len());
             let head = String::from_utf8_lossy(&head[..at]).into_owned();
-            return Ok((head, read));
+            return Ok(head);
         }
         // What is not HTTP from its first bytes on will not become it.
         let is_other = !read.is_empty() && !b"HTTP/1.".starts_with(&read[..read.len().min(7)]);
         if is_other || read.len() > HEAD_BYTES {
-            let text = String::from_utf8_lossy(&read).into_owned();
+            let text = String::from_utf8_lossy(read).into_owned();
             return Err(Error::NotHttp(text.chars().take(80).collect()));
         }
-        match io.read_buf(&mut read).await {
+        match io.read_buf(read).await {
             Ok(0) if read.is_empty() => return Err(Error::NoAnswer),
-            Ok(0) => return Err(Error::NotHttp(String::from_utf8_lossy(&read).into_owned())),
+            Ok(0) => return Err(Error::NotHttp(String::from_utf8_lossy(read).into_owned())),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
                 return Err(Error::NoAnswer);

@@ -293,6 +293,7 @@ fn checked(
             let mut settings = settings(&raw, token, redis, apps, said.log);
             settings.server.tls = tls;
             warnings.extend(development_secret(&raw, &settings.apps));
+            warnings.extend(webhooks::left_out(&raw, &all));
             return Ok(Loaded {
                 settings,
                 file: None,

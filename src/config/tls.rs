@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::clock;
+
 /// A certificate with those above it, and its key.
 pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -53,7 +55,8 @@ pub(super) fn client(
     authorities: RootCertStore,
     identity: Option<Identity>,
 ) -> Result<ClientConfig, rustls::Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(clock::Certified))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(authorities);
     match identity {

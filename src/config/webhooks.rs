@@ -8,20 +8,22 @@ use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::error::nearest;
+use super::error::{Problem, Step, nearest};
 use super::raw;
+use super::tree::Tree;
 use crate::app::{ChannelPattern, Webhook};
 use crate::protocol::WebhookKind;
 use crate::webhook::Settings;
 
 /// The headers that a webhook has of its own.
-const RESERVED: [&str; 6] = [
+const RESERVED: [&str; 7] = [
     "connection",
     "content-length",
     "content-type",
     "host",
     "transfer-encoding",
     "x-pusher-key",
+    "x-pusher-signature",
 ];
 
 /// A webhook's URL. Its query may hold a token and is written as `***`.
@@ -132,11 +134,13 @@ impl TryFrom<String> for Pattern {
 
     fn try_from(text: String) -> Result<Self, String> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "_-=@,.;*".contains(c);
-        if !text.is_empty() && text.chars().all(is_name) {
+        let name = text.strip_prefix('!').unwrap_or(&text);
+        if !name.is_empty() && name.chars().all(is_name) {
             Ok(Self(text))
         } else {
             Err(format!(
-                "expected a channel's name or a pattern like \"private-*\", where * stands for any characters; found {text:?}"
+                "expected a channel's name or a pattern like \"private-*\", where * stands for any characters, or one that \
+                 is left out, \"!private-encrypted-*\"; found {text:?}"
             ))
         }
     }
@@ -154,11 +158,35 @@ impl TryFrom<String> for HeaderText {
         let name: HeaderName = text
             .parse()
             .map_err(|_| format!("expected the name of a header, found {text:?}"))?;
-        if RESERVED.contains(&name.as_str()) || name == "x-pusher-signature" {
-            return Err(format!("{name} is a header of the webhook itself"));
-        }
         Ok(Self(name.as_str().to_owned()))
     }
+}
+
+impl HeaderText {
+    fn is_reserved(&self) -> bool {
+        RESERVED.contains(&self.0.as_str())
+    }
+}
+
+/// A warning for each header that a webhook has of its own: the configured one is left out.
+pub(super) fn left_out(raw: &raw::Raw, tree: &Tree) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (at, app) in raw.apps.iter().enumerate() {
+        for (index, webhook) in app.webhooks.iter().enumerate() {
+            for name in webhook.headers.keys().filter(|name| name.is_reserved()) {
+                let [apps, webhooks, headers] =
+                    ["apps", "webhooks", "headers"].map(|key| Step::Key(key.to_owned()));
+                let path = [apps, Step::Index(at), webhooks, Step::Index(index), headers];
+                let text = format!(
+                    "{} is a header of the webhook itself and is left out",
+                    name.0
+                );
+                let origin = tree.origin(&path);
+                warnings.push(Problem::at(origin, &path, text).to_string());
+            }
+        }
+    }
+    warnings
 }
 
 /// An app's webhooks, or what is wrong: the webhook's index, the key, and the reason.
@@ -171,7 +199,8 @@ pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, (usize, &'stat
             (index, "url", text.to_owned())
         })?;
         let mut headers = Vec::new();
-        for (name, value) in &raw.headers {
+        let headers_given = raw.headers.iter();
+        for (name, value) in headers_given.filter(|(name, _)| !name.is_reserved()) {
             let parsed = name
                 .0
                 .parse()
@@ -184,13 +213,18 @@ pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, (usize, &'stat
             value.set_sensitive(true);
             headers.push((name, value));
         }
-        let channels = raw.channels.iter();
+        let patterns = |excluded: bool| {
+            let patterns = raw.channels.iter().map(|pattern| pattern.0.as_str());
+            let patterns = patterns.filter(move |pattern| pattern.starts_with('!') == excluded);
+            patterns
+                .map(|pattern| ChannelPattern::new(pattern.trim_start_matches('!')))
+                .collect()
+        };
         let webhook = Webhook {
             url: url.0.clone(),
             events: raw.events.iter().map(|kind| kind.0).collect(),
-            channels: channels
-                .map(|pattern| ChannelPattern::new(&pattern.0))
-                .collect(),
+            channels: patterns(false),
+            except: patterns(true),
             headers,
             batch: raw.batch,
         };

@@ -17,13 +17,14 @@ mod watch;
 use std::cell::LazyCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 pub use entry::{Entry, Kind};
 pub use filter::{Filter, InvalidFilter};
 pub use watch::{Seen, Watch};
 
 use crate::app::AppId;
+use crate::clock;
 use crate::metrics::Metrics;
 use entry::Origin;
 use watch::{Reader, Seat, Sought, Watched};
@@ -90,7 +91,7 @@ impl Feed {
         let json = LazyCell::new(|| {
             let origin = Origin {
                 serial: shared.serial.fetch_add(1, Ordering::Relaxed) + 1,
-                time_ms: epoch_ms(SystemTime::now()),
+                time_ms: clock::epoch_ms(SystemTime::now()),
                 node: &shared.node,
                 app: app.map(AppId::as_str),
             };
@@ -203,11 +204,4 @@ impl Feed {
             self.0.is_watched.store(is_watched, Ordering::Relaxed);
         });
     }
-}
-
-/// Milliseconds since 1970.
-#[must_use]
-pub fn epoch_ms(time: SystemTime) -> u64 {
-    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

@@ -211,7 +211,7 @@ impl Request<'_> {
 
     fn timestamp(&self) -> Step {
         let outcome = check_timestamp(get(&self.query, "auth_timestamp"));
-        let now = crate::feed::epoch_ms(std::time::SystemTime::now()) / 1000;
+        let now = crate::clock::now_seconds();
         Step {
             expected: Some(now.to_string()),
             ..self.checked(

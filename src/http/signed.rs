@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use actix_http::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
 use actix_http::error::PayloadError;
@@ -22,10 +22,10 @@ use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
 use super::route::{Endpoint, Route};
 use super::{Call, channels, events, users};
 use crate::app::{App, Apps};
-use crate::auth;
 use crate::metrics::RequestRefused;
 use crate::node::Node;
 use crate::protocol::excerpt;
+use crate::{auth, clock};
 
 /// `auth_timestamp` must be off by less than this many seconds.
 const CLOCK_WINDOW: u64 = 600;
@@ -347,9 +347,7 @@ pub(super) fn check_timestamp(given: Option<&str>) -> Result<(), ApiError> {
                 .to_owned(),
         );
     };
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs());
+    let now = clock::now_seconds();
     let skew = now.abs_diff(seconds);
     if skew < CLOCK_WINDOW {
         return Ok(());
@@ -434,10 +432,7 @@ mod tests {
 
     #[test]
     fn the_clock_window_is_exclusive() {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
+        let now = clock::now_seconds();
         assert!(check_timestamp(Some(&(now - 590).to_string())).is_ok());
         assert!(check_timestamp(Some(&(now + 590).to_string())).is_ok());
         let error = check_timestamp(Some(&(now - 700).to_string()))

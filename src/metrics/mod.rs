@@ -124,6 +124,8 @@ counters! {
         webhook_failures,
         /// Webhook events dropped because their endpoint's queue was full.
         webhook_dropped,
+        /// Those of them that were of public channels, to which anybody may subscribe.
+        webhook_dropped_public,
         /// Webhook events put on a dead-letter list after all attempts failed.
         webhook_dead,
         /// Dead letters dropped, the oldest first, because their list was full.

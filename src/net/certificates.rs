@@ -8,6 +8,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
+use crate::clock;
+
 /// The certificate chain and key in use.
 #[derive(Debug)]
 pub struct Certificates(watch::Sender<Arc<CertifiedKey>>);
@@ -39,7 +41,10 @@ impl Certificates {
     /// # Errors
     /// If the cryptography has no version of TLS that is known here, which its choice rules out.
     pub(super) fn server_config(self: &Arc<Self>) -> Result<ServerConfig, rustls::Error> {
-        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = ServerConfig::builder_with_details(
+            Arc::new(ring::default_provider()),
+            Arc::new(clock::Certified),
+        );
         let mut config = builder
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()

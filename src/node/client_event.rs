@@ -133,7 +133,8 @@ impl Node {
                     socket_id: session.peer.socket_id(),
                     user_id,
                 };
-                self.webhooks.post(&app.id, channel, &event);
+                let source = Some(session.peer.socket_id());
+                self.webhooks.post(&app.id, channel, &event, source);
                 app.metrics.client_events.inc();
             }
             Err(adapter::Error::Overloaded(full)) => return Err(full.into()),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::channel::Channel;
 use super::{Join, Leave};
 use crate::app::AppId;
-use crate::protocol::{ChannelName, UserId};
+use crate::protocol::{ChannelName, SocketId, UserId};
 
 /// A channel, or with a user one of its members.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +41,8 @@ pub(super) struct Lingering {
 #[derive(Debug)]
 struct Gone {
     serial: u64,
+    /// The connection that left last.
+    last: Option<SocketId>,
     /// Whether a miss of this cache channel has been told since its last value.
     missed: bool,
 }
@@ -72,19 +74,26 @@ impl Lingering {
         now: Instant,
     ) {
         if member_removed {
-            self.leaves(key(leave.app, leave.channel, leave.user), false, now);
+            let key = key(leave.app, leave.channel, leave.user);
+            self.leaves(key, leave.lingers, false, now);
         }
         if channel.workers.total() == 0 && leave.channel.kind().is_listed() {
             let missed = channel.missed;
-            self.leaves(key(leave.app, leave.channel, None), missed, now);
+            let key = key(leave.app, leave.channel, None);
+            self.leaves(key, leave.lingers, missed, now);
         }
     }
 
-    fn leaves(&mut self, key: Key, missed: bool, now: Instant) {
+    fn leaves(&mut self, key: Key, last: Option<SocketId>, missed: bool, now: Instant) {
         self.serial += 1;
         let serial = self.serial;
         self.due.push_back((now, serial, key.clone()));
-        self.gone.insert(key, Gone { serial, missed });
+        let gone = Gone {
+            serial,
+            last,
+            missed,
+        };
+        self.gone.insert(key, gone);
     }
 
     fn returns(
@@ -115,7 +124,7 @@ impl Lingering {
         &mut self,
         delay: Duration,
         now: Instant,
-        tell: &mut impl FnMut(&AppId, &ChannelName, Vacated<'_>),
+        tell: &mut impl FnMut(&AppId, &ChannelName, Vacated<'_>, Option<SocketId>),
     ) {
         while self
             .due
@@ -128,9 +137,9 @@ impl Lingering {
             if self.gone.get(&key).is_none_or(|gone| gone.serial != serial) {
                 continue;
             }
-            self.gone.remove(&key);
+            let last = self.gone.remove(&key).and_then(|gone| gone.last);
             let vacated = key.user.as_ref().map_or(Vacated::Channel, Vacated::Member);
-            tell(&key.app, &key.channel, vacated);
+            tell(&key.app, &key.channel, vacated, last);
         }
     }
 }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::app::AppId;
-use crate::protocol::{ChannelKind, ChannelName, Member, UserId};
+use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, UserId};
 use cache::{Budget, Cache};
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
@@ -147,8 +147,8 @@ pub struct Leave<'a> {
     pub user: Option<&'a UserId>,
     /// Whether count changes are told.
     pub tell_count: bool,
-    /// Whether it is remembered here for webhooks who has left; in a cluster it is not this node's to say.
-    pub lingers: bool,
+    /// Whose leaving is remembered here for webhooks; nobody's in a cluster, where it is not this node's to say.
+    pub lingers: Option<SocketId>,
 }
 
 /// What a [`Leave`] led to.
@@ -338,7 +338,7 @@ impl Registry {
                 sequence: &self.sequence,
             },
         );
-        if leave.lingers {
+        if leave.lingers.is_some() {
             shard.lingering.departs(leave, channel, member_removed, now);
         }
         if subscriptions == 0 {
@@ -415,12 +415,13 @@ impl Registry {
     }
 
     /// Calls `tell`, with its channel locked, for each channel and member that was left at least `delay` before
-    /// `now` and has stayed so. The delay is the same at every call, but that a last one may be shorter.
+    /// `now` and has stayed so, and who left last. The delay is the same at every call, but that a last one may be
+    /// shorter.
     pub fn due_vacated(
         &self,
         delay: Duration,
         now: Instant,
-        mut tell: impl FnMut(&AppId, &ChannelName, Vacated<'_>),
+        mut tell: impl FnMut(&AppId, &ChannelName, Vacated<'_>, Option<SocketId>),
     ) {
         for shard in &self.shards {
             lock(shard).lingering.due(delay, now, &mut tell);

@@ -53,7 +53,7 @@ fn leave<'a>(
         worker,
         user,
         tell_count: true,
-        lingers: true,
+        lingers: Some(SocketId::random()),
     }
 }
 
@@ -298,11 +298,11 @@ proptest! {
                 }
                 _ => {
                     now += Duration::from_millis(wait_ms);
-                    registry.due_vacated(DELAY, now, |_, _, vacated| told.borrow_mut().vacated(vacated));
+                    registry.due_vacated(DELAY, now, |_, _, vacated, _| told.borrow_mut().vacated(vacated));
                 }
             }
         }
-        registry.due_vacated(DELAY, now + DELAY, |_, _, vacated| told.borrow_mut().vacated(vacated));
+        registry.due_vacated(DELAY, now + DELAY, |_, _, vacated, _| told.borrow_mut().vacated(vacated));
         let there = |who: &Option<String>| match who {
             None => !model.is_empty(),
             Some(user) => users(&model).contains(user),
@@ -312,7 +312,7 @@ proptest! {
             prop_assert_eq!(*last, there(who), "{:?}", who);
         }
         prop_assert_eq!(told.values().filter(|there| **there).count(), users(&model).len() + usize::from(!model.is_empty()));
-        registry.due_vacated(Duration::ZERO, now + 2 * DELAY, |_, _, _| panic!("told already"));
+        registry.due_vacated(Duration::ZERO, now + 2 * DELAY, |_, _, _, _| panic!("told already"));
     }
 }
 

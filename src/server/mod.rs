@@ -30,6 +30,7 @@ use crate::net::{
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
+use crate::supervise::{self, indispensable};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
 use worker::{WorkerParts, admin_service};
@@ -58,9 +59,9 @@ pub enum Error {
     /// The TLS library and its cryptography do not go together.
     #[error("cannot speak TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// `spool` of `[webhooks]` cannot be used.
+    /// Webhooks cannot be told.
     #[error(transparent)]
-    Spool(#[from] webhook::Error),
+    Webhooks(#[from] webhook::Error),
     /// The cluster is not for this node.
     #[error("cannot join the cluster of [redis]: {0}")]
     Cluster(#[from] redis::Error),
@@ -93,6 +94,8 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
+    // A file that may not grow is an error for who writes it, as a full disk is, and not the end.
+    let _too_large = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?;
 
     let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();
@@ -108,7 +111,7 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
         wired.adapter.cluster(),
     )
     .with_soketi_names(soketi_names);
-    tokio::task::spawn_local(admin.clone().keep_series());
+    indispensable("series", admin.clone().keep_series());
     let admin_gate = Arc::new(Gate::new(None, None));
     let gate = Arc::clone(&admin_gate);
     let admin = Server::build()
@@ -123,16 +126,16 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     let public = wired.start(listeners.public, listeners.plain)?;
     let (admin_handle, public_handle) = (admin.handle(), public.handle());
     // Both run on their own; their ends are awaited through their handles.
-    tokio::task::spawn_local(admin);
-    tokio::task::spawn_local(public);
+    supervise::server("admin server", admin);
+    supervise::server("public server", public);
     let metrics = wired.worker.metrics.clone();
-    tokio::task::spawn_local(metrics.clone().tell_suppressed_lines());
+    indispensable("log windows", metrics.clone().tell_suppressed_lines());
     let running = Running {
         node: Arc::clone(&wired.worker.node),
         certificates: wired.certificates.clone(),
         told,
     };
-    tokio::task::spawn_local(running.follow(watch, hangup));
+    indispensable("reload", running.follow(watch, hangup));
     print_line(&line);
 
     signals.next().await;
@@ -271,8 +274,8 @@ impl Cluster {
             apps: _,
         } = inside;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
-        tokio::task::spawn_local(Arc::clone(&local).tell_due_counts());
-        tokio::task::spawn_local(Arc::clone(&local).announce_vacated(linger));
+        indispensable("counts", Arc::clone(&local).tell_due_counts());
+        indispensable("lingering", Arc::clone(&local).announce_vacated(linger));
         Ok(Self::Alone(local))
     }
 

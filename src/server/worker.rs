@@ -11,7 +11,7 @@ use actix_service::{IntoServiceFactory as _, ServiceFactory, fn_factory, fn_serv
 use actix_web::App as WebApp;
 use actix_web::dev::AppConfig;
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, error};
+use tracing::debug;
 
 use crate::admin::Admin;
 use crate::http::{Api, note_fault};
@@ -21,7 +21,7 @@ use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::net::{Http, Reception, Socket, TrustedProxies, Upgrade};
 use crate::node::Node;
-use crate::supervise::indispensable;
+use crate::supervise::{self, indispensable};
 use crate::ws::Upgrades;
 
 thread_local! {
@@ -61,7 +61,7 @@ impl WorkerParts {
                     // Boxed: an idle connection need not keep the room for it.
                     Box::pin(async move { Ok::<_, Infallible>(api.serve(request).await) })
                 });
-                let upgrades: Box<dyn Upgrade> = Box::new(upgrades?);
+                let upgrades: Box<dyn Upgrade> = Box::new(upgrades);
                 let http = Rc::new(Http::new(api, Some(upgrades), parts.gate));
                 Ok(fn_service(move |stream| {
                     let (http, reception) = (Rc::clone(&http), Rc::clone(&reception));
@@ -79,27 +79,21 @@ impl WorkerParts {
     }
 
     /// Makes this worker's upgrade service for one of its listeners.
-    fn upgrades(&self, unclaimed: &Unclaimed) -> Result<Upgrades, ()> {
-        let hub = HUB.with(|hub| match hub.get() {
-            Some(hub) => Ok(Rc::clone(hub)),
-            None => {
-                let started = self.start_hub(unclaimed)?;
-                Ok(Rc::clone(hub.get_or_init(|| started)))
-            }
-        })?;
-        Ok(Upgrades::new(
+    fn upgrades(&self, unclaimed: &Unclaimed) -> Upgrades {
+        let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(unclaimed))));
+        Upgrades::new(
             Arc::clone(&self.node),
             hub,
             Arc::clone(&self.gate),
             &self.path_prefix,
             Arc::clone(&self.proxies),
-        ))
+        )
     }
 
-    fn start_hub(&self, unclaimed: &Unclaimed) -> Result<Rc<Hub>, ()> {
+    fn start_hub(&self, unclaimed: &Unclaimed) -> Rc<Hub> {
         let Some((index, inbox)) = unclaimed.claim() else {
-            error!("a worker was restarted and cannot be supplied again; restart the server");
-            return Err(());
+            // The framework starts a worker that panicked again, but its inbox and what it held are gone.
+            supervise::ends("worker", &"it panicked, which is a bug");
         };
         let hub = Hub::new(index, self.hub, self.metrics.clone());
         indispensable(
@@ -107,7 +101,7 @@ impl WorkerParts {
             tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)),
         );
         indispensable("clock", beat(Rc::clone(&hub)));
-        Ok(hub)
+        hub
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::spool::Kept;
+use super::queue::Waiting;
 
 /// A request that was given up.
 #[derive(Debug, Clone)]
@@ -27,16 +27,16 @@ pub struct Letter {
 
 /// One endpoint's.
 #[derive(Debug, Default)]
-pub(super) struct DeadLetters(VecDeque<(Letter, Vec<Kept>)>);
+pub(super) struct DeadLetters(VecDeque<(Letter, Vec<Waiting>)>);
 
 impl DeadLetters {
     /// Adds a letter. The oldest goes if there are more than `max` then.
     pub(super) fn push(
         &mut self,
         letter: Letter,
-        events: Vec<Kept>,
+        events: Vec<Waiting>,
         max: usize,
-    ) -> Option<Vec<Kept>> {
+    ) -> Option<Vec<Waiting>> {
         self.0.push_back((letter, events));
         let dropped = self.0.len() > max;
         dropped
@@ -51,7 +51,7 @@ impl DeadLetters {
     }
 
     /// Takes one out, or all: their events in order, letter by letter.
-    pub(super) fn take(&mut self, id: Option<u64>) -> Vec<Vec<Kept>> {
+    pub(super) fn take(&mut self, id: Option<u64>) -> Vec<Vec<Waiting>> {
         let all = std::mem::take(&mut self.0);
         let mut taken = Vec::new();
         for (letter, events) in all {
@@ -65,7 +65,7 @@ impl DeadLetters {
     }
 
     /// The events of all, the oldest first.
-    pub(super) fn events(&self) -> impl Iterator<Item = &Kept> {
+    pub(super) fn events(&self) -> impl Iterator<Item = &Waiting> {
         self.0.iter().flat_map(|(_, events)| events)
     }
 }

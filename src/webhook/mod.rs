@@ -6,11 +6,17 @@
 //! thread that called [`Webhooks::start`]. A reload keeps the queues of what stays; an endpoint that is not configured
 //! any more gets what waited for it, and nothing new.
 
+mod aside;
+mod courier;
 mod dead;
+mod drops;
 mod endpoint;
+mod queue;
+mod request;
 mod sender;
 mod shown;
 mod spool;
+mod tag;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,15 +29,28 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use dead::Letter;
-pub use spool::Error;
 
 use crate::app::{AppId, Apps};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, WebhookEvent};
-use endpoint::{Endpoint, Order, Outside};
+use crate::protocol::{ChannelName, SocketId, WebhookEvent};
+use courier::Outside;
+use endpoint::{Endpoint, Order};
+use queue::Waiting;
 use sender::Sender;
 use spool::Folder;
+use tag::Tagger;
+
+/// Webhooks cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `spool` cannot be used.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    /// The TLS library and its cryptography do not go together.
+    #[error("cannot speak TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
 
 /// How often a shutdown looks whether the queues are empty.
 const FINISH_TICK: Duration = Duration::from_millis(20);
@@ -67,7 +86,9 @@ struct Shared {
     metrics: Metrics,
     feed: Feed,
     letters: Arc<AtomicU64>,
-    folder: Option<Folder>,
+    folder: Option<Arc<Folder>>,
+    tagger: Tagger,
+    tls: Arc<rustls::ClientConfig>,
 }
 
 /// All endpoints there have been; a reload puts another table in its place.
@@ -95,13 +116,16 @@ impl Webhooks {
         metrics: &Metrics,
         feed: &Feed,
     ) -> Result<Self, Error> {
+        let folder = settings.spool.as_deref().map(Folder::open);
         let webhooks = Self(Arc::new(Shared {
             table: watch::Sender::new(Table::default()),
             settings: settings.clone(),
             metrics: metrics.clone(),
             feed: feed.clone(),
             letters: Arc::new(AtomicU64::new(1)),
-            folder: settings.spool.as_deref().map(Folder::open).transpose()?,
+            folder: folder.transpose()?.map(Arc::new),
+            tagger: Tagger::default(),
+            tls: sender::tls()?,
         }));
         webhooks.follow(apps).await?;
         if let Some(folder) = &webhooks.0.folder {
@@ -119,7 +143,6 @@ impl Webhooks {
     pub async fn follow(&self, apps: &Apps) -> Result<(), Error> {
         let mut retired = self.all();
         let mut table = Table::default();
-        let client = sender::client();
         for app in apps.iter() {
             for webhook in &app.webhooks {
                 let known = retired.iter().position(|e| e.is_of(&app.id, webhook));
@@ -133,7 +156,7 @@ impl Webhooks {
                     }
                     None => {
                         let timeout = self.0.settings.timeout;
-                        let sender = Sender::new(client.clone(), app, webhook, timeout);
+                        let sender = Sender::new(Arc::clone(&self.0.tls), app, webhook, timeout);
                         self.begin(sender)?.into()
                     }
                 };
@@ -149,33 +172,46 @@ impl Webhooks {
         let shared = &self.0;
         let folder = shared.folder.as_ref();
         let spool = folder.map(|folder| folder.spool(sender.app(), sender.webhook()));
-        let letters = Arc::clone(&shared.letters);
+        let spool = spool.transpose()?.map(|(spool, left)| {
+            let tagged = left.into_iter().filter_map(|kept| {
+                let tag = shared.tagger.read(&kept.json);
+                if tag.is_none() {
+                    warn!(event = %kept.json, "the spool holds an event that is none: it is passed over");
+                }
+                Some(Waiting::new(kept, tag?))
+            });
+            (spool, tagged.collect())
+        });
         let outside = Outside {
             metrics: shared.metrics.clone(),
             feed: shared.feed.clone(),
-            letters,
+            letters: Arc::clone(&shared.letters),
         };
-        Ok(Endpoint::start(
-            sender,
-            &shared.settings,
-            spool.transpose()?,
-            outside,
-        ))
+        Ok(Endpoint::start(sender, &shared.settings, spool, outside))
     }
 
     /// Queues an event for the endpoints that want it. Never waits, so it may be called where order is made: under
-    /// the registry's locks.
-    pub fn post(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
+    /// the registry's locks. `source` is the connection that made it so, if it is known.
+    pub fn post(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        event: &WebhookEvent<'_>,
+        source: Option<SocketId>,
+    ) {
         self.show(app, channel, event);
         let table = self.0.table.borrow();
         let Some(endpoints) = table.active.get(app) else {
             return;
         };
-        let mut json: Option<Arc<str>> = None;
+        let mut written = None;
         for endpoint in endpoints {
             if endpoint.wants(event.kind(), channel) {
-                let json = json.get_or_insert_with(|| event.to_json(channel).into());
-                endpoint.post(Arc::clone(json));
+                let (json, tag) = written.get_or_insert_with(|| {
+                    let json: Arc<str> = event.to_json(channel).into();
+                    (json, self.0.tagger.tag(channel, event, source))
+                });
+                endpoint.post(Arc::clone(json), *tag);
             }
         }
     }
@@ -204,6 +240,18 @@ impl Webhooks {
         self.all().iter().map(|endpoint| endpoint.queued()).sum()
     }
 
+    /// Requests that endpoints refuse and that have stepped aside.
+    #[must_use]
+    pub fn aside(&self) -> usize {
+        self.all().iter().map(|endpoint| endpoint.aside()).sum()
+    }
+
+    /// Why undelivered events would not survive a restart at present, though a spool is configured.
+    #[must_use]
+    pub fn spool_problem(&self) -> Option<String> {
+        self.0.folder.as_ref()?.problem()
+    }
+
     /// How long the longest-waiting event has been waiting.
     #[must_use]
     pub fn lag(&self) -> Duration {
@@ -218,14 +266,27 @@ impl Webhooks {
         for endpoint in self.all() {
             endpoint.order(Order::Hurry).await;
         }
-        while self.queued() > 0 && Instant::now() < deadline {
+        let unfinished = || -> usize {
+            self.all()
+                .iter()
+                .map(|endpoint| endpoint.unfinished())
+                .sum()
+        };
+        while unfinished() > 0 && Instant::now() < deadline {
             tokio::time::sleep(FINISH_TICK).await;
         }
-        let events = self.queued();
-        match (events, self.0.folder.is_some()) {
-            (0, _) => {}
-            (_, true) => info!(events, "undelivered webhook events are left in the spool"),
-            (_, false) => warn!(
+        let events = unfinished();
+        let folder = self.0.folder.as_ref();
+        match (events, folder, folder.and_then(|folder| folder.problem())) {
+            (0, ..) => {}
+            (_, Some(_), None) => {
+                info!(events, "undelivered webhook events are left in the spool");
+            }
+            (_, Some(_), Some(problem)) => warn!(
+                events,
+                problem, "undelivered webhook events may be lost: the spool cannot be written"
+            ),
+            (_, None, _) => warn!(
                 events,
                 "undelivered webhook events are lost: there is no spool"
             ),

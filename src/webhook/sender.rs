@@ -4,13 +4,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use awc::error::SendRequestError;
-use awc::{Client, Connector};
+use actix_http::Method;
+use actix_http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use bytes::Bytes;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tracing::info;
 
 use crate::app::{App, Webhook};
+use crate::fetch;
+
+const KEY: HeaderName = HeaderName::from_static("x-pusher-key");
+const SIGNATURE: HeaderName = HeaderName::from_static("x-pusher-signature");
+const PRODUCT: HeaderValue =
+    HeaderValue::from_static(concat!("tidewire/", env!("CARGO_PKG_VERSION")));
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What is read of an answer, so that its connection can be used again; nothing in it matters.
 const ANSWER_BYTES: usize = 64 * 1024;
@@ -25,35 +33,49 @@ pub(super) enum Failure {
     Status(u16),
     /// No connection, or no HTTP on it.
     #[error("not sent: {0}")]
-    Exchange(#[from] SendRequestError),
+    Exchange(#[from] fetch::Error),
     /// No answer in time.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
 }
 
-/// The HTTP client of all endpoints. They share nothing but its pool of idle connections.
-pub(super) fn client() -> Client {
-    Client::builder()
-        // An endpoint has one request under way at a time: the number of connections is bounded by that.
-        .connector(Connector::new().limit(0))
-        .disable_redirects()
-        // `Sender::send` bounds the whole exchange.
-        .disable_timeout()
-        .finish()
+impl Failure {
+    /// Whether the endpoint may refuse this request and take others: it was answered with 500, or with a 4xx that does
+    /// not ask for patience.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Status(400..=407 | 409..=424 | 426..=428 | 430..=499 | 500)
+        )
+    }
 }
 
-/// How to reach one endpoint.
+/// Whom all endpoints believe: public authorities.
+pub(super) fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
+    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    Ok(Arc::new(fetch::tls(roots)?))
+}
+
+/// How to reach one endpoint. Endpoints share no connection.
 pub(super) struct Sender {
-    client: Client,
+    tls: Arc<ClientConfig>,
+    /// None without a host, which `config` refuses.
+    server: Option<fetch::Server>,
     app: Arc<App>,
     webhook: Webhook,
     timeout: Duration,
 }
 
 impl Sender {
-    pub(super) fn new(client: Client, app: Arc<App>, webhook: Webhook, timeout: Duration) -> Self {
+    pub(super) fn new(
+        tls: Arc<ClientConfig>,
+        app: Arc<App>,
+        webhook: Webhook,
+        timeout: Duration,
+    ) -> Self {
         Self {
-            client,
+            server: fetch::Server::of(&webhook.url, &tls),
+            tls,
             app,
             webhook,
             timeout,
@@ -62,7 +84,7 @@ impl Sender {
 
     /// The way to the same endpoint as the configuration has it now.
     pub(super) fn renewed(&self, app: Arc<App>, webhook: Webhook) -> Self {
-        Self::new(self.client.clone(), app, webhook, self.timeout)
+        Self::new(Arc::clone(&self.tls), app, webhook, self.timeout)
     }
 
     pub(super) fn app(&self) -> &App {
@@ -83,29 +105,49 @@ impl Sender {
 
     /// One attempt; the status that it was answered with.
     pub(super) async fn send(&self, body: Bytes) -> Result<u16, Failure> {
-        let mut request = self
-            .client
-            .post(self.webhook.url.clone())
-            .insert_header((
-                "User-Agent",
-                concat!("tidewire/", env!("CARGO_PKG_VERSION")),
-            ))
-            .insert_header(("Content-Type", "application/json"))
-            .insert_header(("X-Pusher-Key", self.app.key.as_str()))
-            .insert_header(("X-Pusher-Signature", self.app.secrets.sign(&body)));
-        for (name, value) in &self.webhook.headers {
-            request = request.insert_header((name.clone(), value.clone()));
-        }
-        let mut answer = timeout(self.timeout, request.send_body(body))
+        let server = self.server.as_ref().ok_or(fetch::Error::Closed)?;
+        let request = self.request(body);
+        let answer = timeout(self.timeout, server.send(request))
             .await
             .map_err(|_| Failure::Timeout(self.timeout))??;
+        let status = answer.status;
         // Read only for the connection's sake: whatever comes of it, the status is the answer.
-        let _ = timeout(ANSWER_PATIENCE, answer.body().limit(ANSWER_BYTES)).await;
-        let status = answer.status();
+        let _ = timeout(ANSWER_PATIENCE, answer.body(ANSWER_BYTES)).await;
         if status.is_success() {
             Ok(status.as_u16())
         } else {
             Err(Failure::Status(status.as_u16()))
+        }
+    }
+
+    fn request(&self, body: Bytes) -> fetch::Request {
+        let mut headers = HeaderMap::new();
+        // Added one by one: a header may be there several times.
+        for (name, value) in &self.webhook.headers {
+            headers.append(name.clone(), value.clone());
+        }
+        let own = [
+            (KEY, HeaderValue::from_str(self.app.key.as_str())),
+            (
+                SIGNATURE,
+                HeaderValue::from_str(&self.app.secrets.sign(&body)),
+            ),
+        ];
+        for (name, value) in own {
+            // Keys of other characters than a header takes would not pass any URL either.
+            if let Ok(value) = value {
+                headers.insert(name, value);
+            }
+        }
+        if !headers.contains_key(USER_AGENT) {
+            headers.insert(USER_AGENT, PRODUCT);
+        }
+        headers.insert(CONTENT_TYPE, JSON);
+        fetch::Request {
+            method: Method::POST,
+            url: self.webhook.url.clone(),
+            headers,
+            body,
         }
     }
 

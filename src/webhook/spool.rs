@@ -7,20 +7,29 @@
 //! Lines are in the system's hands as soon as they are written, so they survive the end of the process; they are not
 //! forced to the disk, so a power failure may take the last seconds of them (and of what was settled: such events are
 //! sent again).
+//!
+//! A disk that takes no more is no reason to stop, nor not to start: events go on in memory, the log says so once for
+//! all files and `/health` as long as it lasts, and every few seconds a file is tried that holds what waits then.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tracing::{error, warn};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
 
 use crate::app::{App, Webhook};
 
 /// From this size on a file is written anew when it is mostly of settled events.
 const COMPACT_BYTES: u64 = 1024 * 1024;
+
+/// How often a file that cannot be written is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +41,7 @@ pub struct Error {
     source: io::Error,
 }
 
-/// An event that waits, with its number in the spool.
+/// An event that waits, with its number in the spool; 0 if it was not written down.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
     pub(super) id: u64,
@@ -43,35 +52,86 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    _lock: File,
+    /// Taken for this process; not yet, if there was no room for the file.
+    lock: OnceLock<File>,
+    trouble: watch::Sender<Trouble>,
+}
+
+/// What is wrong with the files.
+#[derive(Debug, Clone, Default)]
+struct Trouble {
+    files: usize,
+    problem: Option<String>,
 }
 
 impl Folder {
-    /// Makes it if need be, and takes it for this process.
+    /// Makes it if need be, and takes it for this process. A full disk is no error.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let open = || {
-            std::fs::create_dir_all(path)?;
-            let lock = File::create(path.join("lock"))?;
-            match lock.try_lock() {
-                Ok(()) => Ok(lock),
-                Err(TryLockError::WouldBlock) => Err(io::Error::other("another server uses it")),
-                Err(TryLockError::Error(source)) => Err(source),
-            }
+        let folder = Self {
+            path: path.to_owned(),
+            lock: OnceLock::new(),
+            trouble: watch::Sender::default(),
         };
-        let lock = open().map_err(|source| Error {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        match folder.lock() {
+            Err(source) if !is_full(&source) => Err(Error {
+                path: path.to_owned(),
+                source,
+            }),
+            // Whoever writes to it next says so.
+            Err(_) | Ok(()) => Ok(folder),
+        }
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.path)?;
+        let lock = File::create(self.path.join("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {
+                self.lock.get_or_init(|| lock);
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(io::Error::other("another server uses it")),
+            Err(TryLockError::Error(source)) => Err(source),
+        }
+    }
+
+    /// Why events do not survive a restart at present.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.trouble.borrow().problem.clone()
+    }
+
+    fn fails(&self, path: &Path, source: &io::Error) {
+        self.trouble.send_modify(|trouble| {
+            trouble.files += 1;
+            if trouble.problem.is_none() {
+                trouble.problem = Some(format!("cannot write {}: {source}", path.display()));
+                error!(path = %path.display(), %source, "the spool cannot be written: webhook events are in memory only, \
+                    until it can; give the disk room");
+            }
+        });
+    }
+
+    fn recovers(&self) {
+        self.trouble.send_modify(|trouble| {
+            trouble.files = trouble.files.saturating_sub(1);
+            if trouble.files == 0 {
+                trouble.problem = None;
+                info!(path = %self.path.display(), "the spool can be written again and holds all that waits");
+            }
+        });
     }
 
     /// The spool of an endpoint and the events that wait in it.
-    pub(super) fn spool(&self, app: &App, webhook: &Webhook) -> Result<(Spool, Vec<Kept>), Error> {
+    pub(super) fn spool(
+        self: &Arc<Self>,
+        app: &App,
+        webhook: &Webhook,
+    ) -> Result<(Spool, Vec<Kept>), Error> {
         let name = format!("{}-{}.spool", app.id, digest(&webhook.identity()));
-        Spool::open(self.path.join(name))
+        Spool::open(Arc::clone(self), self.path.join(name))
     }
 
     /// Says which files hold events for endpoints that are not configured any more; they are left alone.
@@ -90,18 +150,30 @@ impl Folder {
     }
 }
 
+/// Whether the disk takes no more, or no more of a file, as opposed to a folder that cannot be one.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
 /// One endpoint's file.
 #[derive(Debug)]
 pub(super) struct Spool {
+    folder: Arc<Folder>,
     path: PathBuf,
-    file: File,
+    /// None if it could not even be made.
+    file: Option<File>,
     next_id: u64,
     bytes: u64,
     settled_bytes: u64,
+    /// When it is tried again, if it cannot be written.
+    retry: Option<Instant>,
 }
 
 impl Spool {
-    fn open(path: PathBuf) -> Result<(Self, Vec<Kept>), Error> {
+    fn open(folder: Arc<Folder>, path: PathBuf) -> Result<(Self, Vec<Kept>), Error> {
         let wrap = |source| Error {
             path: path.clone(),
             source,
@@ -112,15 +184,19 @@ impl Spool {
             Err(e) => return Err(wrap(e)),
         };
         let (waiting, next_id) = waiting(&text, &path);
-        let file = append_to(&path).map_err(wrap)?;
         let mut spool = Self {
+            folder,
             path: path.clone(),
-            file,
+            file: None,
             next_id,
             bytes: 0,
             settled_bytes: 0,
+            retry: None,
         };
-        spool.rewrite(waiting.iter()).map_err(wrap)?;
+        match spool.rewrite(waiting.iter()) {
+            Err(source) if is_full(&source) => spool.fails(&source),
+            result => result.map_err(wrap)?,
+        }
         Ok((spool, waiting))
     }
 
@@ -128,16 +204,31 @@ impl Spool {
         &self.path
     }
 
+    /// When [`Spool::mend`] is due, if it is needed.
+    pub(super) fn retry(&self) -> Option<Instant> {
+        self.retry
+    }
+
     /// Writes an event down. If that fails it is delivered all the same, but would not survive.
-    pub(super) fn append(&mut self, json: Arc<str>) -> Kept {
+    /// Returns its number.
+    pub(super) fn append(&mut self, json: &str) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.write(&line(&format!("{id} {json}")));
-        Kept { id, json }
+        if self.retry.is_none() {
+            self.write(&line(&format!("{id} {json}")));
+        }
+        id
     }
 
     /// Writes down that events wait no longer. `live` are those that still do.
-    pub(super) fn settle<'a>(&mut self, events: &[Kept], live: impl Iterator<Item = &'a Kept>) {
+    pub(super) fn settle<'a>(
+        &mut self,
+        events: impl Iterator<Item = &'a Kept>,
+        live: impl Iterator<Item = &'a Kept>,
+    ) {
+        if self.retry.is_some() {
+            return;
+        }
         let mut text = String::new();
         for event in events {
             text.push_str(&line(&event.id.to_string()));
@@ -145,36 +236,65 @@ impl Spool {
         }
         self.settled_bytes += text.len() as u64;
         self.write(&text);
-        if self.bytes > COMPACT_BYTES
+        if self.retry.is_none()
+            && self.bytes > COMPACT_BYTES
             && self.settled_bytes > self.bytes / 2
             && let Err(source) = self.rewrite(live)
         {
-            error!(path = %self.path.display(), %source, "the spool cannot be made smaller");
+            self.fails(&source);
+        }
+    }
+
+    /// Tries again to have a file, of what waits now.
+    pub(super) fn mend<'a>(&mut self, live: impl Iterator<Item = &'a Kept>) {
+        match self.rewrite(live) {
+            Ok(()) => {
+                self.retry = None;
+                self.folder.recovers();
+            }
+            Err(_) => self.retry = Some(Instant::now() + RETRY),
         }
     }
 
     fn write(&mut self, text: &str) {
-        match self.file.write_all(text.as_bytes()) {
+        let Some(file) = &mut self.file else { return };
+        match file.write_all(text.as_bytes()) {
             Ok(()) => self.bytes += text.len() as u64,
             Err(source) => {
-                error!(path = %self.path.display(), %source, "the spool cannot be written");
                 // What was written of it must not run into the next line. If this fails too, the checksum tells.
-                let _ = self.file.set_len(self.bytes);
+                let _ = file.set_len(self.bytes);
+                self.fails(&source);
             }
         }
     }
 
+    fn fails(&mut self, source: &io::Error) {
+        self.retry = Some(Instant::now() + RETRY);
+        self.folder.fails(&self.path, source);
+    }
+
     /// Replaces the file by one that holds only what waits.
     fn rewrite<'a>(&mut self, live: impl Iterator<Item = &'a Kept>) -> io::Result<()> {
+        self.folder.lock()?;
         let text: String = live
             .map(|event| line(&format!("{} {}", event.id, event.json)))
             .collect();
         let new = self.path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        std::fs::rename(&new, &self.path)?;
-        self.file = append_to(&self.path)?;
+        let write = || {
+            let mut file = File::create(&new)?;
+            // One byte more tells whether there is room for what comes next, even if nothing waits.
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_data()?;
+            file.set_len(text.len() as u64)?;
+            std::fs::rename(&new, &self.path)
+        };
+        if let Err(error) = write() {
+            // Half a file only takes room. It may not even be there.
+            let _ = std::fs::remove_file(&new);
+            return Err(error);
+        }
+        self.file = Some(append_to(&self.path)?);
         self.bytes = text.len() as u64;
         self.settled_bytes = 0;
         Ok(())
@@ -238,6 +358,21 @@ fn digest(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// In a folder that is there and nobody's.
+    fn open(path: &Path) -> (Spool, Vec<Kept>) {
+        let folder = Folder {
+            path: std::env::temp_dir(),
+            lock: OnceLock::from(append_to(path).unwrap()),
+            trouble: watch::Sender::default(),
+        };
+        Spool::open(Arc::new(folder), path.to_owned()).unwrap()
+    }
+
+    fn appended(spool: &mut Spool, json: Arc<str>) -> Kept {
+        let id = spool.append(&json);
+        Kept { id, json }
+    }
+
     fn jsons(kept: &[Kept]) -> Vec<&str> {
         kept.iter().map(|kept| &*kept.json).collect()
     }
@@ -246,12 +381,12 @@ mod tests {
     fn what_was_not_settled_is_there_again() {
         let path = std::env::temp_dir().join(format!("tidewire-spool-{}", std::process::id()));
         let _ = std::fs::remove_file(&path);
-        let (mut spool, waiting) = Spool::open(path.clone()).unwrap();
+        let (mut spool, waiting) = open(&path);
         assert!(waiting.is_empty());
         let events: Vec<Kept> = (0..4)
-            .map(|i| spool.append(format!("{{\"n\":{i}}}").into()))
+            .map(|i| appended(&mut spool, format!("{{\"n\":{i}}}").into()))
             .collect();
-        spool.settle(&events[..1], events[1..].iter());
+        spool.settle(events[..1].iter(), events[1..].iter());
         drop(spool);
 
         let whole = std::fs::read(&path).unwrap();
@@ -261,12 +396,12 @@ mod tests {
         torn[at + 5] = b'7';
         torn.extend_from_slice(b"0123456789abcdef 9 {\"n\":");
         std::fs::write(&path, torn).unwrap();
-        let (mut spool, waiting) = Spool::open(path.clone()).unwrap();
+        let (mut spool, waiting) = open(&path);
         assert_eq!(jsons(&waiting), [r#"{"n":1}"#, r#"{"n":3}"#]);
-        let next = spool.append("{}".into());
+        let next = appended(&mut spool, "{}".into());
         assert!(next.id > waiting[1].id);
         drop(spool);
-        let (_, waiting) = Spool::open(path.clone()).unwrap();
+        let (_, waiting) = open(&path);
         assert_eq!(jsons(&waiting), [r#"{"n":1}"#, r#"{"n":3}"#, "{}"]);
         std::fs::remove_file(path).unwrap();
     }
@@ -292,11 +427,11 @@ mod tests {
     #[test]
     fn it_does_not_grow_with_what_was_delivered() {
         let path = std::env::temp_dir().join(format!("tidewire-spool-b-{}", std::process::id()));
-        let (mut spool, _) = Spool::open(path.clone()).unwrap();
+        let (mut spool, _) = open(&path);
         let json: Arc<str> = "x".repeat(10_000).into();
         for _ in 0..1000 {
-            let kept = spool.append(Arc::clone(&json));
-            spool.settle(&[kept], std::iter::empty());
+            let kept = appended(&mut spool, Arc::clone(&json));
+            spool.settle([kept].iter(), std::iter::empty());
         }
         let bytes = std::fs::metadata(&path).unwrap().len();
         assert!(bytes < 2 * COMPACT_BYTES, "{bytes}");

@@ -17,6 +17,7 @@ mod bad_input;
 mod churn;
 mod cli;
 mod client;
+mod clocks;
 mod cluster;
 mod config;
 mod config_start;

@@ -36,6 +36,7 @@ impl Redis {
         let (answer, answered) = oneshot::channel();
         let waiter = Waiter {
             member: subscriber.member.map(|member| member.id.clone()),
+            source: Some(subscriber.socket_id),
             since: Instant::now(),
             answer,
         };
@@ -74,7 +75,7 @@ impl Redis {
             worker: subscriber.worker,
             user: subscriber.member.map(|member| &member.id),
             tell_count: false,
-            lingers: false,
+            lingers: None,
         };
         self.registry.leave(&leave, Instant::now(), |left, _| {
             let gone = leave.user.filter(|_| left.member_removed);
@@ -118,6 +119,7 @@ impl Redis {
             (
                 Some(Waiter {
                     member,
+                    source: None,
                     since,
                     answer,
                 }),

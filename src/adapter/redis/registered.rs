@@ -14,7 +14,7 @@ use super::names::Subject;
 use super::saying::millis;
 use super::topic::{Members, Topic};
 use super::voice::Voice;
-use crate::protocol::{UserId, WebhookEvent};
+use crate::protocol::{SocketId, UserId, WebhookEvent};
 use crate::registry::LastEvent;
 
 /// What a registration was answered with.
@@ -67,7 +67,8 @@ impl Link {
             return;
         };
         let voice = &self.parts.voice;
-        registered.post(voice, topic);
+        let source = registration.waiters.iter().find_map(|waiter| waiter.source);
+        registered.post(voice, topic, source);
         let is_too_late = registration.after.is_none() && !registration.asks_log;
         if topic.alone_since.is_some() && !topic.synced && is_too_late {
             // Somebody's patience ended while this was under way: what came meanwhile is in the log.
@@ -102,7 +103,7 @@ impl Link {
         voice.answer(topic, registration.waiters, registered.last_event.as_ref());
         if registered.told {
             voice.count(topic, count);
-            voice.post(topic, &WebhookEvent::SubscriptionCount(count));
+            voice.post(topic, &WebhookEvent::SubscriptionCount(count), source);
         }
         if topic.has_more() {
             self.enqueue(name);
@@ -122,7 +123,7 @@ impl Link {
         topic.registered = false;
         if registered.told {
             let event = WebhookEvent::SubscriptionCount(registered.count);
-            self.parts.voice.post(topic, &event);
+            self.parts.voice.post(topic, &event, None);
         }
         if topic.held.interested {
             topic.position = None;
@@ -163,15 +164,15 @@ impl Link {
 
 impl Registered {
     /// What webhooks hear from this node, as it is the one that made it so.
-    fn post(&self, voice: &Voice, topic: &Topic) {
+    fn post(&self, voice: &Voice, topic: &Topic, source: Option<SocketId>) {
         if self.occupied {
-            voice.post(topic, &WebhookEvent::ChannelOccupied);
+            voice.post(topic, &WebhookEvent::ChannelOccupied, source);
         }
         for user in self.appeared.iter().filter_map(|id| UserId::new(id)) {
-            voice.post(topic, &WebhookEvent::MemberAdded(&user));
+            voice.post(topic, &WebhookEvent::MemberAdded(&user), source);
         }
         if self.missed {
-            voice.post(topic, &WebhookEvent::CacheMiss);
+            voice.post(topic, &WebhookEvent::CacheMiss, source);
         }
     }
 

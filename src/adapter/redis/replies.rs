@@ -277,7 +277,8 @@ impl Link {
     /// Tells webhooks of a channel that this node may not have.
     pub(super) fn post(&self, token: &str, event: &WebhookEvent<'_>) {
         if let Some((app, Subject::Channel(channel))) = Subject::parse(token) {
-            self.parts.voice.webhooks.post(&app, &channel, event);
+            let webhooks = &self.parts.voice.webhooks;
+            webhooks.post(&app, &channel, event, None);
         }
     }
 }

@@ -64,6 +64,8 @@ pub(super) enum Change {
 pub(super) struct Waiter {
     /// Who must be among the members then.
     pub(super) member: Option<UserId>,
+    /// Which connection.
+    pub(super) source: Option<SocketId>,
     /// Since when; the link's patience is the same for all.
     pub(super) since: Instant,
     pub(super) answer: oneshot::Sender<Result<Answered, Error>>,

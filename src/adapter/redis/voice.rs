@@ -13,7 +13,7 @@ use crate::adapter::outlet::{Outlet, Told};
 use crate::adapter::{Error, count_frame};
 use crate::app::AppId;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Member, ServerFrame, UserId, WebhookEvent};
+use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, UserId, WebhookEvent};
 use crate::registry::{LastEvent, Registry};
 use crate::webhook::Webhooks;
 
@@ -162,9 +162,9 @@ impl Voice {
         }
     }
 
-    pub(super) fn post(&self, topic: &Topic, event: &WebhookEvent<'_>) {
+    pub(super) fn post(&self, topic: &Topic, event: &WebhookEvent<'_>, source: Option<SocketId>) {
         if let Some(channel) = topic.subject.channel() {
-            self.webhooks.post(&topic.app, channel, event);
+            self.webhooks.post(&topic.app, channel, event, source);
         }
     }
 

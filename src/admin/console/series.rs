@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use crate::feed::epoch_ms;
+use crate::clock::epoch_ms;
 use crate::metrics::{BOUNDS, Observed};
 use crate::node::Node;
 

@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
 
 use crate::cli::text::{shown, shown_json, shown_lines};
 use crate::client::Frame;
+use crate::clock;
 use crate::protocol::{ChannelKind, ChannelName};
 
 /// What a line of JSON says.
@@ -85,7 +85,7 @@ impl Output {
     }
 
     fn line(&self, frame: &Frame) -> io::Result<Printed> {
-        let now = OffsetDateTime::from(SystemTime::now());
+        let now = clock::date(SystemTime::now());
         let time = format!(
             "{:02}:{:02}:{:02}.{:03}",
             now.hour(),

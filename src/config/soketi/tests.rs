@@ -353,7 +353,7 @@ fn webhooks_of_json() {
         (
             "SOKETI_DEFAULT_APP_WEBHOOKS",
             r#"[
-                {"url": "https://a.b/one", "event_types": ["channel_occupied", "client_event"], "headers": {"X-Token": "t"},
+                {"url": "https://a.b/one", "event_types": ["channel_occupied", "client_event"], "headers": {"X-Token": "t", "X-Pusher-Key": "k"},
                  "filter": {"channel_name_starts_with": "private-"}},
                 {"lambda_function": "f", "event_types": ["member_added"], "lambda": {}},
                 {"url": "https://a.b/three", "event_types": []}
@@ -371,7 +371,16 @@ fn webhooks_of_json() {
     assert_eq!((webhook.events.len(), webhook.headers.len()), (2, 1));
     assert!(webhook.channels[0].fits("private-x") && !webhook.channels[0].fits("x"));
     assert_eq!(loaded.settings.webhooks.batch_window.as_millis(), 50);
-    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+    assert!(
+        loaded.warnings.iter().any(|warning| {
+            warning.contains("SOKETI_DEFAULT_APP_WEBHOOKS")
+                && warning
+                    .contains("x-pusher-key is a header of the webhook itself and is left out")
+        }),
+        "{:?}",
+        loaded.warnings
+    );
 }
 
 /// What Soketi's variables become in `[redis]`.

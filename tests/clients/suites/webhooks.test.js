@@ -22,7 +22,10 @@ describe("webhooks", { timeout: 60_000 }, () => {
     });
     http.listen(0, "127.0.0.1");
     await once(http, "listening");
-    main = app({ webhooks: [{ url: `http://127.0.0.1:${http.address().port}/hooks` }] });
+    const url = `http://127.0.0.1:${http.address().port}/hooks`;
+    const members = ["member_added", "member_removed"];
+    const channels = ["channel_occupied", "channel_vacated", "cache_miss", "subscription_count"];
+    main = app({ webhooks: [{ url, events: [...members, ...channels, "client_event"] }] });
     server = await Server.start({ apps: [main] });
     sdk = backend(server, main);
     clients = new Clients(pusherJs["pusher-js 8"], server, main);

@@ -96,16 +96,34 @@ pub(super) fn instead_of_posts(server: SocketAddr, answer: impl Into<Vec<u8>>) -
             let _ = stream.write_all(&answer);
             return;
         }
-        let mut behind = TcpStream::connect(server).expect("the server listens");
-        behind.write_all(&first).expect("the server reads");
-        let (mut from, mut to) = (stream.try_clone().unwrap(), behind.try_clone().unwrap());
-        thread::spawn(move || {
-            let _ = std::io::copy(&mut from, &mut to);
-            let _ = to.shutdown(std::net::Shutdown::Both);
-        });
-        let _ = std::io::copy(&mut behind, &mut stream);
-        let _ = stream.shutdown(std::net::Shutdown::Both);
+        pass_both_ways(&first, stream, server);
     })
+}
+
+/// Passes everything on to a server, and says interim answers (RFC 9110 §15.2) before each first one.
+pub(super) fn hinting(server: SocketAddr) -> SocketAddr {
+    serve(move |mut stream| {
+        let mut first = [0; 1];
+        if stream.read_exact(&mut first).is_err() {
+            return;
+        }
+        let _ = stream.write_all(
+            b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
+        );
+        pass_both_ways(&first, stream, server);
+    })
+}
+
+fn pass_both_ways(first: &[u8], mut stream: TcpStream, server: SocketAddr) {
+    let mut behind = TcpStream::connect(server).expect("the server listens");
+    behind.write_all(first).expect("the server reads");
+    let (mut from, mut to) = (stream.try_clone().unwrap(), behind.try_clone().unwrap());
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut behind, &mut stream);
+    let _ = stream.shutdown(std::net::Shutdown::Both);
 }
 
 /// An authority of one's own, with the files that it has signed.

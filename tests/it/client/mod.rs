@@ -12,8 +12,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
-use crate::config::Folder;
-use crate::harness::{APP, PATIENCE, Server, eventually};
+use crate::config::{Folder, run, stderr, stdout};
+use crate::harness::{APP, Config, PATIENCE, Server, eventually};
 
 /// A command with the credentials of [`APP`], in a folder without a configuration; the server is up to the caller.
 fn with_credentials(folder: &Folder, arguments: &[&str]) -> Command {
@@ -136,4 +136,24 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// RFC 9110 §15.2: every client here passes over what comes before the answer.
+#[test]
+fn interim_answers_are_passed_over() {
+    let server = Server::start(&Config::new());
+    let hinting = fakes::hinting(server.public);
+    let folder = Folder::new();
+    let doctor = run(&mut with_credentials(
+        &folder,
+        &["doctor", &format!("ws://{hinting}")],
+    ));
+    assert_eq!(doctor.status.code(), Some(0), "{}", stdout(&doctor));
+    let url = format!("http://{hinting}");
+    let mut trigger = with_credentials(&folder, &["trigger", "x", "e", "1", "--url", &url]);
+    let trigger = run(&mut trigger);
+    assert_eq!(trigger.status.code(), Some(0), "{}", stderr(&trigger));
+    let admin = format!("http://{}", fakes::hinting(server.admin));
+    let health = run(&mut folder.tidewire(&["health", "--url", &admin]));
+    assert_eq!(stdout(&health), "live\n", "{}", stderr(&health));
 }

@@ -113,7 +113,13 @@ fn a_member_is_added_and_removed_once_for_all_nodes() {
 #[test]
 fn a_miss_and_a_count_are_told_once_for_all_nodes() {
     let receiver = receiver();
-    let config = config(&receiver).app("subscription_count", "true");
+    // A count is told to those only who ask for it.
+    let asked = "events = [\"channel_occupied\", \"channel_vacated\", \"cache_miss\", \"subscription_count\"]";
+    let config = super::impatient()
+        .server("drain_seconds", "0")
+        .webhooks("linger_seconds", "0")
+        .webhook(&receiver.webhook(asked))
+        .app("subscription_count", "true");
     let nodes = nodes(2, &config);
     let first = Ws::subscribed(&nodes[0], "cache-x");
     assert_told(

@@ -14,6 +14,10 @@ use super::{APP, PATIENCE};
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reply {
     Status(u16),
+    /// With 200, after interim answers.
+    Early,
+    /// With a status if it contains a text, else with 200.
+    Refuse(&'static str, u16),
     /// Not at all.
     Stall,
     /// The connection is closed.
@@ -121,9 +125,12 @@ struct Shared {
 
 impl Shared {
     fn serve(&self, stream: TcpStream) {
+        // Answers are written in pieces, of which the second must not wait for the first's acknowledgement.
+        let _ = stream.set_nodelay(true);
         let mut reader = BufReader::new(stream);
         while let Some(request) = read(&mut reader) {
             let at = self.count.fetch_add(1, Ordering::SeqCst);
+            let told = request.body.clone();
             let reply = if self.healthy.load(Ordering::SeqCst) {
                 Reply::Status(200)
             } else {
@@ -132,6 +139,11 @@ impl Shared {
             // The test may be over.
             let _ = self.requests.send(request);
             let stream = reader.get_mut();
+            let reply = match reply {
+                Reply::Refuse(text, status) if told.contains(text) => Reply::Status(status),
+                Reply::Refuse(..) => Reply::Status(200),
+                other => other,
+            };
             let _ = match reply {
                 Reply::Status(status) => {
                     let location = "Location: /elsewhere\r\n";
@@ -140,7 +152,11 @@ impl Shared {
                         "HTTP/1.1 {status} X\r\n{location}Content-Length: 2\r\n\r\nok"
                     )
                 }
-                Reply::Stall => Ok(()),
+                Reply::Early => stream.write_all(
+                    b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
+                      HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                ),
+                Reply::Stall | Reply::Refuse(..) => Ok(()),
                 Reply::Close => stream.shutdown(Shutdown::Both),
                 Reply::Garbage => {
                     let _ = stream.write_all(b"\x16\x03 what?\r\n\r\n");

@@ -10,3 +10,4 @@ mod large_heads;
 mod pings;
 mod slow_http;
 mod unread_http;
+mod webhook_flood;
