@@ -11,6 +11,7 @@ pub mod app;
 pub mod feed;
 pub mod limits;
 pub mod net;
+pub mod slack;
 pub mod supervise;
 
 pub mod client;

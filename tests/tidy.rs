@@ -95,6 +95,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "protocol",
             "registry",
+            "slack",
             "supervise",
             "webhook",
         ],
@@ -106,11 +107,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Neither knows the other.
     (
         "registry",
-        &["app", "auth", "limits", "metrics", "protocol"],
+        &["app", "auth", "limits", "metrics", "protocol", "slack"],
     ),
     (
         "hub",
-        &["app", "auth", "limits", "metrics", "net", "protocol"],
+        &[
+            "app", "auth", "limits", "metrics", "net", "protocol", "slack",
+        ],
     ),
     // Speaks to servers as a stranger does.
     ("client", &["app", "auth", "protocol"]),
@@ -121,6 +124,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("feed", &["app", "metrics", "protocol"]),
     ("limits", &[]),
     ("metrics", &["protocol"]),
+    ("slack", &[]),
     ("supervise", &[]),
     ("protocol", &[]),
 ];

@@ -11,6 +11,7 @@ use super::channel::Channel;
 use super::{Join, Leave};
 use crate::app::AppId;
 use crate::protocol::{ChannelName, UserId};
+use crate::slack::Slack as _;
 
 /// A channel, or with a user one of its members.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -97,7 +98,9 @@ impl Lingering {
         if self.gone.is_empty() {
             return None;
         }
-        self.gone.remove(&key(app, channel, user))
+        let gone = self.gone.remove(&key(app, channel, user));
+        self.gone.give_back();
+        gone
     }
 
     /// A cache channel has a value again.
@@ -125,10 +128,12 @@ impl Lingering {
             let Some((_, serial, key)) = self.due.pop_front() else {
                 break;
             };
+            self.due.give_back();
             if self.gone.get(&key).is_none_or(|gone| gone.serial != serial) {
                 continue;
             }
             self.gone.remove(&key);
+            self.gone.give_back();
             let vacated = key.user.as_ref().map_or(Vacated::Channel, Vacated::Member);
             tell(&key.app, &key.channel, vacated);
         }

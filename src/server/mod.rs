@@ -1,6 +1,7 @@
 //! The composition root: ports, wiring, and the one shutdown sequence. What a worker is made of is in `worker`.
 
 mod listeners;
+mod memory;
 mod worker;
 
 use std::io::{self, Write as _};
@@ -108,6 +109,7 @@ async fn serve(settings: Settings, watch: Watch) -> Result<(), Error> {
     tokio::task::spawn_local(public);
     let metrics = wired.worker.metrics.clone();
     tokio::task::spawn_local(metrics.clone().tell_suppressed_lines());
+    tokio::task::spawn_local(memory::give_back_now_and_then());
     let running = Running {
         node: Arc::clone(&wired.worker.node),
         certificates: wired.certificates.clone(),

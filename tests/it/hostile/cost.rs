@@ -15,6 +15,8 @@ pub(super) struct Cost {
 
 impl Cost {
     pub(super) fn of(server: &Server) -> Self {
+        // The first request makes what stays: the admin port's own connection to its workers.
+        server.count("sockets");
         Self {
             cpu: cpu(server.pid()),
             resident_kib: server.resident_kib(),

@@ -4,4 +4,5 @@
 //! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
 
 mod cost;
+mod memory;
 mod slow_http;
