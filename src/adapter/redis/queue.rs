@@ -115,7 +115,8 @@ impl Link {
         if self.paused {
             return;
         }
-        while !connection.is_full() && self.flight.takes_registrations() {
+        let log_bytes = self.parts.settings.log.bytes;
+        while !connection.is_full() && self.flight.takes_registrations(log_bytes) {
             let Some(name) = self.queue.pop_front() else {
                 break;
             };
