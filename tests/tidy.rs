@@ -293,6 +293,59 @@ fn every_setting_is_in_the_readme() {
     assert!(missing.is_empty(), "not in README.md: {missing:?}");
 }
 
+/// The rows of ARCHITECTURE.md's table of limits, cell by cell.
+fn limits() -> Vec<Vec<String>> {
+    let text = read(&root().join("ARCHITECTURE.md"));
+    let (_, section) = text
+        .split_once("## Limits and what happens at them\n")
+        .expect("the table's section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let rows = section.lines().filter(|line| line.starts_with('|'));
+    rows.skip(2)
+        .map(|row| {
+            let cells = row.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+/// `file: name` of a test, or a transcript's file.
+fn is_test(named: &str) -> bool {
+    let Some((file, test)) = named.split_once(": ") else {
+        let path = root().join(named);
+        return named.starts_with("tests/transcripts/") && path.is_file();
+    };
+    let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+    let (sync, spawned) = (format!("\nfn {test}("), format!("\nasync fn {test}("));
+    // In a module of unit tests.
+    let indented = [
+        format!("\n    fn {test}("),
+        format!("\n    async fn {test}("),
+    ];
+    [sync, spawned]
+        .iter()
+        .chain(&indented)
+        .any(|f| text.contains(f))
+}
+
+#[test]
+fn every_limit_names_the_tests_that_drive_it_to_its_edge() {
+    let rows = limits();
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    let mut wrong = Vec::new();
+    for cells in &rows {
+        let what = &cells[0];
+        let named = cells.get(3).map_or("", String::as_str);
+        let tests: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
+            wrong.push(format!("{what}: no test"));
+        }
+        let unknown = tests.iter().filter(|test| !is_test(test));
+        wrong.extend(unknown.map(|test| format!("{what}: there is no {test}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// Names that those who have a configuration rely on.
 const FIXED: &[&str] = &[
     "host",

@@ -107,7 +107,11 @@ impl Ws {
         Self::upgraded(wire).unwrap_or_else(|head| panic!("refused: {head:?}"))
     }
 
-    fn upgraded(mut wire: Wire) -> Result<Self, Head> {
+    /// The same where the request has been written already.
+    ///
+    /// # Errors
+    /// Any status but 101.
+    pub(crate) fn upgraded(mut wire: Wire) -> Result<Self, Head> {
         let handshake = wire.read_head();
         if handshake.status != 101 {
             return Err(handshake);

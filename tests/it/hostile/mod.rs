@@ -4,5 +4,9 @@
 //! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
 
 mod cost;
+mod interleaved;
+mod limits;
+mod many;
 mod memory;
+mod replayed;
 mod slow_http;
