@@ -13,6 +13,7 @@ pub mod app;
 pub mod feed;
 pub mod limits;
 pub mod net;
+pub mod slack;
 pub mod supervise;
 
 pub mod client;

@@ -104,6 +104,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "metrics",
             "protocol",
             "registry",
+            "slack",
             "supervise",
             "webhook",
         ],
@@ -125,11 +126,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Neither knows the other.
     (
         "registry",
-        &["app", "auth", "limits", "metrics", "protocol"],
+        &["app", "auth", "limits", "metrics", "protocol", "slack"],
     ),
     (
         "hub",
-        &["app", "auth", "limits", "metrics", "net", "protocol"],
+        &[
+            "app", "auth", "limits", "metrics", "net", "protocol", "slack",
+        ],
     ),
     // Speaks to servers as a stranger does.
     ("client", &["app", "auth", "clock", "fetch", "protocol"]),
@@ -140,6 +143,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("feed", &["app", "clock", "metrics", "protocol"]),
     ("limits", &[]),
     ("metrics", &["protocol"]),
+    ("slack", &[]),
     ("supervise", &[]),
     // Requests to servers of others, whoever makes them.
     ("fetch", &["clock"]),
@@ -361,4 +365,57 @@ fn paths_are_read_as_written() {
     let text = "use crate::a::{B, c};\nuse crate::{d, e::{F, g}, h};\nfn f() { crate::i::j() }\n// crate::k\n";
     let found: Vec<String> = imports(text, "crate::").into_iter().collect();
     assert_eq!(found, ["a", "d", "e", "h", "i"]);
+}
+
+/// The rows of ARCHITECTURE.md's table of limits, cell by cell.
+fn limits() -> Vec<Vec<String>> {
+    let text = read(&root().join("ARCHITECTURE.md"));
+    let (_, section) = text
+        .split_once("## Limits and what happens at them\n")
+        .expect("the table's section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let rows = section.lines().filter(|line| line.starts_with('|'));
+    rows.skip(2)
+        .map(|row| {
+            let cells = row.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+/// `file: name` of a test, or a transcript's file.
+fn is_test(named: &str) -> bool {
+    let Some((file, test)) = named.split_once(": ") else {
+        let path = root().join(named);
+        return named.starts_with("tests/transcripts/") && path.is_file();
+    };
+    let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+    let (sync, spawned) = (format!("\nfn {test}("), format!("\nasync fn {test}("));
+    // In a module of unit tests.
+    let indented = [
+        format!("\n    fn {test}("),
+        format!("\n    async fn {test}("),
+    ];
+    [sync, spawned]
+        .iter()
+        .chain(&indented)
+        .any(|f| text.contains(f))
+}
+
+#[test]
+fn every_limit_names_the_tests_that_drive_it_to_its_edge() {
+    let rows = limits();
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    let mut wrong = Vec::new();
+    for cells in &rows {
+        let what = &cells[0];
+        let named = cells.get(3).map_or("", String::as_str);
+        let tests: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
+            wrong.push(format!("{what}: no test"));
+        }
+        let unknown = tests.iter().filter(|test| !is_test(test));
+        wrong.extend(unknown.map(|test| format!("{what}: there is no {test}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::inbox::Delivery;
-use super::peer::{Ending, Peer};
+use super::peer::Peer;
 use crate::app::{App, AppId};
 use crate::metrics::AppCounters;
-use crate::protocol::{ChannelName, CloseCode, Encoded};
+use crate::protocol::{ChannelName, Encoded};
 
 /// The `since` of a subscription whose acceptance is still awaited: no delivery has a number above it.
 const PENDING: u64 = u64::MAX;
@@ -138,7 +138,7 @@ impl LocalChannel {
     fn hold(&self, index: usize, subscriber: &Subscriber, delivery: &Delivery) {
         let mut held = self.held.borrow_mut();
         if held.len() >= MAX_HELD {
-            subscriber.peer.end(Ending::close(CloseCode::SlowConsumer));
+            subscriber.peer.end_as_slow();
             return;
         }
         // Slot numbers are made from u32.

@@ -27,6 +27,7 @@ use crate::app::{AppId, Apps};
 use crate::metrics::{Histogram, Metrics};
 use crate::net::Socket;
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
+use crate::slack::Slack as _;
 pub use about::About;
 use about::Abouts;
 use channel::LocalChannel;
@@ -128,6 +129,10 @@ impl Hub {
             .is_some_and(|p| p.socket_id() == peer.socket_id())
         {
             peers.remove(peer.key());
+            if peers.is_empty() {
+                // Keys do not move, so there is room for the highest of them until nobody is left.
+                peers.shrink_to_fit();
+            }
         }
     }
 
@@ -165,6 +170,7 @@ impl Hub {
         let mut apps = self.channels.borrow_mut();
         if let Some(channels) = apps.get_mut(channel.app()) {
             channels.remove(channel.name());
+            channels.give_back();
             if channels.is_empty() {
                 apps.remove(channel.app());
             }

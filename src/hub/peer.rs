@@ -228,13 +228,18 @@ impl Peer {
                 self.wake();
                 return true;
             }
-            Sent::Refused => {
-                self.hub.metrics().slow_consumers.inc();
-                self.end(Ending::close(CloseCode::SlowConsumer));
-            }
+            Sent::Refused => self.end_as_slow(),
             Sent::Broken => self.end(Ending::Gone),
         }
         false
+    }
+
+    /// Ends a connection for which more waits than may.
+    pub(super) fn end_as_slow(&self) {
+        if !self.is_ending() {
+            self.hub.metrics().slow_consumers.inc();
+        }
+        self.end(Ending::close(CloseCode::SlowConsumer));
     }
 
     /// Ends the connection; the first reason counts.

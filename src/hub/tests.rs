@@ -310,6 +310,34 @@ async fn an_outbox_is_charged_what_its_frames_cost() {
     assert!(pongs[0].starts_with(b"\x05final"), "to the latest ping");
 }
 
+/// A connection that waits for too many events at once is better started again.
+#[actix_web::test]
+async fn more_than_so_many_deliveries_are_not_held_for_who_is_pending() {
+    const MOST: u64 = 1024;
+    let fixture = Fixture::new().await;
+    let channel = name("c");
+    let ((pending, _client), (reader, mut client)) = (fixture.peer().await, fixture.peer().await);
+    let slot = fixture.hub.reserve(&channel, &reader);
+    fixture.hub.activate(&slot, 0, &[]);
+    let _held = fixture.hub.reserve(&channel, &pending);
+    let mut read = 0;
+    let mut post = async |upto: u64| {
+        while read < upto {
+            read += 1;
+            fixture.post(&channel, read, None);
+            // What the reader gets, the other one is held.
+            let mut bytes = vec![0; frame(&channel, read).bytes().len()];
+            client.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(bytes, frame(&channel, read).bytes()[..]);
+        }
+    };
+    post(MOST).await;
+    assert!(!pending.is_ending());
+    post(MOST + 1).await;
+    assert!(pending.is_ending() && !reader.is_ending());
+    assert_eq!(fixture.hub.metrics.slow_consumers.get(), 1);
+}
+
 #[actix_web::test]
 async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
     let fixture = Fixture::new().await;

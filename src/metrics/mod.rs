@@ -94,7 +94,7 @@ counters! {
         client_events_limited,
         /// Frames handed to sockets or their outboxes by fan-out.
         deliveries,
-        /// Connections closed because their outbox was full.
+        /// Connections closed because their outbox was full, or too many events waited for a subscription of theirs.
         slow_consumers,
         /// Connections closed because they were silent after a ping.
         silent_connections,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{Registry, lock};
 use crate::app::{AppId, LAST_EVENT_OVERHEAD};
 use crate::protocol::ChannelName;
+use crate::slack::Slack as _;
 
 /// How long a cache channel keeps its last event (docs: cache channels).
 pub const LAST_EVENT_TTL: Duration = Duration::from_secs(30 * 60);
@@ -139,6 +140,7 @@ impl Cache {
         let Some(kept) = self.events.remove(&key) else {
             return false;
         };
+        self.events.give_back();
         self.bytes -= size(&key, &kept.event);
         kept.event.expires > now
     }

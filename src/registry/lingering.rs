@@ -11,6 +11,7 @@ use super::channel::Channel;
 use super::{Join, Leave};
 use crate::app::AppId;
 use crate::protocol::{ChannelName, SocketId, UserId};
+use crate::slack::Slack as _;
 
 /// A channel, or with a user one of its members.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -106,7 +107,9 @@ impl Lingering {
         if self.gone.is_empty() {
             return None;
         }
-        self.gone.remove(&key(app, channel, user))
+        let gone = self.gone.remove(&key(app, channel, user));
+        self.gone.give_back();
+        gone
     }
 
     /// A cache channel has a value again.
@@ -134,10 +137,12 @@ impl Lingering {
             let Some((_, serial, key)) = self.due.pop_front() else {
                 break;
             };
+            self.due.give_back();
             if self.gone.get(&key).is_none_or(|gone| gone.serial != serial) {
                 continue;
             }
             let last = self.gone.remove(&key).and_then(|gone| gone.last);
+            self.gone.give_back();
             let vacated = key.user.as_ref().map_or(Vacated::Channel, Vacated::Member);
             tell(&key.app, &key.channel, vacated, last);
         }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::AppId;
 use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, UserId};
+use crate::slack::Slack as _;
 use cache::{Budget, Cache};
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
@@ -343,6 +344,7 @@ impl Registry {
         }
         if subscriptions == 0 {
             channels.remove(leave.channel);
+            channels.give_back();
             if channels.is_empty() {
                 shard.channels.remove(leave.app);
             }
@@ -399,6 +401,7 @@ impl Registry {
                 let Some((_, app, name)) = shard.due_counts.pop_front() else {
                     break;
                 };
+                shard.due_counts.give_back();
                 let Some(channel) = shard.channels.get_mut(&app).and_then(|c| c.get_mut(&name))
                 else {
                     continue;

@@ -6,6 +6,7 @@ use super::channel::Workers;
 use super::{Audience, Registry, lock};
 use crate::app::AppId;
 use crate::protocol::UserId;
+use crate::slack::Slack as _;
 
 pub(super) type Users = HashMap<AppId, HashMap<UserId, Presence>>;
 
@@ -98,6 +99,7 @@ impl Registry {
         let result = act(presence);
         if presence.connections.0.is_empty() && presence.watchers.0.is_empty() {
             of_app.remove(user);
+            of_app.give_back();
             if of_app.is_empty() {
                 users.remove(app);
             }

@@ -1,9 +1,11 @@
 //! The composition root: ports, wiring, and the one shutdown sequence. What a worker is made of is in `worker`.
 
 mod listeners;
+mod memory;
 mod worker;
 
 use std::io::{self, Write as _};
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,16 +115,7 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     .with_soketi_names(soketi_names);
     indispensable("series", admin.clone().keep_series());
     let admin_gate = Arc::new(Gate::new(None, None));
-    let gate = Arc::clone(&admin_gate);
-    let admin = Server::build()
-        .workers(1)
-        .max_concurrent_connections(ADMIN_CONNECTIONS.into())
-        .disable_signals()
-        .shutdown_timeout(1)
-        .listen("admin", listeners.admin, move || {
-            admin_service(admin.clone(), Arc::clone(&gate))
-        })?
-        .run();
+    let admin = admin_server(listeners.admin, admin, Arc::clone(&admin_gate))?;
     let public = wired.start(listeners.public, listeners.plain)?;
     let (admin_handle, public_handle) = (admin.handle(), public.handle());
     // Both run on their own; their ends are awaited through their handles.
@@ -130,6 +123,7 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     supervise::server("public server", public);
     let metrics = wired.worker.metrics.clone();
     indispensable("log windows", metrics.clone().tell_suppressed_lines());
+    indispensable("memory", memory::give_back_now_and_then());
     let running = Running {
         node: Arc::clone(&wired.worker.node),
         certificates: wired.certificates.clone(),
@@ -153,6 +147,16 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     }
     metrics.end_window();
     Ok(())
+}
+
+fn admin_server(listener: TcpListener, admin: Admin, gate: Arc<Gate>) -> io::Result<Server> {
+    let server = Server::build()
+        .workers(1)
+        .max_concurrent_connections(ADMIN_CONNECTIONS.into())
+        .disable_signals()
+        .shutdown_timeout(1);
+    let service = move || admin_service(admin.clone(), Arc::clone(&gate));
+    Ok(server.listen("admin", listener, service)?.run())
 }
 
 /// What this node is called where several are told apart: the machine's name, or the container's, and the port.
@@ -396,11 +400,7 @@ impl Wired {
     }
 
     /// Starts the workers; each claims one inbox and serves all listeners.
-    fn start(
-        &self,
-        public: std::net::TcpListener,
-        plain: Option<std::net::TcpListener>,
-    ) -> io::Result<Server> {
+    fn start(&self, public: TcpListener, plain: Option<TcpListener>) -> io::Result<Server> {
         let mut builder = Server::build()
             .workers(self.workers)
             // Connections are counted by their reception; the framework's own count does not know of upgrades.

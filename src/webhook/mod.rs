@@ -17,6 +17,8 @@ mod sender;
 mod shown;
 mod spool;
 mod tag;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

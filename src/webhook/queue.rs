@@ -384,6 +384,17 @@ mod tests {
     }
 
     #[test]
+    fn of_dropped_events_so_many_opposites_are_remembered() {
+        let mut owed = Owed::default();
+        for pair in 0..=OWED as u64 {
+            owed.add(pair);
+        }
+        assert!(!owed.settle(0), "the oldest is forgotten");
+        assert!(owed.settle(1) && owed.settle(OWED as u64));
+        assert!(owed.order.len() <= OWED && owed.pairs.len() < OWED);
+    }
+
+    #[test]
     fn lines_take_turns() {
         let maker = Maker::new();
         let mut queue = Queue::new(1000, usize::MAX);

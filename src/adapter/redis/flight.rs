@@ -10,6 +10,10 @@ use super::request::{Ask, Publish, Waiter};
 /// How many registrations may be under way.
 const REGISTRATIONS: usize = 256;
 
+/// Bytes of logs that may be on their way, one log in any case: Redis ends a connection for which too much waits
+/// (`client-output-buffer-limit`, by default 8 MiB for a minute), and would end the next one for the same.
+const LOG_BYTES: usize = 4 << 20;
+
 /// How many publishes and questions may be under way.
 const CALLS: usize = 1024;
 
@@ -60,6 +64,12 @@ pub(super) struct Registration {
     pub(super) restores: bool,
 }
 
+impl Registration {
+    fn asks_for_log(&self) -> bool {
+        self.after.is_some() || self.asks_log
+    }
+}
+
 impl Call {
     /// The same call for another connection, if anybody still wants it.
     pub(super) fn again(self) -> Option<Self> {
@@ -92,6 +102,8 @@ impl Call {
 pub(super) struct Flight {
     sent: VecDeque<Sent>,
     registrations: usize,
+    /// Those of them that ask for a log.
+    logs: usize,
     calls: usize,
 }
 
@@ -110,6 +122,9 @@ impl Flight {
     }
 
     fn count(&mut self, what: &What, by: isize) {
+        if matches!(what, What::Register(registration) if registration.asks_for_log()) {
+            self.logs = self.logs.saturating_add_signed(by);
+        }
         let number = match what {
             What::Register(_) => &mut self.registrations,
             What::Call(_) => &mut self.calls,
@@ -130,9 +145,10 @@ impl Flight {
         self.sent.iter().any(|sent| is_it(&sent.what))
     }
 
-    /// Whether another registration may be sent.
-    pub(super) fn takes_registrations(&self) -> bool {
-        self.registrations < REGISTRATIONS
+    /// Whether another registration may be sent, which may ask for a log of so many bytes.
+    pub(super) fn takes_registrations(&self, log_bytes: u32) -> bool {
+        let logs = LOG_BYTES / (log_bytes as usize).max(1);
+        self.registrations < REGISTRATIONS && self.logs < logs.max(1)
     }
 
     /// Whether another publish or question may be sent.

@@ -9,6 +9,7 @@ use super::link::{Finishing, Link, Resync};
 use super::names::Subject;
 use super::request::{Request, Touch, Waiter};
 use super::topic::Topic;
+use crate::slack::Slack as _;
 
 /// How long a topic stays subscribed that nobody here is interested in any more: a page that is loaded again does not
 /// churn.
@@ -114,7 +115,8 @@ impl Link {
         if self.paused {
             return;
         }
-        while !connection.is_full() && self.flight.takes_registrations() {
+        let log_bytes = self.parts.settings.log.bytes;
+        while !connection.is_full() && self.flight.takes_registrations(log_bytes) {
             let Some(name) = self.queue.pop_front() else {
                 break;
             };
@@ -133,6 +135,11 @@ impl Link {
     pub(super) fn look_after(&mut self, now: Instant) {
         self.look_after_waiters(now);
         self.release_idle(now);
+        self.topics.give_back();
+        self.queue.give_back();
+        self.idle.give_back();
+        self.deadlines.give_back();
+        self.waiting.give_back();
         // All wait equally long, so those whom nobody waits for any more are in front.
         while self.waiting.front().is_some_and(|call| !call.is_wanted()) {
             self.waiting.pop_front();

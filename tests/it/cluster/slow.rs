@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Config, Nodes, Observer, PATIENCE, Proxy, RedisServer, Ws, eventually, members,
+    APP, Config, Http, Nodes, Observer, PATIENCE, Proxy, RedisServer, Ws, event_body, eventually,
+    members,
 };
 
 use super::{
@@ -96,4 +97,60 @@ fn publishes_that_wait_for_redis_are_bounded_in_number_and_time() {
     });
     // What was on its way when it was refused may arrive, before or after.
     while subscriber.text() != event("x", "after") {}
+}
+
+/// Redis does not keep what a node does not take: it ends the connection. What came meanwhile is in the logs, and the
+/// node asks for no more of them at a time than Redis keeps for it.
+#[test]
+fn a_node_that_stands_still_is_cut_off_by_redis_and_catches_up_from_the_logs() {
+    const EVENTS: usize = 100;
+    const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
+    let redis = RedisServer::start();
+    for class in ["normal", "pubsub"] {
+        let limit = format!("{class} 20mb 0 0");
+        redis.cli(&["config", "set", "client-output-buffer-limit", &limit]);
+    }
+    // Together more than Redis and the kernel's buffers of both ends keep; each log is less.
+    let config = Config::new()
+        .redis("lease_seconds", "120")
+        .redis("log_bytes", "16777216")
+        .limit("event_bytes", "100000")
+        .server("outbox_bytes", "134217728");
+    let nodes = Nodes::over(&redis, 2, &config);
+    let mut subscriber = Ws::connect(&nodes[1]);
+    for channel in CHANNELS {
+        subscriber.subscribe(channel, None);
+        // It asks for what follows upon this.
+        assert_eq!(publish(&nodes[0], channel, "first").status(), 200);
+        assert_eq!(subscriber.text(), event(channel, "first"));
+    }
+    nodes[1].signal("STOP");
+    let data = |number: usize| format!("{number:050000}").repeat(2);
+    let mut backend = Http::connect(nodes[0].public);
+    for number in 0..EVENTS {
+        for channel in CHANNELS {
+            let body = event_body(channel, "e", &data(number));
+            let response = backend.signed(&APP, "POST", super::EVENTS, &body);
+            assert_eq!(response.status(), 200, "{response:?}");
+        }
+    }
+    eventually(PATIENCE, "Redis has ended a connection", || {
+        let clients = redis.cli(&["client", "list"]);
+        let of_nodes = clients
+            .lines()
+            .filter(|line| line.contains("name=tidewire"));
+        (of_nodes.count() == 1).then_some(())
+    });
+    nodes[1].signal("CONT");
+    let mut next = [0; CHANNELS.len()];
+    for _ in 0..EVENTS * CHANNELS.len() {
+        let text = subscriber.text();
+        let mut channels = CHANNELS.iter().zip(&mut next);
+        let of_channel = channels.find(|(channel, number)| text == event(channel, &data(**number)));
+        let (_, number) = of_channel.unwrap_or_else(|| panic!("{}", &text[..100]));
+        *number += 1;
+    }
+    assert!(nodes[1].counter("cluster_reconnects") > 0);
+    assert_eq!(nodes[1].counter("cluster_gaps"), 0);
+    subscriber.silent();
 }

@@ -20,7 +20,7 @@ impl Cost {
         Self {
             cpu: cpu(server.pid()),
             resident_kib: server.resident_kib(),
-            descriptors: server.descriptors(),
+            descriptors: settled_descriptors(server),
         }
     }
 
@@ -40,6 +40,18 @@ impl Cost {
             (server.descriptors() <= self.descriptors).then_some(())
         });
     }
+}
+
+/// Once nothing has come or gone for a moment: the last request's own connection, for one.
+fn settled_descriptors(server: &Server) -> usize {
+    const LOOKS: usize = 5;
+    let mut last = Vec::new();
+    eventually(PATIENCE, "the descriptors settle", || {
+        last.push(server.descriptors());
+        let latest = &last[last.len().saturating_sub(LOOKS)..];
+        let is_settled = latest.len() == LOOKS && latest.iter().all(|count| *count == latest[0]);
+        is_settled.then_some(latest[0])
+    })
 }
 
 fn cpu(pid: u32) -> Duration {

@@ -6,8 +6,13 @@
 mod cost;
 mod files;
 mod guessing;
+mod interleaved;
 mod large_heads;
+mod limits;
+mod many;
+mod memory;
 mod pings;
+mod replayed;
 mod slow_http;
 mod unread_http;
 mod webhook_flood;
