@@ -5,18 +5,21 @@
 //! read: whoever cannot sign costs no memory.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use actix_http::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
+use actix_http::body::{BodySize, BodyStream, MessageBody as _};
 use actix_http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_http::{Method, Payload, RequestHead};
 use actix_web::HttpResponse;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tracing::debug;
 
 use super::error::ApiError;
-use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
+use super::reading::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::{Endpoint, Route};
 use super::{Call, channels, events, users};
 use crate::app::{App, Apps};
@@ -41,23 +44,21 @@ pub(super) struct Signed<'a> {
     route: Route<'a>,
     pub(super) app: Arc<App>,
     pub(super) body: Bytes,
-    query: Query,
+    query: Pairs<'a>,
 }
 
 /// An authenticated request without its body.
-pub(super) struct Admitted {
+pub(super) struct Admitted<'a> {
     app: Arc<App>,
-    query: Query,
+    query: Pairs<'a>,
     by_token: bool,
 }
-
-type Query = Vec<(String, String)>;
 
 impl<'a> Signed<'a> {
     /// Reads the body of a request, which is the rest of its proof.
     pub(super) async fn read(
         call: &'a Call<'a>,
-        admitted: Admitted,
+        admitted: Admitted<'a>,
         payload: Payload,
     ) -> Result<Self, ApiError> {
         let Admitted {
@@ -105,7 +106,7 @@ impl<'a> Signed<'a> {
         self.query
             .iter()
             .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+            .map(|(_, value)| &**value)
     }
 
     /// The channel or the user that the path names.
@@ -130,9 +131,9 @@ impl<'a> Signed<'a> {
     }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// Finds the app, proves who asks, and looks at how long the body is to be.
-    pub(super) fn admit(&self, route: Route<'_>) -> Result<Admitted, ApiError> {
+    pub(super) fn admit(&self, route: Route<'_>) -> Result<Admitted<'a>, ApiError> {
         let apps = self.api.node.apps();
         let of_path = app_of_path(&apps, route)?;
         let query = pairs(self.head.uri.query().unwrap_or_default(), Decoding::Percent);
@@ -200,7 +201,7 @@ impl Call<'_> {
         &self,
         apps: &'b Apps,
         of_path: Option<&Arc<App>>,
-        query: &Query,
+        query: &Pairs<'_>,
     ) -> Result<&'b Arc<App>, ApiError> {
         let app = app_of_key(apps, of_path, get(query, "auth_key"))?;
         check_version(get(query, "auth_version"))?;
@@ -211,16 +212,18 @@ impl Call<'_> {
                 "Missing parameter: auth_signature",
             )
         })?;
-        let method = self.head.method.as_str();
-        let paths = signed_paths(self.head.uri.path(), &self.api.path_prefix);
-        let instead = |_: &App| "it is what the request is signed with".to_owned();
-        let canonical = auth::request_string(method, &paths[0], query);
+        let (method, path) = (self.head.method.as_str(), self.head.uri.path());
+        let prefix = &self.api.path_prefix;
+        let canonical = auth::request_string(method, signed_path(path, prefix), query);
         let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
-        let query_text = self.head.uri.query().unwrap_or_default();
-        let mut others = other_readings(query_text, method, &paths);
-        if verifies(&canonical) || others.any(|text| verifies(&text)) {
+        let others = || {
+            let query = self.head.uri.query().unwrap_or_default();
+            other_readings(method, path, prefix, query)
+        };
+        if verifies(&canonical) || others().any(|text| verifies(&text)) {
             return Ok(app);
         }
+        let instead = |_: &App| "it is what the request is signed with".to_owned();
         refuse_secret(apps, "auth_signature", given, instead)?;
         Err(unauthorized(
             RequestRefused::Signature,
@@ -394,7 +397,7 @@ fn iso(seconds: u64) -> String {
 }
 
 /// A body without `body_md5` would be unsigned. Python sends the MD5 of nothing on GETs: fine.
-pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), ApiError> {
+pub(super) fn check_md5(query: &Pairs<'_>, body: &[u8]) -> Result<(), ApiError> {
     let given = get(query, "body_md5");
     if body.is_empty() && given.is_none() {
         return Ok(());
@@ -421,12 +424,51 @@ pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), A
 }
 
 async fn read_body(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
-    let body = to_bytes_limited(BodyStream::new(payload), limit);
-    let body = tokio::time::timeout(BODY_PATIENCE, body)
-        .await
-        .map_err(|_| ApiError::BodyTimeout)?;
-    let body = body.map_err(|_| ApiError::BodyTooLarge(limit))?;
-    body.map_err(|error| ApiError::BadRequest(format!("The request body broke off: {error}")))
+    let mut body = pin!(collect(payload, limit));
+    // The framework hands over what came with the head after the body was first asked for, so the first look finds
+    // nothing. Only if the second does not either is there something to wait for, and a timer to be set.
+    let mut is_first = true;
+    let at_once = poll_fn(|cx| match body.as_mut().poll(cx) {
+        Poll::Ready(body) => Poll::Ready(Some(body)),
+        Poll::Pending if is_first => {
+            is_first = false;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Ready(None),
+    });
+    if let Some(body) = at_once.await {
+        return body;
+    }
+    let body = tokio::time::timeout(BODY_PATIENCE, body);
+    body.await.map_err(|_| ApiError::BodyTimeout)?
+}
+
+/// Keeps what came in one piece as it is, and takes no more room than what has come.
+async fn collect(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    let mut stream = pin!(BodyStream::new(payload));
+    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+    while let Some(part) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+        let part = part.map_err(|error| {
+            ApiError::BadRequest(format!("The request body broke off: {error}"))
+        })?;
+        if part.len() > limit - first.len().max(whole.len()) {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        if first.is_empty() {
+            first = part;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    })
 }
 
 #[cfg(test)]
