@@ -1,6 +1,7 @@
 //! HMAC-SHA256 over what the protocol signs: channels, users, HTTP requests; and bearer tokens. Checks are
 //! constant-time, a `Secret` prints nothing, and nobody else compares signatures.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,19 +13,34 @@ use crate::protocol::SocketId;
 
 /// A shared secret: an app's, or an API token. Printing it prints no part of it.
 #[derive(Clone)]
-pub struct Secret(Arc<str>);
+pub struct Secret(Arc<Keyed>);
+
+struct Keyed {
+    text: Box<str>,
+    /// With the secret taken in and nothing else, which is half of the work for a message of this protocol.
+    mac: Hmac<Sha256>,
+}
 
 impl Secret {
     /// Wraps the text.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        // HMAC takes a key of any length; this error does not exist for it.
+        #[expect(
+            clippy::expect_used,
+            reason = "HMAC-SHA256 accepts keys of every length"
+        )]
+        let mac = Hmac::new_from_slice(text.as_bytes()).expect("any key length");
+        Self(Arc::new(Keyed {
+            text: text.into(),
+            mac,
+        }))
     }
 
     /// Whether a given text is this secret, in constant time for texts of one length.
     #[must_use]
     pub fn equals(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+        self.0.text.as_bytes().ct_eq(given.as_bytes()).into()
     }
 
     /// The lower-case hex HMAC-SHA256 of a message.
@@ -42,12 +58,7 @@ impl Secret {
     }
 
     fn mac(&self, message: &[u8]) -> Hmac<Sha256> {
-        // HMAC takes a key of any length; this error does not exist for it.
-        #[expect(
-            clippy::expect_used,
-            reason = "HMAC-SHA256 accepts keys of every length"
-        )]
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("any key length");
+        let mut mac = self.0.mac.clone();
         mac.update(message);
         mac
     }
@@ -115,19 +126,29 @@ pub fn user_string(socket_id: SocketId, user_data: &str) -> String {
 /// What `auth_signature` signs: method, path and the other query parameters, keys in lower case and sorted, values
 /// decoded (protocol §4.2). `query` holds decoded pairs in the order of arrival.
 #[must_use]
-pub fn request_string(method: &str, path: &str, query: &[(String, String)]) -> String {
-    let mut pairs: Vec<(String, &str)> = query
+pub fn request_string<T: AsRef<str>>(method: &str, path: &str, query: &[(T, T)]) -> String {
+    let mut pairs: Vec<(Cow<'_, str>, &str)> = query
         .iter()
-        .map(|(key, value)| (key.to_ascii_lowercase(), value.as_str()))
+        .map(|(key, value)| (lower_case(key.as_ref()), value.as_ref()))
         .filter(|(key, _)| key != "auth_signature")
         .collect();
     // Stable, so that the values of a repeated key (`k[]=a&k[]=b`) keep their order.
     pairs.sort_by(|a, b| a.0.cmp(&b.0));
-    let query: Vec<String> = pairs
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    format!("{method}\n{path}\n{}", query.join("&"))
+    let bytes: usize = pairs.iter().map(|(k, v)| k.len() + v.len() + 2).sum();
+    let mut text = String::with_capacity(method.len() + path.len() + 2 + bytes);
+    text.extend([method, "\n", path, "\n"]);
+    for (at, (key, value)) in pairs.iter().enumerate() {
+        let separator = if at == 0 { "" } else { "&" };
+        text.extend([separator, key, "=", value]);
+    }
+    text
+}
+
+fn lower_case(key: &str) -> Cow<'_, str> {
+    if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return key.to_ascii_lowercase().into();
+    }
+    key.into()
 }
 
 /// The lower-case hex MD5 of a request body, for `body_md5`.

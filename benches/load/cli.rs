@@ -32,6 +32,10 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "PATH")]
     floor: Option<PathBuf>,
 
+    /// Measure the bare HTTP framework beside the others: with http only
+    #[arg(long, global = true)]
+    bare: bool,
+
     /// A running server, as ws://HOST:PORT, or floor://HOST:PORT for a running floor; may be repeated
     #[arg(long = "url", global = true, value_name = "URL")]
     urls: Vec<String>,
@@ -180,6 +184,16 @@ impl Options {
             dialect: Dialect::Floor,
             source: Source::Binary(path.clone()),
         }));
+        if self.bare {
+            if !matches!(self.scenario, Some(Scenario::Http(_))) {
+                return Err("--bare has no WebSockets: it goes with http only".into());
+            }
+            targets.push(Target {
+                name: "bare".to_owned(),
+                dialect: Dialect::Pusher,
+                source: Source::Bare,
+            });
+        }
         Ok(targets)
     }
 

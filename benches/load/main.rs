@@ -1,9 +1,10 @@
 //! The load bench: starts servers or takes running ones, puts a known load on them from another CPU, and tells what
 //! it cost. `benches/README.md` says how to run it and what the figures mean.
 //!
-//! `cli` is the command line, `target` what is measured, `client` the load, `scenarios` which load, `report` what is
+//! `cli` is the command line, `target` what is measured, `bare` the framework without a server of ours in it, `client` the load, `scenarios` which load, `report` what is
 //! printed; `process` and `machine` ask the system.
 
+mod bare;
 mod cli;
 mod client;
 mod figures;
@@ -34,13 +35,20 @@ fn note(text: &str) {
 }
 
 fn main() -> ExitCode {
+    if let Some(port) = bare::port() {
+        return ended(bare::serve(&port));
+    }
     let options = Options::parse();
     let Some(scenario) = &options.scenario else {
         // `cargo bench` runs every bench; this one waits to be told what to do.
         eprint!("{}", Options::command().render_long_help());
         return ExitCode::SUCCESS;
     };
-    match run(&options, scenario) {
+    ended(run(&options, scenario))
+}
+
+fn ended(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             note(&error.to_string());

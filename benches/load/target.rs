@@ -9,8 +9,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::process::{Cpus, Usage, resident_kib};
+use crate::{Result, bare};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,6 +45,8 @@ pub(crate) struct Target {
 pub(crate) enum Source {
     /// A program of ours, or of this kind.
     Binary(PathBuf),
+    /// The HTTP framework, which answers every request with `{}`.
+    Bare,
     /// A server that somebody else started, and its processes.
     Running {
         address: SocketAddr,
@@ -137,7 +139,13 @@ impl Server {
                 })
             }
             (Source::Binary(path), Dialect::Pusher) => Self::tidewire(path, config, log, cpus),
-            (Source::Binary(path), Dialect::Floor) => Self::floor(path, cpus),
+            (Source::Binary(path), Dialect::Floor) => {
+                Self::without_apps(Dialect::Floor, &mut Command::new(path), cpus)
+            }
+            (Source::Bare, dialect) => {
+                let mut command = Command::new(std::env::current_exe()?);
+                Self::without_apps(dialect, command.arg(bare::ARGUMENT), cpus)
+            }
         }
     }
 
@@ -183,14 +191,14 @@ impl Server {
         })
     }
 
-    fn floor(path: &Path, cpus: &Cpus) -> Result<Self> {
+    /// One that is told its port and nothing else.
+    fn without_apps(dialect: Dialect, command: &mut Command, cpus: &Cpus) -> Result<Self> {
         let port = free_port()?;
-        let mut command = Command::new(path);
         command.arg(port.to_string()).stdin(Stdio::null());
-        let program = Program::spawn(&mut command, cpus)?;
+        let program = Program::spawn(command, cpus)?;
         let address = await_port(port)?;
         Ok(Self {
-            dialect: Dialect::Floor,
+            dialect,
             address,
             host: address.to_string(),
             app: App::none(),

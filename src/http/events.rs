@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use actix_http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -65,9 +66,7 @@ async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published
 pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
     let (request, published) = take(signed.node(), &signed.app, &signed.body).await?;
     let Some(wanted) = request.wanted else {
-        return Ok(accepted(published.reach)
-            .content_type("application/json")
-            .body("{}"));
+        return Ok(empty(published.reach));
     };
     let mut channels = Map::new();
     for channel in &request.publication.channels {
@@ -156,7 +155,7 @@ pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, A
         reach = reach.min(published.reach);
     }
     if requests.iter().all(|request| request.wanted.is_none()) {
-        return Ok(accepted(reach).content_type("application/json").body("{}"));
+        return Ok(empty(reach));
     }
     let mut infos = Vec::new();
     for request in &requests {
@@ -166,6 +165,14 @@ pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, A
         }
     }
     Ok(accepted(reach).json(serde_json::json!({ "batch": infos })))
+}
+
+/// `{}`.
+fn empty(reach: Reach) -> HttpResponse {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    accepted(reach)
+        .insert_header((CONTENT_TYPE, JSON))
+        .body("{}")
 }
 
 /// 200; a header says so where the event did not get to the whole cluster.
@@ -270,6 +277,9 @@ fn channels(app: &App, body: &EventBody<'_>) -> Result<Vec<ChannelName>, ApiErro
             "An event needs 1 to {max} channels, this one has {}",
             names.len()
         )));
+    }
+    if let [name] = &names[..] {
+        return Ok(vec![channel_name(app, name)?]);
     }
     let mut seen = HashSet::with_capacity(names.len());
     let mut channels = Vec::with_capacity(names.len());

@@ -7,7 +7,7 @@ use actix_http::Method;
 
 use super::Api;
 use super::error::ApiError;
-use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
+use super::reading::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::Route;
 use super::signed::{check_md5, check_timestamp};
 use crate::app::{App, Apps};
@@ -63,15 +63,17 @@ impl Api {
         let apps = self.node.apps();
         let (path, query_text) = target(asked.url);
         let method = asked.method.trim().to_ascii_uppercase();
-        let paths = signed_paths(&path, &self.path_prefix);
+        let signed = signed_path(&path, &self.path_prefix);
         let query = pairs(query_text, Decoding::Percent);
-        let string_to_sign = auth::request_string(&method, &paths[0], &query);
+        let string_to_sign = auth::request_string(&method, signed, &query);
         let request = Request {
             method,
-            id: app_id(&paths[0]),
+            id: app_id(signed),
+            path: &path,
+            signed,
+            prefix: &self.path_prefix,
             query_text,
             string_to_sign: &string_to_sign,
-            paths,
             query,
         };
         let (of_path, app) = request.apps(&apps, asked.app);
@@ -94,8 +96,11 @@ struct Request<'a> {
     id: Option<String>,
     query_text: &'a str,
     string_to_sign: &'a str,
-    paths: Vec<String>,
-    query: Vec<(String, String)>,
+    path: &'a str,
+    /// The path without the prefix.
+    signed: &'a str,
+    prefix: &'a str,
+    query: Pairs<'a>,
 }
 
 impl Request<'_> {
@@ -120,7 +125,7 @@ impl Request<'_> {
     }
 
     fn path(&self) -> Step {
-        let path = &self.paths[0];
+        let path = self.signed;
         let known = known_path(&self.method, path);
         Step {
             given: Some(format!("{} {}", self.method, excerpt(path))),
@@ -264,7 +269,8 @@ impl Request<'_> {
                 "It is the HMAC SHA256 of the text below with the app's secret, in hex.",
             );
         }
-        if other_readings(self.query_text, &self.method, &self.paths).any(|text| verifies(&text)) {
+        let mut others = other_readings(&self.method, self.path, self.prefix, self.query_text);
+        if others.any(|text| verifies(&text)) {
             return self.step(
                 name,
                 true,
@@ -292,7 +298,7 @@ impl Request<'_> {
             }
         }
         for method in ["GET", "POST", "PUT", "DELETE"] {
-            if verifies(&auth::request_string(method, &self.paths[0], &self.query)) {
+            if verifies(&auth::request_string(method, self.signed, &self.query)) {
                 return format!(
                     "It is signed for the method {method}, and the request is {}.",
                     self.method
@@ -306,7 +312,7 @@ impl Request<'_> {
                 .filter(|(key, _)| key != left_out)
                 .cloned()
                 .collect();
-            if verifies(&auth::request_string(&self.method, &self.paths[0], &rest)) {
+            if verifies(&auth::request_string(&self.method, self.signed, &rest)) {
                 return format!(
                     "{left_out} was not signed: every parameter of the query but auth_signature is."
                 );

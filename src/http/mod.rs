@@ -128,7 +128,7 @@ impl<'a> Call<'a> {
     }
 
     /// Checks all that can be checked before the body comes.
-    fn check(&self) -> Result<Checked, ApiError> {
+    fn check(&self) -> Result<Checked<'a>, ApiError> {
         check_head(self.head)?;
         let route = self.route.ok_or_else(|| self.unknown_path())?;
         let allow = route.endpoint.allow();
@@ -161,10 +161,10 @@ impl<'a> Call<'a> {
 }
 
 /// A request that is all right as far as its head.
-enum Checked {
+enum Checked<'a> {
     /// There is nothing else to look at.
     Answer(HttpResponse),
-    Admitted(Admitted),
+    Admitted(Admitted<'a>),
 }
 
 /// Plain liveness: the process answers.

@@ -3,6 +3,8 @@
 //! SDKs differ in how they escape what they sign, so there are several readings; none of them is more than the text of
 //! the request says. Knows no app and no secret.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode_str;
 
 use crate::auth;
@@ -18,13 +20,21 @@ pub(super) fn key(query: &str) -> Option<String> {
         .map(|(_, value)| read(value).into_owned())
 }
 
-/// The paths that may have been signed: without the mount prefix first, as sent, and with the prefix that a proxy took
-/// off; each as sent and decoded.
-pub(super) fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
-    let stripped = unmounted(path, prefix);
-    let mounted = format!("{prefix}{stripped}");
-    let mut paths = vec![stripped.to_owned()];
-    for candidate in [stripped, path, &mounted] {
+/// A query taken apart: keys and values, decoded.
+pub(super) type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// The path without the mount prefix: what is signed, as a rule.
+pub(super) fn signed_path<'a>(path: &'a str, prefix: &str) -> &'a str {
+    unmounted(path, prefix)
+}
+
+/// The paths that may have been signed: the usual one first, as sent, and with the prefix that a proxy took off; each as
+/// sent and decoded.
+fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
+    let usual = signed_path(path, prefix);
+    let mounted = format!("{prefix}{usual}");
+    let mut paths = vec![usual.to_owned()];
+    for candidate in [usual, path, &mounted] {
         for reading in [
             candidate.to_owned(),
             percent_decode_str(candidate)
@@ -41,25 +51,26 @@ pub(super) fn signed_paths(path: &str, prefix: &str) -> Vec<String> {
 
 /// What else the client may have signed: SDKs differ in how they escape. Only tried when the usual reading failed, and
 /// only as far as the readings differ: each is the whole request, to be hashed.
-pub(super) fn other_readings<'a>(
-    query: &'a str,
-    method: &'a str,
-    paths: &'a [String],
-) -> impl Iterator<Item = String> + 'a {
+pub(super) fn other_readings(
+    method: &str,
+    path: &str,
+    prefix: &str,
+    query: &str,
+) -> impl Iterator<Item = String> {
     let decodings = [
         (Decoding::Percent, true),
         (Decoding::Form, query.contains('+')),
         (Decoding::None, query.contains('%')),
     ];
     let differing = decodings.into_iter().filter(|(_, differs)| *differs);
+    let paths = signed_paths(path, prefix);
     differing.flat_map(move |(decoding, _)| {
         // The first path in the usual decoding is the usual reading.
         let tried = usize::from(decoding == Decoding::Percent);
         let query = pairs(query, decoding);
-        paths
-            .iter()
-            .skip(tried)
-            .map(move |path| auth::request_string(method, path, &query))
+        let readings = paths.iter().skip(tried);
+        let readings = readings.map(|path| auth::request_string(method, path, &query));
+        readings.collect::<Vec<_>>()
     })
 }
 
@@ -74,30 +85,31 @@ pub(super) enum Decoding {
     None,
 }
 
-pub(super) fn pairs(query: &str, decoding: Decoding) -> Vec<(String, String)> {
-    let read = |text: &str| match decoding {
-        Decoding::Percent => percent_decode_str(text).decode_utf8_lossy().into_owned(),
-        Decoding::Form => percent_decode_str(&text.replace('+', " "))
+pub(super) fn pairs(query: &str, decoding: Decoding) -> Pairs<'_> {
+    // Most queries have no escapes at all.
+    let is_plain = !query.contains('%');
+    let read = |text| match decoding {
+        Decoding::Percent if is_plain => Cow::Borrowed(text),
+        Decoding::Percent => percent_decode_str(text).decode_utf8_lossy(),
+        Decoding::Form => percent_decode_str(&str::replace(text, "+", " "))
             .decode_utf8_lossy()
-            .into_owned(),
-        Decoding::None => text.to_owned(),
-    };
-    let split = |pair: &str| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (read(key), read(value))
+            .into_owned()
+            .into(),
+        Decoding::None => Cow::Borrowed(text),
     };
     query
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .map(split)
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (read(key), read(value)))
         .collect()
 }
 
-pub(super) fn get<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+pub(super) fn get<'a>(query: &'a Pairs<'_>, name: &str) -> Option<&'a str> {
     query
         .iter()
         .find(|(key, _)| key.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
+        .map(|(_, value)| &**value)
 }
 
 #[cfg(test)]
@@ -123,7 +135,7 @@ mod tests {
     fn queries_split_on_the_first_equals_sign_only() {
         let query = pairs("a=1=2&b&c=%2B+;x&=v", Decoding::Percent);
         let expected = [("a", "1=2"), ("b", ""), ("c", "++;x"), ("", "v")];
-        assert_eq!(query, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert_eq!(query, expected.map(|(k, v)| (k.into(), v.into())));
         assert_eq!(pairs("c=%2B+", Decoding::Form)[0].1, "+ ");
     }
 }

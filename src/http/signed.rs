@@ -5,20 +5,22 @@
 //! read: whoever cannot sign costs no memory.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_http::body::{BodySize, BodyStream, MessageBody as _, to_bytes_limited};
+use actix_http::body::{BodySize, BodyStream, MessageBody as _};
 use actix_http::error::PayloadError;
 use actix_http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_http::{Method, Payload, RequestHead};
 use actix_web::HttpResponse;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tracing::debug;
 
 use super::error::ApiError;
-use super::reading::{Decoding, get, other_readings, pairs, signed_paths};
+use super::reading::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::{Endpoint, Route};
 use super::{Call, channels, events, users};
 use crate::app::{App, Apps};
@@ -40,23 +42,21 @@ pub(super) struct Signed<'a> {
     route: Route<'a>,
     pub(super) app: Arc<App>,
     pub(super) body: Bytes,
-    query: Query,
+    query: Pairs<'a>,
 }
 
 /// An authenticated request without its body.
-pub(super) struct Admitted {
+pub(super) struct Admitted<'a> {
     app: Arc<App>,
-    query: Query,
+    query: Pairs<'a>,
     by_token: bool,
 }
-
-type Query = Vec<(String, String)>;
 
 impl<'a> Signed<'a> {
     /// Reads the body of a request, which is the rest of its proof.
     pub(super) async fn read(
         call: &'a Call<'a>,
-        admitted: Admitted,
+        admitted: Admitted<'a>,
         payload: Payload,
     ) -> Result<Self, ApiError> {
         let Admitted {
@@ -104,7 +104,7 @@ impl<'a> Signed<'a> {
         self.query
             .iter()
             .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+            .map(|(_, value)| &**value)
     }
 
     /// The channel or the user that the path names.
@@ -129,9 +129,9 @@ impl<'a> Signed<'a> {
     }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// Finds the app, proves who asks, and looks at how long the body is to be.
-    pub(super) fn admit(&self, route: Route<'_>) -> Result<Admitted, ApiError> {
+    pub(super) fn admit(&self, route: Route<'_>) -> Result<Admitted<'a>, ApiError> {
         let apps = self.api.node.apps();
         let of_path = app_of_path(&apps, route)?;
         let query = pairs(self.head.uri.query().unwrap_or_default(), Decoding::Percent);
@@ -199,7 +199,7 @@ impl Call<'_> {
         &self,
         apps: &'b Apps,
         of_path: Option<&Arc<App>>,
-        query: &Query,
+        query: &Pairs<'_>,
     ) -> Result<&'b Arc<App>, ApiError> {
         let app = app_of_key(apps, of_path, get(query, "auth_key"))?;
         check_version(get(query, "auth_version"))?;
@@ -210,16 +210,18 @@ impl Call<'_> {
                 "Missing parameter: auth_signature",
             )
         })?;
-        let method = self.head.method.as_str();
-        let paths = signed_paths(self.head.uri.path(), &self.api.path_prefix);
-        let instead = |_: &App| "it is what the request is signed with".to_owned();
-        let canonical = auth::request_string(method, &paths[0], query);
+        let (method, path) = (self.head.method.as_str(), self.head.uri.path());
+        let prefix = &self.api.path_prefix;
+        let canonical = auth::request_string(method, signed_path(path, prefix), query);
         let verifies = |text: &str| app.secrets.verifies(text.as_bytes(), given);
-        let query_text = self.head.uri.query().unwrap_or_default();
-        let mut others = other_readings(query_text, method, &paths);
-        if verifies(&canonical) || others.any(|text| verifies(&text)) {
+        let others = || {
+            let query = self.head.uri.query().unwrap_or_default();
+            other_readings(method, path, prefix, query)
+        };
+        if verifies(&canonical) || others().any(|text| verifies(&text)) {
             return Ok(app);
         }
+        let instead = |_: &App| "it is what the request is signed with".to_owned();
         refuse_secret(apps, "auth_signature", given, instead)?;
         Err(unauthorized(
             RequestRefused::Signature,
@@ -391,7 +393,7 @@ fn iso(seconds: u64) -> String {
 }
 
 /// A body without `body_md5` would be unsigned. Python sends the MD5 of nothing on GETs: fine.
-pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), ApiError> {
+pub(super) fn check_md5(query: &Pairs<'_>, body: &[u8]) -> Result<(), ApiError> {
     let given = get(query, "body_md5");
     if body.is_empty() && given.is_none() {
         return Ok(());
@@ -417,12 +419,33 @@ pub(super) fn check_md5(query: &[(String, String)], body: &[u8]) -> Result<(), A
     }
 }
 
+/// Keeps what came in one piece as it is, and takes no more room than what has come.
 async fn read_body(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
-    let body = to_bytes_limited(BodyStream::new(payload), limit).await;
-    let body = body.map_err(|_| ApiError::BodyTooLarge(limit))?;
-    body.map_err(|error| match error {
-        PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => ApiError::BodyTimeout,
-        error => ApiError::BadRequest(format!("The request body broke off: {error}")),
+    let mut stream = pin!(BodyStream::new(payload));
+    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+    while let Some(part) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {
+        let part = part.map_err(|error| match error {
+            PayloadError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
+                ApiError::BodyTimeout
+            }
+            error => ApiError::BadRequest(format!("The request body broke off: {error}")),
+        })?;
+        if part.len() > limit - first.len().max(whole.len()) {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        if first.is_empty() {
+            first = part;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
     })
 }
 

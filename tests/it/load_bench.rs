@@ -11,6 +11,34 @@ use crate::harness::{Config, Server};
 fn a_running_server_is_measured_and_stays_on_its_cpus() {
     let server = Server::start(&Config::new());
     let cpus = allowed_cpus(server.pid());
+    let lines = measured(
+        &server,
+        &["fanout", "--subscribers", "20", "--seconds", "0.5"],
+    );
+    let [line] = &lines[..] else {
+        panic!("one line: {lines:?}");
+    };
+    let figure = |name: &str| line["figures"][name].as_f64();
+    assert_eq!(figure("lost"), Some(0.0), "{line}");
+    assert!(figure("deliveries").is_some_and(|n| n >= 20.0), "{line}");
+    assert_eq!(allowed_cpus(server.pid()), cpus);
+}
+
+#[test]
+fn the_bare_framework_is_measured_beside_it() {
+    let server = Server::start(&Config::new());
+    let lines = measured(&server, &["http", "--bare", "--seconds", "0.5"]);
+    let targets: Vec<&str> = lines.iter().filter_map(|l| l["target"].as_str()).collect();
+    assert!(matches!(targets[..], [_, "bare"]), "{targets:?}");
+    for line in &lines {
+        let figure = |name: &str| line["figures"][name].as_f64();
+        assert_eq!(figure("refused"), Some(0.0), "{line}");
+        assert!(figure("published").is_some_and(|n| n >= 8.0), "{line}");
+    }
+}
+
+/// What the bench prints about a running server.
+fn measured(server: &Server, arguments: &[&str]) -> Vec<serde_json::Value> {
     let (url, pid) = (format!("ws://{}", server.public), server.pid().to_string());
     let mut cargo = Command::new(env!("CARGO"));
     // What cargo tells the tests would tell it that its build scripts have to run again.
@@ -23,7 +51,7 @@ fn a_running_server_is_measured_and_stays_on_its_cpus() {
     }
     let output = cargo
         .args(["test", "--quiet", "--bench", "load", "--"])
-        .args(["fanout", "--subscribers", "20", "--seconds", "0.5"])
+        .args(arguments)
         .args(["--url", &url, "--pid", &pid])
         .args(["--app-id", "app-id", "--key", "app-key"])
         .args(["--secret", "app-secret"])
@@ -32,11 +60,8 @@ fn a_running_server_is_measured_and_stays_on_its_cpus() {
         .expect("cargo");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
-    let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
-    let figure = |name: &str| line["figures"][name].as_f64();
-    assert_eq!(figure("lost"), Some(0.0), "{line}");
-    assert!(figure("deliveries").is_some_and(|n| n >= 20.0), "{line}");
-    assert_eq!(allowed_cpus(server.pid()), cpus);
+    let lines = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+    lines.map(|line| line.expect("a line of JSON")).collect()
 }
 
 /// What its threads have, whichever there are by now.
