@@ -249,3 +249,19 @@ fn a_head_that_comes_byte_by_byte_costs_its_lines() {
     let cpu = before.cpu_since(&server);
     assert!(cpu < Duration::from_secs(2), "{cpu:?}");
 }
+
+/// Those that say nothing end in time, and whoever waits behind them is served.
+#[test]
+fn the_admin_port_takes_so_many_connections_at_a_time() {
+    const MOST: usize = 32;
+    let server = Server::start(&Config::new());
+    let before = Cost::of(&server);
+    let silent: Vec<Wire> = (0..3 * MOST).map(|_| Wire::connect(server.admin)).collect();
+    eventually(PATIENCE, "as many as may be are accepted", || {
+        (server.descriptors() >= before.descriptors + MOST - 1).then_some(())
+    });
+    assert!(server.descriptors() <= before.descriptors + MOST);
+    drop(silent);
+    assert_eq!(server.admin("/live").status(), 200);
+    before.await_descriptors(&server);
+}
