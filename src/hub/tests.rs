@@ -30,8 +30,8 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let metrics = Metrics::default();
-        let (inboxes, unclaimed) = inboxes(1, 1 << 20, metrics.clone());
-        let (index, inbox) = unclaimed.claim().unwrap();
+        let (inboxes, inbox_pool) = inboxes(1, 1 << 20, metrics.clone());
+        let (index, inbox) = inbox_pool.claim().unwrap();
         let hub = Hub::new(index, SETTINGS, metrics);
         tokio::task::spawn_local(Rc::clone(&hub).serve(inbox));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,7 +51,7 @@ impl Fixture {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
             protocol: 7,
-            about: About::default(),
+            client_info: ClientInfo::default(),
             address: None,
         };
         (
@@ -70,7 +70,7 @@ impl Fixture {
         };
         self.inboxes.post(
             0,
-            Order::Deliver {
+            WorkerCommand::Deliver {
                 app: self.app.id.clone(),
                 channel: name.clone(),
                 delivery,
@@ -247,7 +247,7 @@ async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
         let (app, channel) = (fixture.app.id.clone(), channel.clone());
         fixture.inboxes.post(
             0,
-            Order::Deliver {
+            WorkerCommand::Deliver {
                 app,
                 channel,
                 delivery,
@@ -352,7 +352,7 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
     client.read_exact(&mut ping).await.unwrap();
     assert_eq!(ping, [0x89, 0]);
     fixture.hub.tick(140);
-    peer.heard(1);
+    peer.on_read(1);
     fixture.hub.tick(151);
     assert!(!peer.is_ending(), "an answer is life");
     fixture.hub.tick(260);
@@ -364,12 +364,14 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
 }
 
 #[actix_web::test]
-async fn peers_follow_the_newest_apps_however_old_the_order() {
+async fn peers_follow_the_newest_apps_however_old_the_command() {
     let fixture = Fixture::new().await;
     let current = Arc::new(CurrentApps::new(Apps::new([app()])));
     let (peer, _client) = fixture.peer().await;
     let follow = async || {
-        fixture.inboxes.post(0, Order::Follow(Arc::clone(&current)));
+        fixture
+            .inboxes
+            .post(0, WorkerCommand::ReloadApps(Arc::clone(&current)));
         fixture.inboxes.reports().await;
     };
     // The app goes and comes back before the worker has seen that it went.

@@ -8,7 +8,7 @@ use super::connect::Session;
 use crate::adapter::{self, Event};
 use crate::app::Limits;
 use crate::feed::{Entry, Kind};
-use crate::hub::inbox::Full;
+use crate::hub::inbox::InboxFull;
 use crate::metrics::ClientEventRefused;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::{ErrorCode, ServerFrame, WebhookEvent, excerpt};
@@ -38,7 +38,7 @@ pub enum ClientEventError {
     TooFast(u32),
     /// The server cannot take it now.
     #[error(transparent)]
-    Overloaded(#[from] Full),
+    Overloaded(#[from] InboxFull),
     /// The cluster cannot take it now.
     #[error("{0}")]
     Unreachable(Arc<str>),
@@ -99,7 +99,7 @@ impl Node {
             ));
         }
         let accepted = Instant::now();
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
         let subscription = &session.subscriptions[at];
         let channel = subscription.slot.channel();
         let user_id = subscription.member.as_ref().map(|member| &member.id);

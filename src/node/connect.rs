@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Node;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
-use crate::hub::{About, Ending, Identity, Peer, Slot};
+use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
 use crate::limits::TokenBucket;
 use crate::metrics::Closed;
 use crate::net::Client;
@@ -160,7 +160,7 @@ impl Node {
             socket_id: SocketId::random(),
             app: Arc::clone(app),
             protocol,
-            about: about(hello),
+            client_info: client_info(hello),
             address: hello.client.address,
         })
     }
@@ -234,7 +234,7 @@ fn check_origin(app: &App, origin: Option<&str>) -> Result<(), Refusal> {
 }
 
 /// What is kept of it to be shown.
-fn about(hello: &Hello<'_>) -> About {
+fn client_info(hello: &Hello<'_>) -> ClientInfo {
     let parts = [hello.client_name, hello.version];
     let parts: Vec<&str> = parts
         .into_iter()
@@ -242,7 +242,7 @@ fn about(hello: &Hello<'_>) -> About {
         .filter(|p| !p.is_empty())
         .collect();
     let kept = |text: &str| excerpt(text).to_owned();
-    About {
+    ClientInfo {
         origin: hello.origin.map(kept),
         client: (!parts.is_empty()).then(|| kept(&parts.join(" "))),
     }

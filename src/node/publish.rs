@@ -79,7 +79,7 @@ impl Node {
             except,
         } = publication;
         let accepted = Instant::now();
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
         let mut published = Published {
             reach: Reach::Everywhere,
             subscriptions: Some(0),

@@ -3,7 +3,7 @@
 use super::connect::{Session, SignedIn};
 use super::{AuthFault, Node, check_auth};
 use crate::auth;
-use crate::hub::inbox::Full;
+use crate::hub::inbox::InboxFull;
 use crate::metrics::SigninRefused;
 use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
 use crate::protocol::{ChannelName, Encoded, ErrorCode, ServerFrame, User, UserId};
@@ -33,7 +33,7 @@ pub enum SigninError {
     AlreadySignedIn(UserId),
     /// The server cannot take it now.
     #[error(transparent)]
-    Overloaded(#[from] Full),
+    Overloaded(#[from] InboxFull),
 }
 
 impl SigninError {
@@ -74,7 +74,7 @@ impl Node {
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
             None => {}
         }
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
         self.register(session, user, user_data).await;
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::adapter::{self, Joined};
 use crate::app::AppId;
 use crate::auth;
 use crate::feed::{Entry, Kind};
-use crate::hub::inbox::Full;
+use crate::hub::inbox::InboxFull;
 use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
@@ -66,7 +66,7 @@ pub enum SubscribeError {
     TooManyChannels(usize),
     /// The server cannot take it now.
     #[error(transparent)]
-    Overloaded(#[from] Full),
+    Overloaded(#[from] InboxFull),
     /// The cluster cannot take it now.
     #[error("{0}")]
     Unreachable(Arc<str>),
@@ -143,7 +143,7 @@ impl Node {
                 limits.channels_per_connection,
             ));
         }
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
 
         let slot = session.peer.hub().reserve(&channel, &session.peer);
         // In the list before anything is awaited: whatever ends the connection then finds it there.
@@ -195,7 +195,7 @@ impl Node {
         let at = session
             .position(channel)
             .ok_or_else(|| SubscribeError::NotSubscribed(excerpt(channel).to_owned()))?;
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
         self.leave(session, at).await;
         Ok(())
     }

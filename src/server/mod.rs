@@ -23,7 +23,7 @@ use crate::config::{self, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
-use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
+use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
 use crate::limits::{Gate, Room};
 use crate::metrics::Metrics;
 use crate::net::{
@@ -253,7 +253,7 @@ struct Wired {
     certificates: Option<Arc<Certificates>>,
     adapter: Cluster,
     inboxes: Inboxes,
-    unclaimed: Arc<Unclaimed>,
+    inbox_pool: Arc<InboxPool>,
     workers: usize,
 }
 
@@ -343,7 +343,7 @@ impl Wired {
         let metrics = Metrics::default();
         let feed = Feed::new(name, metrics.clone());
         let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
-        let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
+        let (inboxes, inbox_pool) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed).await?;
         let apps = Arc::new(CurrentApps::new(settings.apps));
@@ -394,7 +394,7 @@ impl Wired {
             certificates,
             adapter,
             inboxes,
-            unclaimed: Arc::new(unclaimed),
+            inbox_pool: Arc::new(inbox_pool),
             workers: usize::from(workers),
         })
     }
@@ -411,9 +411,9 @@ impl Wired {
         for ((name, listener), reception) in listeners.into_iter().zip(&self.receptions) {
             let Some(listener) = listener else { continue };
             let (parts, reception) = (self.worker.clone(), reception.clone());
-            let unclaimed = Arc::clone(&self.unclaimed);
+            let inbox_pool = Arc::clone(&self.inbox_pool);
             builder = builder.listen(name, listener, move || {
-                parts.service(reception.clone(), Arc::clone(&unclaimed))
+                parts.service(reception.clone(), Arc::clone(&inbox_pool))
             })?;
         }
         Ok(builder.run())
@@ -428,7 +428,7 @@ impl Wired {
         info!(connections = open, per_tick, "draining");
         let deadline = Instant::now() + drain + STOP_PATIENCE;
         while self.worker.gate.open() > 0 && Instant::now() < deadline {
-            self.inboxes.post_all(|| Order::Close {
+            self.inboxes.post_all(|| WorkerCommand::Drain {
                 code: CloseCode::ShuttingDown,
                 per_tick,
             });

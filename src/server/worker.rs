@@ -15,7 +15,7 @@ use tracing::debug;
 
 use crate::admin::Admin;
 use crate::http::{Api, note_fault};
-use crate::hub::inbox::Unclaimed;
+use crate::hub::inbox::InboxPool;
 use crate::hub::{Hub, HubSettings};
 use crate::limits::Gate;
 use crate::metrics::Metrics;
@@ -47,13 +47,13 @@ impl WorkerParts {
     pub(super) fn service(
         &self,
         reception: Reception,
-        unclaimed: Arc<Unclaimed>,
+        inbox_pool: Arc<InboxPool>,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<>
     {
         let parts = self.clone();
         fn_factory(move || {
             let (parts, reception) = (parts.clone(), Rc::new(reception.clone()));
-            let upgrades = parts.upgrades(&unclaimed);
+            let upgrades = parts.upgrades(&inbox_pool);
             async move {
                 let api = Rc::new(parts.api.clone());
                 let api = fn_service(move |request| {
@@ -79,8 +79,8 @@ impl WorkerParts {
     }
 
     /// Makes this worker's upgrade service for one of its listeners.
-    fn upgrades(&self, unclaimed: &Unclaimed) -> Upgrades {
-        let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(unclaimed))));
+    fn upgrades(&self, inbox_pool: &InboxPool) -> Upgrades {
+        let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(inbox_pool))));
         Upgrades::new(
             Arc::clone(&self.node),
             hub,
@@ -90,8 +90,8 @@ impl WorkerParts {
         )
     }
 
-    fn start_hub(&self, unclaimed: &Unclaimed) -> Rc<Hub> {
-        let Some((index, inbox)) = unclaimed.claim() else {
+    fn start_hub(&self, inbox_pool: &InboxPool) -> Rc<Hub> {
+        let Some((index, inbox)) = inbox_pool.claim() else {
             // The framework starts a worker that panicked again, but its inbox and what it held are gone.
             supervise::ends("worker", &"it panicked, which is a bug");
         };
@@ -111,7 +111,7 @@ async fn beat(hub: Rc<Hub>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let started = Instant::now();
     loop {
-        hub.came_late(interval.tick().await.elapsed());
+        hub.record_lag(interval.tick().await.elapsed());
         // 136 years.
         hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }

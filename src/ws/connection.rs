@@ -1,4 +1,4 @@
-//! One WebSocket: bytes → frame → `ClientFrame` → verb → reply; and its goodbye.
+//! One WebSocket: bytes → frame → `ClientFrame` → verb → reply; and its close.
 //!
 //! The task keeps no buffer while nothing comes: it reads into its worker's buffer and keeps only what is incomplete.
 
@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use super::GOODBYE;
+use super::CLOSE_TIMEOUT;
 use super::header::{self, Fault};
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
@@ -41,7 +41,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         ..Entry::default()
     });
     if !buffered.is_empty() {
-        peer.heard(buffered.len());
+        peer.on_read(buffered.len());
     }
 
     let mut connection = Connection {
@@ -69,12 +69,12 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     });
     // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
     Box::pin(node.disconnect(connection.session)).await;
-    let goodbye = async {
-        if peer.say_goodbye(&ending).await.is_ok() && ending != Ending::Gone {
+    let closing = async {
+        if peer.send_close(&ending).await.is_ok() && ending != Ending::Gone {
             peer.socket().discard().await;
         }
     };
-    let _ = Box::pin(tokio::time::timeout(GOODBYE, goodbye)).await;
+    let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
     drop(place);
 }
 
@@ -121,7 +121,7 @@ impl Connection {
             buffer = self.buffer();
             match peer.socket().try_read(&mut buffer) {
                 Ok(0) => return Ending::Gone,
-                Ok(bytes) => peer.heard(bytes),
+                Ok(bytes) => peer.on_read(bytes),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Ending::Gone,
             }

@@ -26,8 +26,8 @@ use crate::protocol::{CloseCode, unmounted};
 use connection::serve;
 use handshake::{Fault, Handshake, verify};
 
-/// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How long a close may take: the rest of the outbox, the close frame, and the other side's end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The upgrade service of one worker.
 pub struct Upgrades {

@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::admin::access::OwnPage;
 use crate::app::App;
 use crate::http::{Asked, Step, Wish};
-use crate::node::{Connection, Query as Which, Unavailable};
+use crate::node::{ConnectionInfo, ConnectionQuery, Unavailable};
 use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, excerpt};
 
 /// How many channels or connections are listed unless more are asked for.
@@ -140,7 +140,7 @@ pub(super) async fn connections(
     listing: Query<Listing>,
 ) -> Answer {
     let app = admin.app(&app)?;
-    let query = Which {
+    let query = ConnectionQuery {
         app: app.id.clone(),
         find: listing.find.trim().to_owned(),
         limit: listing.limit(),
@@ -150,7 +150,7 @@ pub(super) async fn connections(
     Ok(HttpResponse::Ok().json(json!({ "connections": connections, "total": found.total })))
 }
 
-fn connection(connection: &Connection) -> Value {
+fn connection(connection: &ConnectionInfo) -> Value {
     json!({
         "socket_id": connection.socket_id.to_string(),
         "user_id": connection.user_id.as_ref().map(|user| user.as_str()),
@@ -173,7 +173,7 @@ pub(super) async fn close(admin: Data<Admin>, _: OwnPage, path: Path<(String, St
     let socket_id: SocketId = socket_id
         .parse()
         .map_err(|error| bad(format!("Invalid socket_id: {error}")))?;
-    if !admin.node.drop_connection(&app.id, socket_id).await {
+    if !admin.node.close_connection(&app.id, socket_id).await {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "No such connection on this node: it has ended, or another node has it",
