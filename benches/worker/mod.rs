@@ -96,7 +96,7 @@ impl Worker {
         let channel = ChannelName::parse("c", 200).unwrap();
         let peers = self.connections.iter().map(|(peer, _)| peer).cycle();
         let slots = peers.take(count).map(|peer| {
-            let slot = self.hub.reserve(&channel, peer);
+            let slot = self.hub.subscribe(&channel, peer);
             self.hub.activate(&slot, 0, &[]);
             slot
         });

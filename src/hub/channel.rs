@@ -71,7 +71,7 @@ impl LocalChannel {
     }
 
     /// Adds a pending subscriber; the number of its slot.
-    pub(super) fn insert(&self, peer: Rc<Peer>) -> u32 {
+    pub(super) fn subscribe(&self, peer: Rc<Peer>) -> u32 {
         let mut slots = self.slots.borrow_mut();
         let subscriber = Some(LocalSubscriber {
             peer,
@@ -105,7 +105,7 @@ impl LocalChannel {
     }
 
     /// Frees a slot; how many subscribers are left.
-    pub(super) fn remove(&self, index: u32) -> usize {
+    pub(super) fn unsubscribe(&self, index: u32) -> usize {
         let mut slots = self.slots.borrow_mut();
         let mut free = self.free.borrow_mut();
         if let Some(slot) = slots.get_mut(index as usize)

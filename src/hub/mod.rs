@@ -67,7 +67,7 @@ pub struct HubSettings {
     pub activity_timeout: u32,
 }
 
-/// One connection's place on one channel; the connection gives it back to [`Hub::release`].
+/// One connection's subscriber slot on one channel. [`Hub::subscribe`] gives it out, [`Hub::unsubscribe`] frees it.
 pub struct Slot {
     channel: Rc<LocalChannel>,
     index: u32,
@@ -136,9 +136,9 @@ impl Hub {
         }
     }
 
-    /// Gives a connection a *pending* place on a channel: deliveries are held for it until [`Hub::activate`].
+    /// Subscribes a connection to a channel, *pending*: its deliveries are held until [`Hub::activate`].
     #[must_use]
-    pub fn reserve(&self, channel: &ChannelName, peer: &Rc<Peer>) -> Slot {
+    pub fn subscribe(&self, channel: &ChannelName, peer: &Rc<Peer>) -> Slot {
         let mut apps = self.channels.borrow_mut();
         let app = peer.app();
         let channels = match apps.get_mut(&app.id) {
@@ -148,7 +148,7 @@ impl Hub {
         let local = channels
             .entry(channel.clone())
             .or_insert_with(|| Rc::new(LocalChannel::new(&app, channel.clone())));
-        let index = local.insert(Rc::clone(peer));
+        let index = local.subscribe(Rc::clone(peer));
         Slot {
             channel: Rc::clone(local),
             index,
@@ -162,9 +162,9 @@ impl Hub {
     }
 
     /// Takes a connection off a channel; the channel goes with its last subscriber.
-    pub fn release(&self, slot: &Slot) {
+    pub fn unsubscribe(&self, slot: &Slot) {
         let channel = &slot.channel;
-        if channel.remove(slot.index) > 0 {
+        if channel.unsubscribe(slot.index) > 0 {
             return;
         }
         let mut apps = self.channels.borrow_mut();

@@ -139,7 +139,7 @@ async fn a_channel_of_many_slices_keeps_its_order_beside_others() {
     for i in 0..(3 * SLICE + 7) {
         let (peer, client) = fixture.peer().await;
         let channel = if i == 0 { &small } else { &large };
-        let slot = fixture.hub.reserve(channel, &peer);
+        let slot = fixture.hub.subscribe(channel, &peer);
         fixture.hub.activate(&slot, 0, &[]);
         slots.push((slot, peer));
         clients.push(client);
@@ -158,7 +158,7 @@ async fn a_channel_of_many_slices_keeps_its_order_beside_others() {
         assert_eq!(events(client, expected.len()).await, expected);
     }
     for (slot, peer) in slots {
-        fixture.hub.release(&slot);
+        fixture.hub.unsubscribe(&slot);
         fixture.hub.dismiss(&peer);
     }
     assert!(fixture.hub.is_empty());
@@ -170,10 +170,10 @@ async fn a_pending_subscription_gets_what_came_meanwhile_after_its_welcome_and_n
     let fixture = Fixture::new().await;
     let channel = name("c");
     let (other, mut others_end) = fixture.peer().await;
-    let others = fixture.hub.reserve(&channel, &other);
+    let others = fixture.hub.subscribe(&channel, &other);
     fixture.hub.activate(&others, 0, &[]);
     let (peer, mut client) = fixture.peer().await;
-    let slot = fixture.hub.reserve(&channel, &peer);
+    let slot = fixture.hub.subscribe(&channel, &peer);
     for number in [10, 11, 12] {
         fixture.post(&channel, number, None);
     }
@@ -193,14 +193,14 @@ async fn who_leaves_during_a_walk_is_passed_over_and_its_slot_is_used_again() {
     let channel = name("c");
     let (first, mut firsts_end) = fixture.peer().await;
     let (second, mut seconds_end) = fixture.peer().await;
-    let slot = fixture.hub.reserve(&channel, &first);
+    let slot = fixture.hub.subscribe(&channel, &first);
     fixture.hub.activate(&slot, 0, &[]);
-    let keeper = fixture.hub.reserve(&channel, &second);
+    let keeper = fixture.hub.subscribe(&channel, &second);
     fixture.hub.activate(&keeper, 0, &[]);
     fixture.post(&channel, 1, None);
     assert_eq!(events(&mut firsts_end, 1).await, ["1"]);
-    fixture.hub.release(&slot);
-    let again = fixture.hub.reserve(&channel, &first);
+    fixture.hub.unsubscribe(&slot);
+    let again = fixture.hub.subscribe(&channel, &first);
     fixture.hub.activate(&again, 1, &[]);
     fixture.post(&channel, 1, None);
     fixture.post(&channel, 2, None);
@@ -220,7 +220,7 @@ async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
     let (stuck, _stucks_end) = fixture.peer().await;
     let (good, mut goods_end) = fixture.peer().await;
     for peer in [&stuck, &good] {
-        let slot = fixture.hub.reserve(&channel, peer);
+        let slot = fixture.hub.subscribe(&channel, peer);
         fixture.hub.activate(&slot, 0, &[]);
     }
     let big = "x".repeat(60_000);
@@ -317,9 +317,9 @@ async fn more_than_so_many_deliveries_are_not_held_for_who_is_pending() {
     let fixture = Fixture::new().await;
     let channel = name("c");
     let ((pending, _client), (reader, mut client)) = (fixture.peer().await, fixture.peer().await);
-    let slot = fixture.hub.reserve(&channel, &reader);
+    let slot = fixture.hub.subscribe(&channel, &reader);
     fixture.hub.activate(&slot, 0, &[]);
-    let _held = fixture.hub.reserve(&channel, &pending);
+    let _held = fixture.hub.subscribe(&channel, &pending);
     let mut read = 0;
     let mut post = async |upto: u64| {
         while read < upto {

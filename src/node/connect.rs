@@ -178,7 +178,7 @@ impl Node {
     /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
     pub async fn disconnect(&self, mut session: Session) {
         while let Some(at) = session.subscriptions.len().checked_sub(1) {
-            self.leave(&mut session, at).await;
+            self.unsubscribe_at(&mut session, at).await;
         }
         self.sign_out(&mut session).await;
         let app = session.app();

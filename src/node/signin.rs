@@ -86,11 +86,12 @@ impl Node {
             user.watchlist.clear();
         }
         let hub = session.peer.hub();
-        let connections = hub.reserve(&ChannelName::connections_of(&user.member.id), &session.peer);
+        let connections =
+            hub.subscribe(&ChannelName::connections_of(&user.member.id), &session.peer);
         let watches: Vec<_> = user
             .watchlist
             .iter()
-            .map(|watched| hub.reserve(&ChannelName::watchers_of(watched), &session.peer))
+            .map(|watched| hub.subscribe(&ChannelName::watchers_of(watched), &session.peer))
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
@@ -151,7 +152,7 @@ impl Node {
         };
         let hub = session.peer.hub();
         for slot in &signed_in.slots {
-            hub.release(slot);
+            hub.unsubscribe(slot);
         }
         // As with a subscription: the cluster learns it or reaps it.
         let _ = self

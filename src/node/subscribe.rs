@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
 use super::{AuthFault, Node, check_auth};
-use crate::adapter::{self, Joined};
+use crate::adapter::{self, Subscribed};
 use crate::app::AppId;
 use crate::auth;
 use crate::feed::{Entry, Kind};
@@ -145,7 +145,7 @@ impl Node {
         }
         self.inboxes.wait_for_capacity().await?;
 
-        let slot = session.peer.hub().reserve(&channel, &session.peer);
+        let slot = session.peer.hub().subscribe(&channel, &session.peer);
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
@@ -155,11 +155,11 @@ impl Node {
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = subscription.subscriber(&session.peer);
-        let joined = match self.adapter.subscribe(&app, &channel, subscriber).await {
-            Ok(joined) => joined,
+        let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
+            Ok(subscribed) => subscribed,
             Err(error) => {
                 let subscription = session.subscriptions.remove(at);
-                session.peer.hub().release(&subscription.slot);
+                session.peer.hub().unsubscribe(&subscription.slot);
                 return Err(match error {
                     adapter::Error::PresenceFull => {
                         SubscribeError::PresenceFull(app.limits.presence_members)
@@ -172,8 +172,8 @@ impl Node {
         subscription.active = true;
         session.peer.hub().activate(
             &subscription.slot,
-            joined.since,
-            &welcome(&channel, &joined),
+            subscribed.since,
+            &welcome(&channel, &subscribed),
         );
         if channel.kind().needs_auth() {
             session.peer.authorize();
@@ -196,14 +196,14 @@ impl Node {
             .position(channel)
             .ok_or_else(|| SubscribeError::NotSubscribed(excerpt(channel).to_owned()))?;
         self.inboxes.wait_for_capacity().await?;
-        self.leave(session, at).await;
+        self.unsubscribe_at(session, at).await;
         Ok(())
     }
 
     /// Ends one subscription: the only way there is, for a command and for a connection's end.
-    pub(super) async fn leave(&self, session: &mut Session, at: usize) {
+    pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
-        session.peer.hub().release(&subscription.slot);
+        session.peer.hub().unsubscribe(&subscription.slot);
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
         self.show(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
@@ -239,17 +239,17 @@ fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError>
 }
 
 /// What the joiner is told before anything else of the channel.
-fn welcome(channel: &ChannelName, joined: &Joined) -> Vec<Encoded> {
+fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
     let succeeded = match channel.kind() {
         ChannelKind::Presence => ServerFrame::PresenceSucceeded {
             channel,
-            members: &joined.members,
+            members: &subscribed.members,
         },
         _ => ServerFrame::SubscriptionSucceeded { channel },
     };
     let mut frames = vec![succeeded.encode()];
     if channel.is_cache() {
-        let cached = match &joined.last_event {
+        let cached = match &subscribed.last_event {
             Some(last) => ServerFrame::Event {
                 channel,
                 event: &last.event,

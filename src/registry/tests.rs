@@ -30,8 +30,8 @@ fn join<'a>(
     channel: &'a ChannelName,
     worker: u16,
     member: Option<&'a Member>,
-) -> Join<'a> {
-    Join {
+) -> NewSubscription<'a> {
+    NewSubscription {
         app,
         channel,
         worker,
@@ -46,8 +46,8 @@ fn leave<'a>(
     channel: &'a ChannelName,
     worker: u16,
     user: Option<&'a UserId>,
-) -> Leave<'a> {
-    Leave {
+) -> EndedSubscription<'a> {
+    EndedSubscription {
         app,
         channel,
         worker,
@@ -79,7 +79,7 @@ proptest! {
             if joins {
                 let user = user.to_string();
                 let member = member(&user, None);
-                let joined = registry.join(&join(&app, &room, worker, Some(&member)), now, |joined, audience| {
+                let joined = registry.subscribe(&join(&app, &room, worker, Some(&member)), now, |joined, audience| {
                     assert!(audience.workers().any(|w| w == worker));
                     if joined.member_added {
                         assert_ne!(there.borrow_mut().insert(user.clone(), true), Some(true), "added twice");
@@ -98,7 +98,7 @@ proptest! {
             } else if !model.is_empty() {
                 let (user, worker) = model.swap_remove(index.index(model.len()));
                 let user = UserId::new(&user).unwrap();
-                registry.leave(&leave(&app, &room, worker, Some(&user)), now, |left, audience| {
+                registry.unsubscribe(&leave(&app, &room, worker, Some(&user)), now, |left, audience| {
                     assert_eq!(left.subscriptions, model.len());
                     assert_eq!(audience.is_empty(), model.is_empty());
                     if left.member_removed {
@@ -122,12 +122,12 @@ fn later_connections_replace_the_members_info_and_tell_nobody() {
     );
     assert!(
         registry
-            .join(&join(&app, &room, 0, Some(&old)), Instant::now(), |_, _| ())
+            .subscribe(&join(&app, &room, 0, Some(&old)), Instant::now(), |_, _| ())
             .unwrap()
             .member_added
     );
     let second = registry
-        .join(&join(&app, &room, 1, Some(&new)), Instant::now(), |_, _| ())
+        .subscribe(&join(&app, &room, 1, Some(&new)), Instant::now(), |_, _| ())
         .unwrap();
     assert!(!second.member_added);
     assert_eq!(second.members, [new]);
@@ -145,7 +145,7 @@ fn numbers_rise_so_that_a_subscription_gets_exactly_what_comes_after_it() {
     };
     let before = number(&registry);
     let joined = registry
-        .join(&join(&app, &room, 0, None), Instant::now(), |_, _| ())
+        .subscribe(&join(&app, &room, 0, None), Instant::now(), |_, _| ())
         .unwrap();
     let after = number(&registry);
     assert!(before <= joined.since && joined.since < after);
@@ -157,7 +157,7 @@ fn counts_above_a_hundred_are_told_every_five_seconds_and_the_last_one_always() 
     let told = |at: u64| {
         let now = start + Duration::from_secs(at);
         registry
-            .join(&join(&app, &room, 0, None), now, |_, _| ())
+            .subscribe(&join(&app, &room, 0, None), now, |_, _| ())
             .unwrap()
             .tell_count
     };
@@ -182,7 +182,7 @@ fn only_presence_channels_and_applications_channels_are_listed() {
     for name in ["a", "presence-b", "#server-to-user-7"] {
         let name = channel(name);
         registry
-            .join(&join(&app, &name, 0, None), Instant::now(), |_, _| ())
+            .subscribe(&join(&app, &name, 0, None), Instant::now(), |_, _| ())
             .unwrap();
     }
     let list = |prefix: &str| {
@@ -281,7 +281,7 @@ proptest! {
             match operation {
                 0 => {
                     let member = member(&user.to_string(), None);
-                    registry.join(&join(&app, &room, 0, Some(&member)), now, |joined, _| {
+                    registry.subscribe(&join(&app, &room, 0, Some(&member)), now, |joined, _| {
                         if joined.occupied {
                             told.borrow_mut().tell(None, true);
                         }
@@ -294,7 +294,7 @@ proptest! {
                 1 if !model.is_empty() => {
                     let (user, _) = model.swap_remove(index.index(model.len()));
                     let user = UserId::new(&user).unwrap();
-                    registry.leave(&leave(&app, &room, 0, Some(&user)), now, |_, _| ());
+                    registry.unsubscribe(&leave(&app, &room, 0, Some(&user)), now, |_, _| ());
                 }
                 _ => {
                     now += Duration::from_millis(wait_ms);
@@ -325,10 +325,10 @@ fn one_miss_is_told_for_each_gap() {
         Instant::now(),
     );
     let joins = |at| {
-        let joined = registry.join(&join(&app, &name, 0, None), at, |_, _| ());
+        let joined = registry.subscribe(&join(&app, &name, 0, None), at, |_, _| ());
         joined.unwrap().cache_miss
     };
-    let leaves = |at| registry.leave(&leave(&app, &name, 0, None), at, |_, _| ());
+    let leaves = |at| registry.unsubscribe(&leave(&app, &name, 0, None), at, |_, _| ());
     let publishes = |at| {
         let event = LastEvent {
             event: "e".into(),

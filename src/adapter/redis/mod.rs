@@ -60,7 +60,7 @@ pub use state::ClusterState;
 
 use super::outlet::Outlet;
 use super::{
-    Adapter, Answer, Counts, Event, Joined, LastEvent, Published, Reach, Subscriber, Watched,
+    Adapter, Answer, Counts, Event, LastEvent, Published, Reach, Subscribed, Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::feed::Feed;
@@ -292,7 +292,7 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Joined> {
+    ) -> Answer<'a, Subscribed> {
         Box::pin(self.join(app, channel, subscriber))
     }
 
