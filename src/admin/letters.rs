@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::access::Operator;
 use crate::clock::epoch_ms;
-use crate::webhook::Letter;
+use crate::webhook::DeadLetter;
 
 /// Which letters: all, or one.
 #[derive(Debug, Deserialize)]
@@ -35,7 +35,7 @@ pub(super) async fn redeliver(
     HttpResponse::Ok().json(json!({"redelivered": redelivered}))
 }
 
-fn shown(letter: &Letter) -> Value {
+fn shown(letter: &DeadLetter) -> Value {
     // They are JSON of our own making.
     let event = |event: &std::sync::Arc<str>| serde_json::from_str(event).unwrap_or(Value::Null);
     json!({

@@ -204,7 +204,7 @@ impl Running {
             certificates.replace(next);
             info!("new connections get another certificate");
         }
-        if let Err(problem) = self.node.webhooks().follow(&reloaded.apps).await {
+        if let Err(problem) = self.node.webhooks().reload(&reloaded.apps).await {
             error!("the webhooks stay as they were: {problem}");
         }
         self.node.reload(reloaded.apps).await;

@@ -37,7 +37,7 @@ struct Event<'a> {
 }
 
 impl Attempt<'_> {
-    pub(super) fn tell(&self, feed: &Feed, sender: &Sender) {
+    pub(super) fn record(&self, feed: &Feed, sender: &Sender) {
         if !feed.is_watched() {
             return;
         }
@@ -53,7 +53,7 @@ impl Attempt<'_> {
             data: body,
             status: self.status(),
             reason: self.reason().map(Cow::Owned),
-            url: Some(sender.place().into()),
+            url: Some(sender.url().into()),
             duration_ms: Some(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX)),
             ..Entry::default()
         });
