@@ -19,7 +19,7 @@ use crate::node::{ClusterState, InboxDepth, Totals, WorkerReport};
 use crate::protocol::{ChannelKind, CloseCode};
 
 /// How long a worker may take to say what it holds.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Counters of apps that are not written as they are: their names stand for something else, or in another family.
 const OF_APPS_ELSEWHERE: [&str; 2] = ["connections_ended", "publishes_accepted"];
@@ -35,7 +35,7 @@ pub(super) async fn show(admin: Data<Admin>, _: Operator, request: HttpRequest) 
 async fn text(admin: &Admin, format: Format) -> String {
     // Before the workers are asked: they may be busy with it.
     let depths = admin.node.inbox_depths();
-    let reports = admin.node.worker_reports_within(PATIENCE).await;
+    let reports = admin.node.worker_reports_within(TIMEOUT).await;
     let process = Process::read();
     let mut page = Page(Exposition::new(format));
     page.server(admin);
@@ -93,7 +93,7 @@ impl Page {
         self.count(
             "feed_watchers",
             "Consoles that watch the feed",
-            admin.watchers.taken(),
+            admin.watchers.in_use(),
         );
     }
 
@@ -117,7 +117,7 @@ impl Page {
 
     fn refusals(&mut self, tallies: &Tallies) {
         let Tallies {
-            arrivals,
+            accepts,
             upgrades,
             connections,
             subscriptions,
@@ -135,7 +135,7 @@ impl Page {
         self.tally(
             "connections_not_begun",
             "Connections that ended before HTTP",
-            arrivals,
+            accepts,
         );
         self.tally(
             "upgrades_refused",
@@ -177,7 +177,7 @@ impl Page {
 
     fn suppressed_lines(&mut self, tallies: &Tallies) {
         let suppressed = [
-            tallies.arrivals.suppressed(),
+            tallies.accepts.suppressed(),
             tallies.upgrades.suppressed(),
             tallies.connections.suppressed(),
             tallies.subscriptions.suppressed(),

@@ -7,7 +7,7 @@ use actix_http::Method;
 
 use super::Api;
 use super::error::ApiError;
-use super::reading::{Decoding, Pairs, get, other_readings, pairs, signed_path};
+use super::query_string::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::Route;
 use super::signed::{check_md5, check_timestamp};
 use crate::app::{App, Apps};

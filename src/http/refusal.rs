@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use actix_web::HttpResponse;
 use tracing::warn;
 
-use super::reading::key;
+use super::query_string::key;
 use super::{Call, Refused};
 use crate::feed::{Entry, Kind};
 use crate::metrics::{Reason as _, RequestRefused};
@@ -24,7 +24,7 @@ impl Call<'_> {
         if self.is_publish() {
             by_reason.publishes.count(reason);
         }
-        if by_reason.requests.note(reason) {
+        if by_reason.requests.count_and_allow_log(reason) {
             warn!(
                 app.id = refused.app.as_ref().map(|app| display(&app.id)),
                 method = excerpt(self.head.method.as_str()),
@@ -67,7 +67,7 @@ impl Call<'_> {
 }
 
 /// Counts a connection that ended with a fault of its client's, and says so to those who watch and in the log.
-pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
+pub fn record_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
     let reason = match fault {
         Fault::Malformed => RequestRefused::Malformed,
         Fault::Tls => RequestRefused::Tls,
@@ -81,7 +81,12 @@ pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
         address,
         ..Entry::refused(reason)
     });
-    if node.metrics().by_reason().requests.note(reason) {
+    if node
+        .metrics()
+        .by_reason()
+        .requests
+        .count_and_allow_log(reason)
+    {
         warn!(
             reason = reason.label(),
             address = address.map(display),

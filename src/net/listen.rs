@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::limits::Room;
+use crate::limits::ConcurrencyLimit;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +111,7 @@ pub struct TooFewFiles {
 #[derive(Debug, Clone, Default)]
 pub struct FileRoom {
     /// All of them.
-    pub connections: Arc<Room>,
+    pub connections: Arc<ConcurrencyLimit>,
     /// How many of them may be WebSockets; none: any number.
     pub sockets: Option<usize>,
 }
@@ -141,7 +141,7 @@ pub fn file_room(needs: Needs) -> Result<FileRoom, TooFewFiles> {
     );
     // Beyond what can be counted there is no limit.
     Ok(FileRoom {
-        connections: Arc::new(Room::new(connections.try_into().ok())),
+        connections: Arc::new(ConcurrencyLimit::new(connections.try_into().ok())),
         sockets: sockets.try_into().ok(),
     })
 }

@@ -15,7 +15,7 @@ mod terminate;
 use std::sync::Arc;
 
 pub use client_event::ClientEventError;
-pub use connect::{Hello, Refusal, Session};
+pub use connect::{Refusal, Session, UpgradeParams};
 pub use publish::{Publication, Published, TooFast};
 pub use query::ChannelInfo;
 pub use signin::SigninError;

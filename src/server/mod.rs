@@ -24,15 +24,15 @@ use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
 use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
-use crate::limits::{Gate, Room};
+use crate::limits::{AdmissionGate, ConcurrencyLimit};
 use crate::metrics::Metrics;
 use crate::net::{
-    self, ADMIN_CONNECTIONS, Certificates, FileRoom, Needs, Reception, TooFewFiles, file_room,
+    self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileRoom, Needs, TooFewFiles, file_room,
 };
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
-use crate::supervise::{self, indispensable};
+use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
 use worker::{WorkerParts, admin_service};
@@ -44,10 +44,10 @@ const DRAIN_TICK: Duration = Duration::from_millis(100);
 const DRAIN_LEAST: usize = 5;
 
 /// How long last frames, close handshakes and requests in flight may take after the drain.
-const STOP_PATIENCE: Duration = Duration::from_secs(6);
+const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long queued webhooks are tried at least, however long the drain took.
-const WEBHOOK_PATIENCE: Duration = Duration::from_secs(2);
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,41 +103,41 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     let token = settings.admin.token.clone();
     let public_port = listeners.public.local_addr()?.port();
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
-    let wired = Wired::new(settings, room, &node_name(public_port)).await?;
+    let services = Services::new(settings, room, &node_name(public_port)).await?;
     let (told, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
-        wired.worker.api.clone(),
-        Arc::clone(&wired.worker.gate),
+        services.worker.api.clone(),
+        Arc::clone(&services.worker.gate),
         token,
         config_state,
-        wired.adapter.cluster(),
+        services.adapter.cluster(),
     )
     .with_soketi_names(soketi_names);
-    indispensable("series", admin.clone().keep_series());
-    let admin_gate = Arc::new(Gate::new(None, None));
+    spawn_critical("series", admin.clone().keep_series());
+    let admin_gate = Arc::new(AdmissionGate::new(None, None));
     let admin = admin_server(listeners.admin, admin, Arc::clone(&admin_gate))?;
-    let public = wired.start(listeners.public, listeners.plain)?;
+    let public = services.start(listeners.public, listeners.plain)?;
     let (admin_handle, public_handle) = (admin.handle(), public.handle());
     // Both run on their own; their ends are awaited through their handles.
-    supervise::server("admin server", admin);
-    supervise::server("public server", public);
-    let metrics = wired.worker.metrics.clone();
-    indispensable("log windows", metrics.clone().tell_suppressed_lines());
-    indispensable("memory", memory::give_back_now_and_then());
+    supervise::spawn_server("admin server", admin);
+    supervise::spawn_server("public server", public);
+    let metrics = services.worker.metrics.clone();
+    spawn_critical("log windows", metrics.clone().tell_suppressed_lines());
+    spawn_critical("memory", memory::give_back_now_and_then());
     let running = Running {
-        node: Arc::clone(&wired.worker.node),
-        certificates: wired.certificates.clone(),
+        node: Arc::clone(&services.worker.node),
+        certificates: services.certificates.clone(),
         told,
     };
-    indispensable("reload", running.follow(watch, hangup));
+    spawn_critical("reload", running.watch_config(watch, hangup));
     print_line(&line);
 
     signals.next().await;
     let stop = async {
         let begun = Instant::now();
-        wired.drain(drain).await;
+        services.drain(drain).await;
         public_handle.stop(true).await;
-        wired.finish(drain.saturating_sub(begun.elapsed())).await;
+        services.finish(drain.saturating_sub(begun.elapsed())).await;
         admin_gate.close();
         admin_handle.stop(true).await;
     };
@@ -149,7 +149,11 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     Ok(())
 }
 
-fn admin_server(listener: TcpListener, admin: Admin, gate: Arc<Gate>) -> io::Result<Server> {
+fn admin_server(
+    listener: TcpListener,
+    admin: Admin,
+    gate: Arc<AdmissionGate>,
+) -> io::Result<Server> {
     let server = Server::build()
         .workers(1)
         .max_concurrent_connections(ADMIN_CONNECTIONS.into())
@@ -180,7 +184,7 @@ struct Running {
 
 impl Running {
     /// Puts each new configuration into effect, or says what is wrong with it and keeps what was.
-    async fn follow(self, mut watch: Watch, mut hangup: Signal) {
+    async fn watch_config(self, mut watch: Watch, mut hangup: Signal) {
         loop {
             tokio::select! {
                 () = watch.changed() => {}
@@ -246,10 +250,10 @@ impl Signals {
 }
 
 /// Everything that is shared by workers, put together.
-struct Wired {
+struct Services {
     worker: WorkerParts,
     /// How the public listener receives, and the one beside it.
-    receptions: [Reception; 2],
+    acceptors: [Acceptor; 2],
     certificates: Option<Arc<Certificates>>,
     adapter: Cluster,
     inboxes: Inboxes,
@@ -278,8 +282,8 @@ impl Cluster {
             apps: _,
         } = inside;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
-        indispensable("counts", Arc::clone(&local).tell_due_counts());
-        indispensable("lingering", Arc::clone(&local).announce_vacated(linger));
+        spawn_critical("counts", Arc::clone(&local).tell_due_counts());
+        spawn_critical("lingering", Arc::clone(&local).announce_vacated(linger));
         Ok(Self::Alone(local))
     }
 
@@ -306,13 +310,13 @@ impl Cluster {
 }
 
 /// How the public listener receives, and the one beside it.
-fn receptions(
+fn acceptors(
     server: &config::Server,
-    room: Arc<Room>,
+    room: Arc<ConcurrencyLimit>,
     certificates: Option<&Arc<Certificates>>,
     metrics: &Metrics,
-) -> Result<[Reception; 2], Error> {
-    let plain = Reception::plain(room, metrics.clone());
+) -> Result<[Acceptor; 2], Error> {
+    let plain = Acceptor::plain(room, metrics.clone());
     let mut public = plain.clone();
     if let Some(certificates) = certificates {
         public = public.with_tls(certificates)?;
@@ -324,7 +328,7 @@ fn receptions(
 }
 
 /// The gate that the setting and the limit of open files allow.
-fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> Gate {
+fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> AdmissionGate {
     let max = max_connections.map(usize::from);
     if let (Some(max), Some(files)) = (max, files)
         && files < max
@@ -334,10 +338,10 @@ fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> Gate {
              LimitNOFILE)"
         );
     }
-    Gate::new(max, files)
+    AdmissionGate::new(max, files)
 }
 
-impl Wired {
+impl Services {
     async fn new(settings: Settings, room: FileRoom, name: &str) -> Result<Self, Error> {
         let server = settings.server;
         let metrics = Metrics::default();
@@ -359,7 +363,7 @@ impl Wired {
         let adapter = Cluster::start(settings.redis, inside).await?;
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
-        let receptions = receptions(&server, room.connections, certificates.as_ref(), &metrics)?;
+        let acceptors = acceptors(&server, room.connections, certificates.as_ref(), &metrics)?;
         let proxies = Arc::new(server.trusted_proxies);
         let node = Arc::new(Node::new(
             apps,
@@ -390,7 +394,7 @@ impl Wired {
         };
         Ok(Self {
             worker,
-            receptions,
+            acceptors,
             certificates,
             adapter,
             inboxes,
@@ -403,17 +407,17 @@ impl Wired {
     fn start(&self, public: TcpListener, plain: Option<TcpListener>) -> io::Result<Server> {
         let mut builder = Server::build()
             .workers(self.workers)
-            // Connections are counted by their reception; the framework's own count does not know of upgrades.
+            // Connections are counted by their acceptor; the framework's own count does not know of upgrades.
             .max_concurrent_connections(1 << 20)
             .disable_signals()
-            .shutdown_timeout(STOP_PATIENCE.as_secs());
+            .shutdown_timeout(STOP_TIMEOUT.as_secs());
         let listeners = [("public", Some(public)), ("plain", plain)];
-        for ((name, listener), reception) in listeners.into_iter().zip(&self.receptions) {
+        for ((name, listener), acceptor) in listeners.into_iter().zip(&self.acceptors) {
             let Some(listener) = listener else { continue };
-            let (parts, reception) = (self.worker.clone(), reception.clone());
+            let (parts, acceptor) = (self.worker.clone(), acceptor.clone());
             let inbox_pool = Arc::clone(&self.inbox_pool);
             builder = builder.listen(name, listener, move || {
-                parts.service(reception.clone(), Arc::clone(&inbox_pool))
+                parts.service(acceptor.clone(), Arc::clone(&inbox_pool))
             })?;
         }
         Ok(builder.run())
@@ -426,7 +430,7 @@ impl Wired {
         let ticks = usize::try_from(drain.as_secs()).unwrap_or(1).max(1) * 10;
         let per_tick = open.div_ceil(ticks * self.workers).max(DRAIN_LEAST);
         info!(connections = open, per_tick, "draining");
-        let deadline = Instant::now() + drain + STOP_PATIENCE;
+        let deadline = Instant::now() + drain + STOP_TIMEOUT;
         while self.worker.gate.open() > 0 && Instant::now() < deadline {
             self.inboxes.post_all(|| WorkerCommand::Drain {
                 code: CloseCode::ShuttingDown,
@@ -442,6 +446,6 @@ impl Wired {
         self.adapter.finish().await;
         let left = left.saturating_sub(begun.elapsed());
         let webhooks = self.worker.node.webhooks();
-        webhooks.finish(left.max(WEBHOOK_PATIENCE)).await;
+        webhooks.finish(left.max(WEBHOOK_TIMEOUT)).await;
     }
 }

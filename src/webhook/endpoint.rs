@@ -20,7 +20,7 @@ use super::tag::Tag;
 use crate::app::{App, AppId, Webhook};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind};
-use crate::supervise::indispensable;
+use crate::supervise::spawn_critical;
 
 /// A task that does not keep up with what is posted is told in the log at most this often.
 const WARN_INTERVAL_MS: u64 = 10_000;
@@ -161,7 +161,7 @@ impl Endpoint {
         task.restore(left.into_iter().flatten());
         // Ends by itself.
         tokio::task::spawn_local(async move { sender.note_private().await });
-        indispensable("webhook", task.run());
+        spawn_critical("webhook", task.run());
         endpoint
     }
 

@@ -20,18 +20,18 @@ use super::CLOSE_TIMEOUT;
 use super::header::{self, Fault};
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
-use crate::limits::Place;
+use crate::limits::Permit;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
 use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, excerpt};
 
 /// The whole life of an accepted connection.
-pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, place: Place) {
+pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, permit: Permit) {
     let app = peer.app().id.clone();
     let socket_id = peer.socket_id();
     let lifecycle = &node.metrics().by_reason().lifecycle;
-    if lifecycle.note(Lifecycle::Connected) {
+    if lifecycle.count_and_allow_log(Lifecycle::Connected) {
         let address = peer.address().map(display);
         info!(app.id = %app, socket.id = %socket_id, address, "connected");
     }
@@ -61,7 +61,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     };
     // Nothing more is sent to it by others, and what they still try is in vain.
     peer.end(ending.clone());
-    if lifecycle.note(Lifecycle::Disconnected) {
+    if lifecycle.count_and_allow_log(Lifecycle::Disconnected) {
         info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
     }
     node.feed().tell(Some(&app), Kind::Disconnected, || {
@@ -75,7 +75,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         }
     };
     let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
-    drop(place);
+    drop(permit);
 }
 
 fn disconnected<'a>(session: &'a Session, ending: &'a Ending) -> Entry<'a> {
@@ -281,7 +281,7 @@ impl Connection {
     ) {
         let peer = &self.session.peer;
         self.show(reason, code, channel);
-        if !tally(self.node.metrics().by_reason()).note(reason) {
+        if !tally(self.node.metrics().by_reason()).count_and_allow_log(reason) {
             return;
         }
         warn!(

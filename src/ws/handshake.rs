@@ -9,7 +9,7 @@ use actix_http::{Request, RequestHead, Version};
 use bytes::BytesMut;
 
 use super::CLOSE_TIMEOUT;
-use crate::limits::NoEntry;
+use crate::limits::AdmissionRefused;
 use crate::net::{HeadTooLarge, Socket, last_answer};
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};
@@ -90,7 +90,7 @@ pub(super) struct Fault {
 
 impl Fault {
     /// There is no room, or the server goes down.
-    pub(super) fn unavailable(why: NoEntry) -> Self {
+    pub(super) fn unavailable(why: AdmissionRefused) -> Self {
         Self {
             status: "503 Service Unavailable",
             header: "Retry-After: 15\r\n",

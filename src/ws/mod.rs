@@ -18,10 +18,10 @@ use tracing::warn;
 
 use crate::feed::{Entry, Kind};
 use crate::hub::{Hub, Identity};
-use crate::limits::{Gate, NoEntry, Place};
+use crate::limits::{AdmissionGate, AdmissionRefused, Permit};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies, Upgrade, check_head};
-use crate::node::{Hello, Node, Refusal};
+use crate::node::{Node, Refusal, UpgradeParams};
 use crate::protocol::{CloseCode, unmounted};
 use connection::serve;
 use handshake::{Fault, Handshake, verify};
@@ -33,7 +33,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Upgrades {
     node: Arc<Node>,
     hub: Rc<Hub>,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
     path_prefix: Rc<str>,
     proxies: Arc<TrustedProxies>,
 }
@@ -44,7 +44,7 @@ impl Upgrades {
     pub fn new(
         node: Arc<Node>,
         hub: Rc<Hub>,
-        gate: Arc<Gate>,
+        gate: Arc<AdmissionGate>,
         path_prefix: &str,
         proxies: Arc<TrustedProxies>,
     ) -> Self {
@@ -70,26 +70,26 @@ impl Upgrades {
             self.refused(request, client, UpgradeRefused::Handshake);
             return spawn(fault.answer(socket));
         }
-        let place = match self.gate.enter() {
-            Ok(place) => place,
+        let permit = match self.gate.acquire() {
+            Ok(permit) => permit,
             Err(why) => {
                 let reason = match why {
-                    NoEntry::ShuttingDown => UpgradeRefused::ShuttingDown,
-                    NoEntry::Full => UpgradeRefused::MaxConnections,
-                    NoEntry::NoFiles => UpgradeRefused::NoRoom,
+                    AdmissionRefused::ShuttingDown => UpgradeRefused::ShuttingDown,
+                    AdmissionRefused::Full => UpgradeRefused::MaxConnections,
+                    AdmissionRefused::NoFiles => UpgradeRefused::NoRoom,
                 };
                 self.refused(request, client, reason);
                 return spawn(Fault::unavailable(why).answer(socket));
             }
         };
         let handshake = Handshake::new(request, socket, unread);
-        match self.node.connect(&self.hello(request, client)) {
-            Ok(identity) => self.accept(identity, handshake, place),
+        match self.node.connect(&self.params(request, client)) {
+            Ok(identity) => self.accept(identity, handshake, permit),
             Err(refusal) => {
                 self.rejected(request, client, &refusal);
                 spawn(async move {
                     handshake.reject(&refusal).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
         }
@@ -102,7 +102,7 @@ impl Upgrades {
             return;
         }
         let apps = self.node.apps();
-        let key = self.hello(request, client).key;
+        let key = self.params(request, client).key;
         let app = key.and_then(|key| apps.by_key(key));
         feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
             event: Some(format!("GET {}", apps.shown_path(request.path())).into()),
@@ -116,7 +116,13 @@ impl Upgrades {
     /// Counts an upgrade that is answered with an HTTP error, and says why.
     fn refused(&self, request: &Request, client: Client, reason: UpgradeRefused) {
         self.show(request, client, reason, None);
-        if self.node.metrics().by_reason().upgrades.note(reason) {
+        if self
+            .node
+            .metrics()
+            .by_reason()
+            .upgrades
+            .count_and_allow_log(reason)
+        {
             warn!(
                 path = self.node.apps().shown_path(request.path()),
                 reason = reason.label(),
@@ -134,7 +140,7 @@ impl Upgrades {
         unmounted(path, &self.path_prefix)
     }
 
-    fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
+    fn params<'a>(&self, request: &'a Request, client: Client) -> UpgradeParams<'a> {
         let path = self.path(request);
         let query = request.uri().query().unwrap_or_default();
         let parameter = |name: &str| {
@@ -145,7 +151,7 @@ impl Upgrades {
             let value = request.head().headers.get(name)?;
             value.to_str().ok()
         };
-        Hello {
+        UpgradeParams {
             key: path
                 .strip_prefix("/app/")
                 .filter(|key| !key.is_empty() && !key.contains('/')),
@@ -158,7 +164,7 @@ impl Upgrades {
     }
 
     /// The hub has the connection before anything else happens on this worker: a reload that follows finds it there.
-    fn accept(&self, identity: Identity, handshake: Handshake, place: Place) {
+    fn accept(&self, identity: Identity, handshake: Handshake, permit: Permit) {
         let opening = self
             .node
             .greeting(&identity)
@@ -169,7 +175,7 @@ impl Upgrades {
             Arc::clone(&self.node),
             peer,
             handshake.buffered,
-            place,
+            permit,
         ));
     }
 
@@ -177,7 +183,13 @@ impl Upgrades {
     fn rejected(&self, request: &Request, client: Client, refusal: &Refusal) {
         let code = refusal.code;
         self.show(request, client, code, Some(code.number()));
-        if self.node.metrics().by_reason().connections.note(code) {
+        if self
+            .node
+            .metrics()
+            .by_reason()
+            .connections
+            .count_and_allow_log(code)
+        {
             warn!(
                 path = self.node.apps().shown_path(request.path()),
                 code = code.number(),

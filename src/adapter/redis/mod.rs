@@ -68,7 +68,7 @@ use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, User, UserId};
 use crate::registry::Registry;
-use crate::supervise::indispensable;
+use crate::supervise::spawn_critical;
 use crate::webhook::Webhooks;
 use link::{Link, Parts};
 use message::Content;
@@ -262,7 +262,7 @@ fn run(links: Vec<Parts>) -> std::io::Result<()> {
     let run = move || {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             for parts in links {
-                indispensable("link", Link::new(parts).run());
+                spawn_critical("link", Link::new(parts).run());
             }
             std::future::pending::<()>().await;
         });

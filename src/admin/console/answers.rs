@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use super::{Problem, read};
 use crate::admin::Admin;
-use crate::admin::access::OwnPage;
+use crate::admin::access::SameOrigin;
 use crate::app::App;
-use crate::http::{Asked, Step, Wish};
+use crate::http::{Asked, OperatorPublish, Step};
 use crate::node::{ConnectionInfo, ConnectionQuery, Unavailable};
 use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, excerpt};
 
@@ -32,7 +32,7 @@ const REQUEST_BYTES: usize = 1024 * 1024;
 type Answer = Result<HttpResponse, Problem>;
 
 /// `GET session`: who this is for, and which apps there are.
-pub(super) async fn session(admin: Data<Admin>, _: OwnPage) -> HttpResponse {
+pub(super) async fn session(admin: Data<Admin>, _: SameOrigin) -> HttpResponse {
     let apps = admin.apps();
     let app = |app: &Arc<App>| {
         json!({
@@ -49,7 +49,7 @@ pub(super) async fn session(admin: Data<Admin>, _: OwnPage) -> HttpResponse {
 }
 
 /// `GET series`: the charts' numbers.
-pub(super) async fn series(admin: Data<Admin>, _: OwnPage) -> HttpResponse {
+pub(super) async fn series(admin: Data<Admin>, _: SameOrigin) -> HttpResponse {
     HttpResponse::Ok().json(admin.series.json())
 }
 
@@ -72,7 +72,7 @@ impl Listing {
 /// `GET apps/{id}/channels?prefix=&limit=`: the occupied ones of the whole cluster.
 pub(super) async fn channels(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     app: Path<String>,
     listing: Query<Listing>,
 ) -> Answer {
@@ -92,7 +92,7 @@ pub(super) async fn channels(
 /// `GET apps/{id}/channels/{name}`: who is there, and what a cache channel repeats.
 pub(super) async fn channel(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     path: Path<(String, String)>,
 ) -> Answer {
     let (app, name) = path.into_inner();
@@ -135,7 +135,7 @@ fn member(member: &Member) -> Value {
 /// `GET apps/{id}/connections?limit=&find=`: this node's, the youngest first.
 pub(super) async fn connections(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     app: Path<String>,
     listing: Query<Listing>,
 ) -> Answer {
@@ -167,7 +167,11 @@ fn connection(connection: &ConnectionInfo) -> Value {
 
 /// `POST apps/{id}/connections/{socket_id}/close`: closes one of this node's with 4200, at which clients come back at
 /// once.
-pub(super) async fn close(admin: Data<Admin>, _: OwnPage, path: Path<(String, String)>) -> Answer {
+pub(super) async fn close(
+    admin: Data<Admin>,
+    _: SameOrigin,
+    path: Path<(String, String)>,
+) -> Answer {
     let (app, socket_id) = path.into_inner();
     let app = admin.app(&app)?;
     let socket_id: SocketId = socket_id
@@ -192,14 +196,14 @@ struct Event {
 /// `POST apps/{id}/events`: publishes as the app's backend would.
 pub(super) async fn publish(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     app: Path<String>,
     payload: Payload,
 ) -> Answer {
     let app = admin.app(&app)?;
     let most = app.limits.event_body_bytes() + REST_BYTES;
     let event: Event = read(payload, most).await?;
-    let wish = Wish {
+    let wish = OperatorPublish {
         channel: &event.channel,
         event: &event.event,
         data: &event.data,
@@ -220,7 +224,7 @@ struct Pasted {
 }
 
 /// `POST signature`: what of a request's signature is wrong.
-pub(super) async fn signature(admin: Data<Admin>, _: OwnPage, payload: Payload) -> Answer {
+pub(super) async fn signature(admin: Data<Admin>, _: SameOrigin, payload: Payload) -> Answer {
     let pasted: Pasted = read(payload, REQUEST_BYTES).await?;
     let explained = admin.api.explain(&Asked {
         app: pasted.app.as_deref(),
@@ -242,7 +246,7 @@ pub(super) async fn signature(admin: Data<Admin>, _: OwnPage, payload: Payload) 
 }
 
 /// What is not there.
-pub(super) async fn unknown(_: OwnPage, request: HttpRequest) -> Answer {
+pub(super) async fn unknown(_: SameOrigin, request: HttpRequest) -> Answer {
     let text = format!(
         "Nothing is here for {:?} on {:?}",
         request.method().as_str(),

@@ -1,7 +1,7 @@
 //! The debug console: pages for operators (`assets`), what they ask (`answers`), and the feed that they watch (`feed`).
 //!
 //! The pages hold nothing secret and are for everybody who reaches this port; everything they ask is for an
-//! [`OwnPage`](super::access::OwnPage).
+//! [`SameOrigin`](super::access::SameOrigin).
 
 mod answers;
 mod assets;

@@ -13,7 +13,7 @@ use crate::client::{
 };
 
 /// How long the answer to a subscription, and the event, may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The event that is published.
 const EVENT: &str = "tidewire-doctor";
 
@@ -140,7 +140,7 @@ impl Patient {
         let prefix = if is_signed { "private-" } else { "" };
         let channel = format!("{prefix}tidewire-doctor-{:016x}", rand::random::<u64>());
         let begun = Instant::now();
-        let end = begun + PATIENCE;
+        let end = begun + TIMEOUT;
         if let Err(error) = connection.subscribe(&channel, is_signed, None).await {
             return Err(self.fail(report, Step::Subscribe, begun, &error));
         }
@@ -151,7 +151,7 @@ impl Patient {
                 Err(_) => {
                     let error = client::Error::Timeout {
                         doing: "the subscription was to be answered",
-                        within: PATIENCE,
+                        within: TIMEOUT,
                     };
                     return Err(self.fail(report, Step::Subscribe, begun, &error));
                 }
@@ -224,7 +224,7 @@ impl Patient {
         begun: Instant,
         report: &mut Report,
     ) -> Result<(), Ended> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             match timeout_at(end, connection.next()).await {
                 Ok(Ok(Said::Event(frame)))
@@ -237,7 +237,7 @@ impl Patient {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(self.fail(report, Step::Event, begun, &error)),
                 Err(_) => {
-                    let found = format!("no event within {} s", PATIENCE.as_secs());
+                    let found = format!("no event within {} s", TIMEOUT.as_secs());
                     report.failed(
                         Step::Event,
                         begun.elapsed(),

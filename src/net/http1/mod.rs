@@ -26,7 +26,7 @@ use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
 use super::Socket;
-use crate::limits::Gate;
+use crate::limits::AdmissionGate;
 use body::Body;
 use wire::{BodyKind, Wire};
 
@@ -127,7 +127,7 @@ pub struct Http<S> {
     /// None: the service itself answers upgrades, and gets what follows the request as its body.
     upgrade: Option<Box<dyn Upgrade>>,
     /// When it is closed, connections without a request end, others after their answer.
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
     config: actix_http::ServiceConfig,
 }
 
@@ -138,7 +138,7 @@ where
 {
     /// To be made on the worker's thread.
     #[must_use]
-    pub fn new(service: S, upgrade: Option<Box<dyn Upgrade>>, gate: Arc<Gate>) -> Self {
+    pub fn new(service: S, upgrade: Option<Box<dyn Upgrade>>, gate: Arc<AdmissionGate>) -> Self {
         let keep_alive = actix_http::KeepAlive::Timeout(KEEP_ALIVE);
         let config = actix_http::ServiceConfigBuilder::new().keep_alive(keep_alive);
         Self {
