@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::api::{Answer, Api};
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, Place};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
 use super::text::{shown_json, table};
 
 const AFTER_HELP: &str = "\
@@ -39,7 +39,7 @@ pub(super) struct Channels {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -48,7 +48,7 @@ impl Channels {
     /// The answer.
     pub(super) fn list(self, configuration: &Configuration) -> Result<String, Error> {
         let app = self.identity.credentials(configuration, None)?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let api = Api::new(&address, app, self.authorities.trust()?);
         let answer = self.asked(&api)?;
         if self.json {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Error;
 use super::api::Api;
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, Place};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
 use super::text::{shown_json, table};
 use crate::protocol::{ChannelKind, ChannelName};
 
@@ -38,7 +38,7 @@ pub(super) struct Members {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -54,7 +54,7 @@ impl Members {
             )));
         }
         let app = self.identity.credentials(configuration, None)?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let api = Api::new(&address, app, self.authorities.trust()?);
         let path = format!("channels/{}/users", encoded(channel.as_str()));
         let answer = api.ask("GET", &path, None)?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Error;
 use super::api::Api;
 use super::channels::counts_table;
-use super::target::{Authorities, Configuration, Identity, Place};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
 use super::text::{shown, shown_json};
 
 const AFTER_HELP: &str = "\
@@ -54,7 +54,7 @@ pub(super) struct Trigger {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -63,7 +63,7 @@ impl Trigger {
     /// Publishes and returns the server's answer.
     pub(super) fn send(self, configuration: &Configuration) -> Result<String, Error> {
         let app = self.identity.credentials(configuration, None)?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let data = match self.data.as_str() {
             "-" => stdin()?,
             _ => self.data,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Credentials;
 use super::error::Error;
-use super::frame::{Frame, Said};
+use super::frame::{Frame, ServerMessage};
 use super::socket::{Message, Socket};
 use crate::protocol::SocketId;
 
@@ -50,7 +50,7 @@ impl Connection {
         })??;
         let socket_id = established.socket_id.parse().map_err(|error| {
             let id = &established.socket_id;
-            Error::Nonsense(format!("the socket id {id:?}: {error}"))
+            Error::ProtocolViolation(format!("the socket id {id:?}: {error}"))
         })?;
         let seconds = established.activity_timeout.unwrap_or_default();
         let told = Duration::try_from_secs_f64(seconds).ok();
@@ -118,7 +118,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection has ended: how.
-    pub async fn next(&mut self) -> Result<Said, Error> {
+    pub async fn next(&mut self) -> Result<ServerMessage, Error> {
         loop {
             let patience = if self.pinged {
                 self.activity_timeout + PONG
@@ -144,8 +144,8 @@ impl Connection {
                 self.send("pusher:pong", &json!({})).await?;
                 continue;
             }
-            match frame.said() {
-                Said::Nothing => {}
+            match frame.message() {
+                ServerMessage::Nothing => {}
                 said => return Ok(said),
             }
         }
@@ -180,13 +180,13 @@ async fn greeting(socket: &mut Socket) -> Result<Established, Error> {
         let frame = parse(&text)?;
         if frame.event == "pusher:connection_established" {
             return frame.read().ok_or_else(|| {
-                Error::Nonsense(format!("a greeting without a socket_id: {}", cut(&text)))
+                Error::ProtocolViolation(format!("a greeting without a socket_id: {}", cut(&text)))
             });
         }
-        match frame.said() {
-            Said::Refused { code, message, .. } => refusal = Some((code, message)),
+        match frame.message() {
+            ServerMessage::Refused { code, message, .. } => refusal = Some((code, message)),
             _ => {
-                return Err(Error::Nonsense(format!(
+                return Err(Error::ProtocolViolation(format!(
                     "expected pusher:connection_established first, got {}",
                     cut(&text)
                 )));
@@ -196,7 +196,7 @@ async fn greeting(socket: &mut Socket) -> Result<Established, Error> {
 }
 
 fn parse(text: &str) -> Result<Frame, Error> {
-    Frame::parse(text).map_err(|error| Error::Nonsense(format!("{} ({error})", cut(text))))
+    Frame::parse(text).map_err(|error| Error::ProtocolViolation(format!("{} ({error})", cut(text))))
 }
 
 fn cut(text: &str) -> String {

@@ -9,7 +9,7 @@ use super::report::{Report, Step};
 use crate::cli::advice;
 use crate::cli::api::Api;
 use crate::client::{
-    self, Address, Answer, Connection, Credentials, Dialer, Said, Socket, TlsFacts,
+    self, Address, Answer, Connection, Credentials, Dialer, ServerMessage, Socket, TlsFacts,
 };
 
 /// How long the answer to a subscription, and the event, may take.
@@ -18,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const EVENT: &str = "tidewire-doctor";
 
 /// What is examined.
-pub(super) struct Patient {
+pub(super) struct Diagnosis {
     pub(super) dialer: Dialer,
     pub(super) api: Address,
     pub(super) credentials: Credentials,
@@ -27,7 +27,7 @@ pub(super) struct Patient {
 /// A step that failed is in the report; nothing comes after it.
 struct Ended;
 
-impl Patient {
+impl Diagnosis {
     /// Takes all steps, as far as they go.
     pub(super) async fn examine(&self, report: &mut Report) {
         // What it says is in the report.
@@ -157,12 +157,12 @@ impl Patient {
                 }
             };
             match said {
-                Said::Subscribed { channel: told, .. } if told == channel => {
+                ServerMessage::Subscribed { channel: told, .. } if told == channel => {
                     let found = format!("{channel} is accepted");
                     report.ok(Step::Subscribe, begun.elapsed(), &found, None);
                     return Ok(channel);
                 }
-                Said::Refused { message, .. } => {
+                ServerMessage::Refused { message, .. } => {
                     let advice = advice::refused_subscription(&message);
                     report.failed(Step::Subscribe, begun.elapsed(), &message, advice);
                     return Err(Ended);
@@ -227,7 +227,7 @@ impl Patient {
         let end = Instant::now() + TIMEOUT;
         loop {
             match timeout_at(end, connection.next()).await {
-                Ok(Ok(Said::Event(frame)))
+                Ok(Ok(ServerMessage::Event(frame)))
                     if frame.event == EVENT && frame.text().contains(mark) =>
                 {
                     let found = "the event came back, counted from the publish";
