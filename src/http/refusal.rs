@@ -19,7 +19,7 @@ impl Call<'_> {
     /// Counts a refused request and says why in the log, with the app if it is known for sure; its answer.
     pub(super) fn refuse(&self, refused: &Refused) -> HttpResponse {
         let reason = refused.error.reason();
-        self.show(reason);
+        self.record_in_feed(reason);
         let by_reason = self.api.node.metrics().by_reason();
         if self.is_publish() {
             by_reason.publishes.count(reason);
@@ -45,7 +45,7 @@ impl Call<'_> {
     }
 
     /// Tells those who watch the app that the request names; if there is none, all who watch.
-    fn show(&self, reason: RequestRefused) {
+    fn record_in_feed(&self, reason: RequestRefused) {
         let feed = self.api.node.feed();
         if !feed.is_watched() {
             return;
@@ -57,7 +57,7 @@ impl Call<'_> {
             (None, Some(key)) => apps.by_key(key),
             (None, None) => None,
         };
-        feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
+        feed.record(app.map(|app| &app.id), Kind::Refused, || Entry {
             event: Some(format!("{} {}", self.head.method, self.shown_path()).into()),
             key: key.as_deref().map(|key| apps.masked_key(key)),
             address: self.client().address,
@@ -77,7 +77,7 @@ pub fn record_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
         Fault::Broken => return,
     };
     let address = peer.map(|peer| peer.ip());
-    node.feed().tell(None, Kind::Refused, || Entry {
+    node.feed().record(None, Kind::Refused, || Entry {
         address,
         ..Entry::refused(reason)
     });

@@ -119,14 +119,15 @@ impl Node {
         };
         match self.adapter.publish(&app, event).await {
             Ok(published) => {
-                self.feed.tell(Some(&app.id), Kind::ClientEvent, || Entry {
-                    socket_id: Some(session.peer.socket_id()),
-                    user_id: user_id.map(|user| user.as_str()),
-                    event: Some(command.event.as_str().into()),
-                    data: Some(&command.data),
-                    subscriptions: published.subscriptions,
-                    ..Entry::on(channel.as_str())
-                });
+                self.feed
+                    .record(Some(&app.id), Kind::ClientEvent, || Entry {
+                        socket_id: Some(session.peer.socket_id()),
+                        user_id: user_id.map(|user| user.as_str()),
+                        event: Some(command.event.as_str().into()),
+                        data: Some(&command.data),
+                        subscriptions: published.subscriptions,
+                        ..Entry::on(channel.as_str())
+                    });
                 let event = WebhookEvent::ClientEvent {
                     event: &command.event,
                     data: &command.data,

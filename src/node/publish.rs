@@ -112,7 +112,7 @@ impl Node {
             let sum = published.subscriptions.zip(subscriptions);
             published.subscriptions = sum.map(|(all, of_channel)| all + of_channel);
             app.metrics.events_published.inc();
-            self.feed.tell(Some(&app.id), Kind::Published, || Entry {
+            self.feed.record(Some(&app.id), Kind::Published, || Entry {
                 socket_id: *except,
                 event: Some(publication.event.as_str().into()),
                 data: Some(data),

@@ -179,7 +179,7 @@ impl Node {
             session.peer.authorize();
         }
         let subscription = &session.subscriptions[at];
-        self.show(Kind::Subscribed, &app.id, session, subscription);
+        self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
         Ok(())
     }
 
@@ -205,7 +205,7 @@ impl Node {
         let subscription = session.subscriptions.swap_remove(at);
         session.peer.hub().unsubscribe(&subscription.slot);
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
-        self.show(Kind::Unsubscribed, &app.id, session, &subscription);
+        self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
         let _ = self
             .adapter
@@ -216,8 +216,14 @@ impl Node {
 
 impl Node {
     /// Tells those who watch.
-    fn show(&self, kind: Kind, app: &AppId, session: &Session, subscription: &Subscription) {
-        self.feed.tell(Some(app), kind, || {
+    fn record_in_feed(
+        &self,
+        kind: Kind,
+        app: &AppId,
+        session: &Session,
+        subscription: &Subscription,
+    ) {
+        self.feed.record(Some(app), kind, || {
             let member = subscription.member.as_ref().map(|member| &member.id);
             let user = member.or_else(|| session.user_id());
             let ends = kind == Kind::Unsubscribed && session.peer.is_ending();

@@ -47,7 +47,7 @@ impl Attempt<'_> {
         // Of one channel, the entry is found under it.
         let first = events.first().map(|event| &*event.channel);
         let one = first.filter(|first| events.iter().all(|event| event.channel == *first));
-        feed.tell(Some(&sender.app().id), Kind::Webhook, || Entry {
+        feed.record(Some(&sender.app().id), Kind::Webhook, || Entry {
             channel: one,
             event: Some(names(&events).into()),
             data: body,

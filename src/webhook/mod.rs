@@ -203,7 +203,7 @@ impl Webhooks {
         event: &WebhookEvent<'_>,
         source: Option<SocketId>,
     ) {
-        self.record_feed(app, channel, event);
+        self.record_in_feed(app, channel, event);
         let table = self.0.table.borrow();
         let Some(endpoints) = table.active.get(app) else {
             return;
@@ -222,7 +222,7 @@ impl Webhooks {
 
     /// Tells those who watch the app, whether it has webhooks or not: what is posted here is said once, by the node that
     /// it falls to. Client events are told by who relays them.
-    fn record_feed(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
+    fn record_in_feed(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
         let (kind, user) = match event {
             WebhookEvent::ChannelOccupied => (Kind::Occupied, None),
             WebhookEvent::ChannelVacated => (Kind::Vacated, None),
@@ -232,7 +232,7 @@ impl Webhooks {
             | WebhookEvent::CacheMiss
             | WebhookEvent::SubscriptionCount(_) => return,
         };
-        self.0.feed.tell(Some(app), kind, || Entry {
+        self.0.feed.record(Some(app), kind, || Entry {
             user_id: user.map(|user| user.as_str()),
             ..Entry::on(channel.as_str())
         });

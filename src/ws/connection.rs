@@ -35,7 +35,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         let address = peer.address().map(display);
         info!(app.id = %app, socket.id = %socket_id, address, "connected");
     }
-    node.feed().tell(Some(&app), Kind::Connected, || Entry {
+    node.feed().record(Some(&app), Kind::Connected, || Entry {
         socket_id: Some(socket_id),
         address: peer.address(),
         ..Entry::default()
@@ -64,7 +64,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     if lifecycle.count_and_allow_log(Lifecycle::Disconnected) {
         info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
     }
-    node.feed().tell(Some(&app), Kind::Disconnected, || {
+    node.feed().record(Some(&app), Kind::Disconnected, || {
         disconnected(&connection.session, &ending)
     });
     // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
@@ -280,7 +280,7 @@ impl Connection {
         channel: Option<&str>,
     ) {
         let peer = &self.session.peer;
-        self.show(reason, code, channel);
+        self.record_in_feed(reason, code, channel);
         if !tally(self.node.metrics().by_reason()).count_and_allow_log(reason) {
             return;
         }
@@ -297,12 +297,12 @@ impl Connection {
         );
     }
 
-    fn show<R: Reason>(&self, reason: R, code: ErrorCode, channel: Option<&str>) {
+    fn record_in_feed<R: Reason>(&self, reason: R, code: ErrorCode, channel: Option<&str>) {
         let peer = &self.session.peer;
         let app = peer.app();
         self.node
             .feed()
-            .tell(Some(&app.id), Kind::Refused, || Entry {
+            .record(Some(&app.id), Kind::Refused, || Entry {
                 socket_id: Some(peer.socket_id()),
                 user_id: self.session.user_id().map(|user| user.as_str()),
                 channel,

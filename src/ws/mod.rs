@@ -96,7 +96,13 @@ impl Upgrades {
     }
 
     /// Tells those who watch the app that the path names; if there is none, all who watch.
-    fn show<R: Reason>(&self, request: &Request, client: Client, reason: R, code: Option<u16>) {
+    fn record_in_feed<R: Reason>(
+        &self,
+        request: &Request,
+        client: Client,
+        reason: R,
+        code: Option<u16>,
+    ) {
         let feed = self.node.feed();
         if !feed.is_watched() {
             return;
@@ -104,7 +110,7 @@ impl Upgrades {
         let apps = self.node.apps();
         let key = self.params(request, client).key;
         let app = key.and_then(|key| apps.by_key(key));
-        feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
+        feed.record(app.map(|app| &app.id), Kind::Refused, || Entry {
             event: Some(format!("GET {}", apps.shown_path(request.path())).into()),
             key: key.map(|key| apps.masked_key(key)),
             address: client.address,
@@ -115,7 +121,7 @@ impl Upgrades {
 
     /// Counts an upgrade that is answered with an HTTP error, and says why.
     fn refused(&self, request: &Request, client: Client, reason: UpgradeRefused) {
-        self.show(request, client, reason, None);
+        self.record_in_feed(request, client, reason, None);
         if self
             .node
             .metrics()
@@ -182,7 +188,7 @@ impl Upgrades {
     /// Counts a WebSocket that is accepted only to be closed, and says why.
     fn rejected(&self, request: &Request, client: Client, refusal: &Refusal) {
         let code = refusal.code;
-        self.show(request, client, code, Some(code.number()));
+        self.record_in_feed(request, client, code, Some(code.number()));
         if self
             .node
             .metrics()
