@@ -5,9 +5,9 @@
 
 mod access;
 mod console;
+mod dead_letters;
 mod exposition;
 mod health;
-mod letters;
 mod metrics;
 mod process;
 mod sessions;
@@ -148,8 +148,8 @@ impl Admin {
             .service(read_at("/health", health::show))
             .service(read_at("/metrics", metrics::show))
             .service(read_at("/config", effective))
-            .service(read_at("/dead-letters", letters::list))
-            .service(write_at("/dead-letters/redeliver", letters::redeliver))
+            .service(read_at("/dead-letters", dead_letters::list))
+            .service(write_at("/dead-letters/redeliver", dead_letters::redeliver))
             .configure(console::configure)
             .default_service(web::to(unknown_path));
         config

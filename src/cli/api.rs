@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Error;
 use super::request::{Request, app_path, now};
-use super::text::shown_lines;
+use super::text::printable_lines;
 use crate::client::{Address, Credentials, Trust};
 use crate::fetch;
 
@@ -140,7 +140,7 @@ impl Answer {
             (200..300, _) => Ok(self),
             (300..400, Some(location)) => Err(Error::Refused {
                 status: self.status,
-                text: shown_lines(&format!(
+                text: printable_lines(&format!(
                     "it redirects to {location}. Give that server's URL with --url: a signed request cannot follow"
                 )),
             }),
@@ -154,7 +154,7 @@ impl Answer {
     /// What a refusal says, fit for a terminal.
     pub(super) fn refusal(&self) -> String {
         let text: String = self.text.chars().take(REFUSAL_CHARS).collect();
-        shown_lines(&text)
+        printable_lines(&text)
     }
 
     /// The body as JSON.

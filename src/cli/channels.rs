@@ -7,7 +7,7 @@ use super::Error;
 use super::api::{Answer, Api};
 use super::request::encoded;
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
-use super::text::{shown_json, table};
+use super::text::{printable_json, table};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -52,7 +52,7 @@ impl Channels {
         let api = Api::new(&address, app, self.authorities.trust()?);
         let answer = self.asked(&api)?;
         if self.json {
-            return Ok(shown_json(&answer.text));
+            return Ok(printable_json(&answer.text));
         }
         let answer = answer.json()?;
         let none = Map::new();

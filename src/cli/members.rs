@@ -7,7 +7,7 @@ use super::Error;
 use super::api::Api;
 use super::request::encoded;
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
-use super::text::{shown_json, table};
+use super::text::{printable_json, table};
 use crate::protocol::{ChannelKind, ChannelName};
 
 const AFTER_HELP: &str = "\
@@ -59,7 +59,7 @@ impl Members {
         let path = format!("channels/{}/users", encoded(channel.as_str()));
         let answer = api.ask("GET", &path, None)?;
         if self.json {
-            return Ok(shown_json(&answer.text));
+            return Ok(printable_json(&answer.text));
         }
         let answer = answer.json()?;
         let rows: Vec<[String; 1]> = answer["users"]

@@ -6,7 +6,7 @@ use super::Error;
 use super::api::Api;
 use super::request::encoded;
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
-use super::text::{shown, shown_json};
+use super::text::{printable, printable_json};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -51,9 +51,9 @@ impl Terminate {
         let path = format!("users/{}/terminate_connections", encoded(&self.user));
         let answer = api.ask("POST", &path, Some("{}".to_owned()))?;
         if self.json {
-            return Ok(shown_json(&answer.text));
+            return Ok(printable_json(&answer.text));
         }
-        let user = shown(&self.user);
+        let user = printable(&self.user);
         Ok(format!(
             "The connections of user {user}, if there are any, are being closed."
         ))

@@ -9,7 +9,7 @@ use super::Error;
 use super::api::Api;
 use super::channels::counts_table;
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
-use super::text::{shown, shown_json};
+use super::text::{printable, printable_json};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -82,7 +82,7 @@ impl Trigger {
         if let Some(delivery) = &answer.delivery {
             let note = format!(
                 "only clients of the answering node got it ({})",
-                shown(delivery)
+                printable(delivery)
             );
             // Whoever does not read stderr does not miss the answer.
             let _ = writeln!(io::stderr(), "tidewire: {note}");
@@ -93,7 +93,7 @@ impl Trigger {
             .and_then(|asked| asked["channels"].as_object());
         match told.filter(|_| !self.json) {
             Some(told) => Ok(counts_table(told)),
-            None => Ok(shown_json(&answer.text)),
+            None => Ok(printable_json(&answer.text)),
         }
     }
 }

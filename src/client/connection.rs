@@ -14,11 +14,11 @@ use super::socket::{Message, Socket};
 use crate::protocol::SocketId;
 
 /// How long a server may take to greet.
-const GREETING: Duration = Duration::from_secs(10);
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how much silence one pings at the latest, whatever the server says (docs: 120 s).
-const ACTIVITY: Duration = Duration::from_secs(120);
+const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the answer to a ping may take (docs: 30 s).
-const PONG: Duration = Duration::from_secs(30);
+const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An established connection.
 pub struct Connection {
@@ -43,10 +43,10 @@ impl Connection {
     /// # Errors
     /// [`Error::Closed`] with the code that was told instead, and whatever else is no greeting.
     pub async fn establish(mut socket: Socket, credentials: &Credentials) -> Result<Self, Error> {
-        let greeted = timeout(GREETING, greeting(&mut socket)).await;
+        let greeted = timeout(GREETING_TIMEOUT, greeting(&mut socket)).await;
         let established = greeted.map_err(|_| Error::Timeout {
             doing: "the server was to greet with pusher:connection_established",
-            within: GREETING,
+            within: GREETING_TIMEOUT,
         })??;
         let socket_id = established.socket_id.parse().map_err(|error| {
             let id = &established.socket_id;
@@ -60,7 +60,7 @@ impl Connection {
             socket_id,
             activity_timeout: told
                 .filter(|time| *time >= Duration::from_secs(1))
-                .map_or(ACTIVITY, |time| time.min(ACTIVITY)),
+                .map_or(ACTIVITY_TIMEOUT, |time| time.min(ACTIVITY_TIMEOUT)),
             heard: Instant::now(),
             pinged: false,
         })
@@ -120,14 +120,14 @@ impl Connection {
     /// When the connection has ended: how.
     pub async fn next(&mut self) -> Result<ServerMessage, Error> {
         loop {
-            let patience = if self.pinged {
-                self.activity_timeout + PONG
+            let timeout = if self.pinged {
+                self.activity_timeout + PONG_TIMEOUT
             } else {
                 self.activity_timeout
             };
-            let Ok(message) = timeout_at(self.heard + patience, self.socket.next()).await else {
+            let Ok(message) = timeout_at(self.heard + timeout, self.socket.next()).await else {
                 if self.pinged {
-                    return Err(Error::Silent(patience));
+                    return Err(Error::Silent(timeout));
                 }
                 self.pinged = true;
                 self.send("pusher:ping", &json!({})).await?;

@@ -12,7 +12,7 @@ use super::Api;
 use super::error::ApiError;
 use super::signed::Signed;
 use crate::app::App;
-use crate::node::{Node, Publication, Published, Reach};
+use crate::node::{Node, Publication, PublishOutcome, Reach};
 use crate::protocol::{
     ChannelKind, ChannelName, EventName, SocketId, excerpt, parse, parse_object,
 };
@@ -58,7 +58,7 @@ async fn check_and_publish(
     node: &Node,
     app: &App,
     body: &[u8],
-) -> Result<(Request, Published), ApiError> {
+) -> Result<(Request, PublishOutcome), ApiError> {
     let body: EventBody<'_> = parse_body(body)?;
     let request = check(app, &body)?;
     node.admit_events(app, 1)?;

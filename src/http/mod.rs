@@ -23,7 +23,7 @@ use actix_web::HttpResponse;
 
 pub use error::ApiError;
 pub use events::{OperatorPublish, Outcome};
-pub use explain::{Asked, Explained, Step};
+pub use explain::{ExplainRequest, Explanation, Step};
 pub use refusal::record_fault;
 
 use crate::app::App;

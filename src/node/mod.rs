@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub use client_event::ClientEventError;
 pub use connect::{Refusal, Session, UpgradeParams};
-pub use publish::{Publication, Published, TooFast};
+pub use publish::{Publication, PublishOutcome, TooFast};
 pub use query::ChannelInfo;
 pub use signin::SigninError;
 pub use subscribe::SubscribeError;

@@ -27,7 +27,7 @@ use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
 use crate::limits::{AdmissionGate, ConcurrencyLimit};
 use crate::metrics::Metrics;
 use crate::net::{
-    self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileRoom, Needs, TooFewFiles, file_room,
+    self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
 };
 use crate::node::Node;
 use crate::protocol::CloseCode;
@@ -79,8 +79,8 @@ pub enum Error {
 /// It could not start.
 pub fn run(settings: Settings, watch: Watch) -> Result<(), Error> {
     // Before anything that needs files.
-    let room = file_room(needs(&settings))?;
-    actix_rt::System::new().block_on(serve(settings, room, watch))
+    let files = file_budget(needs(&settings))?;
+    actix_rt::System::new().block_on(serve(settings, files, watch))
 }
 
 fn needs(settings: &Settings) -> Needs {
@@ -91,7 +91,7 @@ fn needs(settings: &Settings) -> Needs {
     }
 }
 
-async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), Error> {
+async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
     let listeners = Listeners::bind(&settings)?;
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
@@ -103,8 +103,8 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     let token = settings.admin.token.clone();
     let public_port = listeners.public.local_addr()?.port();
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
-    let services = Services::new(settings, room, &node_name(public_port)).await?;
-    let (told, config_state) = watch::channel(ConfigState::now(&watch.toml()));
+    let services = Services::new(settings, files, &node_name(public_port)).await?;
+    let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
         services.worker.api.clone(),
         Arc::clone(&services.worker.gate),
@@ -127,7 +127,7 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     let running = Running {
         node: Arc::clone(&services.worker.node),
         certificates: services.certificates.clone(),
-        told,
+        config_state: config_state_sender,
     };
     spawn_critical("reload", running.watch_config(watch, hangup));
     print_line(&line);
@@ -179,7 +179,7 @@ fn print_line(line: &str) {
 struct Running {
     node: Arc<Node>,
     certificates: Option<Arc<Certificates>>,
-    told: watch::Sender<ConfigState>,
+    config_state: watch::Sender<ConfigState>,
 }
 
 impl Running {
@@ -212,7 +212,8 @@ impl Running {
             error!("the webhooks stay as they were: {problem}");
         }
         self.node.reload(reloaded.apps).await;
-        self.told.send_replace(ConfigState::now(&reloaded.toml));
+        self.config_state
+            .send_replace(ConfigState::now(&reloaded.toml));
         self.node.metrics().reloads.inc();
     }
 
@@ -222,7 +223,8 @@ impl Running {
             "the changed configuration cannot be used, apps and certificate stay as they were:\n{problem}"
         );
         self.node.metrics().reloads_failed.inc();
-        self.told.send_modify(|state| state.error = Some(problem));
+        self.config_state
+            .send_modify(|state| state.error = Some(problem));
     }
 }
 
@@ -342,7 +344,7 @@ fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> Admissio
 }
 
 impl Services {
-    async fn new(settings: Settings, room: FileRoom, name: &str) -> Result<Self, Error> {
+    async fn new(settings: Settings, files: FileBudget, name: &str) -> Result<Self, Error> {
         let server = settings.server;
         let metrics = Metrics::default();
         let feed = Feed::new(name, metrics.clone());
@@ -363,7 +365,7 @@ impl Services {
         let adapter = Cluster::start(settings.redis, inside).await?;
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
-        let acceptors = acceptors(&server, room.connections, certificates.as_ref(), &metrics)?;
+        let acceptors = acceptors(&server, files.connections, certificates.as_ref(), &metrics)?;
         let proxies = Arc::new(server.trusted_proxies);
         let node = Arc::new(Node::new(
             apps,
@@ -383,7 +385,7 @@ impl Services {
                 Arc::clone(&proxies),
             ),
             node,
-            gate: Arc::new(gate(server.max_connections, room.sockets)),
+            gate: Arc::new(gate(server.max_connections, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
             hub: HubSettings {

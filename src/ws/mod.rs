@@ -222,7 +222,7 @@ impl Upgrade for Upgrades {
         is_handshake || head.method == Method::GET && self.path(request).starts_with("/app/")
     }
 
-    fn take(&self, request: Request, socket: Socket, unread: BytesMut) {
+    fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) {
         self.upgrade(&request, socket, unread);
     }
 }

@@ -31,21 +31,21 @@ const FRAME_BYTES: usize = 64 * 1024;
 
 /// What is watched.
 #[derive(Deserialize)]
-pub(super) struct Which {
+pub(super) struct FeedQuery {
     app: String,
 }
 
 /// `GET feed?app=`: a WebSocket. What it sends are filters, `{"channel":"","event":"","text":"","kinds":[]}`, the last of
-/// which counts: entries that fit are told before others. A refusal that a page should show comes as a close frame, as browsers show no other.
+/// query counts: entries that fit are told before others. A refusal that a page should show comes as a close frame, as browsers show no other.
 pub(super) async fn watch(
     admin: Data<Admin>,
     page: SameOrigin,
     sessions: Data<Sessions>,
-    which: Query<Which>,
+    query: Query<FeedQuery>,
     (request, payload): (HttpRequest, Payload),
 ) -> Result<HttpResponse, actix_web::Error> {
     let (response, session, incoming) = actix_ws::handle(&request, payload)?;
-    let refusal = match (admin.app(&which.app), admin.watchers.acquire()) {
+    let refusal = match (admin.app(&query.app), admin.watchers.acquire()) {
         (Ok(app), Some(permit)) => {
             let watcher = Watcher {
                 watch: admin.node.feed().watch(&app.id),

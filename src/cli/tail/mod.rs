@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
-use super::text::{shown, shown_lines};
+use super::text::{printable, printable_lines};
 use super::{Error, advice};
 use crate::client::{self, Credentials, Dialer, Retry, ServerMessage};
 use crate::protocol::error::{Comeback, comeback};
@@ -164,8 +164,8 @@ impl Run {
                 Ok(None) => continue,
                 Err(error) => error,
             };
-            let what_to_do = shown_lines(&advice::of(&ended, &self.dialer.address));
-            let text = shown_lines(&ended.to_string());
+            let what_to_do = printable_lines(&advice::of(&ended, &self.dialer.address));
+            let text = printable_lines(&ended.to_string());
             let pause = retry.after(&ended, begun.elapsed(), rand::random());
             match pause.filter(|_| self.was_connected || is_of_the_protocol(&ended)) {
                 Some(pause) => {
@@ -263,7 +263,7 @@ impl Run {
     ) -> Option<Result<End, Error>> {
         // The server tells a refused subscription twice, for clients that hear only one of the two.
         if self.plan.is_news(message) {
-            let message = shown(message);
+            let message = printable(message);
             match code.map(comeback) {
                 // The close that follows says what to do.
                 Some(Comeback::Never | Comeback::AtOnce) if channel.is_none() => {

@@ -13,7 +13,7 @@ use super::{Problem, read};
 use crate::admin::Admin;
 use crate::admin::access::SameOrigin;
 use crate::app::App;
-use crate::http::{Asked, OperatorPublish, Step};
+use crate::http::{ExplainRequest, OperatorPublish, Step};
 use crate::node::{ConnectionInfo, ConnectionQuery, Unavailable};
 use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, excerpt};
 
@@ -29,7 +29,7 @@ const REST_BYTES: usize = 64 * 1024;
 /// Bytes of a request that is to be explained.
 const REQUEST_BYTES: usize = 1024 * 1024;
 
-type Answer = Result<HttpResponse, Problem>;
+type ApiResult = Result<HttpResponse, Problem>;
 
 /// `GET session`: who this is for, and which apps there are.
 pub(super) async fn session(admin: Data<Admin>, _: SameOrigin) -> HttpResponse {
@@ -75,7 +75,7 @@ pub(super) async fn channels(
     _: SameOrigin,
     app: Path<String>,
     listing: Query<Listing>,
-) -> Answer {
+) -> ApiResult {
     let app = admin.app(&app)?;
     let found = admin.node.channels(&app, &listing.prefix).await?;
     let shown = found.iter().take(listing.limit()).map(|(name, counts)| {
@@ -94,7 +94,7 @@ pub(super) async fn channel(
     admin: Data<Admin>,
     _: SameOrigin,
     path: Path<(String, String)>,
-) -> Answer {
+) -> ApiResult {
     let (app, name) = path.into_inner();
     let app = admin.app(&app)?;
     let name = percent_decode_str(&name).decode_utf8_lossy().into_owned();
@@ -138,7 +138,7 @@ pub(super) async fn connections(
     _: SameOrigin,
     app: Path<String>,
     listing: Query<Listing>,
-) -> Answer {
+) -> ApiResult {
     let app = admin.app(&app)?;
     let query = ConnectionQuery {
         app: app.id.clone(),
@@ -171,7 +171,7 @@ pub(super) async fn close(
     admin: Data<Admin>,
     _: SameOrigin,
     path: Path<(String, String)>,
-) -> Answer {
+) -> ApiResult {
     let (app, socket_id) = path.into_inner();
     let app = admin.app(&app)?;
     let socket_id: SocketId = socket_id
@@ -199,7 +199,7 @@ pub(super) async fn publish(
     _: SameOrigin,
     app: Path<String>,
     payload: Payload,
-) -> Answer {
+) -> ApiResult {
     let app = admin.app(&app)?;
     let most = app.limits.event_body_bytes() + REST_BYTES;
     let event: Event = read(payload, most).await?;
@@ -215,7 +215,7 @@ pub(super) async fn publish(
 }
 
 #[derive(Deserialize)]
-struct Pasted {
+struct PastedRequest {
     app: Option<String>,
     method: String,
     url: String,
@@ -224,9 +224,9 @@ struct Pasted {
 }
 
 /// `POST signature`: what of a request's signature is wrong.
-pub(super) async fn signature(admin: Data<Admin>, _: SameOrigin, payload: Payload) -> Answer {
-    let pasted: Pasted = read(payload, REQUEST_BYTES).await?;
-    let explained = admin.api.explain(&Asked {
+pub(super) async fn signature(admin: Data<Admin>, _: SameOrigin, payload: Payload) -> ApiResult {
+    let pasted: PastedRequest = read(payload, REQUEST_BYTES).await?;
+    let explained = admin.api.explain(&ExplainRequest {
         app: pasted.app.as_deref(),
         method: &pasted.method,
         url: &pasted.url,
@@ -246,7 +246,7 @@ pub(super) async fn signature(admin: Data<Admin>, _: SameOrigin, payload: Payloa
 }
 
 /// What is not there.
-pub(super) async fn unknown(_: SameOrigin, request: HttpRequest) -> Answer {
+pub(super) async fn unknown(_: SameOrigin, request: HttpRequest) -> ApiResult {
     let text = format!(
         "Nothing is here for {:?} on {:?}",
         request.method().as_str(),
