@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::outlet::{Outlet, Told};
 use super::{
-    Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Published, Reach, Subscriber,
+    Adapter, Answer, Counts, Error, Event, LastEvent, Published, Reach, Subscribed, Subscriber,
     Watched, count_frame, tells_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
-use crate::registry::{self, Audience, Join, Leave, Registry, Standing, Vacated};
+use crate::registry::{
+    self, Audience, EndedSubscription, NewSubscription, Registry, Standing, Vacated,
+};
 use crate::webhook::Webhooks;
 
 /// How often held-back subscription counts are looked for.
@@ -100,26 +102,31 @@ impl Local {
     }
 
     /// What webhooks say of a join, as the channel's lock has it.
-    fn announce(&self, join: &Join<'_>, joined: &registry::Joined, source: SocketId) {
-        let member = join.member.filter(|_| joined.member_appeared);
+    fn announce(
+        &self,
+        new: &NewSubscription<'_>,
+        outcome: &registry::SubscribeOutcome,
+        source: SocketId,
+    ) {
+        let member = new.member.filter(|_| outcome.member_appeared);
         let events = [
-            joined.occupied.then_some(WebhookEvent::ChannelOccupied),
+            outcome.occupied.then_some(WebhookEvent::ChannelOccupied),
             member.map(|member| WebhookEvent::MemberAdded(&member.id)),
-            joined.cache_miss.then_some(WebhookEvent::CacheMiss),
+            outcome.cache_miss.then_some(WebhookEvent::CacheMiss),
         ];
         for event in events.into_iter().flatten() {
             self.webhooks
-                .post(join.app, join.channel, &event, Some(source));
+                .post(new.app, new.channel, &event, Some(source));
         }
     }
 
-    fn join(
+    fn subscribe(
         &self,
         app: &App,
         channel: &ChannelName,
         subscriber: Subscriber<'_>,
-    ) -> Result<Joined, Error> {
-        let join = Join {
+    ) -> Result<Subscribed, Error> {
+        let new = NewSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -127,11 +134,11 @@ impl Local {
             max_members: app.limits.presence_members,
             tell_count: tells_count(app, channel),
         };
-        let joined = self
+        let outcome = self
             .registry
-            .join(&join, Instant::now(), |joined, audience| {
-                self.announce(&join, joined, subscriber.socket_id);
-                if let Some(member) = subscriber.member.filter(|_| joined.member_added) {
+            .subscribe(&new, Instant::now(), |outcome, audience| {
+                self.announce(&new, outcome, subscriber.socket_id);
+                if let Some(member) = subscriber.member.filter(|_| outcome.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
                     let told = Told {
                         frame: &frame,
@@ -140,22 +147,22 @@ impl Local {
                     };
                     self.outlet.tell(&app.id, channel, told, audience);
                 }
-                if joined.tell_count {
-                    let count = (joined.subscriptions, Some(subscriber.socket_id));
+                if outcome.tell_count {
+                    let count = (outcome.subscriptions, Some(subscriber.socket_id));
                     self.tell_count(&app.id, channel, count, audience);
                 }
             });
-        let joined = joined.map_err(|_| Error::PresenceFull)?;
-        Ok(Joined {
-            since: joined.since,
-            members: joined.members,
-            last_event: joined.last_event,
+        let outcome = outcome.map_err(|_| Error::PresenceFull)?;
+        Ok(Subscribed {
+            since: outcome.since,
+            members: outcome.members,
+            last_event: outcome.last_event,
         })
     }
 
-    fn leave(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
+    fn unsubscribe(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
         let user = subscriber.member.map(|member| &member.id);
-        let leave = Leave {
+        let ended = EndedSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -164,14 +171,14 @@ impl Local {
             lingers: Some(subscriber.socket_id),
         };
         self.registry
-            .leave(&leave, Instant::now(), |left, audience| {
-                if let Some(user_id) = user.filter(|_| left.member_removed) {
+            .unsubscribe(&ended, Instant::now(), |outcome, audience| {
+                if let Some(user_id) = user.filter(|_| outcome.member_removed) {
                     let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
                     self.outlet
                         .tell(&app.id, channel, Told::all(&frame), audience);
                 }
-                if left.tell_count {
-                    let count = (left.subscriptions, Some(subscriber.socket_id));
+                if outcome.tell_count {
+                    let count = (outcome.subscriptions, Some(subscriber.socket_id));
                     self.tell_count(&app.id, channel, count, audience);
                 }
             });
@@ -188,8 +195,8 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Joined> {
-        now(self.join(app, channel, subscriber))
+    ) -> Answer<'a, Subscribed> {
+        now(self.subscribe(app, channel, subscriber))
     }
 
     fn unsubscribe<'a>(
@@ -198,7 +205,7 @@ impl Adapter for Local {
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
     ) -> Answer<'a, ()> {
-        self.leave(app, channel, subscriber);
+        self.unsubscribe(app, channel, subscriber);
         now(Ok(()))
     }
 

@@ -32,7 +32,7 @@ pub enum Error {
     PresenceFull,
     /// This node's workers cannot keep up.
     #[error(transparent)]
-    Overloaded(#[from] crate::hub::inbox::Full),
+    Overloaded(#[from] crate::hub::inbox::InboxFull),
     /// The cluster did not take it or answer it in time.
     #[error("{0}")]
     Unreachable(Arc<str>),
@@ -69,7 +69,7 @@ pub struct Subscriber<'a> {
 
 /// What a new subscriber learns.
 #[derive(Debug)]
-pub struct Joined {
+pub struct Subscribed {
     /// Deliveries up to this number came before the subscription.
     pub since: u64,
     /// Everybody on a presence channel, the joiner included.
@@ -110,7 +110,7 @@ pub trait Adapter: Send + Sync {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Joined>;
+    ) -> Answer<'a, Subscribed>;
 
     /// Uncounts a subscription and tells the others.
     fn unsubscribe<'a>(

@@ -1,12 +1,12 @@
-//! One worker's share of the server: which of its connections are subscribed to what, and the walk that delivers.
+//! One worker's connections, their subscriptions, and the delivery of events to them.
 //!
 //! Single-threaded by ownership: plain `Rc`/`RefCell`, no locks, no atomics per subscriber. Knows no HTTP, no Redis
-//! and no registry. Invariants: what one channel's subscribers get from the inbox, they get in the inbox's order; a
-//! subscription gets exactly the deliveries numbered above its `since`; a walk over a large channel is cut into
-//! slices so that other channels and sockets are served in between.
+//! and no registry. Invariants: the subscribers of one channel get its deliveries in the inbox's order; a subscription
+//! gets exactly the deliveries numbered above its `since`; a walk over a large channel is cut into slices, between
+//! which other channels and sockets are served.
 
-mod about;
 mod channel;
+mod client_info;
 mod heartbeat;
 pub mod inbox;
 pub mod listing;
@@ -28,11 +28,11 @@ use crate::metrics::{Histogram, Metrics};
 use crate::net::Socket;
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
 use crate::slack::Slack as _;
-pub use about::About;
-use about::Abouts;
 use channel::LocalChannel;
+pub use client_info::ClientInfo;
+use client_info::ClientInfoInterner;
 use heartbeat::Heartbeat;
-use inbox::{Delivery, Inbox, Order, Report};
+use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
 pub use peer::{Ending, Identity, Peer};
 
 /// How many sockets one turn of a worker writes to before it looks after everything else. `(measured)` 128 keeps a
@@ -50,11 +50,11 @@ pub struct Hub {
     channels: RefCell<HashMap<AppId, HashMap<ChannelName, Rc<LocalChannel>>>>,
     peers: RefCell<Slab<Rc<Peer>>>,
     backlogged: RefCell<VecDeque<Rc<LocalChannel>>>,
-    abouts: RefCell<Abouts>,
+    client_infos: RefCell<ClientInfoInterner>,
     heartbeat: Heartbeat,
     scratch: RefCell<BytesMut>,
     closing: Cell<Option<CloseCode>>,
-    late: Cell<Duration>,
+    lag: Cell<Duration>,
     publish_to_socket: Histogram,
 }
 
@@ -67,14 +67,14 @@ pub struct HubSettings {
     pub activity_timeout: u32,
 }
 
-/// One connection's place on one channel; the connection gives it back to [`Hub::release`].
+/// One connection's subscriber slot on one channel. [`Hub::subscribe`] gives it out, [`Hub::unsubscribe`] frees it.
 pub struct Slot {
     channel: Rc<LocalChannel>,
     index: u32,
 }
 
 impl Slot {
-    /// Where.
+    /// The channel of the subscription.
     #[must_use]
     pub fn channel(&self) -> &ChannelName {
         self.channel.name()
@@ -92,11 +92,11 @@ impl Hub {
             channels: RefCell::default(),
             peers: RefCell::default(),
             backlogged: RefCell::default(),
-            abouts: RefCell::default(),
+            client_infos: RefCell::default(),
             heartbeat: Heartbeat::default(),
             scratch: RefCell::default(),
             closing: Cell::new(None),
-            late: Cell::default(),
+            lag: Cell::default(),
             publish_to_socket: Histogram::default(),
         })
     }
@@ -107,7 +107,7 @@ impl Hub {
         self.index
     }
 
-    /// Takes a connection in, under its heartbeat.
+    /// Adds a connection and puts it under the heartbeat. While the worker drains, the connection is closed at once.
     #[must_use]
     pub fn admit(self: &Rc<Self>, identity: Identity, socket: Socket) -> Rc<Peer> {
         let mut peers = self.peers.borrow_mut();
@@ -121,7 +121,7 @@ impl Hub {
         peer
     }
 
-    /// Lets a connection go. Its slots must have been released.
+    /// Removes a connection. Its slots must have been unsubscribed.
     pub fn dismiss(&self, peer: &Peer) {
         let mut peers = self.peers.borrow_mut();
         if peers
@@ -136,9 +136,9 @@ impl Hub {
         }
     }
 
-    /// Gives a connection a *pending* place on a channel: deliveries are held for it until [`Hub::activate`].
+    /// Subscribes a connection to a channel, *pending*: its deliveries are held until [`Hub::activate`].
     #[must_use]
-    pub fn reserve(&self, channel: &ChannelName, peer: &Rc<Peer>) -> Slot {
+    pub fn subscribe(&self, channel: &ChannelName, peer: &Rc<Peer>) -> Slot {
         let mut apps = self.channels.borrow_mut();
         let app = peer.app();
         let channels = match apps.get_mut(&app.id) {
@@ -148,23 +148,23 @@ impl Hub {
         let local = channels
             .entry(channel.clone())
             .or_insert_with(|| Rc::new(LocalChannel::new(&app, channel.clone())));
-        let index = local.insert(Rc::clone(peer));
+        let index = local.subscribe(Rc::clone(peer));
         Slot {
             channel: Rc::clone(local),
             index,
         }
     }
 
-    /// Ends the pending state in one step: sends `first`, then what was held, and from now on everything numbered
-    /// above `since`.
+    /// Ends the pending state in one step: sends the frames of `first`, then the held deliveries above `since`. Later
+    /// deliveries above `since` follow as they come.
     pub fn activate(&self, slot: &Slot, since: u64, first: &[Encoded]) {
         slot.channel.activate(slot.index, since, first);
     }
 
-    /// Takes a connection off a channel; the channel goes with its last subscriber.
-    pub fn release(&self, slot: &Slot) {
+    /// Unsubscribes a connection. The channel is removed with its last subscriber.
+    pub fn unsubscribe(&self, slot: &Slot) {
         let channel = &slot.channel;
-        if channel.remove(slot.index) > 0 {
+        if channel.unsubscribe(slot.index) > 0 {
             return;
         }
         let mut apps = self.channels.borrow_mut();
@@ -177,7 +177,7 @@ impl Hub {
         }
     }
 
-    /// A buffer to read into: the worker's, or a fresh one while another connection has it.
+    /// A buffer to read into: the worker's, or a new one while another connection uses it.
     #[must_use]
     pub fn take_buffer(&self) -> BytesMut {
         let mut buffer = std::mem::take(&mut *self.scratch.borrow_mut());
@@ -185,7 +185,7 @@ impl Hub {
         buffer
     }
 
-    /// Gives an emptied buffer back.
+    /// Returns a buffer. It must be empty.
     pub fn return_buffer(&self, buffer: BytesMut) {
         debug_assert!(buffer.is_empty());
         *self.scratch.borrow_mut() = buffer;
@@ -195,21 +195,21 @@ impl Hub {
         self.channels.borrow().get(app)?.get(channel).cloned()
     }
 
-    /// Serves the inbox until its senders are gone. The worker's main loop.
+    /// The worker's main loop: executes the inbox's commands until its senders are gone.
     pub async fn serve(self: Rc<Self>, mut inbox: Inbox) {
-        let mut next: Option<Order> = None;
+        let mut next: Option<WorkerCommand> = None;
         loop {
             if next.is_none() && self.backlogged.borrow().is_empty() {
                 match inbox.receive().await {
-                    Some(order) => next = Some(order),
+                    Some(command) => next = Some(command),
                     None => return,
                 }
             }
             let mut writes = 0;
             while writes < SLICE
-                && let Some(order) = next.take().or_else(|| inbox.receive_now())
+                && let Some(command) = next.take().or_else(|| inbox.receive_now())
             {
-                writes += self.execute(order, &inbox).max(1);
+                writes += self.execute(command, &inbox).max(1);
             }
             self.deliver_slice(&inbox);
             // Lets the sockets, the timers and the HTTP requests of this worker have their turn.
@@ -217,10 +217,11 @@ impl Hub {
         }
     }
 
-    /// Carries one order out; a delivery too large for one turn is put behind. Returns how many sockets it wrote to.
-    fn execute(self: &Rc<Self>, order: Order, inbox: &Inbox) -> usize {
-        match order {
-            Order::Deliver {
+    /// Executes one command. A delivery that is too large for one turn joins the backlog. Returns how many sockets were
+    /// written to.
+    fn execute(self: &Rc<Self>, command: WorkerCommand, inbox: &Inbox) -> usize {
+        match command {
+            WorkerCommand::Deliver {
                 app,
                 channel,
                 delivery,
@@ -229,55 +230,55 @@ impl Hub {
                     return 0;
                 };
                 if channel.has_backlog() || channel.slots() > SLICE {
-                    inbox.hold(&delivery);
-                    if channel.put_behind(delivery) {
+                    inbox.count_deferred(&delivery);
+                    if channel.push_backlog(delivery) {
                         self.backlogged.borrow_mut().push_back(channel);
                     }
                     return 0;
                 }
                 let sent = self.deliver(&channel, &delivery, 0, SLICE);
-                self.delivered(&delivery);
+                self.record_delivered(&delivery);
                 sent
             }
-            Order::End { app, channel, code } => {
+            WorkerCommand::CloseSubscribers { app, channel, code } => {
                 let Some(channel) = self.find(&app, &channel) else {
                     return 0;
                 };
                 channel.for_each(|peer| peer.end(Ending::close(code)));
                 channel.slots()
             }
-            Order::Close { code, per_tick } => self.close_some(code, per_tick),
-            Order::Follow(apps) => {
-                // As of now, not of when the order was given: a peer that was admitted since may be of a newer app.
-                self.follow(&apps.get());
+            WorkerCommand::Drain { code, per_tick } => self.drain(code, per_tick),
+            WorkerCommand::ReloadApps(apps) => {
+                // As of now, not of when the command was posted: a peer that was admitted since may be of a newer app.
+                self.reload_apps(&apps.get());
                 0
             }
-            Order::Report(answer) => {
-                // Who asked may have gone: then nobody wants to know.
+            WorkerCommand::Report(answer) => {
+                // The receiver may be gone; then nobody needs the report.
                 let _ = answer.send(self.report());
                 0
             }
-            Order::Observe(answer) => {
+            WorkerCommand::ReportLatency(answer) => {
                 let _ = answer.send(self.publish_to_socket.observed());
                 0
             }
-            Order::List(query, answer) => {
+            WorkerCommand::ListConnections(query, answer) => {
                 // A walk over all of them, which others need not wait for.
                 tokio::task::spawn_local(listing::list(Rc::clone(self), *query, answer));
                 0
             }
-            Order::Drop {
+            WorkerCommand::CloseConnection {
                 app,
                 socket_id,
                 answer,
             } => {
-                let _ = answer.send(self.drop_one(&app, socket_id));
+                let _ = answer.send(self.close_connection(&app, socket_id));
                 0
             }
         }
     }
 
-    /// One slice of the delivery that has waited longest; its channel goes to the end of the queue if more is left.
+    /// Delivers one slice of the oldest delivery in the backlog. Its channel moves to the end if more is left.
     fn deliver_slice(&self, inbox: &Inbox) {
         let Some(channel) = self.backlogged.borrow_mut().pop_front() else {
             return;
@@ -285,8 +286,8 @@ impl Hub {
         if let Some((delivery, from)) = channel.current() {
             self.deliver(&channel, &delivery, from, SLICE);
             if channel.advance(SLICE) {
-                self.delivered(&delivery);
-                inbox.release(&delivery);
+                self.record_delivered(&delivery);
+                inbox.uncount_deferred(&delivery);
             }
         }
         if channel.has_backlog() {
@@ -306,15 +307,15 @@ impl Hub {
         sent
     }
 
-    /// Once for a publication, when the last of its subscribers here has been reached.
-    fn delivered(&self, delivery: &Delivery) {
+    /// Records the latency of a publication. Called once, after its last subscriber of this worker.
+    fn record_delivered(&self, delivery: &Delivery) {
         if let Some(accepted) = delivery.accepted {
             self.publish_to_socket.observe(accepted.elapsed());
         }
     }
 
-    /// Closes some connections now, all later ones at once. Called once per tick until none is left.
-    fn close_some(&self, code: CloseCode, most: usize) -> usize {
+    /// Closes up to `most` connections now, and every new one at once. Called once per tick until none is left.
+    fn drain(&self, code: CloseCode, most: usize) -> usize {
         self.closing.set(Some(code));
         let open: Vec<Rc<Peer>> = self
             .peers
@@ -331,8 +332,8 @@ impl Hub {
         open.len()
     }
 
-    /// Closes one connection; whether it is here.
-    fn drop_one(&self, app: &AppId, socket_id: SocketId) -> bool {
+    /// Closes one connection. Returns whether it belongs to this worker.
+    fn close_connection(&self, app: &AppId, socket_id: SocketId) -> bool {
         let peers = self.peers.borrow();
         let mut peers = peers.iter().map(|(_, peer)| peer);
         let found = peers.find(|peer| peer.socket_id() == socket_id && peer.is_of(app));
@@ -342,25 +343,25 @@ impl Hub {
         found.is_some()
     }
 
-    /// What is said of itself by many is kept once.
-    fn intern(&self, about: About) -> Option<Rc<About>> {
-        self.abouts.borrow_mut().intern(about)
+    /// Shares equal values between connections.
+    fn intern(&self, client_info: ClientInfo) -> Option<Rc<ClientInfo>> {
+        self.client_infos.borrow_mut().intern(client_info)
     }
 
-    /// Gives each connection its app as it is now, and ends those whose app is gone or disabled. One pass without a
-    /// pause: a few milliseconds for tens of thousands of connections.
-    fn follow(&self, apps: &Apps) {
+    /// Gives each connection the newest snapshot of its app, and closes those whose app is gone or disabled. One pass
+    /// without a pause: a few milliseconds for tens of thousands of connections.
+    fn reload_apps(&self, apps: &Apps) {
         for (_, peer) in self.peers.borrow().iter() {
-            peer.follow(apps);
+            peer.reload_app(apps);
         }
     }
 
-    /// Notes by how much a tick of the worker's clock came late: for so long something else had the thread.
-    pub fn came_late(&self, by: Duration) {
-        self.late.set(self.late.get() + by);
+    /// Adds the delay of a tick of the worker's clock: for that long other work held the thread.
+    pub fn record_lag(&self, by: Duration) {
+        self.lag.set(self.lag.get() + by);
     }
 
-    /// One second of the worker's clock: probes and closes silent connections.
+    /// Advances the worker's clock by a second: pings and closes silent connections.
     pub fn tick(&self, second: u32) {
         let silent = self
             .heartbeat
@@ -370,10 +371,10 @@ impl Hub {
         self.metrics.silent_connections.inc_by(silent as u64);
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> WorkerReport {
         let peers = self.peers.borrow();
         let channels = self.channels.borrow();
-        Report {
+        WorkerReport {
             connections: peers.len(),
             channels: channels.values().map(HashMap::len).sum(),
             subscriptions: channels
@@ -383,12 +384,12 @@ impl Hub {
                 .sum(),
             outbox_bytes: peers.iter().map(|(_, p)| p.outbox_bytes()).sum(),
             cpu: thread_time(),
-            late: self.late.get(),
+            lag: self.lag.get(),
             publish_to_socket: self.publish_to_socket.observed(),
         }
     }
 
-    /// Whether anybody is subscribed here; for assertions.
+    /// Whether the worker has neither a connection nor a channel. For assertions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.channels.borrow().is_empty() && self.peers.borrow().is_empty()
@@ -407,7 +408,7 @@ impl Hub {
     }
 }
 
-/// The CPU time of the thread that asks.
+/// The CPU time of the calling thread.
 fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     // The clock begins at zero.

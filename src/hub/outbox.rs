@@ -1,4 +1,4 @@
-//! Try the socket; keep what the kernel did not take; say when that is too much.
+//! The bytes of one connection that the kernel has not taken yet, up to a limit.
 //!
 //! An empty outbox owns no allocation. Frames are kept as shares of the encoded bytes, not as copies.
 
@@ -10,44 +10,44 @@ use bytes::{Buf, Bytes};
 use crate::net::Socket;
 use crate::protocol::Encoded;
 
-/// What an entry costs beside its bytes: its place in the queue, which may be twice as large as it need be, and the
-/// allocation of a frame that is for this connection alone. For small frames it is most of the cost.
+/// The cost of an entry beside its bytes: its place in the queue, whose capacity may be twice its length, and the
+/// allocation of a frame for this connection alone. For small frames it is most of the cost.
 const ENTRY_BYTES: usize = 128;
 
-/// What waits for one socket.
+/// The frames that wait for one socket.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Option<Box<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
-    /// What they cost: their bytes that were not sent yet, and [`ENTRY_BYTES`] for each.
+    /// Their cost: the bytes not sent yet, and [`ENTRY_BYTES`] for each frame.
     cost: usize,
-    /// Whether the first one has been sent in part: it must be finished before anything else can follow.
-    begun: bool,
-    /// Which one is a pong.
+    /// Whether the first frame was sent in part. It must be finished before another frame.
+    partial: bool,
+    /// The index of the waiting pong.
     pong: Option<usize>,
 }
 
-/// What became of a frame.
+/// What happened to a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum SendOutcome {
     /// The kernel has all of it.
-    Whole,
-    /// (Part of) it waits behind nothing else, here or in TLS: the connection's task must wait for the socket.
-    Begun,
-    /// It waits behind others.
+    Complete,
+    /// It is the first that waits, wholly or in part, here or in TLS: the connection's task must wait for the socket.
+    Pending,
+    /// It waits behind other frames.
     Queued,
-    /// It waits in the place of another, which is not sent.
-    Instead,
-    /// There was no room for it.
+    /// It waits in place of another frame, which is dropped.
+    Replaced,
+    /// The outbox is full.
     Refused,
     /// The connection is broken.
     Broken,
 }
 
 impl Outbox {
-    /// What it costs, in bytes.
+    /// The cost of all frames, in bytes.
     pub(super) fn cost(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.cost)
     }
@@ -56,50 +56,55 @@ impl Outbox {
         self.0.is_none()
     }
 
-    /// Writes a frame or keeps it; when what waits costs `most` there is no room for more.
-    pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, most: usize) -> Sent {
+    /// Writes a frame or queues it. Refuses it if the queue would cost more than `most` bytes.
+    pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, most: usize) -> SendOutcome {
         let bytes = frame.bytes();
         if let Some(queue) = &mut self.0 {
             if queue.cost + cost(bytes) > most {
-                return Sent::Refused;
+                return SendOutcome::Refused;
             }
             queue.push(bytes.clone());
-            return Sent::Queued;
+            return SendOutcome::Queued;
         }
         let written = match socket.try_write(bytes) {
-            Ok(n) if n == bytes.len() && socket.is_flushed() => return Sent::Whole,
-            Ok(n) if n == bytes.len() => return Sent::Begun,
+            Ok(n) if n == bytes.len() && socket.is_flushed() => return SendOutcome::Complete,
+            Ok(n) if n == bytes.len() => return SendOutcome::Pending,
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Sent::Broken,
+            Err(_) => return SendOutcome::Broken,
         };
         let mut queue = Box::new(Queue {
-            begun: written > 0,
+            partial: written > 0,
             ..Queue::default()
         });
         queue.push(bytes.slice(written..));
         self.0 = Some(queue);
-        Sent::Begun
+        SendOutcome::Pending
     }
 
-    /// Writes a pong or keeps it, instead of one that waits already: RFC 6455 §5.5.3 asks for an answer to the latest
-    /// ping only, so a connection owes one pong however many pings it was sent.
-    pub(super) fn send_pong(&mut self, pong: &Encoded, socket: &Socket, most: usize) -> Sent {
+    /// Writes a pong or queues it in place of a waiting one: RFC 6455 §5.5.3 asks for an answer to the latest ping only,
+    /// so a connection owes one pong for any number of pings.
+    pub(super) fn send_pong(
+        &mut self,
+        pong: &Encoded,
+        socket: &Socket,
+        most: usize,
+    ) -> SendOutcome {
         if let Some(queue) = &mut self.0
             && queue.replace_pong(pong.bytes())
         {
-            return Sent::Instead;
+            return SendOutcome::Replaced;
         }
         let sent = self.send(pong, socket, most);
         if let Some(queue) = &mut self.0
-            && matches!(sent, Sent::Begun | Sent::Queued)
+            && matches!(sent, SendOutcome::Pending | SendOutcome::Queued)
         {
             queue.pong = queue.frames.len().checked_sub(1);
         }
         sent
     }
 
-    /// Writes what the kernel takes now. The allocation goes with the last byte.
+    /// Writes what the kernel takes now. The allocation is freed with the last byte.
     ///
     /// # Errors
     /// `WouldBlock` when something is left, else the connection is broken.
@@ -111,8 +116,8 @@ impl Outbox {
             let n = socket.try_write(frame)?;
             queue.cost -= n;
             frame.advance(n);
-            queue.begun = frame.has_remaining();
-            if !queue.begun {
+            queue.partial = frame.has_remaining();
+            if !queue.partial {
                 queue.pop();
             }
         }
@@ -120,10 +125,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Forgets what was not begun, so that a close frame can still follow: for a connection that is being given up.
-    pub(super) fn cut(&mut self) {
+    /// Drops all frames but one sent in part, so that a close frame can follow.
+    pub(super) fn discard_unsent(&mut self) {
         let Some(queue) = &mut self.0 else { return };
-        queue.frames.truncate(usize::from(queue.begun));
+        queue.frames.truncate(usize::from(queue.partial));
         queue.cost = queue.frames.iter().map(cost).sum();
         queue.pong = None;
         if queue.frames.is_empty() {
@@ -138,16 +143,16 @@ impl Queue {
         self.frames.push_back(bytes);
     }
 
-    /// Forgets the first one, which has been sent.
+    /// Removes the first frame, which has been sent.
     fn pop(&mut self) {
         self.frames.pop_front();
         self.cost -= ENTRY_BYTES;
         self.pong = self.pong.and_then(|at| at.checked_sub(1));
     }
 
-    /// Puts a pong in the place of one of which nothing has been sent; whether there is one.
+    /// Replaces a waiting pong of which nothing was sent. Returns whether there was one.
     fn replace_pong(&mut self, bytes: &Bytes) -> bool {
-        let untouched = self.pong.filter(|&at| at > 0 || !self.begun);
+        let untouched = self.pong.filter(|&at| at > 0 || !self.partial);
         let Some(waiting) = untouched.and_then(|at| self.frames.get_mut(at)) else {
             return false;
         };

@@ -1,21 +1,21 @@
-//! A connection below requests and WebSockets: the listener, the room for open files, the header of a proxy, TLS,
-//! HTTP/1.1 itself, and who is at the other end when proxies are in between.
+//! A connection below requests and WebSockets: the listener, the budget of open files, the header of a proxy, TLS,
+//! HTTP/1.1 itself, and the address of a client behind proxies.
 //!
 //! Knows no path and no app.
 
+mod acceptor;
 mod certificates;
 mod head;
 mod http1;
 mod listen;
 mod proxies;
 mod proxy_header;
-mod reception;
 mod socket;
 
+pub use acceptor::{Accepted, Acceptor};
 pub use certificates::Certificates;
 pub use head::{HeadTooLarge, check_head};
 pub use http1::{Fault, Http, Secure, Upgrade, last_answer};
-pub use listen::{ADMIN_CONNECTIONS, Error, FileRoom, Needs, TooFewFiles, file_room, listen};
+pub use listen::{ADMIN_CONNECTIONS, Error, FileBudget, Needs, TooFewFiles, file_budget, listen};
 pub use proxies::{Client, TrustedProxies};
-pub use reception::{Arrival, Reception};
 pub use socket::Socket;

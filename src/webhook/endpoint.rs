@@ -1,4 +1,4 @@
-//! One endpoint: the way to it for everyone. Posting never waits; behind it is one task, `courier`.
+//! One endpoint as the rest of the server sees it. Posting never waits; delivery is one task, in `delivery_task`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,33 +11,33 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Settings;
-use super::courier::{Courier, Outside};
-use super::dead::Letter;
-use super::queue::Waiting;
+use super::dead_letters::DeadLetter;
+use super::delivery_task::{DeliveryContext, DeliveryTask};
+use super::queue::QueuedEvent;
 use super::sender::Sender;
 use super::spool::Spool;
 use super::tag::Tag;
 use crate::app::{App, AppId, Webhook};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind};
-use crate::supervise::indispensable;
+use crate::supervise::spawn_critical;
 
-/// A task that does not keep up with what is posted is told in the log at most this often.
+/// How often at most the log warns that a task does not keep up.
 const WARN_INTERVAL_MS: u64 = 10_000;
-/// Events of public channels, and of others, that may be on their way to the task's queue, which is their real bound.
+/// Events of public channels, and of others, that may be on their way to the task's queue, whose bound is the real one.
 const INTAKE_EVENTS: usize = 64 * 1024;
 /// Bytes of events that may wait for one endpoint, on their way or in the queue.
 pub(super) const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the task is asked for.
-pub(super) enum Order {
-    /// Send in another way from now on: the next request, or the next attempt.
-    Renew(Arc<App>, Box<Webhook>),
-    /// Pause no longer: the server is about to end.
-    Hurry,
-    /// The dead letters.
-    Letters(oneshot::Sender<Vec<Letter>>),
-    /// Queue dead letters again, one or all; how many that were.
+/// A command to an endpoint's task.
+pub(super) enum EndpointCommand {
+    /// Use a new configuration from the next attempt on.
+    Reconfigure(Arc<App>, Box<Webhook>),
+    /// Send without pauses: the server is about to end.
+    FlushNow,
+    /// List the dead letters.
+    ListDeadLetters(oneshot::Sender<Vec<DeadLetter>>),
+    /// Queue one dead letter again, or all. Answers with their number.
     Redeliver(Option<u64>, oneshot::Sender<usize>),
 }
 
@@ -47,29 +47,30 @@ pub(super) struct Posted {
     pub(super) tag: Tag,
 }
 
-/// The queue's end for everyone.
+/// The sending end of an endpoint's queue.
 pub(super) struct Endpoint {
     app: AppId,
     webhook: Webhook,
     spool: Option<PathBuf>,
-    /// Of channels that need an authorization, and of public ones: a flood of these must not fill the way of those.
+    /// One for channels that need an authorization and one for public channels, so that a flood of public ones cannot
+    /// fill both.
     intakes: [mpsc::Sender<Posted>; 2],
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<EndpointCommand>,
     backlog: Arc<Backlog>,
     metrics: Metrics,
     name: String,
 }
 
-/// What waits until it is delivered, dropped or dead.
+/// Counts of the events that are not yet delivered, dropped or dead.
 pub(super) struct Backlog {
-    /// Since the task has it, and so the spool.
+    /// Events that the task has, and so the spool.
     events: AtomicUsize,
-    /// Since the posting.
+    /// Bytes of all posted events.
     bytes: AtomicUsize,
     started: Instant,
-    /// Since when the oldest waits, in milliseconds after `started`; the greatest number: nothing waits.
+    /// When the oldest was posted, in milliseconds after `started`. `u64::MAX`: nothing waits.
     oldest_ms: AtomicU64,
-    /// When an intake that is full may be told again.
+    /// When the next warning of a full intake may be logged.
     quiet_until_ms: AtomicU64,
     /// Requests that have stepped aside.
     aside: AtomicUsize,
@@ -113,7 +114,7 @@ impl Backlog {
         self.oldest_ms.store(oldest, Ordering::Relaxed);
     }
 
-    /// Whether the caller is the one who may tell now that an intake is full.
+    /// Whether the caller may log a warning of a full intake now. True for one caller in each interval.
     fn may_warn(&self) -> bool {
         let now = self.now_ms();
         let until = self.quiet_until_ms.load(Ordering::Relaxed);
@@ -127,16 +128,16 @@ impl Backlog {
 }
 
 impl Endpoint {
-    /// Starts the task on this thread. What is left in the spool goes first.
+    /// Starts the task on this thread. Events left in the spool go first.
     pub(super) fn start(
         sender: Sender,
         settings: &Settings,
-        spool: Option<(Spool, Vec<Waiting>)>,
-        outside: Outside,
+        spool: Option<(Spool, Vec<QueuedEvent>)>,
+        context: DeliveryContext,
     ) -> Self {
         let (guarded, from_guarded) = mpsc::channel(INTAKE_EVENTS);
         let (public, from_public) = mpsc::channel(INTAKE_EVENTS);
-        let (orders, asked) = mpsc::channel(4);
+        let (commands, command_receiver) = mpsc::channel(4);
         let backlog = Arc::new(Backlog::new());
         let (spool, left) = spool.unzip();
         let endpoint = Self {
@@ -144,33 +145,33 @@ impl Endpoint {
             webhook: sender.webhook().clone(),
             spool: spool.as_ref().map(|spool| spool.path().to_owned()),
             intakes: [guarded, public],
-            orders,
+            commands,
             backlog: Arc::clone(&backlog),
-            metrics: outside.metrics.clone(),
-            name: format!("app {}: {}", sender.app().id, sender.place()),
+            metrics: context.metrics.clone(),
+            name: format!("app {}: {}", sender.app().id, sender.url()),
         };
         let sender = Rc::new(sender);
-        let incoming = ([from_guarded, from_public], asked);
-        let mut courier = Courier::new(
+        let incoming = ([from_guarded, from_public], command_receiver);
+        let mut task = DeliveryTask::new(
             Rc::clone(&sender),
             settings.clone(),
             spool,
-            outside,
+            context,
             (backlog, incoming),
         );
-        courier.restore(left.into_iter().flatten());
+        task.restore(left.into_iter().flatten());
         // Ends by itself.
         tokio::task::spawn_local(async move { sender.note_private().await });
-        indispensable("webhook", courier.run());
+        spawn_critical("webhook", task.run());
         endpoint
     }
 
-    /// Whether it is the one of this webhook, apart from what [`Order::Renew`] changes.
+    /// Whether it is the endpoint of this webhook. What [`EndpointCommand::Reconfigure`] can change is not compared.
     pub(super) fn is_of(&self, app: &AppId, webhook: &Webhook) -> bool {
         self.app == *app && self.webhook.identity() == webhook.identity()
     }
 
-    /// Its file.
+    /// Its spool file.
     pub(super) fn spool(&self) -> Option<PathBuf> {
         self.spool.clone()
     }
@@ -179,7 +180,7 @@ impl Endpoint {
         self.webhook.wants(kind, channel)
     }
 
-    /// Hands an event to the task, or drops it if the task does not keep up.
+    /// Sends an event to the task, or drops it if the task does not keep up.
     pub(super) fn post(&self, json: Arc<str>, tag: Tag) {
         let is_full = self.backlog.bytes.load(Ordering::Relaxed) > 2 * QUEUE_BYTES;
         self.backlog.add(0, json.len());
@@ -210,7 +211,7 @@ impl Endpoint {
         self.backlog.events.load(Ordering::Relaxed)
     }
 
-    /// Those included that are on their way to the task.
+    /// Undelivered events, including those on their way to the task.
     pub(super) fn unfinished(&self) -> usize {
         let on_their_way = |intake: &mpsc::Sender<_>| intake.max_capacity() - intake.capacity();
         // In this order none is missed that arrives meanwhile.
@@ -227,17 +228,17 @@ impl Endpoint {
         Duration::from_millis(self.backlog.now_ms().saturating_sub(oldest))
     }
 
-    pub(super) async fn order(&self, order: Order) {
+    pub(super) async fn send(&self, command: EndpointCommand) {
         // The task ends only with the process.
-        let _ = self.orders.send(order).await;
+        let _ = self.commands.send(command).await;
     }
 
     pub(super) async fn ask<T>(
         &self,
-        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+        command: impl FnOnce(oneshot::Sender<T>) -> EndpointCommand,
     ) -> Option<T> {
         let (sender, answer) = oneshot::channel();
-        self.order(order(sender)).await;
+        self.send(command(sender)).await;
         answer.await.ok()
     }
 }

@@ -1,11 +1,11 @@
-//! One request: the events it carries, its bytes, and how its attempts went.
+//! One request: its events, its bytes, and its attempts so far.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::queue::Waiting;
+use super::queue::QueuedEvent;
 use super::sender::Failure;
 use crate::clock::epoch_ms;
 use crate::protocol::webhook;
@@ -14,13 +14,13 @@ use crate::protocol::webhook;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// After so many refusals a request does not hold up those of other channels any longer.
+/// After this many refusals a request no longer delays other channels.
 const REFUSALS: u32 = 3;
 
 /// A request with at least one event. Its bytes are the same in every attempt.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) events: Vec<Waiting>,
+    pub(super) events: Vec<QueuedEvent>,
     pub(super) body: Bytes,
     pub(super) first_attempt: SystemTime,
     pub(super) attempts: u32,
@@ -30,9 +30,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(events: Vec<Waiting>) -> Self {
+    pub(super) fn new(events: Vec<QueuedEvent>) -> Self {
         let now = SystemTime::now();
-        let jsons = events.iter().map(|event| &*event.kept.json);
+        let jsons = events.iter().map(|event| &*event.spooled.json);
         Self {
             body: Bytes::from(webhook::body(epoch_ms(now), jsons)),
             events,
@@ -44,28 +44,28 @@ impl Request {
         }
     }
 
-    /// Counts a failure. The pause until the next attempt; none if that would be after `patience`.
-    pub(super) fn failed(&mut self, error: &Failure, patience: Duration) -> Option<Duration> {
+    /// Counts a failure. The pause until the next attempt; none if that would be after `timeout`.
+    pub(super) fn failed(&mut self, error: &Failure, timeout: Duration) -> Option<Duration> {
         self.refusals += u32::from(error.is_refusal());
         let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        (self.started.elapsed() + pause < patience).then_some(pause)
+        (self.started.elapsed() + pause < timeout).then_some(pause)
     }
 
-    /// Whether the endpoint seems to refuse this one, rather than everything.
+    /// Whether the endpoint seems to refuse this request, rather than all.
     pub(super) fn is_refused(&self) -> bool {
         self.refusals >= REFUSALS
     }
 
-    /// The channel of all its events; none if they are of several.
+    /// The channel of its events. None if they are of several.
     pub(super) fn channel(&self) -> Option<u64> {
         let mut channels = self.events.iter().map(|event| event.tag.channel);
         let first = channels.next()?;
         channels.all(|channel| channel == first).then_some(first)
     }
 
-    /// The first half of a refused one, as another request, and the events of the second.
-    pub(super) fn halved(mut self) -> (Self, Vec<Waiting>) {
+    /// Splits a refused request: a new request of the first half of its events, and the other events.
+    pub(super) fn halved(mut self) -> (Self, Vec<QueuedEvent>) {
         let rest = self.events.split_off(self.events.len() / 2);
         let half = Self {
             // One refusal more tells which half it is.

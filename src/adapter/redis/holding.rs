@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 use super::Redis;
 use super::names::Subject;
 use super::request::{Answered, Change, Held, Request, Touch, Waiter};
-use crate::adapter::{Error, Joined, Subscriber, Watched, tells_count};
+use crate::adapter::{Error, Subscribed, Subscriber, Watched, tells_count};
 use crate::app::App;
 use crate::protocol::{ChannelName, User, UserId};
-use crate::registry::{self, Join, Leave, Standing};
+use crate::registry::{self, EndedSubscription, NewSubscription, Standing};
 
 impl Redis {
     fn touch(&self, touch: Touch) {
@@ -23,8 +23,8 @@ impl Redis {
         app: &App,
         channel: &ChannelName,
         subscriber: Subscriber<'_>,
-    ) -> Result<Joined, Error> {
-        let join = Join {
+    ) -> Result<Subscribed, Error> {
+        let new = NewSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -40,18 +40,18 @@ impl Redis {
             since: Instant::now(),
             answer,
         };
-        let joined = self.registry.join(&join, Instant::now(), |joined, _| {
+        let counted = self.registry.subscribe(&new, Instant::now(), |outcome, _| {
             self.touch(Touch {
                 app: app.id.clone(),
                 subject: Subject::Channel(channel.clone()),
-                held: held(app, channel, joined.subscriptions),
+                held: held(app, channel, outcome.subscriptions),
                 change: subscriber.member.cloned().map(Change::Here),
                 waiter: Some(waiter),
             });
         });
-        joined.map_err(|registry::PresenceFull| Error::PresenceFull)?;
+        counted.map_err(|registry::PresenceFull| Error::PresenceFull)?;
         match answered.await {
-            Ok(Ok(answered)) => Ok(Joined {
+            Ok(Ok(answered)) => Ok(Subscribed {
                 since: answered.since,
                 members: answered.members,
                 last_event: answered.last_event,
@@ -69,7 +69,7 @@ impl Redis {
     }
 
     pub(super) fn leave(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
-        let leave = Leave {
+        let ended = EndedSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -77,16 +77,17 @@ impl Redis {
             tell_count: false,
             lingers: None,
         };
-        self.registry.leave(&leave, Instant::now(), |left, _| {
-            let gone = leave.user.filter(|_| left.member_removed);
-            self.touch(Touch {
-                app: app.id.clone(),
-                subject: Subject::Channel(channel.clone()),
-                held: held(app, channel, left.subscriptions),
-                change: gone.cloned().map(Change::Gone),
-                waiter: None,
+        self.registry
+            .unsubscribe(&ended, Instant::now(), |outcome, _| {
+                let gone = ended.user.filter(|_| outcome.member_removed);
+                self.touch(Touch {
+                    app: app.id.clone(),
+                    subject: Subject::Channel(channel.clone()),
+                    held: held(app, channel, outcome.subscriptions),
+                    change: gone.cloned().map(Change::Gone),
+                    waiter: None,
+                });
             });
-        });
     }
 
     /// Says how a user stands here; with a waiter, who hears when the cluster knows.

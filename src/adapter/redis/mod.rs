@@ -60,7 +60,7 @@ pub use state::ClusterState;
 
 use super::outlet::Outlet;
 use super::{
-    Adapter, Answer, Counts, Event, Joined, LastEvent, Published, Reach, Subscriber, Watched,
+    Adapter, Answer, Counts, Event, LastEvent, Published, Reach, Subscribed, Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::feed::Feed;
@@ -68,7 +68,7 @@ use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, User, UserId};
 use crate::registry::Registry;
-use crate::supervise::indispensable;
+use crate::supervise::spawn_critical;
 use crate::webhook::Webhooks;
 use link::{Link, Parts};
 use message::Content;
@@ -262,7 +262,7 @@ fn run(links: Vec<Parts>) -> std::io::Result<()> {
     let run = move || {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             for parts in links {
-                indispensable("link", Link::new(parts).run());
+                spawn_critical("link", Link::new(parts).run());
             }
             std::future::pending::<()>().await;
         });
@@ -292,7 +292,7 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Joined> {
+    ) -> Answer<'a, Subscribed> {
         Box::pin(self.join(app, channel, subscriber))
     }
 

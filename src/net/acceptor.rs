@@ -1,5 +1,5 @@
-//! What a listener does with a connection before HTTP: it needs a place, may begin with the header of a proxy, and may
-//! be TLS.
+//! The steps of a new connection before HTTP: a permit, the header of a proxy where the listener expects one, and the
+//! TLS handshake where it has a certificate.
 
 use std::error::Error as _;
 use std::io;
@@ -15,13 +15,13 @@ use tracing::{debug, warn};
 
 use super::socket::TLS_HANDSHAKE;
 use super::{Certificates, Socket, TrustedProxies, last_answer, proxy_header};
-use crate::limits::{Place, Room};
-use crate::metrics::{ArrivalRefused, Metrics, Reason as _};
+use crate::limits::{ConcurrencyLimit, Permit};
+use crate::metrics::{AcceptRefused, Metrics, Reason as _};
 
-/// How long the header of a proxy and the TLS handshake may take together.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time for the header of a proxy and the TLS handshake together.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a connection was turned away before HTTP.
+/// Why a connection was refused before HTTP.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("no trusted proxy")]
@@ -39,79 +39,79 @@ enum Error {
 }
 
 impl Error {
-    /// The same as metrics and logs name it.
-    fn reason(&self) -> ArrivalRefused {
+    /// The reason as metrics and logs name it.
+    fn reason(&self) -> AcceptRefused {
         match self {
-            Self::NotAProxy => ArrivalRefused::NotAProxy,
-            Self::ProxyHeader(_) => ArrivalRefused::ProxyHeader,
-            Self::NotTls => ArrivalRefused::NotTls,
-            Self::Handshake(_) => ArrivalRefused::Handshake,
-            Self::TooSlow => ArrivalRefused::TooSlow,
-            Self::Gone(_) => ArrivalRefused::Gone,
+            Self::NotAProxy => AcceptRefused::NotAProxy,
+            Self::ProxyHeader(_) => AcceptRefused::ProxyHeader,
+            Self::NotTls => AcceptRefused::NotTls,
+            Self::Handshake(_) => AcceptRefused::Handshake,
+            Self::TooSlow => AcceptRefused::TooSlow,
+            Self::Gone(_) => AcceptRefused::Gone,
         }
     }
 }
 
-/// How one listener receives connections.
+/// Accepts the connections of one listener.
 #[derive(Clone)]
-pub struct Reception {
-    room: Arc<Room>,
+pub struct Acceptor {
+    connections: Arc<ConcurrencyLimit>,
     metrics: Metrics,
-    /// Some: connections begin with the header of one of these proxies.
+    /// The proxies whose header begins every connection. None: connections have no such header.
     proxies: Option<Arc<TrustedProxies>>,
     tls: Option<TlsAcceptor>,
 }
 
-/// A connection that may speak HTTP, and who is at the other end: as the header of a proxy says, where one came.
-pub type Arrival = (Socket, Option<SocketAddr>);
+/// A connection that is ready for HTTP, and its client's address: the one in the header of a proxy, where it came.
+pub type Accepted = (Socket, Option<SocketAddr>);
 
-impl Reception {
-    /// Connections in the clear.
+impl Acceptor {
+    /// An acceptor without TLS.
     #[must_use]
-    pub fn plain(room: Arc<Room>, metrics: Metrics) -> Self {
+    pub fn plain(connections: Arc<ConcurrencyLimit>, metrics: Metrics) -> Self {
         Self {
-            room,
+            connections,
             metrics,
             proxies: None,
             tls: None,
         }
     }
 
-    /// The same with TLS.
+    /// Adds TLS.
     ///
     /// # Errors
-    /// The cryptography and the TLS library do not go together.
+    /// The cryptography and the TLS library do not fit.
     pub fn with_tls(mut self, certificates: &Arc<Certificates>) -> Result<Self, rustls::Error> {
         let config = certificates.server_config()?;
         self.tls = Some(TlsAcceptor::from(Arc::new(config)));
         Ok(self)
     }
 
-    /// The same, each connection beginning with a proxy's header.
+    /// Expects the header of a proxy at the beginning of each connection.
     #[must_use]
     pub fn behind(mut self, proxies: Arc<TrustedProxies>) -> Self {
         self.proxies = Some(proxies);
         self
     }
 
-    /// Takes a connection as far as HTTP.
+    /// Prepares a connection for HTTP.
     ///
     /// # Errors
-    /// It was turned away, and the reason is logged and counted. Its sender is the only one who loses anything.
-    pub async fn receive(&self, stream: TcpStream) -> io::Result<Arrival> {
-        let Some(place) = self.room.enter() else {
+    /// The connection was refused. The reason is logged and counted, and no other connection is affected.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+        let Some(permit) = self.connections.acquire() else {
             let peer = stream.peer_addr().ok();
-            self.refused(peer, ArrivalRefused::NoRoom, None);
-            // Refused at once, whatever it wanted to say.
+            self.refused(peer, AcceptRefused::NoRoom, None);
+            // Refused at once, before anything is read.
             return Err(io::Error::other("no room"));
         };
         // Small frames must not wait for the answer to the one before. It fails only where the connection is gone.
         let _ = stream.set_nodelay(true);
         let peer = stream.peer_addr().ok();
         if self.proxies.is_none() && self.tls.is_none() {
-            return Ok((Socket::plain(stream, false, Some(place)), peer));
+            return Ok((Socket::plain(stream, false, Some(permit)), peer));
         }
-        let prepared = tokio::time::timeout(PATIENCE, self.prepare(stream, peer, place)).await;
+        let prepared = tokio::time::timeout(TIMEOUT, self.prepare(stream, peer, permit)).await;
         prepared.unwrap_or(Err(Error::TooSlow)).map_err(|error| {
             self.refused(
                 peer,
@@ -122,21 +122,21 @@ impl Reception {
         })
     }
 
-    /// Counts a connection that was turned away, and says why.
-    fn refused(&self, peer: Option<SocketAddr>, reason: ArrivalRefused, problem: Option<String>) {
+    /// Counts and logs a refused connection.
+    fn refused(&self, peer: Option<SocketAddr>, reason: AcceptRefused, problem: Option<String>) {
         let address = peer.map(|peer| display(peer.ip()));
-        let arrivals = &self.metrics.by_reason().arrivals;
-        if reason == ArrivalRefused::Gone {
+        let accepts = &self.metrics.by_reason().accepts;
+        if reason == AcceptRefused::Gone {
             // Port scans and health checks that only connect.
-            arrivals.count(reason);
+            accepts.count(reason);
             debug!(address, problem, "{}", reason.text());
-        } else if arrivals.note(reason) {
+        } else if accepts.count_and_allow_log(reason) {
             warn!(
                 reason = reason.label(),
                 address,
                 problem,
                 "{}: {}",
-                ArrivalRefused::WHAT,
+                AcceptRefused::WHAT,
                 reason.text()
             );
         }
@@ -146,8 +146,8 @@ impl Reception {
         &self,
         mut stream: TcpStream,
         mut peer: Option<SocketAddr>,
-        place: Place,
-    ) -> Result<Arrival, Error> {
+        permit: Permit,
+    ) -> Result<Accepted, Error> {
         let mut secure = false;
         if let Some(proxies) = &self.proxies {
             let proxy = stream.peer_addr()?.ip();
@@ -156,13 +156,13 @@ impl Reception {
             }
             let header = proxy_header::read(&mut stream).await;
             let proxied = header.map_err(Error::ProxyHeader)?;
-            // Whom the proxy hides is nobody known: its own address would make a stranger one of this machine.
+            // A client that the proxy hides is unknown. The proxy's own address could make a stranger local.
             peer = proxied.client;
             secure = proxied.tls;
         }
         let socket = match &self.tls {
-            Some(acceptor) => Self::handshake(acceptor, stream, place).await?,
-            None => Socket::plain(stream, secure, Some(place)),
+            Some(acceptor) => Self::handshake(acceptor, stream, permit).await?,
+            None => Socket::plain(stream, secure, Some(permit)),
         };
         Ok((socket, peer))
     }
@@ -170,7 +170,7 @@ impl Reception {
     async fn handshake(
         acceptor: &TlsAcceptor,
         mut stream: TcpStream,
-        place: Place,
+        permit: Permit,
     ) -> Result<Socket, Error> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
@@ -181,11 +181,11 @@ impl Reception {
             return Err(Error::NotTls);
         }
         let stream = acceptor.accept(stream).await.map_err(Error::Handshake)?;
-        Ok(Socket::tls(stream, Some(place)))
+        Ok(Socket::tls(stream, Some(permit)))
     }
 }
 
-/// Tells whoever speaks HTTP here, in HTTP, that this is the wrong port for it.
+/// Answers plain HTTP on a TLS port with an HTTP error that says so.
 async fn explain(stream: &mut TcpStream) -> io::Result<()> {
     const TEXT: &str = "This port speaks TLS, and the request came in the clear: use https:// or wss:// (pusher-js: forceTLS: true; server SDKs: useTLS: true).\n";
     let response = last_answer("400 Bad Request", "", TEXT);
