@@ -18,12 +18,15 @@ test: deps ## everything: the Rust tests, then the unmodified clients
 	$(MAKE) --no-print-directory test-clients || failed+=(test-clients); \
 	if [ $${#failed[@]} -gt 0 ]; then echo "== failed: $${failed[*]}"; exit 1; fi
 
+# Most tests wait for something, so there are more at a time than cores.
 test-rust: ## cargo test
 	@echo "== cargo test"
-	@$(CARGO) test --no-fail-fast
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} $(CARGO) test --no-fail-fast
 
+# The binary is the one that `cargo test` has built: `cargo build` would build everything once more, as without the
+# tests some libraries have fewer features.
 test-clients: $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/installed ## the unmodified clients against the debug build, alone and over Redis
-	@$(CARGO) build --quiet
+	@$(CARGO) test --quiet --no-run --test it
 	@cd $(CLIENTS); failed=0; for nodes in 0 1 2; do \
 		echo "== client suites, nodes over Redis: $$nodes"; \
 		TIDEWIRE_BIN=$(TIDEWIRE_BIN) TIDEWIRE_TEST_OVER_REDIS=$$nodes \

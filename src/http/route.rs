@@ -126,82 +126,86 @@ impl<'a> Route<'a> {
 mod tests {
     use super::*;
 
+    fn found(path: &str, prefix: &str) -> Option<(Endpoint, String, String)> {
+        let route = Route::of(path, prefix)?;
+        let app = route.app().unwrap_or_default().into_owned();
+        Some((route.endpoint, app, route.name().into_owned()))
+    }
+
     #[test]
     fn every_path() {
-        let names = |path: &str, prefix: &str| {
-            let route = Route::of(path, prefix)?;
-            let app = route.app().unwrap_or_default().into_owned();
-            Some((route.endpoint, app, route.name().into_owned()))
-        };
-        let found =
-            |endpoint, app: &str, name: &str| Some((endpoint, app.to_owned(), name.to_owned()));
-        for (path, prefix, expected) in [
-            ("/", "", found(Endpoint::Alive, "", "")),
-            ("/app/k", "", found(Endpoint::WebSocket, "", "k")),
-            ("/apps/1/events", "", found(Endpoint::Events, "1", "1")),
+        for (path, prefix, endpoint, app, name) in [
+            ("/", "", Endpoint::Alive, "", ""),
+            ("/app/k", "", Endpoint::WebSocket, "", "k"),
+            ("/apps/1/events", "", Endpoint::Events, "1", "1"),
             (
                 "/apps/a%20b/batch_events",
                 "",
-                found(Endpoint::BatchEvents, "a b", "a b"),
+                Endpoint::BatchEvents,
+                "a b",
+                "a b",
             ),
-            ("/apps/1/channels", "", found(Endpoint::Channels, "1", "1")),
-            (
-                "/apps/1/channels/a%3Bb",
-                "",
-                found(Endpoint::Channel, "1", "a;b"),
-            ),
+            ("/apps/1/channels", "", Endpoint::Channels, "1", "1"),
+            ("/apps/1/channels/a%3Bb", "", Endpoint::Channel, "1", "a;b"),
             (
                 "/apps/1/channels/users/users",
                 "",
-                found(Endpoint::Users, "1", "users"),
+                Endpoint::Users,
+                "1",
+                "users",
             ),
             (
                 "/apps/1/users/a%2Fb/terminate_connections",
                 "",
-                found(Endpoint::Terminate, "1", "a/b"),
+                Endpoint::Terminate,
+                "1",
+                "a/b",
             ),
             (
                 "/users/7/terminate_connections",
                 "",
-                found(Endpoint::Terminate, "", "7"),
+                Endpoint::Terminate,
+                "",
+                "7",
             ),
-            (
-                "/rt/apps/1/events",
-                "/rt",
-                found(Endpoint::Events, "1", "1"),
-            ),
-            ("/rt/", "/rt", found(Endpoint::Alive, "", "")),
-            ("/apps/1/events", "/rt", found(Endpoint::Events, "1", "1")),
+            ("/rt/apps/1/events", "/rt", Endpoint::Events, "1", "1"),
+            ("/rt/", "/rt", Endpoint::Alive, "", ""),
+            ("/apps/1/events", "/rt", Endpoint::Events, "1", "1"),
             // The prefix ends at a slash, however much it looks like the beginning of a segment.
-            ("/apps/1/events", "/a", found(Endpoint::Events, "1", "1")),
-            ("/apps/1/events", "/apps", found(Endpoint::Events, "1", "1")),
+            ("/apps/1/events", "/a", Endpoint::Events, "1", "1"),
+            ("/apps/1/events", "/apps", Endpoint::Events, "1", "1"),
         ] {
-            assert_eq!(names(path, prefix), expected, "{path} behind {prefix:?}");
+            let expected = (endpoint, app.to_owned(), name.to_owned());
+            assert_eq!(
+                found(path, prefix),
+                Some(expected),
+                "{path} behind {prefix:?}"
+            );
         }
     }
 
     #[test]
-    fn nothing_else_is_a_path() {
-        for (path, prefix) in [
-            ("/rtx/apps/1/events", "/rt"),
-            ("/rt", ""),
-            ("", ""),
-            ("*", ""),
-            ("/app", ""),
-            ("/app/", ""),
-            ("/app/k/", ""),
-            ("//", ""),
-            ("/apps//events", ""),
-            ("/apps/1/events/", ""),
-            ("/apps/1/channels/", ""),
-            ("/apps/1/channels//users", ""),
-            ("/apps/1/channels/x/users/", ""),
-            ("/apps/1/channels/x/users/y", ""),
-            ("/apps/1/users//terminate_connections", ""),
-            ("/users//terminate_connections", ""),
-            ("/apps/1/nothing", ""),
+    fn and_no_other() {
+        for path in [
+            "",
+            "*",
+            "//",
+            "/rt",
+            "/app",
+            "/app/",
+            "/app/k/",
+            "/apps//events",
+            "/apps/1/events/",
+            "/apps/1/channels/",
+            "/apps/1/channels//users",
+            "/apps/1/channels/x/users/",
+            "/apps/1/channels/x/users/y",
+            "/apps/1/users//terminate_connections",
+            "/users//terminate_connections",
+            "/apps/1/nothing",
         ] {
-            assert_eq!(Route::of(path, prefix), None, "{path} behind {prefix:?}");
+            assert_eq!(found(path, ""), None, "{path}");
         }
+        assert_eq!(found("/rtx/apps/1/events", "/rt"), None);
     }
 }

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use actix_http::error::PayloadError;
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::time_for;
 use super::wire::Wire;
 
@@ -23,8 +24,7 @@ pub(super) struct Body {
     is_awaited: bool,
     began: Instant,
     received: usize,
-    /// Made when there is something to wait for.
-    deadline: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 impl Body {
@@ -35,20 +35,8 @@ impl Body {
             is_awaited: is_awaited && !is_raw,
             began: Instant::now(),
             received: 0,
-            deadline: None,
+            alarm: Alarm::default(),
         }
-    }
-
-    /// Ready when it is too late for what has come so far.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let end = self.began + time_for(self.received);
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep_until(end)));
-        if deadline.deadline() != end {
-            deadline.as_mut().reset(end);
-        }
-        deadline.as_mut().poll(cx)
     }
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, PayloadError>> {
@@ -76,7 +64,8 @@ impl Body {
                 Poll::Pending => break,
             }
         }
-        ready!(self.poll_deadline(cx));
+        let end = self.began + time_for(self.received);
+        ready!(self.alarm.poll(end, cx));
         let late = io::Error::from(io::ErrorKind::TimedOut);
         Poll::Ready(Err(PayloadError::Io(late)))
     }

@@ -6,6 +6,7 @@
 //!
 //! Parsing and encoding are the framework's codec. This module knows no path, no app and no WebSocket.
 
+mod alarm;
 mod body;
 mod wire;
 
@@ -27,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Socket;
 use crate::limits::AdmissionGate;
+use alarm::Alarm;
 use body::Body;
 use wire::{BodyKind, Wire};
 
@@ -191,7 +193,8 @@ where
     {
         let mut closed = pin!(self.gate.closed());
         let mut wait = HEAD_TIMEOUT;
-        while let Some(mut request) = next_request(wire, wait, closed.as_mut()).await? {
+        let mut alarm = Alarm::default();
+        while let Some(mut request) = next_request(wire, wait, &mut alarm, closed.as_mut()).await? {
             wait = KEEP_ALIVE_TIMEOUT;
             request.head_mut().peer_addr = peer;
             let has_upgrade = self.upgrade.as_deref();
@@ -251,6 +254,7 @@ where
 async fn next_request(
     wire: &RefCell<Wire>,
     wait: Duration,
+    alarm: &mut Alarm,
     mut closed: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Option<Request>, Fault> {
     let mut deadline = Instant::now() + wait;
@@ -268,17 +272,20 @@ async fn next_request(
             deadline = deadline.min(Instant::now() + HEAD_TIMEOUT);
         }
         let filled = poll_fn(|cx| {
-            if !has_begun && closed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(0));
+            if let Poll::Ready(filled) = wire.borrow_mut().poll_fill(cx) {
+                return Poll::Ready(Some(filled));
             }
-            wire.borrow_mut().poll_fill(cx)
+            if !has_begun && closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            alarm.poll(deadline, cx).map(|()| None)
         });
-        match timeout_at(deadline, filled).await {
-            Ok(Ok(0)) => return Ok(None),
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Err(Fault::Broken),
-            Err(_) if has_begun => return Err(Fault::HeadTimeout),
-            Err(_) => return Ok(None),
+        match filled.await {
+            Some(Ok(0)) => return Ok(None),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return Err(Fault::Broken),
+            None if has_begun => return Err(Fault::HeadTimeout),
+            None => return Ok(None),
         }
     }
 }

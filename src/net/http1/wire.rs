@@ -50,6 +50,8 @@ pub(super) struct Wire {
     /// the connection with the answer, and take all that follows for the request's body.
     plain: Option<Codec>,
     rest: Rest,
+    /// How much of the input has been looked through for the end of a line.
+    searched: usize,
     config: ServiceConfig,
 }
 
@@ -62,6 +64,7 @@ impl Wire {
             codec: Codec::new(config.clone()),
             plain: None,
             rest: Rest::Nothing,
+            searched: 0,
             config,
         }
     }
@@ -94,16 +97,29 @@ impl Wire {
         }
     }
 
-    /// The next request, if its head is there.
+    /// The next request, if its head is there. It is parsed from its beginning each time, so only when another line has
+    /// ended: a head that comes byte by byte costs no more than its lines.
     pub(super) fn decode_head(&mut self) -> Result<Option<Request>, Fault> {
-        match self.input.first() {
-            None => return Ok(None),
-            // No request begins so.
-            Some(&TLS_HANDSHAKE) => return Err(Fault::Tls),
-            Some(_) => {}
+        // Empty lines before a request are nothing (RFC 9112 §2.2).
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let empty = self.input.iter().take_while(|byte| is_end(byte)).count();
+        self.input.advance(empty);
+        self.searched = self.searched.saturating_sub(empty);
+        // No request begins so.
+        if self.input.first() == Some(&TLS_HANDSHAKE) {
+            return Err(Fault::Tls);
+        }
+        let new = self.input.get(self.searched..).unwrap_or_default();
+        let has_line = new.contains(&b'\n');
+        self.searched = self.input.len();
+        if !has_line {
+            return Ok(None);
         }
         match self.codec.decode(&mut self.input) {
-            Ok(Some(Message::Item(request))) => Ok(Some(request)),
+            Ok(Some(Message::Item(request))) => {
+                self.searched = 0;
+                Ok(Some(request))
+            }
             Ok(None) => Ok(None),
             Err(ParseError::TooLarge) => Err(Fault::HeadTooLarge),
             // A chunk cannot come where no body was begun.

@@ -239,6 +239,7 @@ describe("the console's feed", { timeout: 300_000 }, () => {
   test("keys alone are enough", async () => {
     await visit("live");
     await sdk.trigger("a", "first", { n: 1 });
+    await listed(page, 1, "published");
     await sdk.trigger("a", "second", { n: 2 });
     await listed(page, 2, "published");
     await page.keyboard.press("/");
@@ -328,7 +329,9 @@ describe("the console's feed", { timeout: 300_000 }, () => {
 
   test("arrows and Enter work as soon as a list is shown", async () => {
     await visit("live");
+    // One after the other: entries of two nodes come in the order in which they arrive.
     await sdk.trigger("a", "first", { n: 1 });
+    await listed(page, 1, "published");
     await sdk.trigger("a", "second", { n: 2 });
     await listed(page, 2, "published");
     await page.locator("[data-group=messages]").click();
