@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::outlet::{Outlet, Told};
+use super::fanout::{Outlet, Told};
 use super::{
     Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Published, Reach, Subscriber,
     Watched, count_frame, tells_count,

@@ -4,8 +4,8 @@
 //! Everything that subscribers are told because of an answer here (events, members, counts, watchlists) is posted to
 //! the workers' inboxes by the adapter itself, in the order in which the changes happened.
 
+mod fanout;
 mod local;
-mod outlet;
 pub mod redis;
 
 use std::future::Future;

@@ -6,47 +6,21 @@
 //! channel became occupied or a member left. Every event is numbered and kept in a log for a moment, which closes the
 //! gap after a lost connection.
 //!
-//! | file | what it is about |
+//! | folder | what it holds |
 //! | --- | --- |
-//! | `settings` | what `[redis]` says |
-//! | `names` | keys, topics, and the buckets that they are in |
-//! | `message` | what nodes say to each other |
-//! | `scripts/` | what happens in Redis |
-//! | `connection`, `connect` | one connection, and finding its server |
-//! | `holding`, `sending`, `asking` | what the rest of the server wants, for each command or request |
-//! | `request` | what that asks of a link |
-//! | `link` | the task that owns a bucket |
-//! | `topic`, `queue`, `saying`, `flight` | what it knows of each topic, what waits, what it says, what is awaited |
-//! | `replies`, `registered`, `catch_up`, `ending` | what it hears |
-//! | `voice` | what it tells clients |
-//! | `showing` | what it tells the consoles of other nodes |
-//! | `nodes` | who the nodes are, and whether they are one cluster |
+//! | `wire` | what all nodes share: keys, messages, scripts |
+//! | `connection` | one connection to one Redis server, and finding that server |
+//! | `link` | the task behind a bucket: what this node has registered, and what it delivers here |
+//! | `ops` | what the rest of the server asks for: membership, publishes, queries |
 //!
 //! Knows nothing of sockets and HTTP. Nobody outside knows of Redis.
 
-mod asking;
-mod catch_up;
-mod connect;
+mod cluster_state;
 mod connection;
-mod ending;
-mod flight;
-mod holding;
-mod kept;
 mod link;
-mod message;
-mod names;
-mod nodes;
-mod queue;
-mod registered;
-mod replies;
-mod request;
-mod saying;
-mod sending;
+mod ops;
 mod settings;
-mod showing;
-mod state;
-mod topic;
-mod voice;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -54,11 +28,11 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use nodes::LiveNode;
+pub use cluster_state::ClusterState;
+pub use link::nodes::LiveNode;
 pub use settings::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
-pub use state::ClusterState;
 
-use super::outlet::Outlet;
+use super::fanout::Outlet;
 use super::{
     Adapter, Answer, Counts, Event, Joined, LastEvent, Published, Reach, Subscriber, Watched,
 };
@@ -70,13 +44,13 @@ use crate::protocol::{ChannelName, Member, User, UserId};
 use crate::registry::Registry;
 use crate::supervise::indispensable;
 use crate::webhook::Webhooks;
+use cluster_state::LinkState;
+use link::local_delivery::Voice;
+use link::request::{Alone, Request};
 use link::{Link, Parts};
-use message::Content;
-use names::{Bucket, Subject};
-use request::{Alone, Request};
-use sending::Unsent;
-use state::LinkState;
-use voice::Voice;
+use ops::publish::Unsent;
+use wire::keys::{Bucket, Subject};
+use wire::message::Content;
 
 /// How many KiB of events may wait for Redis, in all. Beyond it publishers wait.
 const BUDGET: u32 = 64 * 1024;

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::Place;
-use super::connection::Connection;
-use super::flight::What;
-use super::link::Link;
-use super::message::VERSION;
+use super::Link;
+use super::in_flight::What;
+use crate::adapter::redis::Place;
+use crate::adapter::redis::connection::Connection;
+use crate::adapter::redis::wire::message::VERSION;
 use crate::app::AppId;
 use crate::feed::{Feed, Filter, Seen, Watch};
 

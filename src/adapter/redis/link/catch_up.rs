@@ -1,6 +1,6 @@
 //! What of a channel's log a node has missed. Pure.
 
-use super::message::{Logged, Position};
+use crate::adapter::redis::wire::message::{Logged, Position};
 
 /// What Redis said of a channel's log.
 pub(super) struct Found {
@@ -53,7 +53,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::redis::message::Content;
+    use crate::adapter::redis::wire::message::Content;
 
     const NOW: u64 = 1000;
 

@@ -8,6 +8,9 @@
 //! Memory: unread values wait in a queue of [`UNREAD`], behind it in the socket; so a node that cannot keep up slows
 //! Redis down, which ends the connection at its `client-output-buffer-limit`.
 
+pub(crate) mod connector;
+mod value;
+
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -17,10 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::message::Run;
+use super::wire::message::Run;
+use super::wire::scripts::Script;
+pub(crate) use value::{Reading, error_text};
 
 /// A stream, with or without TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for T {}
 
@@ -33,7 +38,7 @@ const FULL: usize = 256 * 1024;
 /// Why a connection is of no use any more, or could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Broken(pub(super) String);
+pub(crate) struct Broken(pub(crate) String);
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
@@ -41,47 +46,14 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// What runs in Redis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Script {
-    Tick,
-    Register,
-    Publish,
-    Tell,
-    Retire,
-    Introduce,
-}
-
-impl Script {
-    pub(super) const ALL: [Self; 6] = [
-        Self::Tick,
-        Self::Register,
-        Self::Publish,
-        Self::Tell,
-        Self::Retire,
-        Self::Introduce,
-    ];
-
-    pub(super) fn source(self) -> &'static str {
-        match self {
-            Self::Tick => include_str!("scripts/tick.lua"),
-            Self::Register => include_str!("scripts/register.lua"),
-            Self::Publish => include_str!("scripts/publish.lua"),
-            Self::Tell => include_str!("scripts/tell.lua"),
-            Self::Retire => include_str!("scripts/retire.lua"),
-            Self::Introduce => include_str!("scripts/introduce.lua"),
-        }
-    }
-}
-
 /// The connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// Which life of which process answers.
-    pub(super) run: Run,
+    pub(crate) run: Run,
     /// This side's address.
-    pub(super) address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// By the order of [`Script::ALL`].
-    pub(super) digests: Vec<String>,
+    pub(crate) digests: Vec<String>,
     out: Vec<u8>,
     written: usize,
     writer: WriteHalf<Box<dyn Stream>>,
@@ -91,7 +63,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Begins to read.
-    pub(super) fn new(stream: Box<dyn Stream>) -> Self {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         let (sender, values) = mpsc::channel(UNREAD);
         Self {
@@ -107,12 +79,12 @@ impl Connection {
     }
 
     /// Puts a command behind the others.
-    pub(super) fn queue(&mut self, command: &redis::Cmd) {
+    pub(crate) fn queue(&mut self, command: &redis::Cmd) {
         command.write_packed_command(&mut self.out);
     }
 
     /// A call of a script with these keys; the arguments follow.
-    pub(super) fn script(&self, script: Script, keys: &[impl AsRef<str>]) -> redis::Cmd {
+    pub(crate) fn script(&self, script: Script, keys: &[impl AsRef<str>]) -> redis::Cmd {
         let mut command = redis::cmd("EVALSHA");
         let at = Script::ALL.iter().position(|known| *known == script);
         let digest = at
@@ -126,18 +98,18 @@ impl Connection {
     }
 
     /// Whether commands should wait.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.out.len() - self.written > FULL
     }
 
     /// Whether something waits to be written.
-    pub(super) fn has_output(&self) -> bool {
+    pub(crate) fn has_output(&self) -> bool {
         self.written < self.out.len()
     }
 
     /// Writes some of what waits, and values that have come meanwhile to `values`, until there is one of either.
     /// Nothing is lost when the future is dropped.
-    pub(super) async fn exchange(&mut self, values: &mut Vec<Value>) -> Result<(), Broken> {
+    pub(crate) async fn exchange(&mut self, values: &mut Vec<Value>) -> Result<(), Broken> {
         let has_output = self.has_output();
         let mut read = Vec::new();
         tokio::select! {
@@ -161,7 +133,7 @@ impl Connection {
     }
 
     /// Sends commands and awaits their replies; for the beginning, when nothing else is under way.
-    pub(super) async fn call(&mut self, commands: &[redis::Cmd]) -> Result<Vec<Value>, Broken> {
+    pub(crate) async fn call(&mut self, commands: &[redis::Cmd]) -> Result<Vec<Value>, Broken> {
         for command in commands {
             self.queue(command);
         }
@@ -196,92 +168,4 @@ async fn read(mut reader: ReadHalf<Box<dyn Stream>>, values: mpsc::Sender<Result
             return;
         }
     }
-}
-
-/// Reading what a script or a command replied. A reply of another shape is a fault of the server or of ours: the
-/// connection is given up.
-pub(super) trait Reading: Sized {
-    fn text(self) -> Result<String, Broken>;
-    fn bytes(self) -> Result<Option<Vec<u8>>, Broken>;
-    fn number(self) -> Result<i64, Broken>;
-    fn list(self) -> Result<Vec<Value>, Broken>;
-    fn texts(self) -> Result<Vec<String>, Broken>;
-    /// The fields of a hash, each followed by its value.
-    fn pairs(self) -> Result<Vec<Value>, Broken>;
-}
-
-impl Reading for Value {
-    fn text(self) -> Result<String, Broken> {
-        match self {
-            Self::BulkString(bytes) => {
-                String::from_utf8(bytes).map_err(|_| unexpected("not UTF-8"))
-            }
-            Self::SimpleString(text) => Ok(text),
-            Self::VerbatimString { text, .. } => Ok(text),
-            Self::Okay => Ok("OK".to_owned()),
-            Self::Int(number) => Ok(number.to_string()),
-            Self::Nil => Ok(String::new()),
-            other => Err(unexpected(shape(&other))),
-        }
-    }
-
-    fn bytes(self) -> Result<Option<Vec<u8>>, Broken> {
-        match self {
-            Self::BulkString(bytes) => Ok(Some(bytes)),
-            Self::Nil | Self::Boolean(false) => Ok(None),
-            other => other.text().map(|text| Some(text.into_bytes())),
-        }
-    }
-
-    fn number(self) -> Result<i64, Broken> {
-        match self {
-            Self::Int(number) => Ok(number),
-            Self::Nil => Ok(0),
-            other => {
-                let text = other.text()?;
-                text.parse().map_err(|_| unexpected("not a number"))
-            }
-        }
-    }
-
-    fn list(self) -> Result<Vec<Value>, Broken> {
-        match self {
-            Self::Array(values) | Self::Set(values) => Ok(values),
-            Self::Nil => Ok(Vec::new()),
-            other => Err(unexpected(shape(&other))),
-        }
-    }
-
-    fn texts(self) -> Result<Vec<String>, Broken> {
-        self.list()?.into_iter().map(Reading::text).collect()
-    }
-
-    fn pairs(self) -> Result<Vec<Value>, Broken> {
-        match self {
-            Self::Map(pairs) => Ok(pairs.into_iter().flat_map(<[Value; 2]>::from).collect()),
-            other => other.list(),
-        }
-    }
-}
-
-/// What to say of a value without what is in it: that may be anybody's data.
-fn shape(value: &Value) -> &'static str {
-    match value {
-        Value::ServerError(_) => "an error",
-        Value::Array(_) | Value::Set(_) => "a list",
-        Value::Map(_) => "a map",
-        Value::Push { .. } => "a message",
-        _ => "a value of another kind",
-    }
-}
-
-fn unexpected(what: &str) -> Broken {
-    Broken(format!("Redis replied with something unexpected ({what})"))
-}
-
-/// What Redis says when it refuses: `OOM command not allowed …`. It holds names of ours, never data.
-pub(super) fn error_text(error: &redis::ServerError) -> String {
-    format!("{} {}", error.code(), error.details().unwrap_or_default())
-        .trim_end()
-        .to_owned()
 }

@@ -3,13 +3,14 @@
 use redis::Value;
 use tracing::info;
 
-use super::connection::{Broken, Connection, Reading as _, Script};
-use super::flight::What;
-use super::link::{Finishing, Link};
-use super::message::Run;
-use super::names::Subject;
-use super::registered::Registered;
-use super::saying::millis;
+use super::commands::millis;
+use super::in_flight::What;
+use super::register_reply::Registered;
+use super::{Finishing, Link};
+use crate::adapter::redis::connection::{Broken, Connection, Reading as _};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::message::Run;
+use crate::adapter::redis::wire::scripts::Script;
 use crate::protocol::WebhookEvent;
 
 /// How many topics of a dead node are given up at once.
@@ -97,23 +98,13 @@ impl Link {
         Ok(())
     }
 
-    fn retire(&mut self, node: String, itself: bool, connection: &mut Connection) {
+    pub(super) fn retire(&mut self, node: String, itself: bool, connection: &mut Connection) {
         let bucket = &self.parts.bucket;
         let mut command =
             connection.script(Script::Retire, &[bucket.nodes.clone(), bucket.own(&node)]);
         command.arg(&node).arg(u8::from(itself));
         connection.queue(&command);
         self.flight.push(What::Retire(node));
-    }
-
-    pub(super) fn retire_itself(&mut self, connection: &mut Connection) {
-        match std::mem::replace(&mut self.finishing, Finishing::Done) {
-            Finishing::Flushing(answer) => {
-                self.finishing = Finishing::Retiring(answer);
-                self.retire(self.parts.node.clone(), true, connection);
-            }
-            other => self.finishing = other,
-        }
     }
 
     pub(super) fn retired(
@@ -135,17 +126,5 @@ impl Link {
             other => self.finishing = other,
         }
         Ok(())
-    }
-
-    /// The steps of the end, each when the one before is done.
-    pub(super) fn finish(&mut self, connection: &mut Connection) {
-        let is_quiet = self.topics.is_empty() && self.waiting.is_empty() && !self.paused;
-        match std::mem::replace(&mut self.finishing, Finishing::Done) {
-            Finishing::Releasing(answer) if is_quiet => {
-                self.finishing = Finishing::Flushing(answer);
-                self.tick(connection);
-            }
-            other => self.finishing = other,
-        }
     }
 }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::message::Position;
-use super::names::Subject;
 use super::request::{Change, Held, Touch, Waiter};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::message::Position;
 use crate::app::AppId;
 use crate::protocol::{Member, UserId};
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tokio::sync::oneshot;
 
-use super::connection::Reading as _;
-use super::registered::read_members;
-use super::request::{Ask, Request};
-use super::{Handle, Redis, kept, names};
+use crate::adapter::redis::connection::Reading as _;
+use crate::adapter::redis::link::register_reply::read_members;
+use crate::adapter::redis::link::request::{Ask, Request};
+use crate::adapter::redis::wire::{keys, last_event_codec};
+use crate::adapter::redis::{Handle, Redis};
 use crate::adapter::{Counts, Error, LastEvent};
 use crate::app::AppId;
 use crate::protocol::{ChannelName, Member, UserId};
@@ -18,7 +19,7 @@ const PAGE: usize = 1000;
 
 impl Redis {
     /// Asks the link of a token.
-    pub(super) async fn ask(
+    pub(in crate::adapter::redis) async fn ask(
         &self,
         token: &str,
         commands: Vec<redis::Cmd>,
@@ -26,7 +27,7 @@ impl Redis {
         self.ask_link(self.link(token), token, commands).await
     }
 
-    pub(super) async fn ask_link(
+    pub(in crate::adapter::redis) async fn ask_link(
         &self,
         link: &Handle,
         token: &str,
@@ -53,15 +54,19 @@ impl Redis {
         }
     }
 
-    pub(super) async fn count(&self, app: &AppId, channel: &ChannelName) -> Result<Counts, Error> {
-        let token = names::token_of(app, channel.as_str());
+    pub(in crate::adapter::redis) async fn count(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Result<Counts, Error> {
+        let token = keys::token_of(app, channel.as_str());
         let command = counting(&self.link(&token).bucket.state(&token));
         let reply = self.ask(&token, vec![command]).await?;
         counts(reply.into_iter().next().unwrap_or(Value::Nil))
     }
 
     /// The occupied channels in one bucket: page by page, so that Redis is never held up.
-    pub(super) async fn list(
+    pub(in crate::adapter::redis) async fn list(
         &self,
         link: &Handle,
         app: &AppId,
@@ -88,7 +93,7 @@ impl Redis {
                 return Ok(());
             };
             from = format!("({last}");
-            let tokens = names.iter().map(|name| names::token_of(app, name));
+            let tokens = names.iter().map(|name| keys::token_of(app, name));
             let questions: Vec<_> = tokens
                 .map(|token| counting(&link.bucket.state(&token)))
                 .collect();
@@ -110,13 +115,13 @@ impl Redis {
     }
 
     /// The users on a presence channel. What they say of themselves may be long, so it is asked for only if wanted.
-    pub(super) async fn users(
+    pub(in crate::adapter::redis) async fn users(
         &self,
         app: &AppId,
         channel: &ChannelName,
         with_info: bool,
     ) -> Result<Vec<Member>, Error> {
-        let token = names::token_of(app, channel.as_str());
+        let token = keys::token_of(app, channel.as_str());
         let mut command = redis::cmd(if with_info { "HGETALL" } else { "HKEYS" });
         command.arg(self.link(&token).bucket.members(&token));
         let reply = self.ask(&token, vec![command]).await?;
@@ -131,17 +136,19 @@ impl Redis {
     }
 
     /// What a cache channel keeps, and for how long still.
-    pub(super) async fn kept(
+    pub(in crate::adapter::redis) async fn kept(
         &self,
         app: &AppId,
         channel: &ChannelName,
     ) -> Result<Option<LastEvent>, Error> {
-        let token = names::token_of(app, channel.as_str());
+        let token = keys::token_of(app, channel.as_str());
         let key = self.link(&token).bucket.names(token.clone()).event;
         let commands = ["GET", "PTTL"].map(|name| redis::cmd(name).arg(&key).clone());
         let mut reply = self.ask(&token, commands.into()).await?.into_iter();
         let mut next = || reply.next().unwrap_or(Value::Nil);
-        let event = next().bytes()?.and_then(|bytes| kept::read(&bytes));
+        let event = next()
+            .bytes()?
+            .and_then(|bytes| last_event_codec::read(&bytes));
         let left = Duration::from_millis(u64::try_from(next().number()?).unwrap_or_default());
         Ok(event.map(|event| LastEvent {
             expires: Instant::now() + left,

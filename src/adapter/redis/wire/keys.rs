@@ -19,45 +19,45 @@ const MAX_NAME: usize = 64 * 1024;
 
 /// Where Redis keeps a share of all topics.
 #[derive(Debug, Clone)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// `tidewire:{0}:`
     begin: String,
     /// The slot of a Redis Cluster.
-    pub(super) slot: u16,
-    pub(super) nodes: String,
-    pub(super) wire: String,
-    pub(super) epoch: String,
-    pub(super) due: String,
-    pub(super) linger: String,
+    pub(crate) slot: u16,
+    pub(crate) nodes: String,
+    pub(crate) wire: String,
+    pub(crate) epoch: String,
+    pub(crate) due: String,
+    pub(crate) linger: String,
     /// Who the nodes are; used in the first bucket only, as the next two.
-    pub(super) who: String,
+    pub(crate) who: String,
     /// What consoles watch on which node.
-    pub(super) watch: String,
+    pub(crate) watch: String,
     /// The topic of what is told to consoles.
-    pub(super) feed: String,
+    pub(crate) feed: String,
 }
 
 /// What has a topic: a channel, or a user that is signed in or watched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     Channel(ChannelName),
     User(UserId),
 }
 
 /// The names of one topic.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// `app:channel`, or `app:#user-id`: no app's id has a colon.
-    pub(super) token: String,
-    pub(super) topic: String,
-    pub(super) state: String,
-    pub(super) log: String,
-    pub(super) event: String,
+    pub(crate) token: String,
+    pub(crate) topic: String,
+    pub(crate) state: String,
+    pub(crate) log: String,
+    pub(crate) event: String,
 }
 
 impl Bucket {
     /// All buckets there are.
-    pub(super) fn all(prefix: &str, is_cluster: bool) -> Vec<Self> {
+    pub(crate) fn all(prefix: &str, is_cluster: bool) -> Vec<Self> {
         let buckets = if is_cluster { CLUSTER_BUCKETS } else { 1 };
         (0..buckets)
             .map(|n| Self::new(prefix, n, buckets))
@@ -88,17 +88,17 @@ impl Bucket {
     }
 
     /// Which of `buckets` a topic is in.
-    pub(super) fn index(token: &str, buckets: usize) -> usize {
+    pub(crate) fn index(token: &str, buckets: usize) -> usize {
         usize::from(slot(token.as_bytes())) % buckets
     }
 
     /// The topics that a node holds.
-    pub(super) fn own(&self, node: &str) -> String {
+    pub(crate) fn own(&self, node: &str) -> String {
         format!("{}own:{node}", self.begin)
     }
 
     /// The keys of `scripts/register.lua`, for a node's part in a topic.
-    pub(super) fn registration(&self, app: &AppId, names: &Names, node: &str) -> [String; 9] {
+    pub(crate) fn registration(&self, app: &AppId, names: &Names, node: &str) -> [String; 9] {
         [
             self.nodes.clone(),
             names.state.clone(),
@@ -113,25 +113,25 @@ impl Bucket {
     }
 
     /// The occupied channels of an app.
-    pub(super) fn index_of(&self, app: &AppId) -> String {
+    pub(crate) fn index_of(&self, app: &AppId) -> String {
         format!("{}index:{app}", self.begin)
     }
 
     /// The state of one of an app's channels.
-    pub(super) fn state(&self, token: &str) -> String {
+    pub(crate) fn state(&self, token: &str) -> String {
         format!("{}state:{token}", self.begin)
     }
 
     /// The members of a presence channel.
-    pub(super) fn members(&self, token: &str) -> String {
+    pub(crate) fn members(&self, token: &str) -> String {
         format!("{}members:{token}", self.begin)
     }
 
-    pub(super) fn topic(&self, token: &str) -> String {
+    pub(crate) fn topic(&self, token: &str) -> String {
         format!("{}topic:{token}", self.begin)
     }
 
-    pub(super) fn names(&self, token: String) -> Names {
+    pub(crate) fn names(&self, token: String) -> Names {
         Names {
             topic: self.topic(&token),
             state: self.state(&token),
@@ -143,24 +143,24 @@ impl Bucket {
 }
 
 impl Subject {
-    pub(super) fn token(&self, app: &AppId) -> String {
+    pub(crate) fn token(&self, app: &AppId) -> String {
         match self {
             Self::Channel(channel) => token_of(app, channel.as_str()),
             Self::User(user) => format!("{app}:#user-{user}"),
         }
     }
 
-    pub(super) fn is_presence(&self) -> bool {
+    pub(crate) fn is_presence(&self) -> bool {
         self.channel()
             .is_some_and(|channel| channel.kind() == ChannelKind::Presence)
     }
 
-    pub(super) fn is_listed(&self) -> bool {
+    pub(crate) fn is_listed(&self) -> bool {
         self.channel()
             .is_some_and(|channel| channel.kind().is_listed())
     }
 
-    pub(super) fn channel(&self) -> Option<&ChannelName> {
+    pub(crate) fn channel(&self) -> Option<&ChannelName> {
         match self {
             Self::Channel(channel) => Some(channel),
             Self::User(_) => None,
@@ -168,7 +168,7 @@ impl Subject {
     }
 
     /// What a token stands for; none if it is not one of ours.
-    pub(super) fn parse(token: &str) -> Option<(AppId, Self)> {
+    pub(crate) fn parse(token: &str) -> Option<(AppId, Self)> {
         let (app, name) = token.split_once(':')?;
         let subject = match name.strip_prefix("#user-") {
             Some(user) => Self::User(UserId::new(user)?),
@@ -179,7 +179,7 @@ impl Subject {
 }
 
 /// The token of a channel.
-pub(super) fn token_of(app: &AppId, channel: &str) -> String {
+pub(crate) fn token_of(app: &AppId, channel: &str) -> String {
     format!("{app}:{channel}")
 }
 

@@ -20,33 +20,33 @@ use bytes::Bytes;
 use crate::protocol::{Encoded, Member, SocketId, UserId};
 
 /// The major version of what nodes share. Another one is another cluster.
-pub(super) const WIRE_VERSION: &str = "1";
+pub(crate) const WIRE_VERSION: &str = "1";
 
 /// The first byte of every message, [`WIRE_VERSION`].
-pub(super) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// The longest message that is taken or sent: room for the largest event of any app.
-pub(super) const MAX_MESSAGE: usize = 34 * 1024 * 1024;
+pub(crate) const MAX_MESSAGE: usize = 34 * 1024 * 1024;
 
 /// The bytes of an event's id: its node's and a number that the node gives once.
-pub(super) const ID_BYTES: usize = 16;
+pub(crate) const ID_BYTES: usize = 16;
 
 /// An event's name among all events.
-pub(super) type Id = [u8; ID_BYTES];
+pub(crate) type Id = [u8; ID_BYTES];
 
 /// One life of one Redis process, from its run id.
-pub(super) type Run = [u8; 8];
+pub(crate) type Run = [u8; 8];
 
 /// Where in a topic's log something is. Numbers rise by one from event to event within a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) run: Run,
-    pub(super) seq: u64,
+pub(crate) struct Position {
+    pub(crate) run: Run,
+    pub(crate) seq: u64,
 }
 
 /// One message.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(crate) enum Message {
     Logged(Logged),
     MemberAdded(Member),
     MemberRemoved(UserId),
@@ -57,16 +57,16 @@ pub(super) enum Message {
 
 /// A message that the log keeps.
 #[derive(Debug)]
-pub(super) struct Logged {
-    pub(super) at: Position,
+pub(crate) struct Logged {
+    pub(crate) at: Position,
     /// When Redis took it, in ms of its clock.
-    pub(super) time: u64,
-    pub(super) id: Id,
-    pub(super) content: Content,
+    pub(crate) time: u64,
+    pub(crate) id: Id,
+    pub(crate) content: Content,
 }
 
 #[derive(Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Event {
         except: Option<SocketId>,
         frame: Encoded,
@@ -76,7 +76,7 @@ pub(super) enum Content {
 
 impl Content {
     /// The kind, for the script.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Event { .. } => "E",
             Self::Terminate => "T",
@@ -84,7 +84,7 @@ impl Content {
     }
 
     /// What the script puts behind its own part.
-    pub(super) fn body(&self, id: &Id) -> Vec<u8> {
+    pub(crate) fn body(&self, id: &Id) -> Vec<u8> {
         let mut out = id.to_vec();
         if let Self::Event { except, frame } = self {
             let except = except.map(|id| id.to_string()).unwrap_or_default();
@@ -99,7 +99,7 @@ impl Content {
 
 impl Message {
     /// Reads a message; none if it is not one of this version's.
-    pub(super) fn decode(bytes: Bytes) -> Option<Self> {
+    pub(crate) fn decode(bytes: Bytes) -> Option<Self> {
         if bytes.len() > MAX_MESSAGE {
             return None;
         }
@@ -132,7 +132,7 @@ impl Message {
 }
 
 /// The `user_info` as scripts keep it: nothing is none.
-pub(super) fn info_of(text: &str) -> Option<Arc<str>> {
+pub(crate) fn info_of(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
 }
 

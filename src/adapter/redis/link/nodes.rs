@@ -14,10 +14,11 @@ use redis::Value;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::connection::{Broken, Connection, Reading as _, Script};
-use super::flight::What;
-use super::link::Link;
-use super::saying::millis;
+use super::Link;
+use super::commands::millis;
+use super::in_flight::What;
+use crate::adapter::redis::connection::{Broken, Connection, Reading as _};
+use crate::adapter::redis::wire::scripts::Script;
 use crate::app::{App, CurrentApps};
 
 /// Apps that a node tells about, in the order of their ids.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::catch_up::Caught;
-use super::message::{Content, Id, Logged};
-use super::names::Subject;
 use super::request::{Alone, Answered, Change, Waiter};
 use super::topic::{Members, Topic};
-use crate::adapter::outlet::{Outlet, Told};
+use crate::adapter::fanout::{Outlet, Told};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::message::{Content, Id, Logged};
 use crate::adapter::{Error, count_frame};
 use crate::app::AppId;
 use crate::metrics::Metrics;
@@ -20,7 +20,7 @@ use crate::webhook::Webhooks;
 /// How many events are remembered that were delivered here alone.
 const ALONE: usize = 1024;
 
-pub(super) struct Voice {
+pub(crate) struct Voice {
     pub(super) registry: Arc<Registry>,
     pub(super) outlet: Outlet,
     pub(super) webhooks: Webhooks,
@@ -29,7 +29,7 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    pub(super) fn new(
+    pub(crate) fn new(
         registry: Arc<Registry>,
         outlet: Outlet,
         webhooks: Webhooks,

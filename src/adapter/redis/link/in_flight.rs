@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::message::Position;
 use super::request::{Ask, Publish, Waiter};
+use crate::adapter::redis::wire::message::Position;
 
 /// How many registrations may be under way.
 const REGISTRATIONS: usize = 256;

@@ -5,17 +5,18 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::message::{Content, ID_BYTES, Id};
-use super::names::Subject;
-use super::request::{Publish, Request};
-use super::{BUDGET, Redis, kept};
 use crate::adapter::LastEvent;
+use crate::adapter::redis::link::request::{Publish, Request};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::last_event_codec;
+use crate::adapter::redis::wire::message::{Content, ID_BYTES, Id};
+use crate::adapter::redis::{BUDGET, Redis};
 use crate::app::AppId;
 
 /// An event that Redis did not take, as far as is known.
-pub(super) struct Unsent {
-    pub(super) id: Id,
-    pub(super) why: String,
+pub(in crate::adapter::redis) struct Unsent {
+    pub(in crate::adapter::redis) id: Id,
+    pub(in crate::adapter::redis) why: String,
 }
 
 impl Redis {
@@ -28,7 +29,7 @@ impl Redis {
     }
 
     /// Publishes to all nodes; how many subscriptions there are, if that is known.
-    pub(super) async fn send(
+    pub(in crate::adapter::redis) async fn send(
         &self,
         app: &AppId,
         subject: &Subject,
@@ -49,7 +50,7 @@ impl Redis {
                 names: link.bucket.names(token),
                 id,
                 content,
-                keep: keep.map(kept::write),
+                keep: keep.map(last_event_codec::write),
                 again: false,
                 answer,
                 _permit: permit,

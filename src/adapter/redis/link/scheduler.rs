@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
-use super::flight::Call;
-use super::link::{Finishing, Link, Resync};
-use super::names::Subject;
+use super::in_flight::Call;
 use super::request::{Request, Touch, Waiter};
 use super::topic::Topic;
+use super::{Finishing, Link, Resync};
+use crate::adapter::redis::connection::Connection;
+use crate::adapter::redis::wire::keys::Subject;
 use crate::slack::Slack as _;
 
 /// How long a topic stays subscribed that nobody here is interested in any more: a page that is loaded again does not

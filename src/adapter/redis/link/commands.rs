@@ -3,15 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Place;
-use super::connection::{Connection, Script};
-use super::flight::{Call, Registration, What};
-use super::link::{Finishing, Link};
-use super::message::{Position, WIRE_VERSION};
-use super::names::{Bucket, Subject};
+use super::in_flight::{Call, Registration, What};
 use super::request::{Change, Held, Publish};
-use super::settings::Settings;
 use super::topic::Topic;
+use super::{Finishing, Link};
+use crate::adapter::redis::Place;
+use crate::adapter::redis::connection::Connection;
+use crate::adapter::redis::settings::Settings;
+use crate::adapter::redis::wire::keys::{Bucket, Subject};
+use crate::adapter::redis::wire::message::{Position, WIRE_VERSION};
+use crate::adapter::redis::wire::scripts::Script;
 
 /// How many due things, and dead nodes, one tick takes.
 pub(super) const TAKEN: usize = 100;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 use super::BUDGET;
-use super::nodes::LiveNode;
+use super::link::nodes::LiveNode;
 
 /// How long Redis may be away until the node says that it is not ready.
 const GRACE: Duration = Duration::from_secs(5);

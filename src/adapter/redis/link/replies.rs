@@ -7,12 +7,12 @@ use bytes::Bytes;
 use redis::{PushKind, ServerError, Value};
 use tracing::{debug, error, warn};
 
-use super::connection::{Broken, Connection, Reading as _, error_text};
-use super::flight::{Call, What};
-use super::link::{Finishing, Link};
-use super::message::{Message, Position, WIRE_VERSION};
-use super::names::Subject;
-use super::saying::TAKEN;
+use super::commands::TAKEN;
+use super::in_flight::{Call, What};
+use super::{Finishing, Link};
+use crate::adapter::redis::connection::{Broken, Connection, Reading as _, error_text};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
 use crate::protocol::{UserId, WebhookEvent};
 
 /// How long after a loss of memory the others are waited for.

@@ -2,7 +2,7 @@
 //!
 //! Requests are posted without waiting, so that a change can be posted while the registry has its channel locked: a
 //! link hears of the changes of a channel in the order in which they happened. The queue is bounded by who posts:
-//! every connection awaits the answer to its command before the next, publishes hold a share of [`super::BUDGET`], and
+//! every connection awaits the answer to its command before the next, publishes hold a share of [`BUDGET`](crate::adapter::redis::BUDGET), and
 //! what ends was there before.
 
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use std::time::Instant;
 use redis::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::message::{Content, Id};
-use super::names::{Names, Subject};
 use crate::adapter::Error;
+use crate::adapter::redis::wire::keys::{Names, Subject};
+use crate::adapter::redis::wire::message::{Content, Id};
 use crate::app::AppId;
 use crate::protocol::{ChannelName, Encoded, Member, SocketId, UserId};
 use crate::registry::LastEvent;
 
 /// One request.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Touch(Touch),
     Publish(Publish),
     Ask(Ask),
@@ -31,88 +31,88 @@ pub(super) enum Request {
 
 /// What this node holds of a topic has changed.
 #[derive(Debug)]
-pub(super) struct Touch {
-    pub(super) app: AppId,
-    pub(super) subject: Subject,
-    pub(super) held: Held,
-    pub(super) change: Option<Change>,
-    pub(super) waiter: Option<Waiter>,
+pub(crate) struct Touch {
+    pub(crate) app: AppId,
+    pub(crate) subject: Subject,
+    pub(crate) held: Held,
+    pub(crate) change: Option<Change>,
+    pub(crate) waiter: Option<Waiter>,
 }
 
 /// What a node holds of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Held {
+pub(crate) struct Held {
     /// Subscriptions, or a user's signed-in connections.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// Whether the topic's messages are of interest.
-    pub(super) interested: bool,
+    pub(crate) interested: bool,
     /// Whether changes of the count are told.
-    pub(super) tells_count: bool,
+    pub(crate) tells_count: bool,
     /// Members that a presence channel may have.
-    pub(super) max_members: usize,
+    pub(crate) max_members: usize,
 }
 
 /// A member of a presence channel came to this node, or left it.
 #[derive(Debug, Clone)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Here(Member),
     Gone(UserId),
 }
 
 /// Somebody waits until the cluster knows of a change.
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     /// Who must be among the members then.
-    pub(super) member: Option<UserId>,
+    pub(crate) member: Option<UserId>,
     /// Which connection.
-    pub(super) source: Option<SocketId>,
+    pub(crate) source: Option<SocketId>,
     /// Since when; the link's patience is the same for all.
-    pub(super) since: Instant,
-    pub(super) answer: oneshot::Sender<Result<Answered, Error>>,
+    pub(crate) since: Instant,
+    pub(crate) answer: oneshot::Sender<Result<Answered, Error>>,
 }
 
 /// What a waiter learns.
 #[derive(Debug, Clone)]
-pub(super) struct Answered {
+pub(crate) struct Answered {
     /// Deliveries up to this number came before.
-    pub(super) since: u64,
-    pub(super) members: Vec<Member>,
-    pub(super) last_event: Option<LastEvent>,
+    pub(crate) since: u64,
+    pub(crate) members: Vec<Member>,
+    pub(crate) last_event: Option<LastEvent>,
     /// Whether the user of a user's topic is signed in anywhere.
-    pub(super) online: bool,
+    pub(crate) online: bool,
 }
 
 /// An event for a topic.
 #[derive(Debug)]
-pub(super) struct Publish {
-    pub(super) names: Names,
-    pub(super) id: Id,
-    pub(super) content: Content,
-    /// What a cache channel keeps, as [`super::kept`] writes it.
-    pub(super) keep: Option<Vec<u8>>,
+pub(crate) struct Publish {
+    pub(crate) names: Names,
+    pub(crate) id: Id,
+    pub(crate) content: Content,
+    /// What a cache channel keeps, as [`last_event_codec`](crate::adapter::redis::wire::last_event_codec) writes it.
+    pub(crate) keep: Option<Vec<u8>>,
     /// Whether it has been sent on a connection that then broke: Redis may have taken it.
-    pub(super) again: bool,
+    pub(crate) again: bool,
     /// How many subscriptions there are, if that is known; or why Redis refuses it.
-    pub(super) answer: oneshot::Sender<Result<Option<usize>, Arc<str>>>,
+    pub(crate) answer: oneshot::Sender<Result<Option<usize>, Arc<str>>>,
     /// Its share of what may wait; given back with it.
-    pub(super) _permit: Option<OwnedSemaphorePermit>,
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A question: commands that only read, and their replies.
 #[derive(Debug)]
-pub(super) struct Ask {
-    pub(super) commands: Vec<redis::Cmd>,
-    pub(super) replies: Vec<Value>,
-    pub(super) answer: oneshot::Sender<Result<Vec<Value>, Arc<str>>>,
+pub(crate) struct Ask {
+    pub(crate) commands: Vec<redis::Cmd>,
+    pub(crate) replies: Vec<Value>,
+    pub(crate) answer: oneshot::Sender<Result<Vec<Value>, Arc<str>>>,
 }
 
 /// An event that Redis did not take in time, for this node's subscribers alone.
 #[derive(Debug)]
-pub(super) struct Alone {
-    pub(super) app: AppId,
-    pub(super) channel: ChannelName,
-    pub(super) frame: Encoded,
-    pub(super) except: Option<SocketId>,
+pub(crate) struct Alone {
+    pub(crate) app: AppId,
+    pub(crate) channel: ChannelName,
+    pub(crate) frame: Encoded,
+    pub(crate) except: Option<SocketId>,
     /// So that it is not delivered again if Redis took it after all.
-    pub(super) id: Id,
+    pub(crate) id: Id,
 }

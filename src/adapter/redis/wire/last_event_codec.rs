@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::registry::{LAST_EVENT_TTL, LastEvent};
 
 /// As it is kept.
-pub(super) fn write(event: &LastEvent) -> Vec<u8> {
+pub(crate) fn write(event: &LastEvent) -> Vec<u8> {
     // Names are a few hundred characters at most.
     let length = u16::try_from(event.event.len()).unwrap_or(u16::MAX);
     let mut out = length.to_be_bytes().to_vec();
@@ -15,7 +15,7 @@ pub(super) fn write(event: &LastEvent) -> Vec<u8> {
 }
 
 /// As it was, with its whole life before it; none if it is not one of ours.
-pub(super) fn read(bytes: &[u8]) -> Option<LastEvent> {
+pub(crate) fn read(bytes: &[u8]) -> Option<LastEvent> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (event, data) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     Some(LastEvent {

@@ -1,11 +1,39 @@
 //! The link to one bucket: the task that owns its connection and its topics.
 //!
-//! It says to Redis what this node holds, always in absolute terms and for each topic one thing at a time, so that
-//! whatever was under way when a connection broke is simply said again. Here is its life; what waits is in `queue.rs`,
-//! what is said in `saying.rs`, what is awaited in `flight.rs`, what comes back in `replies.rs`.
+//! It registers in Redis what this node holds, always in absolute terms and one registration at a time for each topic,
+//! so that whatever was under way when a connection broke is simply sent again.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `mod` | the life of the task: connecting, the loop, what happens at a disconnection |
+//! | `request` | what `ops` posts to a link |
+//! | `topic` | one topic: what is held here, what Redis was told of it, what clients here know of the others |
+//! | `scheduler` | what waits to be sent, and deadlines |
+//! | `commands` | the commands that are sent: heartbeat, registration, publish |
+//! | `in_flight` | what was sent and has not been answered |
+//! | `replies` | replies and pushed messages, in the order in which Redis sent them |
+//! | `register_reply`, `catch_up` | what follows from a registration; which events of the log were missed |
+//! | `local_delivery` | frames for this node's clients, and events for its webhooks |
+//! | `reap`, `shutdown` | the end of another node, and of this one |
+//! | `nodes` | who the nodes are, and whether they have the same apps |
+//! | `feed_relay` | the console's feed between nodes |
 //!
 //! Invariant: all deliveries of a bucket are made here, in the order in which Redis took the events; a subscription is
 //! answered between the event before it and the event after it.
+
+mod catch_up;
+mod commands;
+mod feed_relay;
+mod in_flight;
+pub(crate) mod local_delivery;
+pub(crate) mod nodes;
+mod reap;
+pub(crate) mod register_reply;
+mod replies;
+pub(crate) mod request;
+mod scheduler;
+mod shutdown;
+mod topic;
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -16,19 +44,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use super::connect::Connector;
+use super::cluster_state::LinkState;
+use super::connection::connector::Connector;
 use super::connection::{Broken, Connection};
-use super::flight::{Call, Flight, What};
-use super::names::Bucket;
-use super::nodes::Nodes;
-use super::request::Request;
 use super::settings::Settings;
-use super::showing::Showing;
-use super::state::LinkState;
-use super::topic::Topic;
-use super::voice::Voice;
+use super::wire::keys::Bucket;
 use crate::app::CurrentApps;
 use crate::feed::Feed;
+use feed_relay::Showing;
+use in_flight::{Call, Flight, What};
+use local_delivery::Voice;
+use nodes::Nodes;
+use request::Request;
+use topic::Topic;
 
 /// How often deadlines are looked at.
 const BEAT: Duration = Duration::from_millis(100);
@@ -75,45 +103,45 @@ pub(super) struct Parts {
 
 /// A link. The files beside this one see its fields, each for its own part.
 pub(super) struct Link {
-    pub(super) parts: Parts,
+    parts: Parts,
     connector: Rc<Connector>,
-    pub(super) topics: HashMap<Rc<str>, Topic>,
+    topics: HashMap<Rc<str>, Topic>,
     /// Topics of which something is to be said.
-    pub(super) queue: VecDeque<Rc<str>>,
+    queue: VecDeque<Rc<str>>,
     /// Topics that wait for another attempt, as Redis refused the last one.
-    pub(super) refused: Vec<Rc<str>>,
+    refused: Vec<Rc<str>>,
     /// Publishes and questions that have not been sent.
-    pub(super) waiting: VecDeque<Call>,
-    pub(super) flight: Flight,
-    pub(super) showing: Option<Showing>,
-    pub(super) nodes: Option<Nodes>,
-    pub(super) deadlines: VecDeque<(Instant, Rc<str>)>,
-    pub(super) idle: VecDeque<(Instant, Rc<str>)>,
+    waiting: VecDeque<Call>,
+    flight: Flight,
+    showing: Option<Showing>,
+    nodes: Option<Nodes>,
+    deadlines: VecDeque<(Instant, Rc<str>)>,
+    idle: VecDeque<(Instant, Rc<str>)>,
     /// Since when there is no connection.
-    pub(super) down_since: Option<Instant>,
+    down_since: Option<Instant>,
     /// Whether nothing but a tick may be sent: it is not known what Redis remembers.
-    pub(super) paused: bool,
+    paused: bool,
     /// The life of Redis' memory that this node has registered in.
-    pub(super) epoch: Option<String>,
-    pub(super) resync: Resync,
+    epoch: Option<String>,
+    resync: Resync,
     /// When to ask once more who is there, after others have had their time to come back.
-    pub(super) recheck: Option<Instant>,
-    pub(super) finishing: Finishing,
+    recheck: Option<Instant>,
+    finishing: Finishing,
     /// Connections in a row that broke soon.
     failures: usize,
 }
 
 /// How far the saying of everything has come.
 #[derive(Debug, Default)]
-pub(super) struct Resync {
-    pub(super) left: usize,
-    pub(super) topics: usize,
-    pub(super) recovered: usize,
-    pub(super) gaps: usize,
+struct Resync {
+    left: usize,
+    topics: usize,
+    recovered: usize,
+    gaps: usize,
 }
 
 /// The steps of the end.
-pub(super) enum Finishing {
+enum Finishing {
     No,
     Releasing(oneshot::Sender<()>),
     Flushing(oneshot::Sender<()>),

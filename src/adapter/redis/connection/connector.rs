@@ -13,9 +13,10 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::connection::{Broken, Connection, Reading as _, Script, error_text};
-use super::names::Bucket;
-use super::settings::{Address, Login, Place, Settings};
+use super::{Broken, Connection, Reading as _, error_text};
+use crate::adapter::redis::settings::{Address, Login, Place, Settings};
+use crate::adapter::redis::wire::keys::Bucket;
+use crate::adapter::redis::wire::scripts::Script;
 
 /// How long one server may take until it has said that it is ready.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ const OLDEST_CLUSTER: (u32, u32) = (7, 0);
 const LEARNT: usize = 64;
 
 /// Makes connections.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     settings: Arc<Settings>,
     /// What Redis' `CLIENT LIST` calls this node.
     name: String,
@@ -50,7 +51,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(settings: Arc<Settings>, node: &str) -> Self {
+    pub(crate) fn new(settings: Arc<Settings>, node: &str) -> Self {
         let name = format!("tidewire-{node}");
         let learnt = RefCell::default();
         Self {
@@ -61,7 +62,7 @@ impl Connector {
     }
 
     /// A connection to the server that holds the bucket, ready for its scripts.
-    pub(super) async fn connect(&self, bucket: &Bucket) -> Result<Connection, Broken> {
+    pub(crate) async fn connect(&self, bucket: &Bucket) -> Result<Connection, Broken> {
         match &self.settings.place {
             Place::Standalone(address, database) => self.ready(address, *database).await,
             Place::Sentinel {

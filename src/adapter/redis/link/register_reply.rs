@@ -6,14 +6,15 @@ use redis::Value;
 use tracing::{info, warn};
 
 use super::catch_up::Found;
-use super::connection::{Broken, Connection, Reading as _};
-use super::flight::Registration;
-use super::link::{Link, Resync};
-use super::message::{Logged, Message, Position, Run, info_of};
-use super::names::Subject;
-use super::saying::millis;
+use super::commands::millis;
+use super::in_flight::Registration;
+use super::local_delivery::Voice;
 use super::topic::{Members, Topic};
-use super::voice::Voice;
+use super::{Link, Resync};
+use crate::adapter::redis::connection::{Broken, Connection, Reading as _};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::last_event_codec;
+use crate::adapter::redis::wire::message::{Logged, Message, Position, Run, info_of};
 use crate::protocol::{SocketId, UserId, WebhookEvent};
 use crate::registry::LastEvent;
 
@@ -191,7 +192,9 @@ impl Registered {
             _ => None,
         };
         let log = next().list()?;
-        let last_event = next().bytes()?.and_then(|bytes| super::kept::read(&bytes));
+        let last_event = next()
+            .bytes()?
+            .and_then(|bytes| last_event_codec::read(&bytes));
         Ok(Self {
             found: Found {
                 // A topic in which nothing was published yet has no run of its own.
@@ -221,7 +224,7 @@ fn read_logged(entry: Value) -> Option<Logged> {
 }
 
 /// Users, each followed by the nodes that hold it, a bar and the `user_info`.
-pub(super) fn read_members(entries: Vec<Value>) -> Result<Members, Broken> {
+pub(crate) fn read_members(entries: Vec<Value>) -> Result<Members, Broken> {
     let mut members = Members::new();
     let mut entries = entries.into_iter();
     while let (Some(user), Some(entry)) = (entries.next(), entries.next()) {

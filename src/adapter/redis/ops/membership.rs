@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::Redis;
-use super::names::Subject;
-use super::request::{Answered, Change, Held, Request, Touch, Waiter};
+use crate::adapter::redis::Redis;
+use crate::adapter::redis::link::request::{Answered, Change, Held, Request, Touch, Waiter};
+use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::{Error, Joined, Subscriber, Watched, tells_count};
 use crate::app::App;
 use crate::protocol::{ChannelName, User, UserId};
@@ -18,7 +18,7 @@ impl Redis {
         self.link(&token).post(Request::Touch(touch));
     }
 
-    pub(super) async fn join(
+    pub(in crate::adapter::redis) async fn join(
         &self,
         app: &App,
         channel: &ChannelName,
@@ -68,7 +68,12 @@ impl Redis {
         }
     }
 
-    pub(super) fn leave(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
+    pub(in crate::adapter::redis) fn leave(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        subscriber: Subscriber<'_>,
+    ) {
         let leave = Leave {
             app: &app.id,
             channel,
@@ -112,7 +117,12 @@ impl Redis {
         });
     }
 
-    pub(super) async fn enter(&self, app: &App, user: &User, worker: u16) -> Vec<Watched> {
+    pub(in crate::adapter::redis) async fn enter(
+        &self,
+        app: &App,
+        user: &User,
+        worker: u16,
+    ) -> Vec<Watched> {
         let waiter = || {
             let (answer, answered) = oneshot::channel();
             let (member, since) = (None, Instant::now());
@@ -155,7 +165,7 @@ impl Redis {
         known
     }
 
-    pub(super) fn exit(&self, app: &App, user: &User, worker: u16) {
+    pub(in crate::adapter::redis) fn exit(&self, app: &App, user: &User, worker: u16) {
         for watched in &user.watchlist {
             self.registry.unwatch(&app.id, watched, worker, |standing| {
                 self.touch_user(app, watched, standing, None);

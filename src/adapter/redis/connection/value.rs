@@ -1,0 +1,93 @@
+//! Values that Redis replied with, read as what they should be.
+
+use redis::Value;
+
+use super::Broken;
+
+/// Reading what a script or a command replied. A reply of another shape is a fault of the server or of ours: the
+/// connection is given up.
+pub(crate) trait Reading: Sized {
+    fn text(self) -> Result<String, Broken>;
+    fn bytes(self) -> Result<Option<Vec<u8>>, Broken>;
+    fn number(self) -> Result<i64, Broken>;
+    fn list(self) -> Result<Vec<Value>, Broken>;
+    fn texts(self) -> Result<Vec<String>, Broken>;
+    /// The fields of a hash, each followed by its value.
+    fn pairs(self) -> Result<Vec<Value>, Broken>;
+}
+
+impl Reading for Value {
+    fn text(self) -> Result<String, Broken> {
+        match self {
+            Self::BulkString(bytes) => {
+                String::from_utf8(bytes).map_err(|_| unexpected("not UTF-8"))
+            }
+            Self::SimpleString(text) => Ok(text),
+            Self::VerbatimString { text, .. } => Ok(text),
+            Self::Okay => Ok("OK".to_owned()),
+            Self::Int(number) => Ok(number.to_string()),
+            Self::Nil => Ok(String::new()),
+            other => Err(unexpected(shape(&other))),
+        }
+    }
+
+    fn bytes(self) -> Result<Option<Vec<u8>>, Broken> {
+        match self {
+            Self::BulkString(bytes) => Ok(Some(bytes)),
+            Self::Nil | Self::Boolean(false) => Ok(None),
+            other => other.text().map(|text| Some(text.into_bytes())),
+        }
+    }
+
+    fn number(self) -> Result<i64, Broken> {
+        match self {
+            Self::Int(number) => Ok(number),
+            Self::Nil => Ok(0),
+            other => {
+                let text = other.text()?;
+                text.parse().map_err(|_| unexpected("not a number"))
+            }
+        }
+    }
+
+    fn list(self) -> Result<Vec<Value>, Broken> {
+        match self {
+            Self::Array(values) | Self::Set(values) => Ok(values),
+            Self::Nil => Ok(Vec::new()),
+            other => Err(unexpected(shape(&other))),
+        }
+    }
+
+    fn texts(self) -> Result<Vec<String>, Broken> {
+        self.list()?.into_iter().map(Reading::text).collect()
+    }
+
+    fn pairs(self) -> Result<Vec<Value>, Broken> {
+        match self {
+            Self::Map(pairs) => Ok(pairs.into_iter().flat_map(<[Value; 2]>::from).collect()),
+            other => other.list(),
+        }
+    }
+}
+
+/// What to say of a value without what is in it: that may be anybody's data.
+fn shape(value: &Value) -> &'static str {
+    match value {
+        Value::ServerError(_) => "an error",
+        Value::Array(_) | Value::Set(_) => "a list",
+        Value::Map(_) => "a map",
+        Value::Push { .. } => "a message",
+        _ => "a value of another kind",
+    }
+}
+
+fn unexpected(what: &str) -> Broken {
+    Broken(format!("Redis replied with something unexpected ({what})"))
+}
+
+/// What Redis says when it refuses: `OOM command not allowed …`. It holds names of ours, never data.
+pub(crate) fn error_text(error: &redis::ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
+        .trim_end()
+        .to_owned()
+}
