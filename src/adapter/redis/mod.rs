@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use cluster_state::ClusterState;
 pub use link::nodes::LiveNode;
-pub use settings::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
+pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology};
 
 use super::fanout::Outlet;
 use super::{
@@ -119,7 +119,7 @@ impl Redis {
     pub async fn start(settings: Settings, inside: Inside) -> Result<Arc<Self>, Error> {
         let settings = Arc::new(settings);
         let node: u64 = rand::random();
-        let is_cluster = matches!(settings.place, Place::Cluster(_));
+        let is_cluster = matches!(settings.topology, Topology::Cluster(_));
         let (mut links, mut states, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for bucket in Bucket::all(&settings.prefix, is_cluster) {
             #[expect(
@@ -196,12 +196,12 @@ impl Redis {
         }
     }
 
-    fn link(&self, token: &str) -> &Handle {
-        &self.links[Bucket::index(token, self.links.len())]
+    fn link(&self, topic_id: &str) -> &Handle {
+        &self.links[Bucket::index(topic_id, self.links.len())]
     }
 
-    fn outage(&self, token: &str) -> String {
-        let at = Bucket::index(token, self.links.len());
+    fn outage(&self, topic_id: &str) -> String {
+        let at = Bucket::index(topic_id, self.links.len());
         let seconds = self.settings.publish_timeout.as_secs();
         let reason = self.state.links.get(at).map(|link| {
             let link = link.borrow();
@@ -254,8 +254,8 @@ impl Handle {
     }
 }
 
-impl From<connection::Broken> for super::Error {
-    fn from(connection::Broken(why): connection::Broken) -> Self {
+impl From<connection::ConnectionError> for super::Error {
+    fn from(connection::ConnectionError(why): connection::ConnectionError) -> Self {
         Self::Unreachable(why.into())
     }
 }
@@ -311,8 +311,8 @@ impl Adapter for Redis {
                 self.metrics.cluster_publish_refused.inc();
                 return Err(super::Error::Unreachable(why.into()));
             }
-            let token = subject.token(&app.id);
-            self.link(&token).post(Request::Alone(Alone {
+            let topic_id = subject.topic_id(&app.id);
+            self.link(&topic_id).post(Request::Alone(Alone {
                 app: app.id.clone(),
                 channel: channel.clone(),
                 frame,

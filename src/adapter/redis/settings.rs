@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the servers are.
-    pub place: Place,
+    pub topology: Topology,
     /// Who this node is to them.
     pub login: Login,
     /// How to speak TLS to all of them; none: in the clear.
@@ -27,7 +27,7 @@ pub struct Settings {
 
 /// Where the servers are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Topology {
     /// One server, with the number of its database.
     Standalone(Address, u32),
     /// Whatever these say is the primary.

@@ -13,33 +13,33 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Broken, Connection, Reading as _, error_text};
-use crate::adapter::redis::settings::{Address, Login, Place, Settings};
+use super::{Connection, ConnectionError, ValueExt as _, error_text};
+use crate::adapter::redis::settings::{Address, Login, Settings, Topology};
 use crate::adapter::redis::wire::keys::Bucket;
 use crate::adapter::redis::wire::scripts::Script;
 
 /// How long one server may take until it has said that it is ready.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much of that the TLS handshake may take.
-const TLS_PATIENCE: Duration = Duration::from_secs(1);
+const TLS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is added where the other side seems to speak in the clear.
-const NO_TLS: &str =
+const NO_TLS_HINT: &str =
     ": it does not seem to speak TLS on this port; without TLS write redis:// (or tls = false)";
 
 /// The other way round.
-const TLS_ONLY: &str = "; if it speaks TLS on this port, write rediss:// (or tls = true)";
+const TLS_ONLY_HINT: &str = "; if it speaks TLS on this port, write rediss:// (or tls = true)";
 
 /// The first Redis that has all that is used here: RESP3, `ZADD` and `SET` with their options, and a `LRANGE` that
 /// does not mind large lists.
-const OLDEST: (u32, u32) = (6, 2);
+const MIN_VERSION: (u32, u32) = (6, 2);
 
 /// The first that has sharded topics, without which a cluster repeats every message to all its servers.
-const OLDEST_CLUSTER: (u32, u32) = (7, 0);
+const MIN_CLUSTER_VERSION: (u32, u32) = (7, 0);
 
 /// How many servers of a cluster are remembered beside those of the settings.
-const LEARNT: usize = 64;
+const MAX_DISCOVERED: usize = 64;
 
 /// Makes connections.
 pub(crate) struct Connector {
@@ -47,25 +47,25 @@ pub(crate) struct Connector {
     /// What Redis' `CLIENT LIST` calls this node.
     name: String,
     /// The cluster's servers as of the last answer: those of the settings may be gone.
-    learnt: RefCell<Vec<Address>>,
+    discovered: RefCell<Vec<Address>>,
 }
 
 impl Connector {
     pub(crate) fn new(settings: Arc<Settings>, node: &str) -> Self {
         let name = format!("tidewire-{node}");
-        let learnt = RefCell::default();
+        let discovered = RefCell::default();
         Self {
             settings,
             name,
-            learnt,
+            discovered,
         }
     }
 
     /// A connection to the server that holds the bucket, ready for its scripts.
-    pub(crate) async fn connect(&self, bucket: &Bucket) -> Result<Connection, Broken> {
-        match &self.settings.place {
-            Place::Standalone(address, database) => self.ready(address, *database).await,
-            Place::Sentinel {
+    pub(crate) async fn connect(&self, bucket: &Bucket) -> Result<Connection, ConnectionError> {
+        match &self.settings.topology {
+            Topology::Standalone(address, database) => self.ready(address, *database).await,
+            Topology::Sentinel {
                 sentinels,
                 primary,
                 login,
@@ -73,7 +73,7 @@ impl Connector {
                 let address = self.ask_sentinels(sentinels, primary, login).await?;
                 self.ready(&address, 0).await
             }
-            Place::Cluster(known) => {
+            Topology::Cluster(known) => {
                 let address = self.ask_cluster(known, bucket.slot).await?;
                 self.ready(&address, 0).await
             }
@@ -85,24 +85,24 @@ impl Connector {
         sentinels: &[Address],
         primary: &str,
         login: &Login,
-    ) -> Result<Address, Broken> {
+    ) -> Result<Address, ConnectionError> {
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(primary);
         self.ask_any(sentinels, login, &command, |reply, _| {
             match &reply.texts()?[..] {
                 [host, port] => address(host, port),
-                _ => Err(Broken(format!("knows no primary {primary:?}"))),
+                _ => Err(ConnectionError(format!("knows no primary {primary:?}"))),
             }
         })
         .await
     }
 
-    async fn ask_cluster(&self, known: &[Address], slot: u16) -> Result<Address, Broken> {
+    async fn ask_cluster(&self, known: &[Address], slot: u16) -> Result<Address, ConnectionError> {
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
-        let known = [known, &self.learnt.borrow()].concat();
+        let known = [known, &self.discovered.borrow()].concat();
         self.ask_any(&known, &self.settings.login, &command, |reply, asked| {
-            let (mut found, mut learnt): (Option<Address>, Vec<Address>) = (None, Vec::new());
+            let (mut found, mut discovered): (Option<Address>, Vec<Address>) = (None, Vec::new());
             for range in reply.list()? {
                 // First and last slot, then servers, the primary first; each is host, port, and more.
                 let mut range = range.list()?.into_iter();
@@ -117,14 +117,14 @@ impl Connector {
                     if is_wanted {
                         found.get_or_insert_with(|| server.clone());
                     }
-                    if !learnt.contains(&server) {
-                        learnt.push(server);
+                    if !discovered.contains(&server) {
+                        discovered.push(server);
                     }
                 }
             }
-            learnt.truncate(LEARNT);
-            self.learnt.replace(learnt);
-            found.ok_or_else(|| Broken(format!("says that slot {slot} is nobody's")))
+            discovered.truncate(MAX_DISCOVERED);
+            self.discovered.replace(discovered);
+            found.ok_or_else(|| ConnectionError(format!("says that slot {slot} is nobody's")))
         })
         .await
     }
@@ -135,8 +135,8 @@ impl Connector {
         servers: &[Address],
         login: &Login,
         command: &redis::Cmd,
-        read: impl Fn(Value, &Address) -> Result<Address, Broken>,
-    ) -> Result<Address, Broken> {
+        read: impl Fn(Value, &Address) -> Result<Address, ConnectionError>,
+    ) -> Result<Address, ConnectionError> {
         let mut problems = Vec::new();
         for server in servers {
             let asked = async {
@@ -149,14 +149,14 @@ impl Connector {
             };
             match within(server, asked).await {
                 Ok(address) => return Ok(address),
-                Err(Broken(problem)) => problems.push(problem),
+                Err(ConnectionError(problem)) => problems.push(problem),
             }
         }
-        Err(Broken(problems.join("; ")))
+        Err(ConnectionError(problems.join("; ")))
     }
 
     /// A connection that has its scripts and speaks to a primary.
-    async fn ready(&self, address: &Address, database: u32) -> Result<Connection, Broken> {
+    async fn ready(&self, address: &Address, database: u32) -> Result<Connection, ConnectionError> {
         within(address, async {
             let mut connection = self.open(address, &self.settings.login).await?;
             let mut commands = vec![redis::cmd("INFO"), redis::cmd("CLIENT")];
@@ -187,25 +187,31 @@ impl Connector {
         .await
     }
 
-    fn check(&self, info: &str) -> Result<(), Broken> {
-        let is_cluster = matches!(self.settings.place, Place::Cluster(_));
-        let (major, minor) = if is_cluster { OLDEST_CLUSTER } else { OLDEST };
+    fn check(&self, info: &str) -> Result<(), ConnectionError> {
+        let is_cluster = matches!(self.settings.topology, Topology::Cluster(_));
+        let (major, minor) = if is_cluster {
+            MIN_CLUSTER_VERSION
+        } else {
+            MIN_VERSION
+        };
         let version = field(info, "redis_version").unwrap_or_default();
         let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
         let given: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
         if given < (major, minor) {
-            return Err(Broken(format!(
+            return Err(ConnectionError(format!(
                 "is Redis {version}: {major}.{minor} or newer is needed"
             )));
         }
         if field(info, "role").is_some_and(|role| role != "master") {
-            return Err(Broken("is a replica: a primary is needed".to_owned()));
+            return Err(ConnectionError(
+                "is a replica: a primary is needed".to_owned(),
+            ));
         }
         match (is_cluster, field(info, "cluster_enabled") == Some("1")) {
-            (false, true) => Err(Broken(
+            (false, true) => Err(ConnectionError(
                 "is part of a Redis Cluster: name it under cluster of [redis]".to_owned(),
             )),
-            (true, false) => Err(Broken(
+            (true, false) => Err(ConnectionError(
                 "is no part of a Redis Cluster: name it as url of [redis]".to_owned(),
             )),
             _ => Ok(()),
@@ -213,7 +219,7 @@ impl Connector {
     }
 
     /// A connection that is logged in and speaks RESP3.
-    async fn open(&self, address: &Address, login: &Login) -> Result<Connection, Broken> {
+    async fn open(&self, address: &Address, login: &Login) -> Result<Connection, ConnectionError> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         stream.set_nodelay(true)?;
         let address_here = stream.local_addr().ok().map(|local| local.ip());
@@ -221,11 +227,12 @@ impl Connector {
             None => Connection::new(Box::new(stream)),
             Some(tls) => {
                 let name = ServerName::try_from(address.host.clone())
-                    .map_err(|_| Broken("has a name that TLS does not know".to_owned()))?;
+                    .map_err(|_| ConnectionError("has a name that TLS does not know".to_owned()))?;
                 let connector = TlsConnector::from(Arc::clone(&tls.0));
-                let handshake = tokio::time::timeout(TLS_PATIENCE, connector.connect(name, stream));
+                let handshake = tokio::time::timeout(TLS_TIMEOUT, connector.connect(name, stream));
                 // Redis without TLS waits for the end of what it takes for a line.
-                let silent = |_| Broken(format!("no answer to the TLS handshake{NO_TLS}"));
+                let silent =
+                    |_| ConnectionError(format!("no answer to the TLS handshake{NO_TLS_HINT}"));
                 let stream = handshake.await.map_err(silent)?;
                 Connection::new(Box::new(stream.map_err(|error| no_handshake(&error))?))
             }
@@ -239,9 +246,9 @@ impl Connector {
         }
         let replies = connection.call(&[hello]).await;
         let is_plain = self.settings.tls.is_none();
-        for reply in replies.map_err(|Broken(problem)| {
-            let hint = if is_plain { TLS_ONLY } else { "" };
-            Broken(format!("{problem}{hint}"))
+        for reply in replies.map_err(|ConnectionError(problem)| {
+            let hint = if is_plain { TLS_ONLY_HINT } else { "" };
+            ConnectionError(format!("{problem}{hint}"))
         })? {
             refused(reply)?;
         }
@@ -252,39 +259,40 @@ impl Connector {
 /// Bounds the time and says of whom it is spoken.
 async fn within<T>(
     address: &Address,
-    act: impl Future<Output = Result<T, Broken>>,
-) -> Result<T, Broken> {
-    match tokio::time::timeout(PATIENCE, act).await {
-        Ok(result) => result.map_err(|Broken(problem)| Broken(format!("{address}: {problem}"))),
-        Err(_) => Err(Broken(format!(
+    act: impl Future<Output = Result<T, ConnectionError>>,
+) -> Result<T, ConnectionError> {
+    match tokio::time::timeout(SERVER_TIMEOUT, act).await {
+        Ok(result) => result
+            .map_err(|ConnectionError(problem)| ConnectionError(format!("{address}: {problem}"))),
+        Err(_) => Err(ConnectionError(format!(
             "{address}: did not answer within {} s",
-            PATIENCE.as_secs()
+            SERVER_TIMEOUT.as_secs()
         ))),
     }
 }
 
-fn no_handshake(error: &io::Error) -> Broken {
+fn no_handshake(error: &io::Error) -> ConnectionError {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     let in_the_clear = matches!(cause, Some(rustls::Error::InvalidMessage(_)))
         || error.kind() == io::ErrorKind::UnexpectedEof;
-    Broken(format!(
+    ConnectionError(format!(
         "TLS: {error}{}",
-        if in_the_clear { NO_TLS } else { "" }
+        if in_the_clear { NO_TLS_HINT } else { "" }
     ))
 }
 
-fn next(values: &mut impl Iterator<Item = Value>) -> Result<Value, Broken> {
+fn next(values: &mut impl Iterator<Item = Value>) -> Result<Value, ConnectionError> {
     values.next().ok_or_else(closed)
 }
 
-fn closed() -> Broken {
-    Broken("answered less than was asked".to_owned())
+fn closed() -> ConnectionError {
+    ConnectionError("answered less than was asked".to_owned())
 }
 
-fn address(host: &str, port: &str) -> Result<Address, Broken> {
+fn address(host: &str, port: &str) -> Result<Address, ConnectionError> {
     let port = port
         .parse()
-        .map_err(|_| Broken(format!("names the port {port:?}")))?;
+        .map_err(|_| ConnectionError(format!("names the port {port:?}")))?;
     Ok(Address {
         host: host.to_owned(),
         port,
@@ -292,7 +300,7 @@ fn address(host: &str, port: &str) -> Result<Address, Broken> {
 }
 
 /// An error as an error.
-fn refused(reply: Value) -> Result<Value, Broken> {
+fn refused(reply: Value) -> Result<Value, ConnectionError> {
     match reply {
         Value::ServerError(error) => {
             let hint = match error.code() {
@@ -300,7 +308,7 @@ fn refused(reply: Value) -> Result<Value, Broken> {
                 "NOPERM" => " (the ACL of Redis; the README lists what a user needs)",
                 _ => "",
             };
-            Err(Broken(format!("{}{hint}", error_text(&error))))
+            Err(ConnectionError(format!("{}{hint}", error_text(&error))))
         }
         reply => Ok(reply),
     }
@@ -312,10 +320,10 @@ fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The first half of the run id, which is random anew at each start of a server.
-fn run_of(info: &str) -> Result<[u8; 8], Broken> {
+fn run_of(info: &str) -> Result<[u8; 8], ConnectionError> {
     let mut run = [0; 8];
     let id = field(info, "run_id").and_then(|id| id.get(..16));
     id.and_then(|id| hex::decode_to_slice(id, &mut run).ok())
         .map(|()| run)
-        .ok_or_else(|| Broken("tells no run_id".to_owned()))
+        .ok_or_else(|| ConnectionError("tells no run_id".to_owned()))
 }

@@ -5,7 +5,7 @@
 //! before the script ran and before every message that was published later. The `redis` crate packs the commands and
 //! parses the values; its own connections hand replies and messages to different tasks and so lose the order.
 //!
-//! Memory: unread values wait in a queue of [`UNREAD`], behind it in the socket; so a node that cannot keep up slows
+//! Memory: unread values wait in a queue of [`READ_AHEAD`], behind it in the socket; so a node that cannot keep up slows
 //! Redis down, which ends the connection at its `client-output-buffer-limit`.
 
 pub(crate) mod connector;
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::wire::message::Run;
 use super::wire::scripts::Script;
-pub(crate) use value::{Reading, error_text};
+pub(crate) use value::{ValueExt, error_text};
 
 /// A stream, with or without TLS.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
@@ -30,17 +30,17 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for T {}
 
 /// How many values are read ahead.
-const UNREAD: usize = 64;
+const READ_AHEAD: usize = 64;
 
 /// While this many bytes wait to be written, no further command is taken.
-const FULL: usize = 256 * 1024;
+const MAX_UNWRITTEN: usize = 256 * 1024;
 
 /// Why a connection is of no use any more, or could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Broken(pub(crate) String);
+pub(crate) struct ConnectionError(pub(crate) String);
 
-impl From<io::Error> for Broken {
+impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         Self(error.to_string())
     }
@@ -57,7 +57,7 @@ pub(crate) struct Connection {
     out: Vec<u8>,
     written: usize,
     writer: WriteHalf<Box<dyn Stream>>,
-    values: mpsc::Receiver<Result<Value, Broken>>,
+    values: mpsc::Receiver<Result<Value, ConnectionError>>,
     reader: JoinHandle<()>,
 }
 
@@ -65,7 +65,7 @@ impl Connection {
     /// Begins to read.
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
-        let (sender, values) = mpsc::channel(UNREAD);
+        let (sender, values) = mpsc::channel(READ_AHEAD);
         Self {
             run: Run::default(),
             address: None,
@@ -99,7 +99,7 @@ impl Connection {
 
     /// Whether commands should wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.out.len() - self.written > FULL
+        self.out.len() - self.written > MAX_UNWRITTEN
     }
 
     /// Whether something waits to be written.
@@ -109,13 +109,16 @@ impl Connection {
 
     /// Writes some of what waits, and values that have come meanwhile to `values`, until there is one of either.
     /// Nothing is lost when the future is dropped.
-    pub(crate) async fn exchange(&mut self, values: &mut Vec<Value>) -> Result<(), Broken> {
+    pub(crate) async fn exchange(
+        &mut self,
+        values: &mut Vec<Value>,
+    ) -> Result<(), ConnectionError> {
         let has_output = self.has_output();
         let mut read = Vec::new();
         tokio::select! {
-            count = self.values.recv_many(&mut read, UNREAD) => {
+            count = self.values.recv_many(&mut read, READ_AHEAD) => {
                 if count == 0 {
-                    return Err(Broken("the connection was closed".to_owned()));
+                    return Err(ConnectionError("the connection was closed".to_owned()));
                 }
             }
             written = self.writer.write(&self.out[self.written..]), if has_output => {
@@ -133,7 +136,10 @@ impl Connection {
     }
 
     /// Sends commands and awaits their replies; for the beginning, when nothing else is under way.
-    pub(crate) async fn call(&mut self, commands: &[redis::Cmd]) -> Result<Vec<Value>, Broken> {
+    pub(crate) async fn call(
+        &mut self,
+        commands: &[redis::Cmd],
+    ) -> Result<Vec<Value>, ConnectionError> {
         for command in commands {
             self.queue(command);
         }
@@ -158,11 +164,14 @@ impl fmt::Debug for Connection {
 }
 
 /// Reads to the end, which is told as an error.
-async fn read(mut reader: ReadHalf<Box<dyn Stream>>, values: mpsc::Sender<Result<Value, Broken>>) {
+async fn read(
+    mut reader: ReadHalf<Box<dyn Stream>>,
+    values: mpsc::Sender<Result<Value, ConnectionError>>,
+) {
     let mut decoder = combine::stream::Decoder::new();
     loop {
         let value = redis::parse_redis_value_async(&mut decoder, &mut reader).await;
-        let value = value.map_err(|error| Broken(error.to_string()));
+        let value = value.map_err(|error| ConnectionError(error.to_string()));
         let is_end = value.is_err();
         if values.send(value).await.is_err() || is_end {
             return;

@@ -2,22 +2,22 @@
 
 use redis::Value;
 
-use super::Broken;
+use super::ConnectionError;
 
-/// Reading what a script or a command replied. A reply of another shape is a fault of the server or of ours: the
+/// Reads what a script or a command replied. A reply of another shape is a fault of the server or of ours: the
 /// connection is given up.
-pub(crate) trait Reading: Sized {
-    fn text(self) -> Result<String, Broken>;
-    fn bytes(self) -> Result<Option<Vec<u8>>, Broken>;
-    fn number(self) -> Result<i64, Broken>;
-    fn list(self) -> Result<Vec<Value>, Broken>;
-    fn texts(self) -> Result<Vec<String>, Broken>;
+pub(crate) trait ValueExt: Sized {
+    fn text(self) -> Result<String, ConnectionError>;
+    fn bytes(self) -> Result<Option<Vec<u8>>, ConnectionError>;
+    fn number(self) -> Result<i64, ConnectionError>;
+    fn list(self) -> Result<Vec<Value>, ConnectionError>;
+    fn texts(self) -> Result<Vec<String>, ConnectionError>;
     /// The fields of a hash, each followed by its value.
-    fn pairs(self) -> Result<Vec<Value>, Broken>;
+    fn pairs(self) -> Result<Vec<Value>, ConnectionError>;
 }
 
-impl Reading for Value {
-    fn text(self) -> Result<String, Broken> {
+impl ValueExt for Value {
+    fn text(self) -> Result<String, ConnectionError> {
         match self {
             Self::BulkString(bytes) => {
                 String::from_utf8(bytes).map_err(|_| unexpected("not UTF-8"))
@@ -31,7 +31,7 @@ impl Reading for Value {
         }
     }
 
-    fn bytes(self) -> Result<Option<Vec<u8>>, Broken> {
+    fn bytes(self) -> Result<Option<Vec<u8>>, ConnectionError> {
         match self {
             Self::BulkString(bytes) => Ok(Some(bytes)),
             Self::Nil | Self::Boolean(false) => Ok(None),
@@ -39,7 +39,7 @@ impl Reading for Value {
         }
     }
 
-    fn number(self) -> Result<i64, Broken> {
+    fn number(self) -> Result<i64, ConnectionError> {
         match self {
             Self::Int(number) => Ok(number),
             Self::Nil => Ok(0),
@@ -50,7 +50,7 @@ impl Reading for Value {
         }
     }
 
-    fn list(self) -> Result<Vec<Value>, Broken> {
+    fn list(self) -> Result<Vec<Value>, ConnectionError> {
         match self {
             Self::Array(values) | Self::Set(values) => Ok(values),
             Self::Nil => Ok(Vec::new()),
@@ -58,11 +58,11 @@ impl Reading for Value {
         }
     }
 
-    fn texts(self) -> Result<Vec<String>, Broken> {
-        self.list()?.into_iter().map(Reading::text).collect()
+    fn texts(self) -> Result<Vec<String>, ConnectionError> {
+        self.list()?.into_iter().map(ValueExt::text).collect()
     }
 
-    fn pairs(self) -> Result<Vec<Value>, Broken> {
+    fn pairs(self) -> Result<Vec<Value>, ConnectionError> {
         match self {
             Self::Map(pairs) => Ok(pairs.into_iter().flat_map(<[Value; 2]>::from).collect()),
             other => other.list(),
@@ -81,8 +81,8 @@ fn shape(value: &Value) -> &'static str {
     }
 }
 
-fn unexpected(what: &str) -> Broken {
-    Broken(format!("Redis replied with something unexpected ({what})"))
+fn unexpected(what: &str) -> ConnectionError {
+    ConnectionError(format!("Redis replied with something unexpected ({what})"))
 }
 
 /// What Redis says when it refuses: `OOM command not allowed …`. It holds names of ours, never data.

@@ -7,7 +7,7 @@ use super::in_flight::{Call, Registration, What};
 use super::request::{Change, Held, Publish};
 use super::topic::Topic;
 use super::{Finishing, Link};
-use crate::adapter::redis::Place;
+use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::settings::Settings;
 use crate::adapter::redis::wire::keys::{Bucket, Subject};
@@ -31,7 +31,7 @@ impl Link {
         if self.showing.is_some() {
             keys.push(&bucket.watch);
         }
-        let mut command = connection.script(Script::Tick, &keys);
+        let mut command = connection.script(Script::Heartbeat, &keys);
         command
             .arg(&self.parts.node)
             .arg(millis(self.parts.settings.lease))
@@ -56,7 +56,7 @@ impl Link {
             return;
         }
         let releases = topic.released;
-        let sharded = matches!(self.parts.settings.place, Place::Cluster(_));
+        let sharded = matches!(self.parts.settings.topology, Topology::Cluster(_));
         let verb = |verb: &'static str, sharded_verb| if sharded { sharded_verb } else { verb };
         let mut subscribes = false;
         if !releases && !topic.subscribed {
@@ -119,16 +119,22 @@ impl Link {
     }
 
     fn publishing(&self, publish: &Publish, connection: &Connection) -> redis::Cmd {
-        let Publish { names, keep, .. } = publish;
-        let mut keys = vec![names.state.as_str(), &names.log, &self.parts.bucket.epoch];
+        let Publish {
+            topic_keys, keep, ..
+        } = publish;
+        let mut keys = vec![
+            topic_keys.state.as_str(),
+            &topic_keys.log,
+            &self.parts.bucket.epoch,
+        ];
         if keep.is_some() {
-            keys.push(&names.event);
+            keys.push(&topic_keys.event);
         }
         let log = self.parts.settings.log;
         let mut command = connection.script(Script::Publish, &keys);
         command
             .arg(&connection.run)
-            .arg(&names.topic)
+            .arg(&topic_keys.topic)
             .arg(self.publish_verb())
             .arg(publish.content.kind())
             .arg(publish.content.body(&publish.id))
@@ -147,12 +153,14 @@ impl Link {
         publish_verb(&self.parts.settings)
     }
 
-    pub(super) fn tell_count(&mut self, token: String, connection: &mut Connection) {
+    pub(super) fn tell_count(&mut self, topic_id: String, connection: &mut Connection) {
         let bucket = &self.parts.bucket;
-        let mut command = connection.script(Script::Tell, &[bucket.state(&token)]);
-        command.arg(bucket.topic(&token)).arg(self.publish_verb());
+        let mut command = connection.script(Script::FlushCount, &[bucket.state(&topic_id)]);
+        command
+            .arg(bucket.topic(&topic_id))
+            .arg(self.publish_verb());
         connection.queue(&command);
-        self.flight.push(What::Tell(token));
+        self.flight.push(What::Tell(topic_id));
     }
 }
 
@@ -171,8 +179,10 @@ impl Saying<'_> {
         let said = topic.takes_changes();
         let flags = self.flags(topic, said.whole);
         // Made when they are said: a topic is small while nothing happens.
-        let names = self.bucket.names(topic.subject.token(&topic.app));
-        let keys = self.bucket.registration(&topic.app, &names, self.node);
+        let topic_keys = self.bucket.topic_keys(topic.subject.topic_id(&topic.app));
+        let keys = self
+            .bucket
+            .register_keys(&topic.app, &topic_keys, self.node);
         let channel = topic
             .subject
             .channel()
@@ -183,9 +193,9 @@ impl Saying<'_> {
         let mut command = connection.script(Script::Register, &keys);
         command
             .arg(self.node)
-            .arg(&names.token)
+            .arg(&topic_keys.topic_id)
             .arg(channel)
-            .arg(&names.topic)
+            .arg(&topic_keys.topic)
             .arg(publish_verb(self.settings))
             .arg(if topic.released { "release" } else { "set" })
             .arg(count)
@@ -237,7 +247,7 @@ impl Saying<'_> {
 }
 
 pub(super) fn publish_verb(settings: &Settings) -> &'static str {
-    if matches!(settings.place, Place::Cluster(_)) {
+    if matches!(settings.topology, Topology::Cluster(_)) {
         "SPUBLISH"
     } else {
         "PUBLISH"

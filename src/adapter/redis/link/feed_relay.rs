@@ -17,9 +17,9 @@ use serde_json::value::RawValue;
 
 use super::Link;
 use super::in_flight::What;
-use crate::adapter::redis::Place;
+use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::Connection;
-use crate::adapter::redis::wire::message::VERSION;
+use crate::adapter::redis::wire::message::VERSION_BYTE;
 use crate::app::AppId;
 use crate::feed::{Feed, Filter, Seen, Watch};
 
@@ -118,7 +118,7 @@ impl Showing {
     /// What is to be told now.
     fn messages(&mut self, node: &str) -> Vec<Vec<u8>> {
         let told = self.elsewhere.iter_mut().filter_map(told);
-        told.map(|json| [&[VERSION], node.as_bytes(), json.as_bytes()].concat())
+        told.map(|json| [&[VERSION_BYTE], node.as_bytes(), json.as_bytes()].concat())
             .collect()
     }
 }
@@ -189,7 +189,7 @@ impl Link {
         if std::mem::replace(&mut showing.subscribed, wants) == wants {
             return;
         }
-        let is_sharded = matches!(self.parts.settings.place, Place::Cluster(_));
+        let is_sharded = matches!(self.parts.settings.topology, Topology::Cluster(_));
         let verb = match (wants, is_sharded) {
             (true, false) => "SUBSCRIBE",
             (true, true) => "SSUBSCRIBE",
@@ -225,7 +225,7 @@ impl Link {
         let read = || {
             let (version, rest) = message.split_first()?;
             let (node, json) = rest.split_at_checked(NODE_BYTES)?;
-            let is_ours = *version == VERSION && message.len() <= MAX_MESSAGE;
+            let is_ours = *version == VERSION_BYTE && message.len() <= MAX_MESSAGE;
             let shown = is_ours.then(|| serde_json::from_slice::<Shown<'_>>(json));
             Some((node, shown?.ok()?))
         };

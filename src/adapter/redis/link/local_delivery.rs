@@ -9,7 +9,7 @@ use super::request::{Alone, Answered, Change, Waiter};
 use super::topic::{Members, Topic};
 use crate::adapter::fanout::{Outlet, Told};
 use crate::adapter::redis::wire::keys::Subject;
-use crate::adapter::redis::wire::message::{Content, Id, Logged};
+use crate::adapter::redis::wire::message::{Content, EventId, Logged};
 use crate::adapter::{Error, count_frame};
 use crate::app::AppId;
 use crate::metrics::Metrics;
@@ -25,7 +25,7 @@ pub(crate) struct Voice {
     pub(super) outlet: Outlet,
     pub(super) webhooks: Webhooks,
     pub(super) metrics: Metrics,
-    delivered_alone: VecDeque<Id>,
+    delivered_alone: VecDeque<EventId>,
 }
 
 impl Voice {

@@ -46,7 +46,7 @@ use tracing::{info, warn};
 
 use super::cluster_state::LinkState;
 use super::connection::connector::Connector;
-use super::connection::{Broken, Connection};
+use super::connection::{Connection, ConnectionError};
 use super::settings::Settings;
 use super::wire::keys::Bucket;
 use crate::app::CurrentApps;
@@ -182,7 +182,7 @@ impl Link {
         loop {
             let mut connection = self.connected().await;
             let begun = Instant::now();
-            let Broken(reason) = self.serve(&mut connection).await;
+            let ConnectionError(reason) = self.serve(&mut connection).await;
             drop(connection);
             // A server that takes connections and then breaks them is not asked more often than one that is away.
             self.failures = match begun.elapsed() < BEAT {
@@ -208,7 +208,7 @@ impl Link {
         }
     }
 
-    async fn serve(&mut self, connection: &mut Connection) -> Broken {
+    async fn serve(&mut self, connection: &mut Connection) -> ConnectionError {
         self.begin(connection);
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -297,12 +297,15 @@ impl Link {
     }
 
     /// Looks at deadlines; says that this node lives.
-    fn beat(&mut self, connection: &mut Connection, beats: u32) -> Result<(), Broken> {
+    fn beat(&mut self, connection: &mut Connection, beats: u32) -> Result<(), ConnectionError> {
         let now = Instant::now();
         if let Some(oldest) = self.flight.oldest()
             && now.saturating_duration_since(oldest.at) > SILENCE
         {
-            return Err(Broken(format!("no reply for {} s", SILENCE.as_secs())));
+            return Err(ConnectionError(format!(
+                "no reply for {} s",
+                SILENCE.as_secs()
+            )));
         }
         self.look_after(now);
         self.recheck(now);
@@ -343,7 +346,7 @@ async fn attempts(
                 info!(slot = bucket.slot, "connected to Redis");
                 return connection;
             }
-            Err(Broken(reason)) => {
+            Err(ConnectionError(reason)) => {
                 // Once when it begins and then now and then: an outage must not fill the disk.
                 if failures.is_multiple_of(30) {
                     warn!(reason, attempt = failures + 1, "Redis cannot be reached");

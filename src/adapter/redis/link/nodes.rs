@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::Link;
 use super::commands::millis;
 use super::in_flight::What;
-use crate::adapter::redis::connection::{Broken, Connection, Reading as _};
+use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::scripts::Script;
 use crate::app::{App, CurrentApps};
 
@@ -117,7 +117,7 @@ impl Nodes {
 }
 
 impl LiveNode {
-    fn read(value: Value, this: &str, own: &Recognised) -> Result<Option<Self>, Broken> {
+    fn read(value: Value, this: &str, own: &Recognised) -> Result<Option<Self>, ConnectionError> {
         let mut parts = value.list()?.into_iter();
         let mut next = || parts.next().unwrap_or(Value::Nil);
         let (id, text, left) = (next().text()?, next().text()?, next().number()?);
@@ -177,7 +177,7 @@ impl Link {
         self.flight.push(What::Introduce);
     }
 
-    pub(super) fn introduced(&mut self, reply: Vec<Value>) -> Result<(), Broken> {
+    pub(super) fn introduced(&mut self, reply: Vec<Value>) -> Result<(), ConnectionError> {
         let Some(nodes) = &mut self.nodes else {
             return Ok(());
         };

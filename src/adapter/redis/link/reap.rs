@@ -7,7 +7,7 @@ use super::commands::millis;
 use super::in_flight::What;
 use super::register_reply::Registered;
 use super::{Finishing, Link};
-use crate::adapter::redis::connection::{Broken, Connection, Reading as _};
+use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::Run;
 use crate::adapter::redis::wire::scripts::Script;
@@ -24,7 +24,9 @@ impl Link {
             return;
         }
         let mut command = redis::cmd("SRANDMEMBER");
-        command.arg(self.parts.bucket.own(&node)).arg(REAPED);
+        command
+            .arg(self.parts.bucket.owned_topics(&node))
+            .arg(REAPED);
         connection.queue(&command);
         self.flight.push(What::Owned(node));
     }
@@ -33,28 +35,28 @@ impl Link {
     pub(super) fn reap(
         &mut self,
         node: &str,
-        tokens: Vec<String>,
+        topic_ids: Vec<String>,
         connection: &mut Connection,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectionError> {
         info!(
             dead_node = node,
-            topics = tokens.len(),
+            topics = topic_ids.len(),
             "a node's lease has ended"
         );
-        for token in tokens {
-            self.drop_for(node, &token, connection);
+        for topic_id in topic_ids {
+            self.drop_for(node, &topic_id, connection);
         }
         self.retire(node.to_owned(), false, connection);
         Ok(())
     }
 
-    fn drop_for(&mut self, node: &str, token: &str, connection: &mut Connection) {
-        let Some((app, subject)) = Subject::parse(token) else {
+    fn drop_for(&mut self, node: &str, topic_id: &str, connection: &mut Connection) {
+        let Some((app, subject)) = Subject::parse(topic_id) else {
             return;
         };
         let bucket = &self.parts.bucket;
-        let names = bucket.names(token.to_owned());
-        let keys = bucket.registration(&app, &names, node);
+        let topic_keys = bucket.topic_keys(topic_id.to_owned());
+        let keys = bucket.register_keys(&app, &topic_keys, node);
         let flags = [
             ('l', subject.is_listed()),
             ('p', subject.is_presence()),
@@ -68,9 +70,9 @@ impl Link {
         let mut command = connection.script(Script::Register, &keys);
         command
             .arg(node)
-            .arg(token)
+            .arg(topic_id)
             .arg(subject.channel().map_or("", |channel| channel.as_str()))
-            .arg(&names.topic)
+            .arg(&topic_keys.topic)
             .arg(self.publish_verb())
             .arg("drop")
             .arg(0)
@@ -82,10 +84,14 @@ impl Link {
             .arg(0)
             .arg(0);
         connection.queue(&command);
-        self.flight.push(What::Drop(token.to_owned()));
+        self.flight.push(What::Drop(topic_id.to_owned()));
     }
 
-    pub(super) fn dropped(&mut self, token: &str, reply: Vec<Value>) -> Result<(), Broken> {
+    pub(super) fn dropped(
+        &mut self,
+        topic_id: &str,
+        reply: Vec<Value>,
+    ) -> Result<(), ConnectionError> {
         let mut reply = reply.into_iter();
         if reply.next().unwrap_or(Value::Nil).text()? != "OK" {
             return Ok(());
@@ -93,15 +99,17 @@ impl Link {
         let registered = Registered::read(&mut reply, Run::default())?;
         self.parts.voice.metrics.cluster_reaped.inc();
         if registered.told {
-            self.post(token, &WebhookEvent::SubscriptionCount(registered.count));
+            self.post(topic_id, &WebhookEvent::SubscriptionCount(registered.count));
         }
         Ok(())
     }
 
     pub(super) fn retire(&mut self, node: String, itself: bool, connection: &mut Connection) {
         let bucket = &self.parts.bucket;
-        let mut command =
-            connection.script(Script::Retire, &[bucket.nodes.clone(), bucket.own(&node)]);
+        let mut command = connection.script(
+            Script::RemoveNode,
+            &[bucket.nodes.clone(), bucket.owned_topics(&node)],
+        );
         command.arg(&node).arg(u8::from(itself));
         connection.queue(&command);
         self.flight.push(What::Retire(node));
@@ -112,7 +120,7 @@ impl Link {
         node: String,
         left: i64,
         connection: &mut Connection,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectionError> {
         if node != self.parts.node {
             if left > 0 {
                 self.ask_for(node, connection);

@@ -11,7 +11,7 @@ use super::in_flight::Registration;
 use super::local_delivery::Voice;
 use super::topic::{Members, Topic};
 use super::{Link, Resync};
-use crate::adapter::redis::connection::{Broken, Connection, Reading as _};
+use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::last_event_codec;
 use crate::adapter::redis::wire::message::{Logged, Message, Position, Run, info_of};
@@ -36,7 +36,7 @@ impl Link {
         registration: Registration,
         reply: Vec<Value>,
         connection: &mut Connection,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectionError> {
         let mut reply = reply.into_iter();
         let status = reply.next().unwrap_or(Value::Nil).text()?;
         let name = &registration.topic;
@@ -117,7 +117,7 @@ impl Link {
         &mut self,
         name: &Rc<str>,
         registered: &Registered,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectionError> {
         let Some(topic) = self.topics.get_mut(name) else {
             return Ok(());
         };
@@ -180,7 +180,7 @@ impl Registered {
     pub(super) fn read(
         reply: &mut impl Iterator<Item = Value>,
         present: Run,
-    ) -> Result<Self, Broken> {
+    ) -> Result<Self, ConnectionError> {
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let run = next().bytes()?.unwrap_or_default();
         let seq = next().text()?.parse().unwrap_or_default();
@@ -224,7 +224,7 @@ fn read_logged(entry: Value) -> Option<Logged> {
 }
 
 /// Users, each followed by the nodes that hold it, a bar and the `user_info`.
-pub(crate) fn read_members(entries: Vec<Value>) -> Result<Members, Broken> {
+pub(crate) fn read_members(entries: Vec<Value>) -> Result<Members, ConnectionError> {
     let mut members = Members::new();
     let mut entries = entries.into_iter();
     while let (Some(user), Some(entry)) = (entries.next(), entries.next()) {

@@ -10,7 +10,7 @@ use tracing::{debug, error, warn};
 use super::commands::TAKEN;
 use super::in_flight::{Call, What};
 use super::{Finishing, Link};
-use crate::adapter::redis::connection::{Broken, Connection, Reading as _, error_text};
+use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _, error_text};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
 use crate::protocol::{UserId, WebhookEvent};
@@ -20,16 +20,22 @@ const RETURN: Duration = Duration::from_secs(5);
 
 impl Link {
     /// Takes one thing that Redis said.
-    pub(super) fn take(&mut self, value: Value, connection: &mut Connection) -> Result<(), Broken> {
+    pub(super) fn take(
+        &mut self,
+        value: Value,
+        connection: &mut Connection,
+    ) -> Result<(), ConnectionError> {
         match value {
             Value::Push { kind, data } => self.pushed(&kind, data),
             // It was not for us to ask here, or not now. What was asked is asked again, elsewhere or later.
-            Value::ServerError(error) if is_elsewhere(&error) => Err(Broken(error_text(&error))),
+            Value::ServerError(error) if is_elsewhere(&error) => {
+                Err(ConnectionError(error_text(&error)))
+            }
             value => self.reply(value, connection),
         }
     }
 
-    fn pushed(&mut self, kind: &PushKind, data: Vec<Value>) -> Result<(), Broken> {
+    fn pushed(&mut self, kind: &PushKind, data: Vec<Value>) -> Result<(), ConnectionError> {
         match kind {
             PushKind::Message | PushKind::SMessage => {
                 let mut data = data.into_iter();
@@ -49,7 +55,7 @@ impl Link {
                     Ok(())
                 }
                 // Redis says so by itself when a slot has moved to another server.
-                _ => Err(Broken("Redis has ended a subscription".to_owned())),
+                _ => Err(ConnectionError("Redis has ended a subscription".to_owned())),
             },
             _ => Ok(()),
         }
@@ -86,14 +92,14 @@ impl Link {
             None => {
                 voice.metrics.cluster_messages_refused.inc();
                 debug!(
-                    topic = topic.subject.token(&topic.app),
+                    topic = topic.subject.topic_id(&topic.app),
                     "a message that no node of ours sent"
                 );
             }
         }
     }
 
-    fn reply(&mut self, value: Value, connection: &mut Connection) -> Result<(), Broken> {
+    fn reply(&mut self, value: Value, connection: &mut Connection) -> Result<(), ConnectionError> {
         if let Some(sent) = self.flight.oldest_mut()
             && let What::Call(Call::Ask(ask)) = &mut sent.what
         {
@@ -111,7 +117,7 @@ impl Link {
             return Ok(());
         }
         let Some(sent) = self.flight.pop() else {
-            return Err(Broken("Redis replied to nothing".to_owned()));
+            return Err(ConnectionError("Redis replied to nothing".to_owned()));
         };
         if let Value::ServerError(error) = value {
             return self.refused(sent.what, &error);
@@ -128,11 +134,11 @@ impl Link {
                 Ok(())
             }
             What::Owned(node) => self.reap(&node, value.texts()?, connection),
-            What::Drop(token) => self.dropped(&token, value.list()?),
-            What::Tell(token) => {
+            What::Drop(topic_id) => self.dropped(&topic_id, value.list()?),
+            What::Tell(topic_id) => {
                 let count = usize::try_from(value.number()?).unwrap_or_default();
                 if count > 0 {
-                    self.post(&token, &WebhookEvent::SubscriptionCount(count));
+                    self.post(&topic_id, &WebhookEvent::SubscriptionCount(count));
                 }
                 Ok(())
             }
@@ -142,13 +148,13 @@ impl Link {
             What::Show => Ok(()),
             // Their replies are messages, and questions were answered above.
             What::Subscribe | What::Unsubscribe | What::Call(Call::Ask(_)) => {
-                Err(Broken("Redis replied out of turn".to_owned()))
+                Err(ConnectionError("Redis replied out of turn".to_owned()))
             }
         }
     }
 
     /// Redis does not do something: it is full, or its ACL forbids it.
-    fn refused(&mut self, what: What, error: &ServerError) -> Result<(), Broken> {
+    fn refused(&mut self, what: What, error: &ServerError) -> Result<(), ConnectionError> {
         let text = error_text(error);
         match what {
             What::Call(Call::Publish(publish)) => {
@@ -181,7 +187,7 @@ impl Link {
                 Ok(())
             }
             What::Tick { .. } | What::Subscribe | What::Unsubscribe | What::Call(Call::Ask(_)) => {
-                Err(Broken(text))
+                Err(ConnectionError(text))
             }
         }
     }
@@ -192,7 +198,7 @@ impl Link {
         last: bool,
         asked: Instant,
         connection: &mut Connection,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), ConnectionError> {
         let mut reply = reply.into_iter();
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let (status, epoch) = (next().text()?, next().text()?);
@@ -222,15 +228,15 @@ impl Link {
         for node in dead {
             self.ask_for(node, connection);
         }
-        for token in counts {
-            self.tell_count(token, connection);
+        for topic_id in counts {
+            self.tell_count(topic_id, connection);
         }
         for left in gone {
             match left.split_once('\0') {
                 None => self.post(&left, &WebhookEvent::ChannelVacated),
-                Some((token, user)) => {
+                Some((topic_id, user)) => {
                     if let Some(user) = UserId::new(user) {
-                        self.post(token, &WebhookEvent::MemberRemoved(&user));
+                        self.post(topic_id, &WebhookEvent::MemberRemoved(&user));
                     }
                 }
             }
@@ -244,7 +250,7 @@ impl Link {
     }
 
     /// Live nodes speak another version.
-    fn is_foreign(&mut self, version: &str) -> Broken {
+    fn is_foreign(&mut self, version: &str) -> ConnectionError {
         let problem = format!(
             "the nodes under the prefix {:?} speak wire version {version}, this one {WIRE_VERSION}: run nodes of one \
              version, or give this one another prefix",
@@ -255,7 +261,7 @@ impl Link {
         self.parts
             .state
             .send_modify(|state| state.refused = Some(refused));
-        Broken(problem)
+        ConnectionError(problem)
     }
 
     /// Redis has lost its memory. What was registered is registered again without a word to anybody, and whoever
@@ -275,8 +281,8 @@ impl Link {
     }
 
     /// Tells webhooks of a channel that this node may not have.
-    pub(super) fn post(&self, token: &str, event: &WebhookEvent<'_>) {
-        if let Some((app, Subject::Channel(channel))) = Subject::parse(token) {
+    pub(super) fn post(&self, topic_id: &str, event: &WebhookEvent<'_>) {
+        if let Some((app, Subject::Channel(channel))) = Subject::parse(topic_id) {
             let webhooks = &self.parts.voice.webhooks;
             webhooks.post(&app, &channel, event, None);
         }

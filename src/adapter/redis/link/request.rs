@@ -12,8 +12,8 @@ use redis::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::adapter::Error;
-use crate::adapter::redis::wire::keys::{Names, Subject};
-use crate::adapter::redis::wire::message::{Content, Id};
+use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
+use crate::adapter::redis::wire::message::{Content, EventId};
 use crate::app::AppId;
 use crate::protocol::{ChannelName, Encoded, Member, SocketId, UserId};
 use crate::registry::LastEvent;
@@ -85,8 +85,8 @@ pub(crate) struct Answered {
 /// An event for a topic.
 #[derive(Debug)]
 pub(crate) struct Publish {
-    pub(crate) names: Names,
-    pub(crate) id: Id,
+    pub(crate) topic_keys: TopicKeys,
+    pub(crate) id: EventId,
     pub(crate) content: Content,
     /// What a cache channel keeps, as [`last_event_codec`](crate::adapter::redis::wire::last_event_codec) writes it.
     pub(crate) keep: Option<Vec<u8>>,
@@ -114,5 +114,5 @@ pub(crate) struct Alone {
     pub(crate) frame: Encoded,
     pub(crate) except: Option<SocketId>,
     /// So that it is not delivered again if Redis took it after all.
-    pub(crate) id: Id,
+    pub(crate) id: EventId,
 }

@@ -66,8 +66,8 @@ impl Link {
 
     pub(super) fn touch(&mut self, touch: Touch) {
         let now = Instant::now();
-        let token = touch.subject.token(&touch.app);
-        let name: Rc<str> = self.parts.bucket.topic(&token).into();
+        let topic_id = touch.subject.topic_id(&touch.app);
+        let name: Rc<str> = self.parts.bucket.topic(&topic_id).into();
         let (is_alone, patience) = (self.is_alone(), self.parts.settings.publish_timeout);
         let (change, deadline) = (
             touch.change.clone(),

@@ -14,8 +14,8 @@ use crate::registry::{self, Join, Leave, Standing};
 
 impl Redis {
     fn touch(&self, touch: Touch) {
-        let token = touch.subject.token(&touch.app);
-        self.link(&token).post(Request::Touch(touch));
+        let topic_id = touch.subject.topic_id(&touch.app);
+        self.link(&topic_id).post(Request::Touch(touch));
     }
 
     pub(in crate::adapter::redis) async fn join(

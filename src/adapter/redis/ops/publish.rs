@@ -9,18 +9,18 @@ use crate::adapter::LastEvent;
 use crate::adapter::redis::link::request::{Publish, Request};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::last_event_codec;
-use crate::adapter::redis::wire::message::{Content, ID_BYTES, Id};
+use crate::adapter::redis::wire::message::{Content, EventId, ID_BYTES};
 use crate::adapter::redis::{BUDGET, Redis};
 use crate::app::AppId;
 
 /// An event that Redis did not take, as far as is known.
 pub(in crate::adapter::redis) struct Unsent {
-    pub(in crate::adapter::redis) id: Id,
+    pub(in crate::adapter::redis) id: EventId,
     pub(in crate::adapter::redis) why: String,
 }
 
 impl Redis {
-    fn next_id(&self) -> Id {
+    fn next_id(&self) -> EventId {
         let mut id = [0; ID_BYTES];
         let number = self.events.fetch_add(1, Ordering::Relaxed);
         id[..8].copy_from_slice(&self.node.to_be_bytes());
@@ -44,10 +44,10 @@ impl Redis {
         };
         let sending = async {
             let permit = self.room(bytes).await;
-            let token = subject.token(app);
-            let link = self.link(&token);
+            let topic_id = subject.topic_id(app);
+            let link = self.link(&topic_id);
             link.post(Request::Publish(Publish {
-                names: link.bucket.names(token),
+                topic_keys: link.bucket.topic_keys(topic_id),
                 id,
                 content,
                 keep: keep.map(last_event_codec::write),
@@ -65,7 +65,7 @@ impl Redis {
             }),
             Ok(Err(_)) | Err(_) => Err(Unsent {
                 id,
-                why: self.outage(&subject.token(app)),
+                why: self.outage(&subject.topic_id(app)),
             }),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tokio::sync::oneshot;
 
-use crate::adapter::redis::connection::Reading as _;
+use crate::adapter::redis::connection::ValueExt as _;
 use crate::adapter::redis::link::register_reply::read_members;
 use crate::adapter::redis::link::request::{Ask, Request};
 use crate::adapter::redis::wire::{keys, last_event_codec};
@@ -18,19 +18,19 @@ use crate::protocol::{ChannelName, Member, UserId};
 const PAGE: usize = 1000;
 
 impl Redis {
-    /// Asks the link of a token.
+    /// Asks the link of a topic.
     pub(in crate::adapter::redis) async fn ask(
         &self,
-        token: &str,
+        topic_id: &str,
         commands: Vec<redis::Cmd>,
     ) -> Result<Vec<Value>, Error> {
-        self.ask_link(self.link(token), token, commands).await
+        self.ask_link(self.link(topic_id), topic_id, commands).await
     }
 
     pub(in crate::adapter::redis) async fn ask_link(
         &self,
         link: &Handle,
-        token: &str,
+        topic_id: &str,
         commands: Vec<redis::Cmd>,
     ) -> Result<Vec<Value>, Error> {
         let asked = commands.len();
@@ -50,7 +50,7 @@ impl Redis {
             Ok(Ok(Err(why))) => Err(Error::Unreachable(
                 format!("Redis refused to answer: {why}").into(),
             )),
-            Ok(Err(_)) | Err(_) => Err(Error::Unreachable(self.outage(token).into())),
+            Ok(Err(_)) | Err(_) => Err(Error::Unreachable(self.outage(topic_id).into())),
         }
     }
 
@@ -59,9 +59,9 @@ impl Redis {
         app: &AppId,
         channel: &ChannelName,
     ) -> Result<Counts, Error> {
-        let token = keys::token_of(app, channel.as_str());
-        let command = counting(&self.link(&token).bucket.state(&token));
-        let reply = self.ask(&token, vec![command]).await?;
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        let command = counting(&self.link(&topic_id).bucket.state(&topic_id));
+        let reply = self.ask(&topic_id, vec![command]).await?;
         counts(reply.into_iter().next().unwrap_or(Value::Nil))
     }
 
@@ -73,7 +73,7 @@ impl Redis {
         prefix: &str,
         found: &mut Vec<(ChannelName, Counts)>,
     ) -> Result<(), Error> {
-        let index = link.bucket.index_of(app);
+        let index = link.bucket.channel_index(app);
         let (mut from, to) = (
             format!("[{prefix}"),
             [b"[", prefix.as_bytes(), b"\xff"].concat(),
@@ -93,9 +93,9 @@ impl Redis {
                 return Ok(());
             };
             from = format!("({last}");
-            let tokens = names.iter().map(|name| keys::token_of(app, name));
-            let questions: Vec<_> = tokens
-                .map(|token| counting(&link.bucket.state(&token)))
+            let topic_ids = names.iter().map(|name| keys::topic_id_of(app, name));
+            let questions: Vec<_> = topic_ids
+                .map(|topic_id| counting(&link.bucket.state(&topic_id)))
                 .collect();
             let is_last = names.len() < PAGE;
             let answers = self.ask_link(link, &index, questions).await?;
@@ -121,10 +121,10 @@ impl Redis {
         channel: &ChannelName,
         with_info: bool,
     ) -> Result<Vec<Member>, Error> {
-        let token = keys::token_of(app, channel.as_str());
+        let topic_id = keys::topic_id_of(app, channel.as_str());
         let mut command = redis::cmd(if with_info { "HGETALL" } else { "HKEYS" });
-        command.arg(self.link(&token).bucket.members(&token));
-        let reply = self.ask(&token, vec![command]).await?;
+        command.arg(self.link(&topic_id).bucket.members(&topic_id));
+        let reply = self.ask(&topic_id, vec![command]).await?;
         let reply = reply.into_iter().next().unwrap_or(Value::Nil);
         if with_info {
             let members = read_members(reply.pairs()?)?.into_iter();
@@ -141,10 +141,14 @@ impl Redis {
         app: &AppId,
         channel: &ChannelName,
     ) -> Result<Option<LastEvent>, Error> {
-        let token = keys::token_of(app, channel.as_str());
-        let key = self.link(&token).bucket.names(token.clone()).event;
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        let key = self
+            .link(&topic_id)
+            .bucket
+            .topic_keys(topic_id.clone())
+            .event;
         let commands = ["GET", "PTTL"].map(|name| redis::cmd(name).arg(&key).clone());
-        let mut reply = self.ask(&token, commands.into()).await?.into_iter();
+        let mut reply = self.ask(&topic_id, commands.into()).await?.into_iter();
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let event = next()
             .bytes()?

@@ -21,7 +21,7 @@ const MAX_NAME: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     /// `tidewire:{0}:`
-    begin: String,
+    prefix: String,
     /// The slot of a Redis Cluster.
     pub(crate) slot: u16,
     pub(crate) nodes: String,
@@ -46,9 +46,9 @@ pub(crate) enum Subject {
 
 /// The names of one topic.
 #[derive(Debug, Clone)]
-pub(crate) struct Names {
+pub(crate) struct TopicKeys {
     /// `app:channel`, or `app:#user-id`: no app's id has a colon.
-    pub(crate) token: String,
+    pub(crate) topic_id: String,
     pub(crate) topic: String,
     pub(crate) state: String,
     pub(crate) log: String,
@@ -71,8 +71,8 @@ impl Bucket {
         let (tag, slot) = tags
             .find(|(_, slot)| slot / share == number)
             .unwrap_or_default();
-        let begin = format!("{prefix}:{{{tag}}}:");
-        let key = |name: &str| format!("{begin}{name}");
+        let prefix = format!("{prefix}:{{{tag}}}:");
+        let key = |name: &str| format!("{prefix}{name}");
         Self {
             slot,
             nodes: key("nodes"),
@@ -83,69 +83,74 @@ impl Bucket {
             watch: key("watch"),
             who: key("who"),
             feed: key("feed"),
-            begin,
+            prefix,
         }
     }
 
     /// Which of `buckets` a topic is in.
-    pub(crate) fn index(token: &str, buckets: usize) -> usize {
-        usize::from(slot(token.as_bytes())) % buckets
+    pub(crate) fn index(topic_id: &str, buckets: usize) -> usize {
+        usize::from(slot(topic_id.as_bytes())) % buckets
     }
 
     /// The topics that a node holds.
-    pub(crate) fn own(&self, node: &str) -> String {
-        format!("{}own:{node}", self.begin)
+    pub(crate) fn owned_topics(&self, node: &str) -> String {
+        format!("{}own:{node}", self.prefix)
     }
 
     /// The keys of `scripts/register.lua`, for a node's part in a topic.
-    pub(crate) fn registration(&self, app: &AppId, names: &Names, node: &str) -> [String; 9] {
+    pub(crate) fn register_keys(
+        &self,
+        app: &AppId,
+        topic_keys: &TopicKeys,
+        node: &str,
+    ) -> [String; 9] {
         [
             self.nodes.clone(),
-            names.state.clone(),
-            self.members(&names.token),
-            self.index_of(app),
-            self.own(node),
+            topic_keys.state.clone(),
+            self.members(&topic_keys.topic_id),
+            self.channel_index(app),
+            self.owned_topics(node),
             self.linger.clone(),
             self.due.clone(),
-            names.log.clone(),
-            names.event.clone(),
+            topic_keys.log.clone(),
+            topic_keys.event.clone(),
         ]
     }
 
     /// The occupied channels of an app.
-    pub(crate) fn index_of(&self, app: &AppId) -> String {
-        format!("{}index:{app}", self.begin)
+    pub(crate) fn channel_index(&self, app: &AppId) -> String {
+        format!("{}index:{app}", self.prefix)
     }
 
     /// The state of one of an app's channels.
-    pub(crate) fn state(&self, token: &str) -> String {
-        format!("{}state:{token}", self.begin)
+    pub(crate) fn state(&self, topic_id: &str) -> String {
+        format!("{}state:{topic_id}", self.prefix)
     }
 
     /// The members of a presence channel.
-    pub(crate) fn members(&self, token: &str) -> String {
-        format!("{}members:{token}", self.begin)
+    pub(crate) fn members(&self, topic_id: &str) -> String {
+        format!("{}members:{topic_id}", self.prefix)
     }
 
-    pub(crate) fn topic(&self, token: &str) -> String {
-        format!("{}topic:{token}", self.begin)
+    pub(crate) fn topic(&self, topic_id: &str) -> String {
+        format!("{}topic:{topic_id}", self.prefix)
     }
 
-    pub(crate) fn names(&self, token: String) -> Names {
-        Names {
-            topic: self.topic(&token),
-            state: self.state(&token),
-            log: format!("{}log:{token}", self.begin),
-            event: format!("{}event:{token}", self.begin),
-            token,
+    pub(crate) fn topic_keys(&self, topic_id: String) -> TopicKeys {
+        TopicKeys {
+            topic: self.topic(&topic_id),
+            state: self.state(&topic_id),
+            log: format!("{}log:{topic_id}", self.prefix),
+            event: format!("{}event:{topic_id}", self.prefix),
+            topic_id,
         }
     }
 }
 
 impl Subject {
-    pub(crate) fn token(&self, app: &AppId) -> String {
+    pub(crate) fn topic_id(&self, app: &AppId) -> String {
         match self {
-            Self::Channel(channel) => token_of(app, channel.as_str()),
+            Self::Channel(channel) => topic_id_of(app, channel.as_str()),
             Self::User(user) => format!("{app}:#user-{user}"),
         }
     }
@@ -167,9 +172,9 @@ impl Subject {
         }
     }
 
-    /// What a token stands for; none if it is not one of ours.
-    pub(crate) fn parse(token: &str) -> Option<(AppId, Self)> {
-        let (app, name) = token.split_once(':')?;
+    /// What a topic id stands for; none if it is not one of ours.
+    pub(crate) fn parse(topic_id: &str) -> Option<(AppId, Self)> {
+        let (app, name) = topic_id.split_once(':')?;
         let subject = match name.strip_prefix("#user-") {
             Some(user) => Self::User(UserId::new(user)?),
             None => Self::Channel(ChannelName::parse(name, MAX_NAME).ok()?),
@@ -178,8 +183,8 @@ impl Subject {
     }
 }
 
-/// The token of a channel.
-pub(crate) fn token_of(app: &AppId, channel: &str) -> String {
+/// The topic id of a channel.
+pub(crate) fn topic_id_of(app: &AppId, channel: &str) -> String {
     format!("{app}:{channel}")
 }
 
@@ -223,8 +228,8 @@ mod tests {
         let channel = ChannelName::parse("presence-x", 200).unwrap();
         let user = UserId::new("x:y\0z").unwrap();
         for subject in [Subject::Channel(channel), Subject::User(user)] {
-            let token = subject.token(&app);
-            assert_eq!(Subject::parse(&token), Some((app.clone(), subject)));
+            let topic_id = subject.topic_id(&app);
+            assert_eq!(Subject::parse(&topic_id), Some((app.clone(), subject)));
         }
         for strange in ["", "a", ":x", "a:", "a:b c", "a:#user-", "a:#watchers-x"] {
             assert_eq!(Subject::parse(strange), None, "{strange}");

@@ -23,7 +23,7 @@ use crate::protocol::{Encoded, Member, SocketId, UserId};
 pub(crate) const WIRE_VERSION: &str = "1";
 
 /// The first byte of every message, [`WIRE_VERSION`].
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION_BYTE: u8 = 1;
 
 /// The longest message that is taken or sent: room for the largest event of any app.
 pub(crate) const MAX_MESSAGE: usize = 34 * 1024 * 1024;
@@ -32,7 +32,7 @@ pub(crate) const MAX_MESSAGE: usize = 34 * 1024 * 1024;
 pub(crate) const ID_BYTES: usize = 16;
 
 /// An event's name among all events.
-pub(crate) type Id = [u8; ID_BYTES];
+pub(crate) type EventId = [u8; ID_BYTES];
 
 /// One life of one Redis process, from its run id.
 pub(crate) type Run = [u8; 8];
@@ -61,7 +61,7 @@ pub(crate) struct Logged {
     pub(crate) at: Position,
     /// When Redis took it, in ms of its clock.
     pub(crate) time: u64,
-    pub(crate) id: Id,
+    pub(crate) id: EventId,
     pub(crate) content: Content,
 }
 
@@ -84,7 +84,7 @@ impl Content {
     }
 
     /// What the script puts behind its own part.
-    pub(crate) fn body(&self, id: &Id) -> Vec<u8> {
+    pub(crate) fn body(&self, id: &EventId) -> Vec<u8> {
         let mut out = id.to_vec();
         if let Self::Event { except, frame } = self {
             let except = except.map(|id| id.to_string()).unwrap_or_default();
@@ -105,7 +105,7 @@ impl Message {
         }
         let mut rest = bytes;
         let [version, kind] = take(&mut rest)?;
-        if version != VERSION {
+        if version != VERSION_BYTE {
             return None;
         }
         match kind {
@@ -180,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn message(kind: &str, body: &[u8]) -> Bytes {
-        let mut out = vec![VERSION, kind.as_bytes()[0]];
+        let mut out = vec![VERSION_BYTE, kind.as_bytes()[0]];
         out.extend_from_slice(&[7; 8]);
         out.extend_from_slice(&42_u64.to_be_bytes());
         out.extend_from_slice(&43_u64.to_be_bytes());
@@ -227,7 +227,7 @@ mod tests {
 
         #[test]
         fn what_begins_well_and_is_broken_is_refused(kind in "[ETARCOFX]", rest in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let bytes = [&[VERSION, kind.as_bytes()[0]], &rest[..]].concat();
+            let bytes = [&[VERSION_BYTE, kind.as_bytes()[0]], &rest[..]].concat();
             if let Some(Message::Logged(Logged { content: Content::Event { frame, .. }, .. })) = Message::decode(bytes.into()) {
                 prop_assert_eq!(frame.bytes()[0], 0x81);
             }

@@ -4,7 +4,7 @@
 -- ARGV  1 node  2 lease in ms  3 wire version  4 name for a new epoch  5 most of each kind
 --       6 '1': nothing lingers any longer if this node is the last one  7… what this node's consoles watch
 -- -> {'WIRE', version} when live nodes speak another version, else
---    {'OK', epoch, whether the node's own lease had ended, dead nodes, tokens whose count is due, tokens that have
+--    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, topic ids that have
 --     stayed away, live nodes, what consoles of all nodes watch}
 local nodes, wire, epoch_key, due, linger, watch = unpack(KEYS)
 local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])

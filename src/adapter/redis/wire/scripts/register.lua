@@ -3,7 +3,7 @@
 --
 -- KEYS  1 nodes  2 topic's state  3 members  4 index of the app's channels  5 the node's own topics  6 linger  7 due
 --       8 log  9 last event
--- ARGV  1 node  2 token  3 channel  4 topic  5 PUBLISH or SPUBLISH
+-- ARGV  1 node  2 topic id  3 channel  4 topic  5 PUBLISH or SPUBLISH
 --       6 'set', 'release' (set to nothing and no longer interested), 'drop' (the same, of a dead node)
 --       7 subscriptions  8 flags: l listed, p presence, c tell the count, k cache, s members wanted, r restored after
 --       a loss of memory, w the members given are all there are, u a user
@@ -14,7 +14,7 @@
 --    {'OK', run, number, subscriptions, users, occupied, count told, cache miss, members that appeared,
 --     members or false, log or false, last event or false, now}
 local nodes, state, members, index, own, linger, due, log, event = unpack(KEYS)
-local node, token, channel, topic, publish, mode = unpack(ARGV, 1, 6)
+local node, topic_id, channel, topic, publish, mode = unpack(ARGV, 1, 6)
 local flags = ARGV[8]
 local function flag(name) return string.find(flags, name, 1, true) ~= nil end
 local listed, presence, restored = flag('l'), flag('p'), flag('r')
@@ -47,11 +47,11 @@ redis.call('HSET', state, 'total', total)
 local registered = tonumber(redis.call('HGET', state, 'nodes') or 0)
 if mode == 'set' then
     redis.call('HSET', state, field, count)
-    redis.call('SADD', own, token)
+    redis.call('SADD', own, topic_id)
     if not old then registered = redis.call('HINCRBY', state, 'nodes', 1) end
 else
     redis.call('HDEL', state, field)
-    redis.call('SREM', own, token)
+    redis.call('SREM', own, topic_id)
     if old then registered = redis.call('HINCRBY', state, 'nodes', -1) end
 end
 if registered > 0 then
@@ -63,13 +63,13 @@ end
 local occupied = 0
 if listed and before == 0 and total > 0 then
     redis.call('ZADD', index, 0, channel)
-    if redis.call('ZREM', linger, token) == 0 then
+    if redis.call('ZREM', linger, topic_id) == 0 then
         redis.call('HDEL', state, 'missed')
         if not restored then occupied = 1 end
     end
 elseif listed and before > 0 and total == 0 then
     redis.call('ZREM', index, channel)
-    redis.call('ZADD', linger, ms(now + linger_ms), token)
+    redis.call('ZADD', linger, ms(now + linger_ms), topic_id)
 elseif flag('u') and before == 0 and total > 0 then
     say('O', '')
 elseif flag('u') and before > 0 and total == 0 then
@@ -91,7 +91,7 @@ local function add(user, info)
         if not restored and redis.call('HLEN', members) >= most then return end
         redis.call('HSET', members, user, node .. ',|' .. info)
         say('A', text_of(user, info))
-        if redis.call('ZREM', linger, token .. '\0' .. user) == 0 and not restored then
+        if redis.call('ZREM', linger, topic_id .. '\0' .. user) == 0 and not restored then
             appeared[#appeared + 1] = user
         end
         return
@@ -113,7 +113,7 @@ local function remove(user)
         return
     end
     redis.call('HDEL', members, user)
-    redis.call('ZADD', linger, ms(now + linger_ms), token .. '\0' .. user)
+    redis.call('ZADD', linger, ms(now + linger_ms), topic_id .. '\0' .. user)
     say('R', user)
 end
 local users = 0
@@ -148,7 +148,7 @@ end
 if counts and total ~= before and total > 0 then
     local last = tonumber(redis.call('HGET', state, 'told') or 0)
     if restored or (total > 100 and now - last < 5000) then
-        redis.call('ZADD', due, 'NX', ms(restored and now + 5000 or last + 5000), token)
+        redis.call('ZADD', due, 'NX', ms(restored and now + 5000 or last + 5000), topic_id)
     else
         redis.call('HSET', state, 'told', ms(now))
         say('C', node .. total)
