@@ -46,7 +46,7 @@ use crate::supervise::indispensable;
 use crate::webhook::Webhooks;
 use cluster_state::LinkState;
 use link::local_delivery::Voice;
-use link::request::{Alone, Request};
+use link::request::{LocalOnlyEvent, Request};
 use link::{Link, Parts};
 use ops::publish::Unsent;
 use wire::keys::{Bucket, Subject};
@@ -296,7 +296,9 @@ impl Adapter for Redis {
                 except,
                 frame: frame.clone(),
             };
-            let sent = self.send(&app.id, &subject, content, keep.as_ref()).await;
+            let sent = self
+                .publish_to_link(&app.id, &subject, content, keep.as_ref())
+                .await;
             let Unsent { id, why } = match sent {
                 Ok(subscriptions) => {
                     let reach = Reach::Everywhere;
@@ -312,13 +314,14 @@ impl Adapter for Redis {
                 return Err(super::Error::Unreachable(why.into()));
             }
             let topic_id = subject.topic_id(&app.id);
-            self.link(&topic_id).post(Request::Alone(Alone {
-                app: app.id.clone(),
-                channel: channel.clone(),
-                frame,
-                except,
-                id,
-            }));
+            self.link(&topic_id)
+                .post(Request::LocalOnlyEvent(LocalOnlyEvent {
+                    app: app.id.clone(),
+                    channel: channel.clone(),
+                    frame,
+                    except,
+                    id,
+                }));
             Ok(Published {
                 reach: Reach::ThisNode,
                 subscriptions: None,
@@ -327,7 +330,7 @@ impl Adapter for Redis {
     }
 
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
-        Box::pin(self.count(&app.id, channel))
+        Box::pin(self.channel_counts(&app.id, channel))
     }
 
     fn channels<'a>(
@@ -338,7 +341,7 @@ impl Adapter for Redis {
         Box::pin(async move {
             let mut found = Vec::new();
             for link in &self.links {
-                self.list(link, &app.id, prefix, &mut found).await?;
+                self.list_bucket(link, &app.id, prefix, &mut found).await?;
             }
             Ok(found)
         })
@@ -350,7 +353,7 @@ impl Adapter for Redis {
         channel: &'a ChannelName,
         with_info: bool,
     ) -> Answer<'a, Vec<Member>> {
-        Box::pin(self.users(&app.id, channel, with_info))
+        Box::pin(self.channel_members(&app.id, channel, with_info))
     }
 
     fn last_event<'a>(
@@ -358,7 +361,7 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
     ) -> Answer<'a, Option<LastEvent>> {
-        Box::pin(self.kept(&app.id, channel))
+        Box::pin(self.kept_event(&app.id, channel))
     }
 
     fn sign_in<'a>(
@@ -367,18 +370,20 @@ impl Adapter for Redis {
         user: &'a User,
         worker: u16,
     ) -> Answer<'a, Vec<Watched>> {
-        Box::pin(async move { Ok(self.enter(app, user, worker).await) })
+        Box::pin(async move { Ok(self.sign_in_user(app, user, worker).await) })
     }
 
     fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
-        self.exit(app, user, worker);
+        self.sign_out_user(app, user, worker);
         Box::pin(std::future::ready(Ok(())))
     }
 
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
-            let sent = self.send(&app.id, &subject, Content::Terminate, None).await;
+            let sent = self
+                .publish_to_link(&app.id, &subject, Content::Terminate, None)
+                .await;
             sent.map(drop).map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();
                 super::Error::Unreachable(why.into())

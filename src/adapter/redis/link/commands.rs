@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::in_flight::{Call, Registration, What};
-use super::request::{Change, Held, Publish};
+use super::request::{LocalState, MemberChange, Publish};
 use super::topic::Topic;
 use super::{Finishing, Link};
 use crate::adapter::redis::Topology;
@@ -110,7 +110,7 @@ impl Link {
                 let command = self.publishing(publish, connection);
                 connection.queue(&command);
             }
-            Call::Ask(ask) => ask
+            Call::Query(query) => query
                 .commands
                 .iter()
                 .for_each(|command| connection.queue(command)),
@@ -187,9 +187,9 @@ impl Saying<'_> {
             .subject
             .channel()
             .map_or("", |channel| channel.as_str());
-        let Held {
+        let LocalState {
             count, max_members, ..
-        } = topic.held;
+        } = topic.local;
         let mut command = connection.script(Script::Register, &keys);
         command
             .arg(self.node)
@@ -212,11 +212,11 @@ impl Saying<'_> {
         };
         for change in &said.changes {
             match change {
-                Change::Here(member) => command
+                MemberChange::Joined(member) => command
                     .arg(member.id.as_str())
                     .arg("+")
                     .arg(member.info.as_deref().unwrap_or_default()),
-                Change::Gone(user) => command.arg(user.as_str()).arg("-").arg(""),
+                MemberChange::Left(user) => command.arg(user.as_str()).arg("-").arg(""),
             };
         }
         command
@@ -231,7 +231,7 @@ impl Saying<'_> {
         let flags = [
             ('l', topic.subject.is_listed()),
             ('p', topic.subject.is_presence()),
-            ('c', topic.held.tells_count),
+            ('c', topic.local.tells_count),
             ('k', is_cache && !topic.waiters.is_empty()),
             ('s', topic.subject.is_presence() && !topic.complete),
             ('r', self.restores),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::request::{Ask, Publish, Waiter};
+use super::request::{Publish, Query, Waiter};
 use crate::adapter::redis::wire::message::Position;
 
 /// How many registrations may be under way.
@@ -20,7 +20,7 @@ const CALLS: usize = 1024;
 /// Something that may be asked again.
 pub(super) enum Call {
     Publish(Box<Publish>),
-    Ask(Ask),
+    Query(Query),
 }
 
 /// Something whose reply is awaited.
@@ -81,9 +81,9 @@ impl Call {
                 publish.again = true;
                 Self::Publish(publish)
             }
-            Self::Ask(mut ask) => {
-                ask.replies.clear();
-                Self::Ask(ask)
+            Self::Query(mut query) => {
+                query.replies.clear();
+                Self::Query(query)
             }
         })
     }
@@ -92,7 +92,7 @@ impl Call {
     pub(super) fn is_wanted(&self) -> bool {
         match self {
             Self::Publish(publish) => !publish.answer.is_closed(),
-            Self::Ask(ask) => !ask.answer.is_closed(),
+            Self::Query(query) => !query.answer.is_closed(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::catch_up::Caught;
-use super::request::{Alone, Answered, Change, Waiter};
+use super::request::{LocalOnlyEvent, MemberChange, TopicSnapshot, Waiter};
 use super::topic::{Members, Topic};
 use crate::adapter::fanout::{Outlet, Told};
 use crate::adapter::redis::wire::keys::Subject;
@@ -17,15 +17,15 @@ use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, UserId, Webhoo
 use crate::registry::{LastEvent, Registry};
 use crate::webhook::Webhooks;
 
-/// How many events are remembered that were delivered here alone.
-const ALONE: usize = 1024;
+/// Ids of events that only this node delivered are remembered up to this many.
+const MAX_LOCAL_ONLY: usize = 1024;
 
 pub(crate) struct Voice {
     pub(super) registry: Arc<Registry>,
     pub(super) outlet: Outlet,
     pub(super) webhooks: Webhooks,
     pub(super) metrics: Metrics,
-    delivered_alone: VecDeque<EventId>,
+    delivered_local_only: VecDeque<EventId>,
 }
 
 impl Voice {
@@ -40,7 +40,7 @@ impl Voice {
             outlet,
             webhooks,
             metrics,
-            delivered_alone: VecDeque::new(),
+            delivered_local_only: VecDeque::new(),
         }
     }
 
@@ -51,7 +51,7 @@ impl Voice {
 
     /// Delivers an event of the log.
     pub(super) fn deliver(&self, topic: &Topic, logged: &Logged) {
-        if self.delivered_alone.contains(&logged.id) {
+        if self.delivered_local_only.contains(&logged.id) {
             return;
         }
         match (&topic.subject, &logged.content) {
@@ -87,16 +87,16 @@ impl Voice {
     }
 
     /// Delivers an event that Redis did not take.
-    pub(super) fn deliver_alone(&mut self, alone: &Alone) {
+    pub(super) fn deliver_local_only(&mut self, event: &LocalOnlyEvent) {
         let told = Told {
-            frame: &alone.frame,
-            except: alone.except,
+            frame: &event.frame,
+            except: event.except,
             accepted: Some(Instant::now()),
         };
-        self.tell(&alone.app, &alone.channel, told);
-        self.delivered_alone.push_back(alone.id);
-        if self.delivered_alone.len() > ALONE {
-            self.delivered_alone.pop_front();
+        self.tell(&event.app, &event.channel, told);
+        self.delivered_local_only.push_back(event.id);
+        if self.delivered_local_only.len() > MAX_LOCAL_ONLY {
+            self.delivered_local_only.pop_front();
         }
     }
 
@@ -169,13 +169,13 @@ impl Voice {
     }
 
     /// Applies a change of this node's while Redis cannot be told: clients here go on among themselves.
-    pub(super) fn apply(&self, topic: &mut Topic, change: Option<&Change>) {
+    pub(super) fn apply_degraded(&self, topic: &mut Topic, change: Option<&MemberChange>) {
         match change {
-            Some(Change::Here(member)) => self.member_added(topic, member),
-            Some(Change::Gone(user)) => self.member_removed(topic, user),
+            Some(MemberChange::Joined(member)) => self.member_added(topic, member),
+            Some(MemberChange::Left(user)) => self.member_removed(topic, user),
             None => {}
         }
-        if matches!(topic.subject, Subject::User(_)) && topic.held.count > 0 {
+        if matches!(topic.subject, Subject::User(_)) && topic.local.count > 0 {
             self.online(topic, true);
         }
     }
@@ -186,7 +186,7 @@ impl Voice {
             return;
         }
         let since = self.registry.stamp();
-        let answered = Answered {
+        let snapshot = TopicSnapshot {
             since,
             members: topic.snapshot(),
             last_event: last.cloned(),
@@ -197,7 +197,7 @@ impl Voice {
             let is_there = |user: &UserId| topic.members.contains_key(user);
             let answer = match &waiter.member {
                 Some(user) if !is_there(user) => Err(Error::PresenceFull),
-                _ => Ok(answered.clone()),
+                _ => Ok(snapshot.clone()),
             };
             // Who has gone meanwhile takes itself out.
             let _ = waiter.answer.send(answer);

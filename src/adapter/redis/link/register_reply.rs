@@ -126,7 +126,7 @@ impl Link {
             let event = WebhookEvent::SubscriptionCount(registered.count);
             self.parts.voice.post(topic, &event, None);
         }
-        if topic.held.interested {
+        if topic.local.interested {
             topic.position = None;
             self.enqueue(name);
         } else {

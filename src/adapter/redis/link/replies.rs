@@ -101,18 +101,19 @@ impl Link {
 
     fn reply(&mut self, value: Value, connection: &mut Connection) -> Result<(), ConnectionError> {
         if let Some(sent) = self.flight.oldest_mut()
-            && let What::Call(Call::Ask(ask)) = &mut sent.what
+            && let What::Call(Call::Query(query)) = &mut sent.what
         {
-            ask.replies.push(value);
-            if ask.replies.len() == ask.commands.len()
-                && let Some(What::Call(Call::Ask(ask))) = self.flight.pop().map(|sent| sent.what)
+            query.replies.push(value);
+            if query.replies.len() == query.commands.len()
+                && let Some(What::Call(Call::Query(query))) =
+                    self.flight.pop().map(|sent| sent.what)
             {
-                let refusal = ask.replies.iter().find_map(|reply| match reply {
+                let refusal = query.replies.iter().find_map(|reply| match reply {
                     Value::ServerError(error) => Some(error_text(error).into()),
                     _ => None,
                 });
                 // Who has stopped waiting needs no answer.
-                let _ = ask.answer.send(refusal.map_or(Ok(ask.replies), Err));
+                let _ = query.answer.send(refusal.map_or(Ok(query.replies), Err));
             }
             return Ok(());
         }
@@ -147,7 +148,7 @@ impl Link {
             // How many nodes heard it does not matter.
             What::Show => Ok(()),
             // Their replies are messages, and questions were answered above.
-            What::Subscribe | What::Unsubscribe | What::Call(Call::Ask(_)) => {
+            What::Subscribe | What::Unsubscribe | What::Call(Call::Query(_)) => {
                 Err(ConnectionError("Redis replied out of turn".to_owned()))
             }
         }
@@ -186,9 +187,10 @@ impl Link {
                 );
                 Ok(())
             }
-            What::Tick { .. } | What::Subscribe | What::Unsubscribe | What::Call(Call::Ask(_)) => {
-                Err(ConnectionError(text))
-            }
+            What::Tick { .. }
+            | What::Subscribe
+            | What::Unsubscribe
+            | What::Call(Call::Query(_)) => Err(ConnectionError(text)),
         }
     }
 

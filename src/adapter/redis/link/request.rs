@@ -21,27 +21,27 @@ use crate::registry::LastEvent;
 /// One request.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Touch(Touch),
+    LocalChange(LocalChange),
     Publish(Publish),
-    Ask(Ask),
-    Alone(Alone),
+    Query(Query),
+    LocalOnlyEvent(LocalOnlyEvent),
     /// Everything that is held is given up, and the answer comes when Redis knows.
     Finish(oneshot::Sender<()>),
 }
 
 /// What this node holds of a topic has changed.
 #[derive(Debug)]
-pub(crate) struct Touch {
+pub(crate) struct LocalChange {
     pub(crate) app: AppId,
     pub(crate) subject: Subject,
-    pub(crate) held: Held,
-    pub(crate) change: Option<Change>,
+    pub(crate) local: LocalState,
+    pub(crate) change: Option<MemberChange>,
     pub(crate) waiter: Option<Waiter>,
 }
 
 /// What a node holds of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct LocalState {
     /// Subscriptions, or a user's signed-in connections.
     pub(crate) count: usize,
     /// Whether the topic's messages are of interest.
@@ -54,9 +54,9 @@ pub(crate) struct Held {
 
 /// A member of a presence channel came to this node, or left it.
 #[derive(Debug, Clone)]
-pub(crate) enum Change {
-    Here(Member),
-    Gone(UserId),
+pub(crate) enum MemberChange {
+    Joined(Member),
+    Left(UserId),
 }
 
 /// Somebody waits until the cluster knows of a change.
@@ -68,12 +68,12 @@ pub(crate) struct Waiter {
     pub(crate) source: Option<SocketId>,
     /// Since when; the link's patience is the same for all.
     pub(crate) since: Instant,
-    pub(crate) answer: oneshot::Sender<Result<Answered, Error>>,
+    pub(crate) answer: oneshot::Sender<Result<TopicSnapshot, Error>>,
 }
 
 /// What a waiter learns.
 #[derive(Debug, Clone)]
-pub(crate) struct Answered {
+pub(crate) struct TopicSnapshot {
     /// Deliveries up to this number came before.
     pub(crate) since: u64,
     pub(crate) members: Vec<Member>,
@@ -100,7 +100,7 @@ pub(crate) struct Publish {
 
 /// A question: commands that only read, and their replies.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct Query {
     pub(crate) commands: Vec<redis::Cmd>,
     pub(crate) replies: Vec<Value>,
     pub(crate) answer: oneshot::Sender<Result<Vec<Value>, Arc<str>>>,
@@ -108,7 +108,7 @@ pub(crate) struct Ask {
 
 /// An event that Redis did not take in time, for this node's subscribers alone.
 #[derive(Debug)]
-pub(crate) struct Alone {
+pub(crate) struct LocalOnlyEvent {
     pub(crate) app: AppId,
     pub(crate) channel: ChannelName,
     pub(crate) frame: Encoded,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::in_flight::Call;
-use super::request::{Request, Touch, Waiter};
+use super::request::{LocalChange, Request, Waiter};
 use super::topic::Topic;
 use super::{Finishing, Link, Resync};
 use crate::adapter::redis::connection::Connection;
@@ -28,7 +28,7 @@ impl Link {
         };
         for (name, topic) in &mut self.topics {
             topic.whole = true;
-            if !topic.held.interested {
+            if !topic.local.interested {
                 topic.released = true;
             }
             if !topic.queued && !topic.in_flight {
@@ -46,14 +46,14 @@ impl Link {
 
     pub(super) fn note(&mut self, request: Request) {
         match request {
-            Request::Touch(touch) => self.touch(touch),
+            Request::LocalChange(change) => self.apply_local_change(change),
             Request::Publish(publish) => self.waiting.push_back(Call::Publish(Box::new(publish))),
-            Request::Ask(ask) => self.waiting.push_back(Call::Ask(ask)),
-            Request::Alone(alone) => self.parts.voice.deliver_alone(&alone),
+            Request::Query(query) => self.waiting.push_back(Call::Query(query)),
+            Request::LocalOnlyEvent(event) => self.parts.voice.deliver_local_only(&event),
             Request::Finish(answer) => {
                 self.finishing = Finishing::Releasing(answer);
                 for topic in self.topics.values_mut() {
-                    topic.held.interested = false;
+                    topic.local.interested = false;
                     topic.released = true;
                 }
                 let names: Vec<Rc<str>> = self.topics.keys().cloned().collect();
@@ -64,29 +64,36 @@ impl Link {
         }
     }
 
-    pub(super) fn touch(&mut self, touch: Touch) {
+    pub(super) fn apply_local_change(&mut self, local_change: LocalChange) {
         let now = Instant::now();
-        let topic_id = touch.subject.topic_id(&touch.app);
+        let topic_id = local_change.subject.topic_id(&local_change.app);
         let name: Rc<str> = self.parts.bucket.topic(&topic_id).into();
         let (is_alone, patience) = (self.is_alone(), self.parts.settings.publish_timeout);
         let (change, deadline) = (
-            touch.change.clone(),
-            touch.waiter.as_ref().map(|waiter| waiter.since + patience),
+            local_change.change.clone(),
+            local_change
+                .waiter
+                .as_ref()
+                .map(|waiter| waiter.since + patience),
         );
         let topic = match self.topics.get_mut(&name) {
             Some(topic) => topic,
             // What was never here cannot go; it was given up before Redis heard of it.
-            None if !touch.held.interested => return,
+            None if !local_change.local.interested => return,
             None => {
-                let topic = Topic::new(touch.app.clone(), touch.subject.clone(), touch.held);
+                let topic = Topic::new(
+                    local_change.app.clone(),
+                    local_change.subject.clone(),
+                    local_change.local,
+                );
                 self.topics.entry(Rc::clone(&name)).or_insert(topic)
             }
         };
-        topic.touch(touch, now);
+        topic.apply(local_change, now);
         if is_alone {
-            self.parts.voice.apply(topic, change.as_ref());
+            self.parts.voice.apply_degraded(topic, change.as_ref());
         }
-        if !topic.held.interested {
+        if !topic.local.interested {
             if !topic.registered && !topic.in_flight && topic.waiters.is_empty() {
                 self.topics.remove(&name);
                 return;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::request::{Change, Held, Touch, Waiter};
+use super::request::{LocalChange, LocalState, MemberChange, Waiter};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::Position;
 use crate::app::AppId;
@@ -23,11 +23,11 @@ pub(super) type Members = BTreeMap<UserId, Option<Arc<str>>>;
 pub(super) struct Topic {
     pub(super) app: AppId,
     pub(super) subject: Subject,
-    pub(super) held: Held,
+    pub(super) local: LocalState,
     /// This node's members.
     own: Members,
     /// What of them has not been said yet.
-    changes: Vec<Change>,
+    changes: Vec<MemberChange>,
     /// Whether something of it has changed since it was said.
     pub(super) dirty: bool,
     /// Who waits until it has been said.
@@ -64,17 +64,17 @@ pub(super) struct Topic {
 
 /// What is to be said of members.
 pub(super) struct Said {
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<MemberChange>,
     /// Whether these are all members of this node.
     pub(super) whole: bool,
 }
 
 impl Topic {
-    pub(super) fn new(app: AppId, subject: Subject, held: Held) -> Self {
+    pub(super) fn new(app: AppId, subject: Subject, local: LocalState) -> Self {
         Self {
             app,
             subject,
-            held,
+            local,
             own: Members::new(),
             changes: Vec::new(),
             dirty: false,
@@ -97,21 +97,21 @@ impl Topic {
     }
 
     /// Takes a change in.
-    pub(super) fn touch(&mut self, touch: Touch, now: Instant) {
+    pub(super) fn apply(&mut self, local_change: LocalChange, now: Instant) {
         self.dirty = true;
-        self.held = touch.held;
-        self.idle_since = if touch.held.interested {
+        self.local = local_change.local;
+        self.idle_since = if local_change.local.interested {
             None
         } else {
             Some(now)
         };
-        self.released &= !touch.held.interested;
-        if let Some(change) = touch.change {
+        self.released &= !local_change.local.interested;
+        if let Some(change) = local_change.change {
             match &change {
-                Change::Here(member) => {
+                MemberChange::Joined(member) => {
                     self.own.insert(member.id.clone(), member.info.clone());
                 }
-                Change::Gone(user) => {
+                MemberChange::Left(user) => {
                     self.own.remove(user);
                 }
             }
@@ -121,7 +121,7 @@ impl Topic {
                 self.changes.clear();
             }
         }
-        self.waiters.extend(touch.waiter);
+        self.waiters.extend(local_change.waiter);
     }
 
     /// Whether there is something to be said.
@@ -149,7 +149,7 @@ impl Topic {
         // What is there now includes every change.
         let here = self.own.iter().map(|(id, info)| {
             let (id, info) = (id.clone(), info.clone());
-            Change::Here(Member { id, info })
+            MemberChange::Joined(Member { id, info })
         });
         Said {
             changes: here.collect(),
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::protocol::ChannelName;
 
-    const HELD: Held = Held {
+    const LOCAL: LocalState = LocalState {
         count: 1,
         interested: true,
         tells_count: false,
@@ -206,7 +206,7 @@ mod tests {
             ChannelName::parse("presence-x", 200).unwrap(),
         );
         let subject = Subject::Channel(channel);
-        Topic::new(app, subject, HELD)
+        Topic::new(app, subject, LOCAL)
     }
 
     fn member(id: &str) -> Member {
@@ -216,30 +216,31 @@ mod tests {
         }
     }
 
-    fn touched(topic: &mut Topic, change: Change) {
-        let touch = Touch {
+    fn changed(topic: &mut Topic, change: MemberChange) {
+        let local_change = LocalChange {
             app: topic.app.clone(),
             subject: topic.subject.clone(),
-            held: HELD,
+            local: LOCAL,
             change: Some(change),
             waiter: None,
         };
-        topic.touch(touch, Instant::now());
+        topic.apply(local_change, Instant::now());
     }
 
     #[test]
     fn changes_are_said_in_their_order_and_once() {
         let mut topic = topic();
-        touched(&mut topic, Change::Here(member("a")));
-        touched(&mut topic, Change::Gone(member("a").id));
-        touched(&mut topic, Change::Here(member("b")));
+        changed(&mut topic, MemberChange::Joined(member("a")));
+        changed(&mut topic, MemberChange::Left(member("a").id));
+        changed(&mut topic, MemberChange::Joined(member("b")));
         let said = topic.takes_changes();
         assert_eq!((said.changes.len(), said.whole), (3, false));
         assert!(topic.takes_changes().changes.is_empty());
         topic.disconnected();
         let said = topic.takes_changes();
         assert!(
-            said.whole && matches!(&said.changes[..], [Change::Here(m)] if m.id == member("b").id)
+            said.whole
+                && matches!(&said.changes[..], [MemberChange::Joined(m)] if m.id == member("b").id)
         );
     }
 
@@ -247,7 +248,10 @@ mod tests {
     fn too_many_changes_become_all_there_is() {
         let mut topic = topic();
         for i in 0..=MAX_CHANGES {
-            touched(&mut topic, Change::Here(member(&(i % 3).to_string())));
+            changed(
+                &mut topic,
+                MemberChange::Joined(member(&(i % 3).to_string())),
+            );
         }
         let said = topic.takes_changes();
         assert_eq!((said.changes.len(), said.whole), (3, true));

@@ -5,7 +5,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::adapter::redis::Redis;
-use crate::adapter::redis::link::request::{Answered, Change, Held, Request, Touch, Waiter};
+use crate::adapter::redis::link::request::{
+    LocalChange, LocalState, MemberChange, Request, TopicSnapshot, Waiter,
+};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::{Error, Joined, Subscriber, Watched, tells_count};
 use crate::app::App;
@@ -13,9 +15,9 @@ use crate::protocol::{ChannelName, User, UserId};
 use crate::registry::{self, Join, Leave, Standing};
 
 impl Redis {
-    fn touch(&self, touch: Touch) {
-        let topic_id = touch.subject.topic_id(&touch.app);
-        self.link(&topic_id).post(Request::Touch(touch));
+    fn post_change(&self, change: LocalChange) {
+        let topic_id = change.subject.topic_id(&change.app);
+        self.link(&topic_id).post(Request::LocalChange(change));
     }
 
     pub(in crate::adapter::redis) async fn join(
@@ -41,11 +43,11 @@ impl Redis {
             answer,
         };
         let joined = self.registry.join(&join, Instant::now(), |joined, _| {
-            self.touch(Touch {
+            self.post_change(LocalChange {
                 app: app.id.clone(),
                 subject: Subject::Channel(channel.clone()),
-                held: held(app, channel, joined.subscriptions),
-                change: subscriber.member.cloned().map(Change::Here),
+                local: local_state(app, channel, joined.subscriptions),
+                change: subscriber.member.cloned().map(MemberChange::Joined),
                 waiter: Some(waiter),
             });
         });
@@ -84,18 +86,18 @@ impl Redis {
         };
         self.registry.leave(&leave, Instant::now(), |left, _| {
             let gone = leave.user.filter(|_| left.member_removed);
-            self.touch(Touch {
+            self.post_change(LocalChange {
                 app: app.id.clone(),
                 subject: Subject::Channel(channel.clone()),
-                held: held(app, channel, left.subscriptions),
-                change: gone.cloned().map(Change::Gone),
+                local: local_state(app, channel, left.subscriptions),
+                change: gone.cloned().map(MemberChange::Left),
                 waiter: None,
             });
         });
     }
 
     /// Says how a user stands here; with a waiter, who hears when the cluster knows.
-    fn touch_user(
+    fn post_user_change(
         &self,
         app: &App,
         user: &UserId,
@@ -103,10 +105,10 @@ impl Redis {
         waiter: Option<Waiter>,
     ) {
         let watched = !standing.watchers.is_empty();
-        self.touch(Touch {
+        self.post_change(LocalChange {
             app: app.id.clone(),
             subject: Subject::User(user.clone()),
-            held: Held {
+            local: LocalState {
                 count: standing.connections,
                 interested: standing.connections > 0 || watched,
                 tells_count: false,
@@ -117,7 +119,7 @@ impl Redis {
         });
     }
 
-    pub(in crate::adapter::redis) async fn enter(
+    pub(in crate::adapter::redis) async fn sign_in_user(
         &self,
         app: &App,
         user: &User,
@@ -137,23 +139,23 @@ impl Redis {
             )
         };
         let id = &user.member.id;
-        let (entering, entered) = waiter();
+        let (own_waiter, confirmed) = waiter();
         self.registry.sign_in(&app.id, id, worker, |standing| {
-            self.touch_user(app, id, standing, entering);
+            self.post_user_change(app, id, standing, own_waiter);
         });
         let mut watching = Vec::new();
         for watched in &user.watchlist {
             let (waiter, answered) = waiter();
             // Its number is of this node alone; the answer's counts.
             let _ = self.registry.watch(&app.id, watched, worker, |standing| {
-                self.touch_user(app, watched, standing, waiter);
+                self.post_user_change(app, watched, standing, waiter);
             });
             watching.push(answered);
         }
         let mut known = Vec::new();
         for answered in watching {
             known.push(match answered.await {
-                Ok(Ok(Answered { since, online, .. })) => Watched { since, online },
+                Ok(Ok(TopicSnapshot { since, online, .. })) => Watched { since, online },
                 Ok(Err(_)) | Err(_) => Watched {
                     since: self.registry.stamp(),
                     online: false,
@@ -161,25 +163,25 @@ impl Redis {
             });
         }
         // Whoever is told that it is signed in can be reached.
-        let _ = entered.await;
+        let _ = confirmed.await;
         known
     }
 
-    pub(in crate::adapter::redis) fn exit(&self, app: &App, user: &User, worker: u16) {
+    pub(in crate::adapter::redis) fn sign_out_user(&self, app: &App, user: &User, worker: u16) {
         for watched in &user.watchlist {
             self.registry.unwatch(&app.id, watched, worker, |standing| {
-                self.touch_user(app, watched, standing, None);
+                self.post_user_change(app, watched, standing, None);
             });
         }
         let id = &user.member.id;
         self.registry.sign_out(&app.id, id, worker, |standing| {
-            self.touch_user(app, id, standing, None);
+            self.post_user_change(app, id, standing, None);
         });
     }
 }
 
-fn held(app: &App, channel: &ChannelName, subscriptions: usize) -> Held {
-    Held {
+fn local_state(app: &App, channel: &ChannelName, subscriptions: usize) -> LocalState {
+    LocalState {
         count: subscriptions,
         interested: subscriptions > 0,
         tells_count: tells_count(app, channel),

@@ -29,7 +29,7 @@ impl Redis {
     }
 
     /// Publishes to all nodes; how many subscriptions there are, if that is known.
-    pub(in crate::adapter::redis) async fn send(
+    pub(in crate::adapter::redis) async fn publish_to_link(
         &self,
         app: &AppId,
         subject: &Subject,
@@ -43,7 +43,7 @@ impl Redis {
             Content::Terminate => 0,
         };
         let sending = async {
-            let permit = self.room(bytes).await;
+            let permit = self.acquire_budget(bytes).await;
             let topic_id = subject.topic_id(app);
             let link = self.link(&topic_id);
             link.post(Request::Publish(Publish {
@@ -71,7 +71,7 @@ impl Redis {
     }
 
     /// A share of the budget. None is only taken away with the process.
-    async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    async fn acquire_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let kib = u32::try_from(bytes / 1024).unwrap_or(BUDGET);
         let budget = Arc::clone(&self.budget);
         budget.acquire_many_owned((kib + 1).min(BUDGET)).await.ok()

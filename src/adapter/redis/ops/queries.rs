@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::adapter::redis::connection::ValueExt as _;
 use crate::adapter::redis::link::register_reply::read_members;
-use crate::adapter::redis::link::request::{Ask, Request};
+use crate::adapter::redis::link::request::{Query, Request};
 use crate::adapter::redis::wire::{keys, last_event_codec};
 use crate::adapter::redis::{Handle, Redis};
 use crate::adapter::{Counts, Error, LastEvent};
@@ -19,24 +19,25 @@ const PAGE: usize = 1000;
 
 impl Redis {
     /// Asks the link of a topic.
-    pub(in crate::adapter::redis) async fn ask(
+    pub(in crate::adapter::redis) async fn query(
         &self,
         topic_id: &str,
         commands: Vec<redis::Cmd>,
     ) -> Result<Vec<Value>, Error> {
-        self.ask_link(self.link(topic_id), topic_id, commands).await
+        self.query_link(self.link(topic_id), topic_id, commands)
+            .await
     }
 
-    pub(in crate::adapter::redis) async fn ask_link(
+    pub(in crate::adapter::redis) async fn query_link(
         &self,
         link: &Handle,
         topic_id: &str,
         commands: Vec<redis::Cmd>,
     ) -> Result<Vec<Value>, Error> {
-        let asked = commands.len();
+        let expected = commands.len();
         let (answer, answered) = oneshot::channel();
         let replies = Vec::new();
-        link.post(Request::Ask(Ask {
+        link.post(Request::Query(Query {
             commands,
             replies,
             answer,
@@ -44,7 +45,7 @@ impl Redis {
         match tokio::time::timeout(self.settings.publish_timeout, answered).await {
             Ok(Ok(Ok(mut replies))) => {
                 // Whoever takes the replies apart finds as many as there were questions.
-                replies.resize(asked, Value::Nil);
+                replies.resize(expected, Value::Nil);
                 Ok(replies)
             }
             Ok(Ok(Err(why))) => Err(Error::Unreachable(
@@ -54,19 +55,19 @@ impl Redis {
         }
     }
 
-    pub(in crate::adapter::redis) async fn count(
+    pub(in crate::adapter::redis) async fn channel_counts(
         &self,
         app: &AppId,
         channel: &ChannelName,
     ) -> Result<Counts, Error> {
         let topic_id = keys::topic_id_of(app, channel.as_str());
-        let command = counting(&self.link(&topic_id).bucket.state(&topic_id));
-        let reply = self.ask(&topic_id, vec![command]).await?;
-        counts(reply.into_iter().next().unwrap_or(Value::Nil))
+        let command = counts_command(&self.link(&topic_id).bucket.state(&topic_id));
+        let reply = self.query(&topic_id, vec![command]).await?;
+        read_counts(reply.into_iter().next().unwrap_or(Value::Nil))
     }
 
     /// The occupied channels in one bucket: page by page, so that Redis is never held up.
-    pub(in crate::adapter::redis) async fn list(
+    pub(in crate::adapter::redis) async fn list_bucket(
         &self,
         link: &Handle,
         app: &AppId,
@@ -87,20 +88,20 @@ impl Redis {
                 .arg("LIMIT")
                 .arg(0)
                 .arg(PAGE);
-            let reply = self.ask_link(link, &index, vec![command]).await?;
+            let reply = self.query_link(link, &index, vec![command]).await?;
             let names = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
             let Some(last) = names.last() else {
                 return Ok(());
             };
             from = format!("({last}");
             let topic_ids = names.iter().map(|name| keys::topic_id_of(app, name));
-            let questions: Vec<_> = topic_ids
-                .map(|topic_id| counting(&link.bucket.state(&topic_id)))
+            let commands: Vec<_> = topic_ids
+                .map(|topic_id| counts_command(&link.bucket.state(&topic_id)))
                 .collect();
             let is_last = names.len() < PAGE;
-            let answers = self.ask_link(link, &index, questions).await?;
+            let answers = self.query_link(link, &index, commands).await?;
             for (name, answer) in names.iter().zip(answers) {
-                let counts = counts(answer)?;
+                let counts = read_counts(answer)?;
                 // It may have been vacated between the two questions.
                 if counts.subscriptions > 0
                     && let Ok(name) = ChannelName::parse(name, usize::MAX)
@@ -115,7 +116,7 @@ impl Redis {
     }
 
     /// The users on a presence channel. What they say of themselves may be long, so it is asked for only if wanted.
-    pub(in crate::adapter::redis) async fn users(
+    pub(in crate::adapter::redis) async fn channel_members(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -124,7 +125,7 @@ impl Redis {
         let topic_id = keys::topic_id_of(app, channel.as_str());
         let mut command = redis::cmd(if with_info { "HGETALL" } else { "HKEYS" });
         command.arg(self.link(&topic_id).bucket.members(&topic_id));
-        let reply = self.ask(&topic_id, vec![command]).await?;
+        let reply = self.query(&topic_id, vec![command]).await?;
         let reply = reply.into_iter().next().unwrap_or(Value::Nil);
         if with_info {
             let members = read_members(reply.pairs()?)?.into_iter();
@@ -136,7 +137,7 @@ impl Redis {
     }
 
     /// What a cache channel keeps, and for how long still.
-    pub(in crate::adapter::redis) async fn kept(
+    pub(in crate::adapter::redis) async fn kept_event(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -148,7 +149,7 @@ impl Redis {
             .topic_keys(topic_id.clone())
             .event;
         let commands = ["GET", "PTTL"].map(|name| redis::cmd(name).arg(&key).clone());
-        let mut reply = self.ask(&topic_id, commands.into()).await?.into_iter();
+        let mut reply = self.query(&topic_id, commands.into()).await?.into_iter();
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let event = next()
             .bytes()?
@@ -161,13 +162,13 @@ impl Redis {
     }
 }
 
-fn counting(state: &str) -> redis::Cmd {
+fn counts_command(state: &str) -> redis::Cmd {
     let mut command = redis::cmd("HMGET");
     command.arg(state).arg("total").arg("users");
     command
 }
 
-fn counts(reply: Value) -> Result<Counts, Error> {
+fn read_counts(reply: Value) -> Result<Counts, Error> {
     let mut numbers = reply.list()?.into_iter();
     let mut next = || numbers.next().unwrap_or(Value::Nil).number();
     Ok(Counts {
