@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::in_flight::{Call, Registration, What};
+use super::in_flight::{Call, PendingReply, Registration};
 use super::request::{LocalState, MemberChange, Publish};
 use super::topic::Topic;
 use super::{Finishing, Link};
@@ -43,7 +43,7 @@ impl Link {
             command.arg(showing.watched(&self.parts.node));
         }
         connection.queue(&command);
-        self.flight.push(What::Tick { last });
+        self.in_flight.push(PendingReply::Heartbeat { last });
     }
 
     pub(super) fn register(&mut self, name: &Rc<str>, connection: &mut Connection) {
@@ -66,7 +66,7 @@ impl Link {
             subscribes = true;
         }
         let after = topic.position.filter(|_| !topic.synced && !releases);
-        let (restores, asks_log) = (topic.restored, topic.alone_since.is_some());
+        let (restores, asks_log) = (topic.restored, topic.degraded_since.is_some());
         let said = Saying {
             bucket: &self.parts.bucket,
             settings: &self.parts.settings,
@@ -77,21 +77,21 @@ impl Link {
         };
         let command = said.command(topic, connection);
         connection.queue(&command);
-        topic.in_flight = true;
+        topic.registering = true;
         // Redis may know of it from now on, whatever becomes of the reply.
         topic.registered = true;
         let mut unsubscribes = false;
         if releases && topic.subscribed {
             let mut command = redis::cmd(verb("UNSUBSCRIBE", "SUNSUBSCRIBE"));
             connection.queue(command.arg(&**name));
-            (topic.subscribed, topic.synced, topic.complete) = (false, false, false);
+            (topic.subscribed, topic.synced, topic.members_complete) = (false, false, false);
             unsubscribes = true;
         }
         let waiters = std::mem::take(&mut topic.waiters);
         if subscribes {
-            self.flight.push(What::Subscribe);
+            self.in_flight.push(PendingReply::Subscribe);
         }
-        self.flight.push(What::Register(Registration {
+        self.in_flight.push(PendingReply::Register(Registration {
             topic: Rc::clone(name),
             waiters,
             releases,
@@ -100,7 +100,7 @@ impl Link {
             restores,
         }));
         if unsubscribes {
-            self.flight.push(What::Unsubscribe);
+            self.in_flight.push(PendingReply::Unsubscribe);
         }
     }
 
@@ -115,7 +115,7 @@ impl Link {
                 .iter()
                 .for_each(|command| connection.queue(command)),
         }
-        self.flight.push(What::Call(call));
+        self.in_flight.push(PendingReply::Call(call));
     }
 
     fn publishing(&self, publish: &Publish, connection: &Connection) -> redis::Cmd {
@@ -160,7 +160,7 @@ impl Link {
             .arg(bucket.topic(&topic_id))
             .arg(self.publish_verb());
         connection.queue(&command);
-        self.flight.push(What::Tell(topic_id));
+        self.in_flight.push(PendingReply::FlushCount(topic_id));
     }
 }
 
@@ -176,7 +176,7 @@ struct Saying<'a> {
 
 impl Saying<'_> {
     fn command(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
-        let said = topic.takes_changes();
+        let said = topic.take_changes();
         let flags = self.flags(topic, said.whole);
         // Made when they are said: a topic is small while nothing happens.
         let topic_keys = self.bucket.topic_keys(topic.subject.topic_id(&topic.app));
@@ -208,7 +208,7 @@ impl Saying<'_> {
             None => command
                 .arg("")
                 .arg(0)
-                .arg(u8::from(topic.alone_since.is_some())),
+                .arg(u8::from(topic.degraded_since.is_some())),
         };
         for change in &said.changes {
             match change {
@@ -233,7 +233,7 @@ impl Saying<'_> {
             ('p', topic.subject.is_presence()),
             ('c', topic.local.tells_count),
             ('k', is_cache && !topic.waiters.is_empty()),
-            ('s', topic.subject.is_presence() && !topic.complete),
+            ('s', topic.subject.is_presence() && !topic.members_complete),
             ('r', self.restores),
             ('w', whole),
             ('u', matches!(topic.subject, Subject::User(_))),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Link;
-use super::in_flight::What;
+use super::in_flight::PendingReply;
 use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::wire::message::VERSION_BYTE;
@@ -197,9 +197,9 @@ impl Link {
             (false, true) => "SUNSUBSCRIBE",
         };
         connection.queue(redis::cmd(verb).arg(&self.parts.bucket.feed));
-        self.flight.push(match wants {
-            true => What::Subscribe,
-            false => What::Unsubscribe,
+        self.in_flight.push(match wants {
+            true => PendingReply::Subscribe,
+            false => PendingReply::Unsubscribe,
         });
     }
 
@@ -216,7 +216,7 @@ impl Link {
         for message in showing.messages(&self.parts.node) {
             let mut command = redis::cmd(verb);
             connection.queue(command.arg(&self.parts.bucket.feed).arg(&message[..]));
-            self.flight.push(What::Show);
+            self.in_flight.push(PendingReply::FeedMessage);
         }
     }
 

@@ -8,14 +8,14 @@ use super::request::{Publish, Query, Waiter};
 use crate::adapter::redis::wire::message::Position;
 
 /// How many registrations may be under way.
-const REGISTRATIONS: usize = 256;
+const MAX_REGISTRATIONS: usize = 256;
 
 /// Bytes of logs that may be on their way, one log in any case: Redis ends a connection for which too much waits
 /// (`client-output-buffer-limit`, by default 8 MiB for a minute), and would end the next one for the same.
-const LOG_BYTES: usize = 4 << 20;
+const MAX_LOG_BYTES: usize = 4 << 20;
 
 /// How many publishes and questions may be under way.
-const CALLS: usize = 1024;
+const MAX_CALLS: usize = 1024;
 
 /// Something that may be asked again.
 pub(super) enum Call {
@@ -26,16 +26,16 @@ pub(super) enum Call {
 /// Something whose reply is awaited.
 pub(super) struct Sent {
     pub(super) at: Instant,
-    pub(super) what: What,
+    pub(super) reply: PendingReply,
 }
 
-pub(super) enum What {
+pub(super) enum PendingReply {
     /// Whether nothing lingers any longer if this is the last node.
-    Tick {
+    Heartbeat {
         last: bool,
     },
     /// Entries for other nodes' consoles.
-    Show,
+    FeedMessage,
     /// Who this node is, and who the others are.
     Introduce,
     Subscribe,
@@ -43,12 +43,12 @@ pub(super) enum What {
     Register(Registration),
     Call(Call),
     /// Topics of a dead node.
-    Owned(String),
+    OwnedTopics(String),
     /// One of them, given up for it.
-    Drop(String),
-    Tell(String),
+    DropTopic(String),
+    FlushCount(String),
     /// Whether of this node itself.
-    Retire(String),
+    RemoveNode(String),
 }
 
 /// One saying of what this node holds of a topic.
@@ -99,7 +99,7 @@ impl Call {
 
 /// All of it, in the order in which it was sent.
 #[derive(Default)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     sent: VecDeque<Sent>,
     registrations: usize,
     /// Those of them that ask for a log.
@@ -107,27 +107,27 @@ pub(super) struct Flight {
     calls: usize,
 }
 
-impl Flight {
-    pub(super) fn push(&mut self, what: What) {
+impl InFlight {
+    pub(super) fn push(&mut self, reply: PendingReply) {
         let at = Instant::now();
-        self.count(&what, 1);
-        self.sent.push_back(Sent { at, what });
+        self.count(&reply, 1);
+        self.sent.push_back(Sent { at, reply });
     }
 
     /// The oldest, which has been answered.
     pub(super) fn pop(&mut self) -> Option<Sent> {
         let sent = self.sent.pop_front()?;
-        self.count(&sent.what, -1);
+        self.count(&sent.reply, -1);
         Some(sent)
     }
 
-    fn count(&mut self, what: &What, by: isize) {
-        if matches!(what, What::Register(registration) if registration.asks_for_log()) {
+    fn count(&mut self, reply: &PendingReply, by: isize) {
+        if matches!(reply, PendingReply::Register(registration) if registration.asks_for_log()) {
             self.logs = self.logs.saturating_add_signed(by);
         }
-        let number = match what {
-            What::Register(_) => &mut self.registrations,
-            What::Call(_) => &mut self.calls,
+        let number = match reply {
+            PendingReply::Register(_) => &mut self.registrations,
+            PendingReply::Call(_) => &mut self.calls,
             _ => return,
         };
         *number = number.saturating_add_signed(by);
@@ -141,26 +141,26 @@ impl Flight {
         self.sent.front_mut()
     }
 
-    pub(super) fn has(&self, is_it: impl Fn(&What) -> bool) -> bool {
-        self.sent.iter().any(|sent| is_it(&sent.what))
+    pub(super) fn has(&self, is_it: impl Fn(&PendingReply) -> bool) -> bool {
+        self.sent.iter().any(|sent| is_it(&sent.reply))
     }
 
     /// Whether another registration may be sent, which may ask for a log of so many bytes.
     pub(super) fn takes_registrations(&self, log_bytes: u32) -> bool {
-        let logs = LOG_BYTES / (log_bytes as usize).max(1);
-        self.registrations < REGISTRATIONS && self.logs < logs.max(1)
+        let logs = MAX_LOG_BYTES / (log_bytes as usize).max(1);
+        self.registrations < MAX_REGISTRATIONS && self.logs < logs.max(1)
     }
 
     /// Whether another publish or question may be sent.
     pub(super) fn takes_calls(&self) -> bool {
-        self.calls < CALLS
+        self.calls < MAX_CALLS
     }
 
     pub(super) fn registrations_mut(&mut self) -> impl Iterator<Item = &mut Registration> {
         self.sent
             .iter_mut()
-            .filter_map(|sent| match &mut sent.what {
-                What::Register(registration) => Some(registration),
+            .filter_map(|sent| match &mut sent.reply {
+                PendingReply::Register(registration) => Some(registration),
                 _ => None,
             })
     }

@@ -107,7 +107,7 @@ impl Voice {
     }
 
     pub(super) fn member_added(&self, topic: &mut Topic, member: &Member) {
-        if topic.adds(member)
+        if topic.add_member(member)
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberAdded { channel, member }.encode();
@@ -116,7 +116,7 @@ impl Voice {
     }
 
     pub(super) fn member_removed(&self, topic: &mut Topic, user_id: &UserId) {
-        if topic.removes(user_id)
+        if topic.remove_member(user_id)
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
@@ -205,19 +205,19 @@ impl Voice {
     }
 
     /// Answers those whose patience is over with what this node knows.
-    pub(super) fn answer_alone(&self, topic: &mut Topic, waiters: Vec<Waiter>) {
+    pub(super) fn answer_waiters_degraded(&self, topic: &mut Topic, waiters: Vec<Waiter>) {
         if waiters.is_empty() {
             return;
         }
         self.metrics.cluster_degraded.inc_by(waiters.len() as u64);
         for user in waiters.iter().filter_map(|waiter| waiter.member.as_ref()) {
-            if let Some(member) = topic.own_member(user) {
+            if let Some(member) = topic.local_member(user) {
                 self.member_added(topic, &member);
             }
         }
         if topic.position.is_none() {
             let since = waiters.iter().map(|waiter| waiter.since).min();
-            topic.alone_since = topic.alone_since.or(since);
+            topic.degraded_since = topic.degraded_since.or(since);
         }
         self.answer(topic, waiters, None);
     }

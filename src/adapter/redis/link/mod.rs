@@ -52,7 +52,7 @@ use super::wire::keys::Bucket;
 use crate::app::CurrentApps;
 use crate::feed::Feed;
 use feed_relay::Showing;
-use in_flight::{Call, Flight, What};
+use in_flight::{Call, InFlight, PendingReply};
 use local_delivery::Voice;
 use nodes::Nodes;
 use request::Request;
@@ -112,7 +112,7 @@ pub(super) struct Link {
     refused: Vec<Rc<str>>,
     /// Publishes and questions that have not been sent.
     waiting: VecDeque<Call>,
-    flight: Flight,
+    in_flight: InFlight,
     showing: Option<Showing>,
     nodes: Option<Nodes>,
     deadlines: VecDeque<(Instant, Rc<str>)>,
@@ -164,7 +164,7 @@ impl Link {
             queue: VecDeque::new(),
             refused: Vec::new(),
             waiting: VecDeque::new(),
-            flight: Flight::default(),
+            in_flight: InFlight::default(),
             deadlines: VecDeque::new(),
             idle: VecDeque::new(),
             down_since: Some(Instant::now()),
@@ -261,28 +261,30 @@ impl Link {
             .send_modify(|state| state.goes_down(reason));
         self.down_since.get_or_insert_with(Instant::now);
         let mut calls = VecDeque::new();
-        for sent in self.flight.take() {
-            match sent.what {
-                What::Register(registration) => {
+        for sent in self.in_flight.take() {
+            match sent.reply {
+                PendingReply::Register(registration) => {
                     if let Some(topic) = self.topics.get_mut(&registration.topic) {
                         topic.waiters.splice(0..0, registration.waiters);
                     }
                 }
-                What::Call(Call::Publish(publish)) if self.parts.settings.log.events == 0 => {
+                PendingReply::Call(Call::Publish(publish))
+                    if self.parts.settings.log.events == 0 =>
+                {
                     let why =
                         format!("{reason}; without a log it cannot be told whether Redis took it");
                     let _ = publish.answer.send(Err(why.into()));
                 }
-                What::Call(call) => calls.extend(call.again()),
-                What::Tick { .. }
-                | What::Show
-                | What::Introduce
-                | What::Subscribe
-                | What::Unsubscribe
-                | What::Owned(_)
-                | What::Drop(_)
-                | What::Tell(_)
-                | What::Retire(_) => {}
+                PendingReply::Call(call) => calls.extend(call.again()),
+                PendingReply::Heartbeat { .. }
+                | PendingReply::FeedMessage
+                | PendingReply::Introduce
+                | PendingReply::Subscribe
+                | PendingReply::Unsubscribe
+                | PendingReply::OwnedTopics(_)
+                | PendingReply::DropTopic(_)
+                | PendingReply::FlushCount(_)
+                | PendingReply::RemoveNode(_) => {}
             }
         }
         calls.append(&mut self.waiting);
@@ -299,7 +301,7 @@ impl Link {
     /// Looks at deadlines; says that this node lives.
     fn beat(&mut self, connection: &mut Connection, beats: u32) -> Result<(), ConnectionError> {
         let now = Instant::now();
-        if let Some(oldest) = self.flight.oldest()
+        if let Some(oldest) = self.in_flight.oldest()
             && now.saturating_duration_since(oldest.at) > SILENCE
         {
             return Err(ConnectionError(format!(
@@ -313,7 +315,9 @@ impl Link {
             for name in std::mem::take(&mut self.refused) {
                 self.enqueue(&name);
             }
-            let is_ticking = self.flight.has(|what| matches!(what, What::Tick { .. }));
+            let is_ticking = self
+                .in_flight
+                .has(|reply| matches!(reply, PendingReply::Heartbeat { .. }));
             if !is_ticking && !matches!(self.finishing, Finishing::Retiring(_) | Finishing::Done) {
                 self.tick(connection);
             }

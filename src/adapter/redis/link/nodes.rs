@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::Link;
 use super::commands::millis;
-use super::in_flight::What;
+use super::in_flight::PendingReply;
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::scripts::Script;
 use crate::app::{App, CurrentApps};
@@ -174,7 +174,7 @@ impl Link {
         let bucket = &self.parts.bucket;
         let mut command = connection.script(Script::Introduce, &[&bucket.nodes, &bucket.who]);
         connection.queue(command.arg(&self.parts.node).arg(said));
-        self.flight.push(What::Introduce);
+        self.in_flight.push(PendingReply::Introduce);
     }
 
     pub(super) fn introduced(&mut self, reply: Vec<Value>) -> Result<(), ConnectionError> {

@@ -4,7 +4,7 @@ use redis::Value;
 use tracing::info;
 
 use super::commands::millis;
-use super::in_flight::What;
+use super::in_flight::PendingReply;
 use super::register_reply::Registered;
 use super::{Finishing, Link};
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
@@ -19,8 +19,8 @@ const REAPED: usize = 1000;
 impl Link {
     /// Asks for some topics of a dead node.
     pub(super) fn ask_for(&mut self, node: String, connection: &mut Connection) {
-        let is_asked = |what: &What| matches!(what, What::Owned(known) | What::Retire(known) if *known == node);
-        if self.flight.has(is_asked) {
+        let is_asked = |reply: &PendingReply| matches!(reply, PendingReply::OwnedTopics(known) | PendingReply::RemoveNode(known) if *known == node);
+        if self.in_flight.has(is_asked) {
             return;
         }
         let mut command = redis::cmd("SRANDMEMBER");
@@ -28,7 +28,7 @@ impl Link {
             .arg(self.parts.bucket.owned_topics(&node))
             .arg(REAPED);
         connection.queue(&command);
-        self.flight.push(What::Owned(node));
+        self.in_flight.push(PendingReply::OwnedTopics(node));
     }
 
     /// Gives up what a dead node held. Other nodes may be at it too: the scripts do each thing once.
@@ -84,7 +84,8 @@ impl Link {
             .arg(0)
             .arg(0);
         connection.queue(&command);
-        self.flight.push(What::Drop(topic_id.to_owned()));
+        self.in_flight
+            .push(PendingReply::DropTopic(topic_id.to_owned()));
     }
 
     pub(super) fn dropped(
@@ -112,7 +113,7 @@ impl Link {
         );
         command.arg(&node).arg(u8::from(itself));
         connection.queue(&command);
-        self.flight.push(What::Retire(node));
+        self.in_flight.push(PendingReply::RemoveNode(node));
     }
 
     pub(super) fn retired(

@@ -43,10 +43,10 @@ impl Link {
         let Some(topic) = self.topics.get_mut(name) else {
             return Ok(());
         };
-        topic.in_flight = false;
+        topic.registering = false;
         if status != "OK" {
             // The lease had ended: whatever this node held is gone, so all is said again once it counts again.
-            topic.whole = true;
+            topic.full_resync = true;
             topic.waiters.splice(0..0, registration.waiters);
             self.enqueue(name);
             if !std::mem::replace(&mut self.paused, true) {
@@ -71,7 +71,7 @@ impl Link {
         let source = registration.waiters.iter().find_map(|waiter| waiter.source);
         registered.post(voice, topic, source);
         let is_too_late = registration.after.is_none() && !registration.asks_log;
-        if topic.alone_since.is_some() && !topic.synced && is_too_late {
+        if topic.degraded_since.is_some() && !topic.synced && is_too_late {
             // Somebody's patience ended while this was under way: what came meanwhile is in the log.
             topic.dirty = true;
             topic.waiters.splice(0..0, registration.waiters);
@@ -82,7 +82,11 @@ impl Link {
             let found = &registered.found;
             let mut caught = match registration.after {
                 Some(last) => found.after(last),
-                None => found.within(topic.alone_since.map_or(0, |since| millis(since.elapsed()))),
+                None => found.within(
+                    topic
+                        .degraded_since
+                        .map_or(0, |since| millis(since.elapsed())),
+                ),
             };
             // What was lost with Redis' memory is counted already.
             caught.is_complete |= registration.restores;
@@ -91,12 +95,12 @@ impl Link {
             voice.caught_up(topic, &caught);
         }
         topic.position = Some(registered.found.at);
-        (topic.synced, topic.alone_since) = (true, None);
+        (topic.synced, topic.degraded_since) = (true, None);
         topic.restored &= !registration.restores;
         let count = registered.count;
         if let Some(members) = registered.members {
             voice.members(topic, members, !registration.restores);
-            topic.complete = true;
+            topic.members_complete = true;
         }
         if matches!(topic.subject, Subject::User(_)) && !(registration.restores && count == 0) {
             voice.online(topic, count > 0);
@@ -106,7 +110,7 @@ impl Link {
             voice.count(topic, count);
             voice.post(topic, &WebhookEvent::SubscriptionCount(count), source);
         }
-        if topic.has_more() {
+        if topic.needs_registration() {
             self.enqueue(name);
         }
         self.is_said();

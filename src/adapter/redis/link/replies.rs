@@ -8,7 +8,7 @@ use redis::{PushKind, ServerError, Value};
 use tracing::{debug, error, warn};
 
 use super::commands::TAKEN;
-use super::in_flight::{Call, What};
+use super::in_flight::{Call, PendingReply};
 use super::{Finishing, Link};
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _, error_text};
 use crate::adapter::redis::wire::keys::Subject;
@@ -49,9 +49,9 @@ impl Link {
             PushKind::Subscribe
             | PushKind::SSubscribe
             | PushKind::Unsubscribe
-            | PushKind::SUnsubscribe => match self.flight.oldest().map(|sent| &sent.what) {
-                Some(What::Subscribe | What::Unsubscribe) => {
-                    self.flight.pop();
+            | PushKind::SUnsubscribe => match self.in_flight.oldest().map(|sent| &sent.reply) {
+                Some(PendingReply::Subscribe | PendingReply::Unsubscribe) => {
+                    self.in_flight.pop();
                     Ok(())
                 }
                 // Redis says so by itself when a slot has moved to another server.
@@ -100,13 +100,13 @@ impl Link {
     }
 
     fn reply(&mut self, value: Value, connection: &mut Connection) -> Result<(), ConnectionError> {
-        if let Some(sent) = self.flight.oldest_mut()
-            && let What::Call(Call::Query(query)) = &mut sent.what
+        if let Some(sent) = self.in_flight.oldest_mut()
+            && let PendingReply::Call(Call::Query(query)) = &mut sent.reply
         {
             query.replies.push(value);
             if query.replies.len() == query.commands.len()
-                && let Some(What::Call(Call::Query(query))) =
-                    self.flight.pop().map(|sent| sent.what)
+                && let Some(PendingReply::Call(Call::Query(query))) =
+                    self.in_flight.pop().map(|sent| sent.reply)
             {
                 let refusal = query.replies.iter().find_map(|reply| match reply {
                     Value::ServerError(error) => Some(error_text(error).into()),
@@ -117,80 +117,84 @@ impl Link {
             }
             return Ok(());
         }
-        let Some(sent) = self.flight.pop() else {
+        let Some(sent) = self.in_flight.pop() else {
             return Err(ConnectionError("Redis replied to nothing".to_owned()));
         };
         if let Value::ServerError(error) = value {
-            return self.refused(sent.what, &error);
+            return self.refused(sent.reply, &error);
         }
-        match sent.what {
-            What::Tick { last } => self.ticked(value.list()?, last, sent.at, connection),
-            What::Register(registration) => {
+        match sent.reply {
+            PendingReply::Heartbeat { last } => {
+                self.ticked(value.list()?, last, sent.at, connection)
+            }
+            PendingReply::Register(registration) => {
                 self.registered(registration, value.list()?, connection)
             }
-            What::Call(Call::Publish(publish)) => {
+            PendingReply::Call(Call::Publish(publish)) => {
                 // Below zero it had been taken already, and nobody counted.
                 let subscriptions = usize::try_from(value.number()?).ok();
                 let _ = publish.answer.send(Ok(subscriptions));
                 Ok(())
             }
-            What::Owned(node) => self.reap(&node, value.texts()?, connection),
-            What::Drop(topic_id) => self.dropped(&topic_id, value.list()?),
-            What::Tell(topic_id) => {
+            PendingReply::OwnedTopics(node) => self.reap(&node, value.texts()?, connection),
+            PendingReply::DropTopic(topic_id) => self.dropped(&topic_id, value.list()?),
+            PendingReply::FlushCount(topic_id) => {
                 let count = usize::try_from(value.number()?).unwrap_or_default();
                 if count > 0 {
                     self.post(&topic_id, &WebhookEvent::SubscriptionCount(count));
                 }
                 Ok(())
             }
-            What::Retire(node) => self.retired(node, value.number()?, connection),
-            What::Introduce => self.introduced(value.list()?),
+            PendingReply::RemoveNode(node) => self.retired(node, value.number()?, connection),
+            PendingReply::Introduce => self.introduced(value.list()?),
             // How many nodes heard it does not matter.
-            What::Show => Ok(()),
+            PendingReply::FeedMessage => Ok(()),
             // Their replies are messages, and questions were answered above.
-            What::Subscribe | What::Unsubscribe | What::Call(Call::Query(_)) => {
+            PendingReply::Subscribe
+            | PendingReply::Unsubscribe
+            | PendingReply::Call(Call::Query(_)) => {
                 Err(ConnectionError("Redis replied out of turn".to_owned()))
             }
         }
     }
 
     /// Redis does not do something: it is full, or its ACL forbids it.
-    fn refused(&mut self, what: What, error: &ServerError) -> Result<(), ConnectionError> {
+    fn refused(&mut self, reply: PendingReply, error: &ServerError) -> Result<(), ConnectionError> {
         let text = error_text(error);
-        match what {
-            What::Call(Call::Publish(publish)) => {
+        match reply {
+            PendingReply::Call(Call::Publish(publish)) => {
                 let _ = publish.answer.send(Err(text.into()));
                 Ok(())
             }
-            What::Register(registration) => {
+            PendingReply::Register(registration) => {
                 warn!(
                     reason = text,
                     "Redis refuses a registration, it is tried again"
                 );
                 if let Some(topic) = self.topics.get_mut(&registration.topic) {
-                    topic.in_flight = false;
-                    topic.whole = true;
+                    topic.registering = false;
+                    topic.full_resync = true;
                     topic.waiters.splice(0..0, registration.waiters);
                     self.refused.push(registration.topic);
                 }
                 Ok(())
             }
-            What::Tell(_)
-            | What::Drop(_)
-            | What::Owned(_)
-            | What::Retire(_)
-            | What::Show
-            | What::Introduce => {
+            PendingReply::FlushCount(_)
+            | PendingReply::DropTopic(_)
+            | PendingReply::OwnedTopics(_)
+            | PendingReply::RemoveNode(_)
+            | PendingReply::FeedMessage
+            | PendingReply::Introduce => {
                 warn!(
                     reason = text,
                     "Redis refuses housekeeping, it is tried again"
                 );
                 Ok(())
             }
-            What::Tick { .. }
-            | What::Subscribe
-            | What::Unsubscribe
-            | What::Call(Call::Query(_)) => Err(ConnectionError(text)),
+            PendingReply::Heartbeat { .. }
+            | PendingReply::Subscribe
+            | PendingReply::Unsubscribe
+            | PendingReply::Call(Call::Query(_)) => Err(ConnectionError(text)),
         }
     }
 

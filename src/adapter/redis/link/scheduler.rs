@@ -27,11 +27,11 @@ impl Link {
             ..Resync::default()
         };
         for (name, topic) in &mut self.topics {
-            topic.whole = true;
+            topic.full_resync = true;
             if !topic.local.interested {
                 topic.released = true;
             }
-            if !topic.queued && !topic.in_flight {
+            if !topic.queued && !topic.registering {
                 topic.queued = true;
                 self.queue.push_back(Rc::clone(name));
             }
@@ -40,7 +40,7 @@ impl Link {
     }
 
     /// Whether clients must be served from what this node knows.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(super) fn is_degraded(&self) -> bool {
         self.down_since.is_some()
     }
 
@@ -68,7 +68,7 @@ impl Link {
         let now = Instant::now();
         let topic_id = local_change.subject.topic_id(&local_change.app);
         let name: Rc<str> = self.parts.bucket.topic(&topic_id).into();
-        let (is_alone, patience) = (self.is_alone(), self.parts.settings.publish_timeout);
+        let (is_degraded, patience) = (self.is_degraded(), self.parts.settings.publish_timeout);
         let (change, deadline) = (
             local_change.change.clone(),
             local_change
@@ -90,11 +90,11 @@ impl Link {
             }
         };
         topic.apply(local_change, now);
-        if is_alone {
+        if is_degraded {
             self.parts.voice.apply_degraded(topic, change.as_ref());
         }
         if !topic.local.interested {
-            if !topic.registered && !topic.in_flight && topic.waiters.is_empty() {
+            if !topic.registered && !topic.registering && topic.waiters.is_empty() {
                 self.topics.remove(&name);
                 return;
             }
@@ -110,7 +110,7 @@ impl Link {
     pub(super) fn enqueue(&mut self, name: &Rc<str>) {
         if let Some(topic) = self.topics.get_mut(name)
             && !topic.queued
-            && !topic.in_flight
+            && !topic.registering
         {
             topic.queued = true;
             self.queue.push_back(Rc::clone(name));
@@ -123,13 +123,13 @@ impl Link {
             return;
         }
         let log_bytes = self.parts.settings.log.bytes;
-        while !connection.is_full() && self.flight.takes_registrations(log_bytes) {
+        while !connection.is_full() && self.in_flight.takes_registrations(log_bytes) {
             let Some(name) = self.queue.pop_front() else {
                 break;
             };
             self.register(&name, connection);
         }
-        while !connection.is_full() && self.flight.takes_calls() {
+        while !connection.is_full() && self.in_flight.takes_calls() {
             match self.waiting.pop_front() {
                 Some(call) if call.is_wanted() => self.call(call, connection),
                 Some(_) => {}
@@ -183,7 +183,7 @@ impl Link {
                 topic.subject.is_presence() || matches!(topic.subject, Subject::User(_))
             })
             .map(|(name, topic)| {
-                (topic.complete, topic.dirty) = (false, true);
+                (topic.members_complete, topic.dirty) = (false, true);
                 Rc::clone(name)
             })
             .collect();
@@ -208,11 +208,11 @@ impl Link {
             };
             let overdue = |waiter: &mut Waiter| is_away || waiter.since + patience <= now;
             let mut waiters: Vec<Waiter> = topic.waiters.extract_if(.., overdue).collect();
-            let registrations = self.flight.registrations_mut();
+            let registrations = self.in_flight.registrations_mut();
             for registration in registrations.filter(|registration| registration.topic == name) {
                 waiters.extend(registration.waiters.extract_if(.., overdue));
             }
-            self.parts.voice.answer_alone(topic, waiters);
+            self.parts.voice.answer_waiters_degraded(topic, waiters);
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Topic {
     pub(super) subject: Subject,
     pub(super) local: LocalState,
     /// This node's members.
-    own: Members,
+    local_members: Members,
     /// What of them has not been said yet.
     changes: Vec<MemberChange>,
     /// Whether something of it has changed since it was said.
@@ -35,25 +35,25 @@ pub(super) struct Topic {
     /// All members that clients here know.
     pub(super) members: Members,
     /// Whether those are all there are; else they have to be asked for.
-    pub(super) complete: bool,
+    pub(super) members_complete: bool,
     /// Whether watchers here believe the user to be signed in.
     pub(super) online: bool,
     /// The last event that was delivered here.
     pub(super) position: Option<Position>,
     /// Since when there have been subscribers here whom Redis knows nothing of.
-    pub(super) alone_since: Option<Instant>,
+    pub(super) degraded_since: Option<Instant>,
     /// Since when nobody here is interested any more.
     pub(super) idle_since: Option<Instant>,
     /// Whether it stands in the link's queue.
     pub(super) queued: bool,
     /// Whether a registration is under way: one at a time.
-    pub(super) in_flight: bool,
+    pub(super) registering: bool,
     /// Whether Redis sends its messages on this connection.
     pub(super) subscribed: bool,
     /// Whether a message follows upon what was delivered last. If not, it is in the log that is being asked for.
     pub(super) synced: bool,
     /// Whether everything has to be said again, not only what changed.
-    pub(super) whole: bool,
+    pub(super) full_resync: bool,
     /// Whether Redis knows that this node is interested.
     pub(super) registered: bool,
     /// Whether Redis has forgotten what was registered.
@@ -63,7 +63,7 @@ pub(super) struct Topic {
 }
 
 /// What is to be said of members.
-pub(super) struct Said {
+pub(super) struct MemberChanges {
     pub(super) changes: Vec<MemberChange>,
     /// Whether these are all members of this node.
     pub(super) whole: bool,
@@ -75,21 +75,21 @@ impl Topic {
             app,
             subject,
             local,
-            own: Members::new(),
+            local_members: Members::new(),
             changes: Vec::new(),
             dirty: false,
             waiters: Vec::new(),
             members: Members::new(),
-            complete: false,
+            members_complete: false,
             online: false,
             position: None,
-            alone_since: None,
+            degraded_since: None,
             idle_since: None,
             queued: false,
-            in_flight: false,
+            registering: false,
             subscribed: false,
             synced: false,
-            whole: false,
+            full_resync: false,
             registered: false,
             restored: false,
             released: false,
@@ -109,15 +109,16 @@ impl Topic {
         if let Some(change) = local_change.change {
             match &change {
                 MemberChange::Joined(member) => {
-                    self.own.insert(member.id.clone(), member.info.clone());
+                    self.local_members
+                        .insert(member.id.clone(), member.info.clone());
                 }
                 MemberChange::Left(user) => {
-                    self.own.remove(user);
+                    self.local_members.remove(user);
                 }
             }
             self.changes.push(change);
             if self.changes.len() > MAX_CHANGES {
-                self.whole = true;
+                self.full_resync = true;
                 self.changes.clear();
             }
         }
@@ -125,13 +126,13 @@ impl Topic {
     }
 
     /// Whether there is something to be said.
-    pub(super) fn has_more(&self) -> bool {
-        self.dirty || self.whole || self.released
+    pub(super) fn needs_registration(&self) -> bool {
+        self.dirty || self.full_resync || self.released
     }
 
     /// A member that is held here.
-    pub(super) fn own_member(&self, user: &UserId) -> Option<Member> {
-        let info = self.own.get(user)?.clone();
+    pub(super) fn local_member(&self, user: &UserId) -> Option<Member> {
+        let info = self.local_members.get(user)?.clone();
         Some(Member {
             id: user.clone(),
             info,
@@ -139,19 +140,19 @@ impl Topic {
     }
 
     /// What is to be said of members now.
-    pub(super) fn takes_changes(&mut self) -> Said {
+    pub(super) fn take_changes(&mut self) -> MemberChanges {
         self.dirty = false;
         let changes = std::mem::take(&mut self.changes);
-        let whole = std::mem::take(&mut self.whole);
+        let whole = std::mem::take(&mut self.full_resync);
         if !whole {
-            return Said { changes, whole };
+            return MemberChanges { changes, whole };
         }
         // What is there now includes every change.
-        let here = self.own.iter().map(|(id, info)| {
+        let here = self.local_members.iter().map(|(id, info)| {
             let (id, info) = (id.clone(), info.clone());
             MemberChange::Joined(Member { id, info })
         });
-        Said {
+        MemberChanges {
             changes: here.collect(),
             whole,
         }
@@ -167,23 +168,23 @@ impl Topic {
     }
 
     /// Whether the member is news to clients here.
-    pub(super) fn adds(&mut self, member: &Member) -> bool {
+    pub(super) fn add_member(&mut self, member: &Member) -> bool {
         let (id, info) = (member.id.clone(), member.info.clone());
         self.members.insert(id, info).is_none()
     }
 
     /// Whether the member's going is news to clients here.
-    pub(super) fn removes(&mut self, user: &UserId) -> bool {
+    pub(super) fn remove_member(&mut self, user: &UserId) -> bool {
         self.members.remove(user).is_some()
     }
 
     /// Forgets what was true of a connection that is gone.
     pub(super) fn disconnected(&mut self) {
-        self.in_flight = false;
+        self.registering = false;
         self.subscribed = false;
         self.synced = false;
-        self.whole = true;
-        self.complete = false;
+        self.full_resync = true;
+        self.members_complete = false;
         self.queued = false;
     }
 }
@@ -233,11 +234,11 @@ mod tests {
         changed(&mut topic, MemberChange::Joined(member("a")));
         changed(&mut topic, MemberChange::Left(member("a").id));
         changed(&mut topic, MemberChange::Joined(member("b")));
-        let said = topic.takes_changes();
+        let said = topic.take_changes();
         assert_eq!((said.changes.len(), said.whole), (3, false));
-        assert!(topic.takes_changes().changes.is_empty());
+        assert!(topic.take_changes().changes.is_empty());
         topic.disconnected();
-        let said = topic.takes_changes();
+        let said = topic.take_changes();
         assert!(
             said.whole
                 && matches!(&said.changes[..], [MemberChange::Joined(m)] if m.id == member("b").id)
@@ -253,14 +254,14 @@ mod tests {
                 MemberChange::Joined(member(&(i % 3).to_string())),
             );
         }
-        let said = topic.takes_changes();
+        let said = topic.take_changes();
         assert_eq!((said.changes.len(), said.whole), (3, true));
     }
 
     #[test]
     fn news_is_what_was_not_told_before() {
         let mut topic = topic();
-        assert!(topic.adds(&member("a")) && !topic.adds(&member("a")));
-        assert!(topic.removes(&member("a").id) && !topic.removes(&member("a").id));
+        assert!(topic.add_member(&member("a")) && !topic.add_member(&member("a")));
+        assert!(topic.remove_member(&member("a").id) && !topic.remove_member(&member("a").id));
     }
 }
