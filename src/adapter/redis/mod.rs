@@ -45,9 +45,9 @@ use crate::registry::Registry;
 use crate::supervise::indispensable;
 use crate::webhook::Webhooks;
 use cluster_state::LinkState;
-use link::local_delivery::Voice;
+use link::local_delivery::LocalDelivery;
 use link::request::{LocalOnlyEvent, Request};
-use link::{Link, Parts};
+use link::{Link, LinkDeps};
 use ops::publish::Unsent;
 use wire::keys::{Bucket, Subject};
 use wire::message::Content;
@@ -76,7 +76,7 @@ pub enum Error {
 }
 
 /// What the adapter is made of.
-pub struct Inside {
+pub struct Deps {
     /// This node's own state.
     pub registry: Arc<Registry>,
     /// Its workers.
@@ -116,11 +116,11 @@ impl Redis {
     ///
     /// # Errors
     /// The nodes there speak another version, or there is no thread to be had.
-    pub async fn start(settings: Settings, inside: Inside) -> Result<Arc<Self>, Error> {
+    pub async fn start(settings: Settings, deps: Deps) -> Result<Arc<Self>, Error> {
         let settings = Arc::new(settings);
         let node: u64 = rand::random();
         let is_cluster = matches!(settings.topology, Topology::Cluster(_));
-        let (mut links, mut states, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut links, mut states, mut link_deps) = (Vec::new(), Vec::new(), Vec::new());
         for bucket in Bucket::all(&settings.prefix, is_cluster) {
             #[expect(
                 clippy::disallowed_methods,
@@ -128,15 +128,15 @@ impl Redis {
             )]
             let (sender, requests) = mpsc::unbounded_channel();
             let (state, states_end) = watch::channel(LinkState::new());
-            parts.push(Parts {
+            link_deps.push(LinkDeps {
                 settings: Arc::clone(&settings),
                 node: format!("{node:016x}"),
-                linger: inside.linger,
+                linger: deps.linger,
                 bucket: bucket.clone(),
-                voice: inside.voice(),
+                delivery: deps.delivery(),
                 // One link of a node is enough.
-                feed: parts.is_empty().then(|| inside.feed.clone()),
-                apps: parts.is_empty().then(|| Arc::clone(&inside.apps)),
+                feed: link_deps.is_empty().then(|| deps.feed.clone()),
+                apps: link_deps.is_empty().then(|| Arc::clone(&deps.apps)),
                 requests,
                 state,
             });
@@ -146,7 +146,7 @@ impl Redis {
             });
             states.push(states_end);
         }
-        run(parts)?;
+        run(link_deps)?;
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let state = ClusterState {
             links: states.into(),
@@ -155,8 +155,8 @@ impl Redis {
         state.settled(START).await.map_err(Error::Refused)?;
         Ok(Arc::new(Self {
             settings,
-            registry: inside.registry,
-            metrics: inside.metrics,
+            registry: deps.registry,
+            metrics: deps.metrics,
             links,
             state,
             budget,
@@ -217,9 +217,9 @@ impl Redis {
     }
 }
 
-impl Inside {
-    fn voice(&self) -> Voice {
-        Voice::new(
+impl Deps {
+    fn delivery(&self) -> LocalDelivery {
+        LocalDelivery::new(
             Arc::clone(&self.registry),
             Outlet::new(self.inboxes.clone()),
             self.webhooks.clone(),
@@ -229,14 +229,14 @@ impl Inside {
 }
 
 /// Runs the links for as long as the process, on a thread that nothing else holds up: webhooks leave from another.
-fn run(links: Vec<Parts>) -> std::io::Result<()> {
+fn run(links: Vec<LinkDeps>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let run = move || {
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            for parts in links {
-                indispensable("link", Link::new(parts).run());
+            for deps in links {
+                indispensable("link", Link::new(deps).run());
             }
             std::future::pending::<()>().await;
         });

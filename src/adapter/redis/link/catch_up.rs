@@ -3,7 +3,7 @@
 use crate::adapter::redis::wire::message::{Logged, Position};
 
 /// What Redis said of a channel's log.
-pub(super) struct Found {
+pub(super) struct LogTail {
     /// The last event that it took.
     pub(super) at: Position,
     /// What is kept, the oldest first; of what was asked for.
@@ -13,15 +13,15 @@ pub(super) struct Found {
 }
 
 /// What was missed.
-pub(super) struct Caught<'a> {
-    pub(super) missed: Vec<&'a Logged>,
+pub(super) struct Missed<'a> {
+    pub(super) events: Vec<&'a Logged>,
     /// Whether that is all: the log reaches back to what was delivered last.
     pub(super) is_complete: bool,
 }
 
-impl Found {
+impl LogTail {
     /// What came after the last event that was delivered.
-    pub(super) fn after(&self, last: Position) -> Caught<'_> {
+    pub(super) fn after(&self, last: Position) -> Missed<'_> {
         let is_missed = |logged: &&Logged| {
             let Position { run, seq } = logged.at;
             // Of runs other than ours and the present one there is also what came before ours. The present one may
@@ -33,18 +33,18 @@ impl Found {
             Some(first) => first.at.seq <= last.seq + 1,
             None => self.at.seq <= last.seq,
         };
-        Caught {
-            missed,
+        Missed {
+            events: missed,
             is_complete,
         }
     }
 
     /// Where nothing was delivered yet: what came in the last so many milliseconds.
-    pub(super) fn within(&self, waited: u64) -> Caught<'_> {
+    pub(super) fn within(&self, waited: u64) -> Missed<'_> {
         let since = self.now.saturating_sub(waited);
         let is_missed = |logged: &&Logged| waited > 0 && logged.time >= since;
-        Caught {
-            missed: self.log.iter().filter(is_missed).collect(),
+        Missed {
+            events: self.log.iter().filter(is_missed).collect(),
             is_complete: true,
         }
     }
@@ -62,7 +62,7 @@ mod tests {
     }
 
     /// A log of events, each one ms after the one before.
-    fn found(last: Position, log: &[Position]) -> Found {
+    fn found(last: Position, log: &[Position]) -> LogTail {
         let logged = |(at, time): (&Position, u64)| Logged {
             at: *at,
             time,
@@ -70,16 +70,16 @@ mod tests {
             content: Content::Terminate,
         };
         let first = NOW - log.len() as u64;
-        Found {
+        LogTail {
             at: last,
             log: log.iter().zip(first..).map(logged).collect(),
             now: NOW,
         }
     }
 
-    fn missed(caught: &Caught<'_>) -> (Vec<Position>, bool) {
-        let missed = caught.missed.iter().map(|logged| logged.at).collect();
-        (missed, caught.is_complete)
+    fn missed(found: &Missed<'_>) -> (Vec<Position>, bool) {
+        let missed = found.events.iter().map(|logged| logged.at).collect();
+        (missed, found.is_complete)
     }
 
     #[test]

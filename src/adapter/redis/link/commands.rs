@@ -20,7 +20,7 @@ pub(super) const TAKEN: usize = 100;
 impl Link {
     pub(super) fn tick(&mut self, connection: &mut Connection) {
         let last = matches!(self.finishing, Finishing::Flushing(_));
-        let bucket = &self.parts.bucket;
+        let bucket = &self.deps.bucket;
         let mut keys = vec![
             &bucket.nodes,
             &bucket.wire,
@@ -33,14 +33,14 @@ impl Link {
         }
         let mut command = connection.script(Script::Heartbeat, &keys);
         command
-            .arg(&self.parts.node)
-            .arg(millis(self.parts.settings.lease))
+            .arg(&self.deps.node)
+            .arg(millis(self.deps.settings.lease))
             .arg(WIRE_VERSION)
             .arg(format!("{:016x}", rand::random::<u64>()))
             .arg(TAKEN)
             .arg(u8::from(last));
         if let Some(showing) = &self.showing {
-            command.arg(showing.watched(&self.parts.node));
+            command.arg(showing.watched(&self.deps.node));
         }
         connection.queue(&command);
         self.in_flight.push(PendingReply::Heartbeat { last });
@@ -56,7 +56,7 @@ impl Link {
             return;
         }
         let releases = topic.released;
-        let sharded = matches!(self.parts.settings.topology, Topology::Cluster(_));
+        let sharded = matches!(self.deps.settings.topology, Topology::Cluster(_));
         let verb = |verb: &'static str, sharded_verb| if sharded { sharded_verb } else { verb };
         let mut subscribes = false;
         if !releases && !topic.subscribed {
@@ -68,10 +68,10 @@ impl Link {
         let after = topic.position.filter(|_| !topic.synced && !releases);
         let (restores, asks_log) = (topic.restored, topic.degraded_since.is_some());
         let said = Saying {
-            bucket: &self.parts.bucket,
-            settings: &self.parts.settings,
-            node: &self.parts.node,
-            linger: self.parts.linger,
+            bucket: &self.deps.bucket,
+            settings: &self.deps.settings,
+            node: &self.deps.node,
+            linger: self.deps.linger,
             restores,
             after,
         };
@@ -125,12 +125,12 @@ impl Link {
         let mut keys = vec![
             topic_keys.state.as_str(),
             &topic_keys.log,
-            &self.parts.bucket.epoch,
+            &self.deps.bucket.epoch,
         ];
         if keep.is_some() {
             keys.push(&topic_keys.event);
         }
-        let log = self.parts.settings.log;
+        let log = self.deps.settings.log;
         let mut command = connection.script(Script::Publish, &keys);
         command
             .arg(&connection.run)
@@ -150,11 +150,11 @@ impl Link {
     }
 
     pub(super) fn publish_verb(&self) -> &'static str {
-        publish_verb(&self.parts.settings)
+        publish_verb(&self.deps.settings)
     }
 
     pub(super) fn tell_count(&mut self, topic_id: String, connection: &mut Connection) {
-        let bucket = &self.parts.bucket;
+        let bucket = &self.deps.bucket;
         let mut command = connection.script(Script::FlushCount, &[bucket.state(&topic_id)]);
         command
             .arg(bucket.topic(&topic_id))

@@ -184,19 +184,19 @@ impl Link {
         let Some(showing) = &mut self.showing else {
             return;
         };
-        showing.follow(wanted(watched, &self.parts.node));
+        showing.follow(wanted(watched, &self.deps.node));
         let wants = !showing.feed.watched_by_consoles().is_empty();
         if std::mem::replace(&mut showing.subscribed, wants) == wants {
             return;
         }
-        let is_sharded = matches!(self.parts.settings.topology, Topology::Cluster(_));
+        let is_sharded = matches!(self.deps.settings.topology, Topology::Cluster(_));
         let verb = match (wants, is_sharded) {
             (true, false) => "SUBSCRIBE",
             (true, true) => "SSUBSCRIBE",
             (false, false) => "UNSUBSCRIBE",
             (false, true) => "SUNSUBSCRIBE",
         };
-        connection.queue(redis::cmd(verb).arg(&self.parts.bucket.feed));
+        connection.queue(redis::cmd(verb).arg(&self.deps.bucket.feed));
         self.in_flight.push(match wants {
             true => PendingReply::Subscribe,
             false => PendingReply::Unsubscribe,
@@ -213,9 +213,9 @@ impl Link {
         let Some(showing) = &mut self.showing else {
             return;
         };
-        for message in showing.messages(&self.parts.node) {
+        for message in showing.messages(&self.deps.node) {
             let mut command = redis::cmd(verb);
-            connection.queue(command.arg(&self.parts.bucket.feed).arg(&message[..]));
+            connection.queue(command.arg(&self.deps.bucket.feed).arg(&message[..]));
             self.in_flight.push(PendingReply::FeedMessage);
         }
     }
@@ -230,11 +230,11 @@ impl Link {
             Some((node, shown?.ok()?))
         };
         let Some((node, shown)) = read() else {
-            self.parts.voice.metrics.cluster_messages_refused.inc();
+            self.deps.delivery.metrics.cluster_messages_refused.inc();
             return;
         };
         if let Some(showing) = &self.showing
-            && node != self.parts.node.as_bytes()
+            && node != self.deps.node.as_bytes()
         {
             let entries = shown.entries.iter().map(|entry| entry.get().into());
             showing.feed.arrived(&shown.app, entries, shown.skipped);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::catch_up::Caught;
+use super::catch_up::Missed;
 use super::request::{LocalOnlyEvent, MemberChange, TopicSnapshot, Waiter};
 use super::topic::{Members, Topic};
 use crate::adapter::fanout::{Outlet, Told};
@@ -20,7 +20,7 @@ use crate::webhook::Webhooks;
 /// Ids of events that only this node delivered are remembered up to this many.
 const MAX_LOCAL_ONLY: usize = 1024;
 
-pub(crate) struct Voice {
+pub(crate) struct LocalDelivery {
     pub(super) registry: Arc<Registry>,
     pub(super) outlet: Outlet,
     pub(super) webhooks: Webhooks,
@@ -28,7 +28,7 @@ pub(crate) struct Voice {
     delivered_local_only: VecDeque<EventId>,
 }
 
-impl Voice {
+impl LocalDelivery {
     pub(crate) fn new(
         registry: Arc<Registry>,
         outlet: Outlet,
@@ -45,7 +45,7 @@ impl Voice {
     }
 
     /// Waits until the workers can take more.
-    pub(super) async fn room(&self) {
+    pub(super) async fn wait_for_capacity(&self) {
         self.outlet.room().await;
     }
 
@@ -61,7 +61,7 @@ impl Voice {
                     except: *except,
                     accepted: Some(Instant::now()),
                 };
-                self.tell(&topic.app, channel, told);
+                self.send(&topic.app, channel, told);
             }
             (Subject::User(user), Content::Terminate) => {
                 self.registry.reach(&topic.app, user, |standing| {
@@ -75,15 +75,15 @@ impl Voice {
     }
 
     /// Delivers what was missed, and counts what cannot be.
-    pub(super) fn caught_up(&self, topic: &Topic, caught: &Caught<'_>) {
-        for logged in &caught.missed {
+    pub(super) fn deliver_missed(&self, topic: &Topic, missed: &Missed<'_>) {
+        for logged in &missed.events {
             self.deliver(topic, logged);
         }
-        let recovered = caught.missed.len() as u64;
+        let recovered = missed.events.len() as u64;
         self.metrics.cluster_events_recovered.inc_by(recovered);
         self.metrics
             .cluster_gaps
-            .inc_by(u64::from(!caught.is_complete));
+            .inc_by(u64::from(!missed.is_complete));
     }
 
     /// Delivers an event that Redis did not take.
@@ -93,14 +93,14 @@ impl Voice {
             except: event.except,
             accepted: Some(Instant::now()),
         };
-        self.tell(&event.app, &event.channel, told);
+        self.send(&event.app, &event.channel, told);
         self.delivered_local_only.push_back(event.id);
         if self.delivered_local_only.len() > MAX_LOCAL_ONLY {
             self.delivered_local_only.pop_front();
         }
     }
 
-    fn tell(&self, app: &AppId, channel: &ChannelName, told: Told<'_>) {
+    fn send(&self, app: &AppId, channel: &ChannelName, told: Told<'_>) {
         self.registry.publish(app, channel, None, |audience| {
             self.outlet.tell(app, channel, told, audience);
         });
@@ -111,7 +111,7 @@ impl Voice {
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberAdded { channel, member }.encode();
-            self.tell(&topic.app, channel, Told::all(&frame));
+            self.send(&topic.app, channel, Told::all(&frame));
         }
     }
 
@@ -120,12 +120,12 @@ impl Voice {
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
-            self.tell(&topic.app, channel, Told::all(&frame));
+            self.send(&topic.app, channel, Told::all(&frame));
         }
     }
 
     /// Makes what clients know of the members what it should be. Nobody is taken away unless `all` are there.
-    pub(super) fn members(&self, topic: &mut Topic, now: Members, all: bool) {
+    pub(super) fn sync_members(&self, topic: &mut Topic, now: Members, all: bool) {
         if all {
             let gone: Vec<UserId> = topic
                 .members
@@ -142,15 +142,15 @@ impl Voice {
         }
     }
 
-    pub(super) fn count(&self, topic: &Topic, count: usize) {
+    pub(super) fn send_count(&self, topic: &Topic, count: usize) {
         if let Some(channel) = topic.subject.channel()
             && let Some(frame) = count_frame(channel, count)
         {
-            self.tell(&topic.app, channel, Told::all(&frame));
+            self.send(&topic.app, channel, Told::all(&frame));
         }
     }
 
-    pub(super) fn online(&self, topic: &mut Topic, online: bool) {
+    pub(super) fn set_online(&self, topic: &mut Topic, online: bool) {
         if std::mem::replace(&mut topic.online, online) == online {
             return;
         }
@@ -162,7 +162,12 @@ impl Voice {
         }
     }
 
-    pub(super) fn post(&self, topic: &Topic, event: &WebhookEvent<'_>, source: Option<SocketId>) {
+    pub(super) fn post_webhook(
+        &self,
+        topic: &Topic,
+        event: &WebhookEvent<'_>,
+        source: Option<SocketId>,
+    ) {
         if let Some(channel) = topic.subject.channel() {
             self.webhooks.post(&topic.app, channel, event, source);
         }
@@ -176,12 +181,17 @@ impl Voice {
             None => {}
         }
         if matches!(topic.subject, Subject::User(_)) && topic.local.count > 0 {
-            self.online(topic, true);
+            self.set_online(topic, true);
         }
     }
 
     /// Answers those who have waited for what the cluster has said now.
-    pub(super) fn answer(&self, topic: &Topic, waiters: Vec<Waiter>, last: Option<&LastEvent>) {
+    pub(super) fn answer_waiters(
+        &self,
+        topic: &Topic,
+        waiters: Vec<Waiter>,
+        last: Option<&LastEvent>,
+    ) {
         if waiters.is_empty() {
             return;
         }
@@ -219,6 +229,6 @@ impl Voice {
             let since = waiters.iter().map(|waiter| waiter.since).min();
             topic.degraded_since = topic.degraded_since.or(since);
         }
-        self.answer(topic, waiters, None);
+        self.answer_waiters(topic, waiters, None);
     }
 }

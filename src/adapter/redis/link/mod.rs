@@ -53,7 +53,7 @@ use crate::app::CurrentApps;
 use crate::feed::Feed;
 use feed_relay::Showing;
 use in_flight::{Call, InFlight, PendingReply};
-use local_delivery::Voice;
+use local_delivery::LocalDelivery;
 use nodes::Nodes;
 use request::Request;
 use topic::Topic;
@@ -87,12 +87,12 @@ const BACKOFF: [Duration; 6] = [
 ];
 
 /// What a link is made of.
-pub(super) struct Parts {
+pub(super) struct LinkDeps {
     pub(super) settings: Arc<Settings>,
     pub(super) node: String,
     pub(super) linger: Duration,
     pub(super) bucket: Bucket,
-    pub(super) voice: Voice,
+    pub(super) delivery: LocalDelivery,
     /// Who watches what happens, for the one link that tells other nodes.
     pub(super) feed: Option<Feed>,
     /// The apps, for the same link, which tells how they can be recognised.
@@ -103,7 +103,7 @@ pub(super) struct Parts {
 
 /// A link. The files beside this one see its fields, each for its own part.
 pub(super) struct Link {
-    parts: Parts,
+    deps: LinkDeps,
     connector: Rc<Connector>,
     topics: HashMap<Rc<str>, Topic>,
     /// Topics of which something is to be said.
@@ -150,13 +150,13 @@ enum Finishing {
 }
 
 impl Link {
-    pub(super) fn new(parts: Parts) -> Self {
-        let connector = Connector::new(Arc::clone(&parts.settings), &parts.node);
-        let showing = parts.feed.clone().map(Showing::new);
-        let nodes = parts.feed.as_ref().zip(parts.apps.clone());
+    pub(super) fn new(deps: LinkDeps) -> Self {
+        let connector = Connector::new(Arc::clone(&deps.settings), &deps.node);
+        let showing = deps.feed.clone().map(Showing::new);
+        let nodes = deps.feed.as_ref().zip(deps.apps.clone());
         let nodes = nodes.map(|(feed, apps)| Nodes::new(feed.node(), apps));
         Self {
-            parts,
+            deps,
             showing,
             nodes,
             connector: Rc::new(connector),
@@ -196,13 +196,13 @@ impl Link {
     /// Connects, and looks after requests and waiters meanwhile.
     async fn connected(&mut self) -> Connection {
         let connector = Rc::clone(&self.connector);
-        let (bucket, state) = (self.parts.bucket.clone(), self.parts.state.clone());
+        let (bucket, state) = (self.deps.bucket.clone(), self.deps.state.clone());
         let mut attempts = pin!(attempts(&connector, &bucket, &state, self.failures));
         let mut beat = tokio::time::interval(BEAT);
         loop {
             tokio::select! {
                 connection = &mut attempts => return connection,
-                Some(request) = self.parts.requests.recv() => self.note(request),
+                Some(request) = self.deps.requests.recv() => self.note(request),
                 _ = beat.tick() => self.look_after(Instant::now()),
             }
         }
@@ -219,14 +219,14 @@ impl Link {
             let mut broken = None;
             tokio::select! {
                 exchanged = connection.exchange(&mut values) => broken = exchanged.err(),
-                _ = self.parts.requests.recv_many(&mut requests, REQUESTS) => {}
+                _ = self.deps.requests.recv_many(&mut requests, REQUESTS) => {}
                 _ = beat.tick() => {
                     beats += 1;
                     broken = self.beat(connection, beats).err();
                 }
             }
             if !values.is_empty() {
-                self.parts.voice.room().await;
+                self.deps.delivery.wait_for_capacity().await;
             }
             for value in values.drain(..) {
                 if let Err(reason) = self.take(value, connection) {
@@ -252,13 +252,11 @@ impl Link {
     fn disconnected(&mut self, reason: &str) {
         // Where each one breaks soon, now and then is enough.
         if self.failures.is_multiple_of(30) || self.failures == 1 {
-            let node = &self.parts.node;
+            let node = &self.deps.node;
             warn!(node, reason, "the connection to Redis is gone");
         }
-        self.parts.voice.metrics.cluster_reconnects.inc();
-        self.parts
-            .state
-            .send_modify(|state| state.goes_down(reason));
+        self.deps.delivery.metrics.cluster_reconnects.inc();
+        self.deps.state.send_modify(|state| state.goes_down(reason));
         self.down_since.get_or_insert_with(Instant::now);
         let mut calls = VecDeque::new();
         for sent in self.in_flight.take() {
@@ -269,7 +267,7 @@ impl Link {
                     }
                 }
                 PendingReply::Call(Call::Publish(publish))
-                    if self.parts.settings.log.events == 0 =>
+                    if self.deps.settings.log.events == 0 =>
                 {
                     let why =
                         format!("{reason}; without a log it cannot be told whether Redis took it");

@@ -168,12 +168,12 @@ impl Link {
         let Some(nodes) = &self.nodes else {
             return;
         };
-        let said = nodes.introduction(connection.address, self.parts.settings.lease);
+        let said = nodes.introduction(connection.address, self.deps.settings.lease);
         // A map of texts always has JSON.
         let said = serde_json::to_string(&said).unwrap_or_default();
-        let bucket = &self.parts.bucket;
+        let bucket = &self.deps.bucket;
         let mut command = connection.script(Script::Introduce, &[&bucket.nodes, &bucket.who]);
-        connection.queue(command.arg(&self.parts.node).arg(said));
+        connection.queue(command.arg(&self.deps.node).arg(said));
         self.in_flight.push(PendingReply::Introduce);
     }
 
@@ -184,12 +184,12 @@ impl Link {
         let own = nodes.introduction(None, Duration::ZERO).apps;
         let mut live = Vec::new();
         for value in reply {
-            live.extend(LiveNode::read(value, &self.parts.node, &own)?);
+            live.extend(LiveNode::read(value, &self.deps.node, &own)?);
         }
         live.sort_by(|a, b| a.name.cmp(&b.name));
-        nodes.warn(&live, &self.parts.settings.prefix);
+        nodes.warn(&live, &self.deps.settings.prefix);
         let live: Arc<[LiveNode]> = live.into();
-        self.parts.state.send_modify(|state| state.live = live);
+        self.deps.state.send_modify(|state| state.live = live);
         Ok(())
     }
 }

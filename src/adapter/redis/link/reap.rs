@@ -25,7 +25,7 @@ impl Link {
         }
         let mut command = redis::cmd("SRANDMEMBER");
         command
-            .arg(self.parts.bucket.owned_topics(&node))
+            .arg(self.deps.bucket.owned_topics(&node))
             .arg(REAPED);
         connection.queue(&command);
         self.in_flight.push(PendingReply::OwnedTopics(node));
@@ -54,7 +54,7 @@ impl Link {
         let Some((app, subject)) = Subject::parse(topic_id) else {
             return;
         };
-        let bucket = &self.parts.bucket;
+        let bucket = &self.deps.bucket;
         let topic_keys = bucket.topic_keys(topic_id.to_owned());
         let keys = bucket.register_keys(&app, &topic_keys, node);
         let flags = [
@@ -77,9 +77,9 @@ impl Link {
             .arg("drop")
             .arg(0)
             .arg(flags)
-            .arg(millis(self.parts.linger))
+            .arg(millis(self.deps.linger))
             .arg(0)
-            .arg(self.parts.settings.log.seconds)
+            .arg(self.deps.settings.log.seconds)
             .arg("")
             .arg(0)
             .arg(0);
@@ -98,7 +98,7 @@ impl Link {
             return Ok(());
         }
         let registered = Registered::read(&mut reply, Run::default())?;
-        self.parts.voice.metrics.cluster_reaped.inc();
+        self.deps.delivery.metrics.cluster_reaped.inc();
         if registered.told {
             self.post(topic_id, &WebhookEvent::SubscriptionCount(registered.count));
         }
@@ -106,7 +106,7 @@ impl Link {
     }
 
     pub(super) fn retire(&mut self, node: String, itself: bool, connection: &mut Connection) {
-        let bucket = &self.parts.bucket;
+        let bucket = &self.deps.bucket;
         let mut command = connection.script(
             Script::RemoveNode,
             &[bucket.nodes.clone(), bucket.owned_topics(&node)],
@@ -122,7 +122,7 @@ impl Link {
         left: i64,
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
-        if node != self.parts.node {
+        if node != self.deps.node {
             if left > 0 {
                 self.ask_for(node, connection);
             }

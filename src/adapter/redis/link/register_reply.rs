@@ -5,10 +5,10 @@ use std::rc::Rc;
 use redis::Value;
 use tracing::{info, warn};
 
-use super::catch_up::Found;
+use super::catch_up::LogTail;
 use super::commands::millis;
 use super::in_flight::Registration;
-use super::local_delivery::Voice;
+use super::local_delivery::LocalDelivery;
 use super::topic::{Members, Topic};
 use super::{Link, Resync};
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
@@ -20,7 +20,7 @@ use crate::registry::LastEvent;
 
 /// What a registration was answered with.
 pub(super) struct Registered {
-    found: Found,
+    log_tail: LogTail,
     pub(super) count: usize,
     occupied: bool,
     pub(super) told: bool,
@@ -67,9 +67,9 @@ impl Link {
         let Some(topic) = self.topics.get_mut(name) else {
             return;
         };
-        let voice = &self.parts.voice;
+        let delivery = &self.deps.delivery;
         let source = registration.waiters.iter().find_map(|waiter| waiter.source);
-        registered.post(voice, topic, source);
+        registered.post(delivery, topic, source);
         let is_too_late = registration.after.is_none() && !registration.asks_log;
         if topic.degraded_since.is_some() && !topic.synced && is_too_late {
             // Somebody's patience ended while this was under way: what came meanwhile is in the log.
@@ -79,36 +79,36 @@ impl Link {
             return;
         }
         if !topic.synced {
-            let found = &registered.found;
-            let mut caught = match registration.after {
-                Some(last) => found.after(last),
-                None => found.within(
+            let log_tail = &registered.log_tail;
+            let mut missed = match registration.after {
+                Some(last) => log_tail.after(last),
+                None => log_tail.within(
                     topic
                         .degraded_since
                         .map_or(0, |since| millis(since.elapsed())),
                 ),
             };
             // What was lost with Redis' memory is counted already.
-            caught.is_complete |= registration.restores;
-            self.resync.recovered += caught.missed.len();
-            self.resync.gaps += usize::from(!caught.is_complete);
-            voice.caught_up(topic, &caught);
+            missed.is_complete |= registration.restores;
+            self.resync.recovered += missed.events.len();
+            self.resync.gaps += usize::from(!missed.is_complete);
+            delivery.deliver_missed(topic, &missed);
         }
-        topic.position = Some(registered.found.at);
+        topic.position = Some(registered.log_tail.at);
         (topic.synced, topic.degraded_since) = (true, None);
         topic.restored &= !registration.restores;
         let count = registered.count;
         if let Some(members) = registered.members {
-            voice.members(topic, members, !registration.restores);
+            delivery.sync_members(topic, members, !registration.restores);
             topic.members_complete = true;
         }
         if matches!(topic.subject, Subject::User(_)) && !(registration.restores && count == 0) {
-            voice.online(topic, count > 0);
+            delivery.set_online(topic, count > 0);
         }
-        voice.answer(topic, registration.waiters, registered.last_event.as_ref());
+        delivery.answer_waiters(topic, registration.waiters, registered.last_event.as_ref());
         if registered.told {
-            voice.count(topic, count);
-            voice.post(topic, &WebhookEvent::SubscriptionCount(count), source);
+            delivery.send_count(topic, count);
+            delivery.post_webhook(topic, &WebhookEvent::SubscriptionCount(count), source);
         }
         if topic.needs_registration() {
             self.enqueue(name);
@@ -128,7 +128,7 @@ impl Link {
         topic.registered = false;
         if registered.told {
             let event = WebhookEvent::SubscriptionCount(registered.count);
-            self.parts.voice.post(topic, &event, None);
+            self.deps.delivery.post_webhook(topic, &event, None);
         }
         if topic.local.interested {
             topic.position = None;
@@ -169,15 +169,15 @@ impl Link {
 
 impl Registered {
     /// What webhooks hear from this node, as it is the one that made it so.
-    fn post(&self, voice: &Voice, topic: &Topic, source: Option<SocketId>) {
+    fn post(&self, delivery: &LocalDelivery, topic: &Topic, source: Option<SocketId>) {
         if self.occupied {
-            voice.post(topic, &WebhookEvent::ChannelOccupied, source);
+            delivery.post_webhook(topic, &WebhookEvent::ChannelOccupied, source);
         }
         for user in self.appeared.iter().filter_map(|id| UserId::new(id)) {
-            voice.post(topic, &WebhookEvent::MemberAdded(&user), source);
+            delivery.post_webhook(topic, &WebhookEvent::MemberAdded(&user), source);
         }
         if self.missed {
-            voice.post(topic, &WebhookEvent::CacheMiss, source);
+            delivery.post_webhook(topic, &WebhookEvent::CacheMiss, source);
         }
     }
 
@@ -200,7 +200,7 @@ impl Registered {
             .bytes()?
             .and_then(|bytes| last_event_codec::read(&bytes));
         Ok(Self {
-            found: Found {
+            log_tail: LogTail {
                 // A topic in which nothing was published yet has no run of its own.
                 at: Position {
                     run: run.try_into().unwrap_or(present),

@@ -63,14 +63,14 @@ impl Link {
 
     fn message(&mut self, topic: &[u8], bytes: Bytes) {
         let topic = std::str::from_utf8(topic).ok();
-        if topic == Some(&self.parts.bucket.feed) {
+        if topic == Some(&self.deps.bucket.feed) {
             return self.shown(&bytes);
         }
-        self.parts.voice.metrics.cluster_messages_received.inc();
+        self.deps.delivery.metrics.cluster_messages_received.inc();
         let Some(topic) = topic.and_then(|name| self.topics.get_mut(name)) else {
             return;
         };
-        let voice = &self.parts.voice;
+        let delivery = &self.deps.delivery;
         // Until then it is in the reply that is awaited.
         if !topic.synced {
             return;
@@ -82,15 +82,15 @@ impl Link {
                     return;
                 }
                 topic.position = Some(logged.at);
-                voice.deliver(topic, &logged);
+                delivery.deliver(topic, &logged);
             }
-            Some(Message::MemberAdded(member)) => voice.member_added(topic, &member),
-            Some(Message::MemberRemoved(user)) => voice.member_removed(topic, &user),
-            Some(Message::Count(node, _)) if node == self.parts.node => {}
-            Some(Message::Count(_, count)) => voice.count(topic, count),
-            Some(Message::Online(online)) => voice.online(topic, online),
+            Some(Message::MemberAdded(member)) => delivery.member_added(topic, &member),
+            Some(Message::MemberRemoved(user)) => delivery.member_removed(topic, &user),
+            Some(Message::Count(node, _)) if node == self.deps.node => {}
+            Some(Message::Count(_, count)) => delivery.send_count(topic, count),
+            Some(Message::Online(online)) => delivery.set_online(topic, online),
             None => {
-                voice.metrics.cluster_messages_refused.inc();
+                delivery.metrics.cluster_messages_refused.inc();
                 debug!(
                     topic = topic.subject.topic_id(&topic.app),
                     "a message that no node of ours sent"
@@ -217,7 +217,7 @@ impl Link {
         let watched = next().texts()?;
 
         let round_trip = asked.elapsed();
-        self.parts
+        self.deps
             .state
             .send_modify(|state| state.goes_up(round_trip, nodes));
         let has_forgotten = self.epoch.as_ref().is_some_and(|known| *known != epoch);
@@ -260,11 +260,11 @@ impl Link {
         let problem = format!(
             "the nodes under the prefix {:?} speak wire version {version}, this one {WIRE_VERSION}: run nodes of one \
              version, or give this one another prefix",
-            self.parts.settings.prefix
+            self.deps.settings.prefix
         );
         error!("{problem}");
         let refused: Arc<str> = problem.as_str().into();
-        self.parts
+        self.deps
             .state
             .send_modify(|state| state.refused = Some(refused));
         ConnectionError(problem)
@@ -278,7 +278,7 @@ impl Link {
             topic.restored = true;
             channels += 1;
         }
-        self.parts.voice.metrics.cluster_gaps.inc_by(channels);
+        self.deps.delivery.metrics.cluster_gaps.inc_by(channels);
         warn!(
             channels,
             "Redis has lost its memory: everything is registered again; events that it took last may not have arrived"
@@ -289,7 +289,7 @@ impl Link {
     /// Tells webhooks of a channel that this node may not have.
     pub(super) fn post(&self, topic_id: &str, event: &WebhookEvent<'_>) {
         if let Some((app, Subject::Channel(channel))) = Subject::parse(topic_id) {
-            let webhooks = &self.parts.voice.webhooks;
+            let webhooks = &self.deps.delivery.webhooks;
             webhooks.post(&app, &channel, event, None);
         }
     }

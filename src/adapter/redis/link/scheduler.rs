@@ -49,7 +49,7 @@ impl Link {
             Request::LocalChange(change) => self.apply_local_change(change),
             Request::Publish(publish) => self.waiting.push_back(Call::Publish(Box::new(publish))),
             Request::Query(query) => self.waiting.push_back(Call::Query(query)),
-            Request::LocalOnlyEvent(event) => self.parts.voice.deliver_local_only(&event),
+            Request::LocalOnlyEvent(event) => self.deps.delivery.deliver_local_only(&event),
             Request::Finish(answer) => {
                 self.finishing = Finishing::Releasing(answer);
                 for topic in self.topics.values_mut() {
@@ -67,8 +67,8 @@ impl Link {
     pub(super) fn apply_local_change(&mut self, local_change: LocalChange) {
         let now = Instant::now();
         let topic_id = local_change.subject.topic_id(&local_change.app);
-        let name: Rc<str> = self.parts.bucket.topic(&topic_id).into();
-        let (is_degraded, patience) = (self.is_degraded(), self.parts.settings.publish_timeout);
+        let name: Rc<str> = self.deps.bucket.topic(&topic_id).into();
+        let (is_degraded, patience) = (self.is_degraded(), self.deps.settings.publish_timeout);
         let (change, deadline) = (
             local_change.change.clone(),
             local_change
@@ -91,7 +91,7 @@ impl Link {
         };
         topic.apply(local_change, now);
         if is_degraded {
-            self.parts.voice.apply_degraded(topic, change.as_ref());
+            self.deps.delivery.apply_degraded(topic, change.as_ref());
         }
         if !topic.local.interested {
             if !topic.registered && !topic.registering && topic.waiters.is_empty() {
@@ -122,7 +122,7 @@ impl Link {
         if self.paused {
             return;
         }
-        let log_bytes = self.parts.settings.log.bytes;
+        let log_bytes = self.deps.settings.log.bytes;
         while !connection.is_full() && self.in_flight.takes_registrations(log_bytes) {
             let Some(name) = self.queue.pop_front() else {
                 break;
@@ -194,7 +194,7 @@ impl Link {
 
     /// Waiters whose time is over go on with what this node knows; at once, where Redis has been away for as long.
     fn look_after_waiters(&mut self, now: Instant) {
-        let patience = self.parts.settings.publish_timeout;
+        let patience = self.deps.settings.publish_timeout;
         let away = |since: Instant| now.saturating_duration_since(since) >= patience;
         let is_away = self.down_since.is_some_and(away);
         while let Some((deadline, name)) = self.deadlines.front() {
@@ -212,7 +212,7 @@ impl Link {
             for registration in registrations.filter(|registration| registration.topic == name) {
                 waiters.extend(registration.waiters.extract_if(.., overdue));
             }
-            self.parts.voice.answer_waiters_degraded(topic, waiters);
+            self.deps.delivery.answer_waiters_degraded(topic, waiters);
         }
     }
 }

@@ -9,7 +9,7 @@ impl Link {
         match std::mem::replace(&mut self.finishing, Finishing::Done) {
             Finishing::Flushing(answer) => {
                 self.finishing = Finishing::Retiring(answer);
-                self.retire(self.parts.node.clone(), true, connection);
+                self.retire(self.deps.node.clone(), true, connection);
             }
             other => self.finishing = other,
         }
