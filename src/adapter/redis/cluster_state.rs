@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, watch};
 
-use super::BUDGET;
-use super::link::nodes::LiveNode;
+use super::BUDGET_KIB;
+use super::link::node_directory::LiveNode;
 
 /// How long Redis may be away until the node says that it is not ready.
-const GRACE: Duration = Duration::from_secs(5);
+const READY_GRACE: Duration = Duration::from_secs(5);
 
 /// One link.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl ClusterState {
         self.links.iter().find_map(|link| {
             let link = link.borrow();
             let seconds = link.since.elapsed();
-            (!link.is_up && seconds >= GRACE).then(|| {
+            (!link.is_up && seconds >= READY_GRACE).then(|| {
                 format!(
                     "Redis has been away for {} s: {}",
                     seconds.as_secs(),
@@ -101,7 +101,7 @@ impl ClusterState {
     /// Bytes of events that Redis has not answered for, in steps of a KiB.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        let taken = (BUDGET as usize).saturating_sub(self.budget.available_permits());
+        let taken = (BUDGET_KIB as usize).saturating_sub(self.budget.available_permits());
         taken * 1024
     }
 
@@ -126,7 +126,7 @@ impl ClusterState {
     ///
     /// # Errors
     /// Why one is refused.
-    pub(super) async fn settled(&self, patience: Duration) -> Result<(), Arc<str>> {
+    pub(super) async fn settled(&self, timeout: Duration) -> Result<(), Arc<str>> {
         let all = async {
             for link in self.links.iter() {
                 let mut link = link.clone();
@@ -140,6 +140,6 @@ impl ClusterState {
             Ok(())
         };
         // Redis may come later: the server serves all the same, and is not ready until then.
-        tokio::time::timeout(patience, all).await.unwrap_or(Ok(()))
+        tokio::time::timeout(timeout, all).await.unwrap_or(Ok(()))
     }
 }

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use cluster_state::ClusterState;
-pub use link::nodes::LiveNode;
+pub use link::node_directory::LiveNode;
 pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology};
 
 use super::fanout::Outlet;
@@ -53,16 +53,16 @@ use wire::keys::{Bucket, Subject};
 use wire::message::Content;
 
 /// How many KiB of events may wait for Redis, in all. Beyond it publishers wait.
-const BUDGET: u32 = 64 * 1024;
+const BUDGET_KIB: u32 = 64 * 1024;
 
 /// How long a start waits for Redis before the node serves without it, not ready.
-const START: Duration = Duration::from_secs(3);
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long Redis may take to be told that this node goes.
-const END: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The same, if it is away already.
-const END_WITHOUT: Duration = Duration::from_millis(500);
+const SHUTDOWN_TIMEOUT_WHEN_DOWN: Duration = Duration::from_millis(500);
 
 /// Why a node cannot be part of its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -147,12 +147,12 @@ impl Redis {
             states.push(states_end);
         }
         run(link_deps)?;
-        let budget = Arc::new(Semaphore::new(BUDGET as usize));
+        let budget = Arc::new(Semaphore::new(BUDGET_KIB as usize));
         let state = ClusterState {
             links: states.into(),
             budget: Arc::clone(&budget),
         };
-        state.settled(START).await.map_err(Error::Refused)?;
+        state.settled(START_TIMEOUT).await.map_err(Error::Refused)?;
         Ok(Arc::new(Self {
             settings,
             registry: deps.registry,
@@ -174,13 +174,17 @@ impl Redis {
     /// Gives up everything that this node holds, tells webhooks what lingers if it is the last node, and gives its
     /// lease back.
     pub async fn finish(&self) {
-        let patience = if self.state.is_up() { END } else { END_WITHOUT };
+        let timeout = if self.state.is_up() {
+            SHUTDOWN_TIMEOUT
+        } else {
+            SHUTDOWN_TIMEOUT_WHEN_DOWN
+        };
         let finished: Vec<_> = self
             .links
             .iter()
             .map(|link| {
                 let (answer, finished) = oneshot::channel();
-                link.post(Request::Finish(answer));
+                link.post(Request::Shutdown(answer));
                 finished
             })
             .collect();
@@ -189,7 +193,7 @@ impl Redis {
                 let _ = link.await;
             }
         };
-        if tokio::time::timeout(patience, all).await.is_err() {
+        if tokio::time::timeout(timeout, all).await.is_err() {
             tracing::warn!(
                 "Redis was not told in time that this node goes: its lease will end by itself"
             );

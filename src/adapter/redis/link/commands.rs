@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Link;
 use super::in_flight::{Call, PendingReply, Registration};
 use super::request::{LocalState, MemberChange, Publish};
+use super::shutdown::Shutdown;
 use super::topic::Topic;
-use super::{Finishing, Link};
 use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::settings::Settings;
@@ -15,11 +16,11 @@ use crate::adapter::redis::wire::message::{Position, WIRE_VERSION};
 use crate::adapter::redis::wire::scripts::Script;
 
 /// How many due things, and dead nodes, one tick takes.
-pub(super) const TAKEN: usize = 100;
+pub(super) const HEARTBEAT_BATCH: usize = 100;
 
 impl Link {
-    pub(super) fn tick(&mut self, connection: &mut Connection) {
-        let last = matches!(self.finishing, Finishing::Flushing(_));
+    pub(super) fn heartbeat(&mut self, connection: &mut Connection) {
+        let last = matches!(self.shutdown, Shutdown::Flushing(_));
         let bucket = &self.deps.bucket;
         let mut keys = vec![
             &bucket.nodes,
@@ -28,7 +29,7 @@ impl Link {
             &bucket.due,
             &bucket.linger,
         ];
-        if self.showing.is_some() {
+        if self.feed_relay.is_some() {
             keys.push(&bucket.watch);
         }
         let mut command = connection.script(Script::Heartbeat, &keys);
@@ -37,10 +38,10 @@ impl Link {
             .arg(millis(self.deps.settings.lease))
             .arg(WIRE_VERSION)
             .arg(format!("{:016x}", rand::random::<u64>()))
-            .arg(TAKEN)
+            .arg(HEARTBEAT_BATCH)
             .arg(u8::from(last));
-        if let Some(showing) = &self.showing {
-            command.arg(showing.watched(&self.deps.node));
+        if let Some(feed_relay) = &self.feed_relay {
+            command.arg(feed_relay.watched(&self.deps.node));
         }
         connection.queue(&command);
         self.in_flight.push(PendingReply::Heartbeat { last });
@@ -67,7 +68,7 @@ impl Link {
         }
         let after = topic.position.filter(|_| !topic.synced && !releases);
         let (restores, asks_log) = (topic.restored, topic.degraded_since.is_some());
-        let said = Saying {
+        let registration = RegisterCommand {
             bucket: &self.deps.bucket,
             settings: &self.deps.settings,
             node: &self.deps.node,
@@ -75,7 +76,7 @@ impl Link {
             restores,
             after,
         };
-        let command = said.command(topic, connection);
+        let command = registration.build(topic, connection);
         connection.queue(&command);
         topic.registering = true;
         // Redis may know of it from now on, whatever becomes of the reply.
@@ -104,10 +105,10 @@ impl Link {
         }
     }
 
-    pub(super) fn call(&mut self, call: Call, connection: &mut Connection) {
+    pub(super) fn send_call(&mut self, call: Call, connection: &mut Connection) {
         match &call {
             Call::Publish(publish) => {
-                let command = self.publishing(publish, connection);
+                let command = self.publish_command(publish, connection);
                 connection.queue(&command);
             }
             Call::Query(query) => query
@@ -118,7 +119,7 @@ impl Link {
         self.in_flight.push(PendingReply::Call(call));
     }
 
-    fn publishing(&self, publish: &Publish, connection: &Connection) -> redis::Cmd {
+    fn publish_command(&self, publish: &Publish, connection: &Connection) -> redis::Cmd {
         let Publish {
             topic_keys, keep, ..
         } = publish;
@@ -153,7 +154,7 @@ impl Link {
         publish_verb(&self.deps.settings)
     }
 
-    pub(super) fn tell_count(&mut self, topic_id: String, connection: &mut Connection) {
+    pub(super) fn flush_count(&mut self, topic_id: String, connection: &mut Connection) {
         let bucket = &self.deps.bucket;
         let mut command = connection.script(Script::FlushCount, &[bucket.state(&topic_id)]);
         command
@@ -165,7 +166,7 @@ impl Link {
 }
 
 /// What a registration says.
-struct Saying<'a> {
+struct RegisterCommand<'a> {
     bucket: &'a Bucket,
     settings: &'a Settings,
     node: &'a str,
@@ -174,10 +175,10 @@ struct Saying<'a> {
     after: Option<Position>,
 }
 
-impl Saying<'_> {
-    fn command(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
-        let said = topic.take_changes();
-        let flags = self.flags(topic, said.whole);
+impl RegisterCommand<'_> {
+    fn build(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
+        let members = topic.take_changes();
+        let flags = self.flags(topic, members.whole);
         // Made when they are said: a topic is small while nothing happens.
         let topic_keys = self.bucket.topic_keys(topic.subject.topic_id(&topic.app));
         let keys = self
@@ -210,7 +211,7 @@ impl Saying<'_> {
                 .arg(0)
                 .arg(u8::from(topic.degraded_since.is_some())),
         };
-        for change in &said.changes {
+        for change in &members.changes {
             match change {
                 MemberChange::Joined(member) => command
                     .arg(member.id.as_str())

@@ -39,17 +39,17 @@ const MAX_APPS: usize = 64;
 const MAX_FILTERS: usize = 16;
 
 /// What a link does for the feed.
-pub(super) struct Showing {
+pub(super) struct FeedRelay {
     feed: Feed,
     /// What is watched on other nodes.
-    elsewhere: Vec<Watch>,
+    remote_watches: Vec<Watch>,
     /// Whether this node hears what others tell.
     subscribed: bool,
 }
 
 /// What a console looks for.
 #[derive(Serialize, Deserialize)]
-struct Sought<'a> {
+struct WatchedFilter<'a> {
     #[serde(borrow)]
     app: Cow<'a, str>,
     #[serde(borrow)]
@@ -57,10 +57,10 @@ struct Sought<'a> {
 }
 
 /// An app that other nodes watch, and what they look for.
-type Wanted = BTreeMap<AppId, Vec<Filter>>;
+type Watches = BTreeMap<AppId, Vec<Filter>>;
 
 #[derive(Serialize, Deserialize)]
-struct Shown<'a> {
+struct FeedMessage<'a> {
     #[serde(borrow)]
     app: Cow<'a, str>,
     skipped: u64,
@@ -68,11 +68,11 @@ struct Shown<'a> {
     entries: Vec<&'a RawValue>,
 }
 
-impl Showing {
+impl FeedRelay {
     pub(super) fn new(feed: Feed) -> Self {
         Self {
             feed,
-            elsewhere: Vec::new(),
+            remote_watches: Vec::new(),
             subscribed: false,
         }
     }
@@ -81,50 +81,54 @@ impl Showing {
     pub(super) fn watched(&self, node: &str) -> Vec<String> {
         let apps = self.feed.watched_by_consoles().into_iter();
         let apps = apps.map(|app| format!("{node}:{app}"));
-        let sought = self.feed.sought_by_consoles().into_iter();
-        let sought = sought.filter_map(|(app, filter)| {
+        let filters = self.feed.sought_by_consoles().into_iter();
+        let filters = filters.filter_map(|(app, filter)| {
             let filter = serde_json::value::to_raw_value(&filter).ok()?;
-            let sought = Sought {
+            let watched = WatchedFilter {
                 app: app.as_str().into(),
                 filter: &filter,
             };
-            let json = serde_json::to_string(&sought).ok()?;
+            let json = serde_json::to_string(&watched).ok()?;
             Some(format!("{node}/{json}"))
         });
-        apps.chain(sought).collect()
+        apps.chain(filters).collect()
     }
 
     /// Nobody can be told without a connection.
-    pub(super) fn disconnected(&mut self) {
-        self.elsewhere.clear();
+    pub(super) fn on_disconnected(&mut self) {
+        self.remote_watches.clear();
         self.subscribed = false;
     }
 
     /// Tells about these apps from now on, and about no others.
-    fn follow(&mut self, wanted: Wanted) {
-        self.elsewhere
-            .retain(|watch| wanted.contains_key(watch.app()));
-        for (app, mut filters) in wanted.into_iter().take(MAX_APPS) {
-            let known = self.elsewhere.iter().position(|watch| *watch.app() == app);
+    fn set_remote_watches(&mut self, watches: Watches) {
+        self.remote_watches
+            .retain(|watch| watches.contains_key(watch.app()));
+        for (app, mut filters) in watches.into_iter().take(MAX_APPS) {
+            let known = self
+                .remote_watches
+                .iter()
+                .position(|watch| *watch.app() == app);
             let at = known.unwrap_or_else(|| {
-                self.elsewhere.push(self.feed.relay(&app));
-                self.elsewhere.len() - 1
+                self.remote_watches.push(self.feed.relay(&app));
+                self.remote_watches.len() - 1
             });
             filters.truncate(MAX_FILTERS);
-            self.elsewhere[at].look_for(filters);
+            self.remote_watches[at].look_for(filters);
         }
     }
 
     /// What is to be told now.
-    fn messages(&mut self, node: &str) -> Vec<Vec<u8>> {
-        let told = self.elsewhere.iter_mut().filter_map(told);
-        told.map(|json| [&[VERSION_BYTE], node.as_bytes(), json.as_bytes()].concat())
+    fn next_messages(&mut self, node: &str) -> Vec<Vec<u8>> {
+        let messages = self.remote_watches.iter_mut().filter_map(next_message);
+        messages
+            .map(|json| [&[VERSION_BYTE], node.as_bytes(), json.as_bytes()].concat())
             .collect()
     }
 }
 
 /// What has happened to an app since the last time; none: nothing.
-fn told(watch: &mut Watch) -> Option<String> {
+fn next_message(watch: &mut Watch) -> Option<String> {
     let (mut skipped, mut bytes) = (watch.skipped_own(), 0);
     let mut entries: Vec<Arc<str>> = Vec::new();
     while let Some(seen) = watch.next_own() {
@@ -144,49 +148,49 @@ fn told(watch: &mut Watch) -> Option<String> {
     let raw = entries
         .iter()
         .filter_map(|entry| serde_json::from_str(entry).ok());
-    let shown = Shown {
+    let feed_message = FeedMessage {
         app: watch.app().as_str().into(),
         skipped,
         entries: raw.collect(),
     };
-    serde_json::to_string(&shown).ok()
+    serde_json::to_string(&feed_message).ok()
 }
 
 /// What other nodes than this one watch and look for.
-fn wanted(watched: &[String], node: &str) -> Wanted {
-    let mut wanted = Wanted::new();
-    for told in watched.iter().filter(|told| !told.starts_with(node)) {
-        let Some((_, rest)) = told.split_at_checked(NODE_BYTES) else {
+fn watches_of_others(watched: &[String], node: &str) -> Watches {
+    let mut watches = Watches::new();
+    for entry in watched.iter().filter(|entry| !entry.starts_with(node)) {
+        let Some((_, rest)) = entry.split_at_checked(NODE_BYTES) else {
             continue;
         };
         if let Some(app) = rest.strip_prefix(':') {
-            wanted.entry(AppId::new(app)).or_default();
-        } else if let Some((app, filter)) = rest.strip_prefix('/').and_then(sought) {
-            let filters = wanted.entry(app).or_default();
+            watches.entry(AppId::new(app)).or_default();
+        } else if let Some((app, filter)) = rest.strip_prefix('/').and_then(read_filter) {
+            let filters = watches.entry(app).or_default();
             if !filters.contains(&filter) {
                 filters.push(filter);
             }
         }
     }
-    wanted
+    watches
 }
 
 /// A filter of another node. What this one cannot read it does not look for.
-fn sought(json: &str) -> Option<(AppId, Filter)> {
-    let sought: Sought<'_> = serde_json::from_str(json).ok()?;
-    let filter = Filter::parse(sought.filter.get()).ok()??;
-    Some((AppId::new(&sought.app), filter))
+fn read_filter(json: &str) -> Option<(AppId, Filter)> {
+    let watched: WatchedFilter<'_> = serde_json::from_str(json).ok()?;
+    let filter = Filter::parse(watched.filter.get()).ok()??;
+    Some((AppId::new(&watched.app), filter))
 }
 
 impl Link {
     /// A tick has said which node's consoles watch what.
-    pub(super) fn show_to(&mut self, watched: &[String], connection: &mut Connection) {
-        let Some(showing) = &mut self.showing else {
+    pub(super) fn update_feed_watches(&mut self, watched: &[String], connection: &mut Connection) {
+        let Some(feed_relay) = &mut self.feed_relay else {
             return;
         };
-        showing.follow(wanted(watched, &self.deps.node));
-        let wants = !showing.feed.watched_by_consoles().is_empty();
-        if std::mem::replace(&mut showing.subscribed, wants) == wants {
+        feed_relay.set_remote_watches(watches_of_others(watched, &self.deps.node));
+        let wants = !feed_relay.feed.watched_by_consoles().is_empty();
+        if std::mem::replace(&mut feed_relay.subscribed, wants) == wants {
             return;
         }
         let is_sharded = matches!(self.deps.settings.topology, Topology::Cluster(_));
@@ -204,16 +208,16 @@ impl Link {
     }
 
     /// Tells other nodes' consoles what has happened here.
-    pub(super) fn show(&mut self, connection: &mut Connection) {
+    pub(super) fn send_feed(&mut self, connection: &mut Connection) {
         // What cannot be sent now is told later, or lost and counted.
         if self.paused || connection.is_full() {
             return;
         }
         let verb = self.publish_verb();
-        let Some(showing) = &mut self.showing else {
+        let Some(feed_relay) = &mut self.feed_relay else {
             return;
         };
-        for message in showing.messages(&self.deps.node) {
+        for message in feed_relay.next_messages(&self.deps.node) {
             let mut command = redis::cmd(verb);
             connection.queue(command.arg(&self.deps.bucket.feed).arg(&message[..]));
             self.in_flight.push(PendingReply::FeedMessage);
@@ -221,23 +225,25 @@ impl Link {
     }
 
     /// Another node tells something.
-    pub(super) fn shown(&self, message: &[u8]) {
+    pub(super) fn on_feed_message(&self, message: &[u8]) {
         let read = || {
             let (version, rest) = message.split_first()?;
             let (node, json) = rest.split_at_checked(NODE_BYTES)?;
             let is_ours = *version == VERSION_BYTE && message.len() <= MAX_MESSAGE;
-            let shown = is_ours.then(|| serde_json::from_slice::<Shown<'_>>(json));
-            Some((node, shown?.ok()?))
+            let feed_message = is_ours.then(|| serde_json::from_slice::<FeedMessage<'_>>(json));
+            Some((node, feed_message?.ok()?))
         };
-        let Some((node, shown)) = read() else {
+        let Some((node, feed_message)) = read() else {
             self.deps.delivery.metrics.cluster_messages_refused.inc();
             return;
         };
-        if let Some(showing) = &self.showing
+        if let Some(feed_relay) = &self.feed_relay
             && node != self.deps.node.as_bytes()
         {
-            let entries = shown.entries.iter().map(|entry| entry.get().into());
-            showing.feed.arrived(&shown.app, entries, shown.skipped);
+            let entries = feed_message.entries.iter().map(|entry| entry.get().into());
+            feed_relay
+                .feed
+                .arrived(&feed_message.app, entries, feed_message.skipped);
         }
     }
 }

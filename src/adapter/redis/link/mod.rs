@@ -15,7 +15,7 @@
 //! | `register_reply`, `catch_up` | what follows from a registration; which events of the log were missed |
 //! | `local_delivery` | frames for this node's clients, and events for its webhooks |
 //! | `reap`, `shutdown` | the end of another node, and of this one |
-//! | `nodes` | who the nodes are, and whether they have the same apps |
+//! | `node_directory` | who the nodes are, and whether they have the same apps |
 //! | `feed_relay` | the console's feed between nodes |
 //!
 //! Invariant: all deliveries of a bucket are made here, in the order in which Redis took the events; a subscription is
@@ -26,7 +26,7 @@ mod commands;
 mod feed_relay;
 mod in_flight;
 pub(crate) mod local_delivery;
-pub(crate) mod nodes;
+pub(crate) mod node_directory;
 mod reap;
 pub(crate) mod register_reply;
 mod replies;
@@ -41,7 +41,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::cluster_state::LinkState;
@@ -51,30 +51,31 @@ use super::settings::Settings;
 use super::wire::keys::Bucket;
 use crate::app::CurrentApps;
 use crate::feed::Feed;
-use feed_relay::Showing;
+use feed_relay::FeedRelay;
 use in_flight::{Call, InFlight, PendingReply};
 use local_delivery::LocalDelivery;
-use nodes::Nodes;
+use node_directory::NodeDirectory;
 use request::Request;
+use shutdown::Shutdown;
 use topic::Topic;
 
 /// How often deadlines are looked at.
-const BEAT: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(100);
 
-/// How often a node says that it lives, in beats.
-const TICK_BEATS: u32 = 5;
+/// How often a node says that it lives, in ticks.
+const HEARTBEAT_TICKS: u32 = 5;
 
-/// How often a node says who it is, in beats.
-const INTRODUCTION_BEATS: u32 = 50;
+/// How often a node says who it is, in ticks.
+const INTRODUCTION_TICKS: u32 = 50;
 
-/// How often other nodes' consoles are told what has happened, in beats.
-const SHOW_BEATS: u32 = 2;
+/// How often other nodes' consoles are told what has happened, in ticks.
+const FEED_TICKS: u32 = 2;
 
 /// How long a reply may take until the connection is given up.
-const SILENCE: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many requests are taken at once.
-const REQUESTS: usize = 256;
+const REQUEST_BATCH: usize = 256;
 
 /// Waits before the first, the second, … attempt to connect; the last one is for all further ones.
 const BACKOFF: [Duration; 6] = [
@@ -107,16 +108,16 @@ pub(super) struct Link {
     connector: Rc<Connector>,
     topics: HashMap<Rc<str>, Topic>,
     /// Topics of which something is to be said.
-    queue: VecDeque<Rc<str>>,
+    register_queue: VecDeque<Rc<str>>,
     /// Topics that wait for another attempt, as Redis refused the last one.
-    refused: Vec<Rc<str>>,
+    refused_topics: Vec<Rc<str>>,
     /// Publishes and questions that have not been sent.
-    waiting: VecDeque<Call>,
+    waiting_calls: VecDeque<Call>,
     in_flight: InFlight,
-    showing: Option<Showing>,
-    nodes: Option<Nodes>,
-    deadlines: VecDeque<(Instant, Rc<str>)>,
-    idle: VecDeque<(Instant, Rc<str>)>,
+    feed_relay: Option<FeedRelay>,
+    directory: Option<NodeDirectory>,
+    waiter_deadlines: VecDeque<(Instant, Rc<str>)>,
+    idle_topics: VecDeque<(Instant, Rc<str>)>,
     /// Since when there is no connection.
     down_since: Option<Instant>,
     /// Whether nothing but a tick may be sent: it is not known what Redis remembers.
@@ -125,8 +126,8 @@ pub(super) struct Link {
     epoch: Option<String>,
     resync: Resync,
     /// When to ask once more who is there, after others have had their time to come back.
-    recheck: Option<Instant>,
-    finishing: Finishing,
+    recheck_at: Option<Instant>,
+    shutdown: Shutdown,
     /// Connections in a row that broke soon.
     failures: usize,
 }
@@ -140,39 +141,30 @@ struct Resync {
     gaps: usize,
 }
 
-/// The steps of the end.
-enum Finishing {
-    No,
-    Releasing(oneshot::Sender<()>),
-    Flushing(oneshot::Sender<()>),
-    Retiring(oneshot::Sender<()>),
-    Done,
-}
-
 impl Link {
     pub(super) fn new(deps: LinkDeps) -> Self {
         let connector = Connector::new(Arc::clone(&deps.settings), &deps.node);
-        let showing = deps.feed.clone().map(Showing::new);
-        let nodes = deps.feed.as_ref().zip(deps.apps.clone());
-        let nodes = nodes.map(|(feed, apps)| Nodes::new(feed.node(), apps));
+        let feed_relay = deps.feed.clone().map(FeedRelay::new);
+        let directory = deps.feed.as_ref().zip(deps.apps.clone());
+        let directory = directory.map(|(feed, apps)| NodeDirectory::new(feed.node(), apps));
         Self {
             deps,
-            showing,
-            nodes,
+            feed_relay,
+            directory,
             connector: Rc::new(connector),
             topics: HashMap::new(),
-            queue: VecDeque::new(),
-            refused: Vec::new(),
-            waiting: VecDeque::new(),
+            register_queue: VecDeque::new(),
+            refused_topics: Vec::new(),
+            waiting_calls: VecDeque::new(),
             in_flight: InFlight::default(),
-            deadlines: VecDeque::new(),
-            idle: VecDeque::new(),
+            waiter_deadlines: VecDeque::new(),
+            idle_topics: VecDeque::new(),
             down_since: Some(Instant::now()),
             paused: true,
             epoch: None,
             resync: Resync::default(),
-            recheck: None,
-            finishing: Finishing::No,
+            recheck_at: None,
+            shutdown: Shutdown::NotStarted,
             failures: 0,
         }
     }
@@ -180,61 +172,61 @@ impl Link {
     /// Serves for as long as the process.
     pub(super) async fn run(mut self) {
         loop {
-            let mut connection = self.connected().await;
+            let mut connection = self.connect().await;
             let begun = Instant::now();
             let ConnectionError(reason) = self.serve(&mut connection).await;
             drop(connection);
             // A server that takes connections and then breaks them is not asked more often than one that is away.
-            self.failures = match begun.elapsed() < BEAT {
+            self.failures = match begun.elapsed() < TICK {
                 true => self.failures + 1,
                 false => 0,
             };
-            self.disconnected(&reason);
+            self.on_disconnected(&reason);
         }
     }
 
     /// Connects, and looks after requests and waiters meanwhile.
-    async fn connected(&mut self) -> Connection {
+    async fn connect(&mut self) -> Connection {
         let connector = Rc::clone(&self.connector);
         let (bucket, state) = (self.deps.bucket.clone(), self.deps.state.clone());
         let mut attempts = pin!(attempts(&connector, &bucket, &state, self.failures));
-        let mut beat = tokio::time::interval(BEAT);
+        let mut timer = tokio::time::interval(TICK);
         loop {
             tokio::select! {
                 connection = &mut attempts => return connection,
-                Some(request) = self.deps.requests.recv() => self.note(request),
-                _ = beat.tick() => self.look_after(Instant::now()),
+                Some(request) = self.deps.requests.recv() => self.on_request(request),
+                _ = timer.tick() => self.expire(Instant::now()),
             }
         }
     }
 
     async fn serve(&mut self, connection: &mut Connection) -> ConnectionError {
-        self.begin(connection);
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut beats = 0;
+        self.on_connected(connection);
+        let mut timer = tokio::time::interval(TICK);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = 0;
         let (mut values, mut requests) = (Vec::new(), Vec::new());
         loop {
-            self.fill(connection);
+            self.send_waiting(connection);
             let mut broken = None;
             tokio::select! {
                 exchanged = connection.exchange(&mut values) => broken = exchanged.err(),
-                _ = self.deps.requests.recv_many(&mut requests, REQUESTS) => {}
-                _ = beat.tick() => {
-                    beats += 1;
-                    broken = self.beat(connection, beats).err();
+                _ = self.deps.requests.recv_many(&mut requests, REQUEST_BATCH) => {}
+                _ = timer.tick() => {
+                    ticks += 1;
+                    broken = self.on_tick(connection, ticks).err();
                 }
             }
             if !values.is_empty() {
                 self.deps.delivery.wait_for_capacity().await;
             }
             for value in values.drain(..) {
-                if let Err(reason) = self.take(value, connection) {
+                if let Err(reason) = self.on_value(value, connection) {
                     return reason;
                 }
             }
             for request in requests.drain(..) {
-                self.note(request);
+                self.on_request(request);
             }
             if let Some(reason) = broken {
                 return reason;
@@ -243,13 +235,13 @@ impl Link {
     }
 
     /// A new connection knows nothing: everything is said again, once Redis has said what it remembers.
-    fn begin(&mut self, connection: &mut Connection) {
+    fn on_connected(&mut self, connection: &mut Connection) {
         self.paused = true;
-        self.tick(connection);
+        self.heartbeat(connection);
         self.introduce(connection);
     }
 
-    fn disconnected(&mut self, reason: &str) {
+    fn on_disconnected(&mut self, reason: &str) {
         // Where each one breaks soon, now and then is enough.
         if self.failures.is_multiple_of(30) || self.failures == 1 {
             let node = &self.deps.node;
@@ -285,48 +277,48 @@ impl Link {
                 | PendingReply::RemoveNode(_) => {}
             }
         }
-        calls.append(&mut self.waiting);
-        self.waiting = calls;
-        self.queue.clear();
-        self.refused.clear();
-        self.topics.values_mut().for_each(Topic::disconnected);
+        calls.append(&mut self.waiting_calls);
+        self.waiting_calls = calls;
+        self.register_queue.clear();
+        self.refused_topics.clear();
+        self.topics.values_mut().for_each(Topic::on_disconnected);
         self.resync = Resync::default();
-        if let Some(showing) = &mut self.showing {
-            showing.disconnected();
+        if let Some(feed_relay) = &mut self.feed_relay {
+            feed_relay.on_disconnected();
         }
     }
 
     /// Looks at deadlines; says that this node lives.
-    fn beat(&mut self, connection: &mut Connection, beats: u32) -> Result<(), ConnectionError> {
+    fn on_tick(&mut self, connection: &mut Connection, ticks: u32) -> Result<(), ConnectionError> {
         let now = Instant::now();
         if let Some(oldest) = self.in_flight.oldest()
-            && now.saturating_duration_since(oldest.at) > SILENCE
+            && now.saturating_duration_since(oldest.at) > REPLY_TIMEOUT
         {
             return Err(ConnectionError(format!(
                 "no reply for {} s",
-                SILENCE.as_secs()
+                REPLY_TIMEOUT.as_secs()
             )));
         }
-        self.look_after(now);
-        self.recheck(now);
-        if beats.is_multiple_of(TICK_BEATS) {
-            for name in std::mem::take(&mut self.refused) {
+        self.expire(now);
+        self.recheck_members(now);
+        if ticks.is_multiple_of(HEARTBEAT_TICKS) {
+            for name in std::mem::take(&mut self.refused_topics) {
                 self.enqueue(&name);
             }
             let is_ticking = self
                 .in_flight
                 .has(|reply| matches!(reply, PendingReply::Heartbeat { .. }));
-            if !is_ticking && !matches!(self.finishing, Finishing::Retiring(_) | Finishing::Done) {
-                self.tick(connection);
+            if !is_ticking && !matches!(self.shutdown, Shutdown::RemovingNode(_) | Shutdown::Done) {
+                self.heartbeat(connection);
             }
         }
-        if beats.is_multiple_of(INTRODUCTION_BEATS) && !self.paused {
+        if ticks.is_multiple_of(INTRODUCTION_TICKS) && !self.paused {
             self.introduce(connection);
         }
-        if beats.is_multiple_of(SHOW_BEATS) {
-            self.show(connection);
+        if ticks.is_multiple_of(FEED_TICKS) {
+            self.send_feed(connection);
         }
-        self.finish(connection);
+        self.advance_shutdown(connection);
         Ok(())
     }
 }

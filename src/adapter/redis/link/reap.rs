@@ -3,10 +3,11 @@
 use redis::Value;
 use tracing::info;
 
+use super::Link;
 use super::commands::millis;
 use super::in_flight::PendingReply;
 use super::register_reply::Registered;
-use super::{Finishing, Link};
+use super::shutdown::Shutdown;
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::Run;
@@ -14,11 +15,11 @@ use crate::adapter::redis::wire::scripts::Script;
 use crate::protocol::WebhookEvent;
 
 /// How many topics of a dead node are given up at once.
-const REAPED: usize = 1000;
+const REAP_BATCH: usize = 1000;
 
 impl Link {
     /// Asks for some topics of a dead node.
-    pub(super) fn ask_for(&mut self, node: String, connection: &mut Connection) {
+    pub(super) fn request_owned_topics(&mut self, node: String, connection: &mut Connection) {
         let is_asked = |reply: &PendingReply| matches!(reply, PendingReply::OwnedTopics(known) | PendingReply::RemoveNode(known) if *known == node);
         if self.in_flight.has(is_asked) {
             return;
@@ -26,7 +27,7 @@ impl Link {
         let mut command = redis::cmd("SRANDMEMBER");
         command
             .arg(self.deps.bucket.owned_topics(&node))
-            .arg(REAPED);
+            .arg(REAP_BATCH);
         connection.queue(&command);
         self.in_flight.push(PendingReply::OwnedTopics(node));
     }
@@ -44,13 +45,13 @@ impl Link {
             "a node's lease has ended"
         );
         for topic_id in topic_ids {
-            self.drop_for(node, &topic_id, connection);
+            self.drop_topic(node, &topic_id, connection);
         }
-        self.retire(node.to_owned(), false, connection);
+        self.remove_node(node.to_owned(), false, connection);
         Ok(())
     }
 
-    fn drop_for(&mut self, node: &str, topic_id: &str, connection: &mut Connection) {
+    fn drop_topic(&mut self, node: &str, topic_id: &str, connection: &mut Connection) {
         let Some((app, subject)) = Subject::parse(topic_id) else {
             return;
         };
@@ -88,7 +89,7 @@ impl Link {
             .push(PendingReply::DropTopic(topic_id.to_owned()));
     }
 
-    pub(super) fn dropped(
+    pub(super) fn on_dropped(
         &mut self,
         topic_id: &str,
         reply: Vec<Value>,
@@ -100,12 +101,12 @@ impl Link {
         let registered = Registered::read(&mut reply, Run::default())?;
         self.deps.delivery.metrics.cluster_reaped.inc();
         if registered.told {
-            self.post(topic_id, &WebhookEvent::SubscriptionCount(registered.count));
+            self.post_webhook(topic_id, &WebhookEvent::SubscriptionCount(registered.count));
         }
         Ok(())
     }
 
-    pub(super) fn retire(&mut self, node: String, itself: bool, connection: &mut Connection) {
+    pub(super) fn remove_node(&mut self, node: String, itself: bool, connection: &mut Connection) {
         let bucket = &self.deps.bucket;
         let mut command = connection.script(
             Script::RemoveNode,
@@ -116,7 +117,7 @@ impl Link {
         self.in_flight.push(PendingReply::RemoveNode(node));
     }
 
-    pub(super) fn retired(
+    pub(super) fn on_node_removed(
         &mut self,
         node: String,
         left: i64,
@@ -124,15 +125,15 @@ impl Link {
     ) -> Result<(), ConnectionError> {
         if node != self.deps.node {
             if left > 0 {
-                self.ask_for(node, connection);
+                self.request_owned_topics(node, connection);
             }
             return Ok(());
         }
-        match std::mem::replace(&mut self.finishing, Finishing::Done) {
-            Finishing::Retiring(answer) => {
+        match std::mem::replace(&mut self.shutdown, Shutdown::Done) {
+            Shutdown::RemovingNode(answer) => {
                 let _ = answer.send(());
             }
-            other => self.finishing = other,
+            other => self.shutdown = other,
         }
         Ok(())
     }

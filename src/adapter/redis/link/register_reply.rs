@@ -31,7 +31,7 @@ pub(super) struct Registered {
 }
 
 impl Link {
-    pub(super) fn registered(
+    pub(super) fn on_registered(
         &mut self,
         registration: Registration,
         reply: Vec<Value>,
@@ -50,26 +50,26 @@ impl Link {
             topic.waiters.splice(0..0, registration.waiters);
             self.enqueue(name);
             if !std::mem::replace(&mut self.paused, true) {
-                self.tick(connection);
+                self.heartbeat(connection);
             }
             return Ok(());
         }
         let registered = Registered::read(&mut reply, connection.run)?;
         if registration.releases {
-            return self.released(name, &registered);
+            return self.on_released(name, &registered);
         }
-        self.take_registered(registration, registered);
+        self.apply_registered(registration, registered);
         Ok(())
     }
 
-    fn take_registered(&mut self, registration: Registration, registered: Registered) {
+    fn apply_registered(&mut self, registration: Registration, registered: Registered) {
         let name = &registration.topic;
         let Some(topic) = self.topics.get_mut(name) else {
             return;
         };
         let delivery = &self.deps.delivery;
         let source = registration.waiters.iter().find_map(|waiter| waiter.source);
-        registered.post(delivery, topic, source);
+        registered.post_webhooks(delivery, topic, source);
         let is_too_late = registration.after.is_none() && !registration.asks_log;
         if topic.degraded_since.is_some() && !topic.synced && is_too_late {
             // Somebody's patience ended while this was under way: what came meanwhile is in the log.
@@ -113,11 +113,11 @@ impl Link {
         if topic.needs_registration() {
             self.enqueue(name);
         }
-        self.is_said();
+        self.count_resynced();
     }
 
     /// A topic is given up, unless somebody has come back meanwhile.
-    pub(super) fn released(
+    pub(super) fn on_released(
         &mut self,
         name: &Rc<str>,
         registered: &Registered,
@@ -136,12 +136,12 @@ impl Link {
         } else {
             self.topics.remove(name);
         }
-        self.is_said();
+        self.count_resynced();
         Ok(())
     }
 
     /// One more topic has been said after a reconnection.
-    fn is_said(&mut self) {
+    fn count_resynced(&mut self) {
         if self.resync.left == 0 {
             return;
         }
@@ -169,7 +169,7 @@ impl Link {
 
 impl Registered {
     /// What webhooks hear from this node, as it is the one that made it so.
-    fn post(&self, delivery: &LocalDelivery, topic: &Topic, source: Option<SocketId>) {
+    fn post_webhooks(&self, delivery: &LocalDelivery, topic: &Topic, source: Option<SocketId>) {
         if self.occupied {
             delivery.post_webhook(topic, &WebhookEvent::ChannelOccupied, source);
         }

@@ -7,42 +7,43 @@ use bytes::Bytes;
 use redis::{PushKind, ServerError, Value};
 use tracing::{debug, error, warn};
 
-use super::commands::TAKEN;
+use super::Link;
+use super::commands::HEARTBEAT_BATCH;
 use super::in_flight::{Call, PendingReply};
-use super::{Finishing, Link};
+use super::shutdown::Shutdown;
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _, error_text};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
 use crate::protocol::{UserId, WebhookEvent};
 
 /// How long after a loss of memory the others are waited for.
-const RETURN: Duration = Duration::from_secs(5);
+const REJOIN_GRACE: Duration = Duration::from_secs(5);
 
 impl Link {
     /// Takes one thing that Redis said.
-    pub(super) fn take(
+    pub(super) fn on_value(
         &mut self,
         value: Value,
         connection: &mut Connection,
     ) -> Result<(), ConnectionError> {
         match value {
-            Value::Push { kind, data } => self.pushed(&kind, data),
+            Value::Push { kind, data } => self.on_push(&kind, data),
             // It was not for us to ask here, or not now. What was asked is asked again, elsewhere or later.
-            Value::ServerError(error) if is_elsewhere(&error) => {
+            Value::ServerError(error) if must_reconnect(&error) => {
                 Err(ConnectionError(error_text(&error)))
             }
-            value => self.reply(value, connection),
+            value => self.on_reply(value, connection),
         }
     }
 
-    fn pushed(&mut self, kind: &PushKind, data: Vec<Value>) -> Result<(), ConnectionError> {
+    fn on_push(&mut self, kind: &PushKind, data: Vec<Value>) -> Result<(), ConnectionError> {
         match kind {
             PushKind::Message | PushKind::SMessage => {
                 let mut data = data.into_iter();
                 if let (Some(Value::BulkString(topic)), Some(Value::BulkString(message))) =
                     (data.next(), data.next())
                 {
-                    self.message(&topic, message.into());
+                    self.on_message(&topic, message.into());
                 }
                 Ok(())
             }
@@ -61,10 +62,10 @@ impl Link {
         }
     }
 
-    fn message(&mut self, topic: &[u8], bytes: Bytes) {
+    fn on_message(&mut self, topic: &[u8], bytes: Bytes) {
         let topic = std::str::from_utf8(topic).ok();
         if topic == Some(&self.deps.bucket.feed) {
-            return self.shown(&bytes);
+            return self.on_feed_message(&bytes);
         }
         self.deps.delivery.metrics.cluster_messages_received.inc();
         let Some(topic) = topic.and_then(|name| self.topics.get_mut(name)) else {
@@ -99,7 +100,11 @@ impl Link {
         }
     }
 
-    fn reply(&mut self, value: Value, connection: &mut Connection) -> Result<(), ConnectionError> {
+    fn on_reply(
+        &mut self,
+        value: Value,
+        connection: &mut Connection,
+    ) -> Result<(), ConnectionError> {
         if let Some(sent) = self.in_flight.oldest_mut()
             && let PendingReply::Call(Call::Query(query)) = &mut sent.reply
         {
@@ -121,14 +126,14 @@ impl Link {
             return Err(ConnectionError("Redis replied to nothing".to_owned()));
         };
         if let Value::ServerError(error) = value {
-            return self.refused(sent.reply, &error);
+            return self.on_refused(sent.reply, &error);
         }
         match sent.reply {
             PendingReply::Heartbeat { last } => {
-                self.ticked(value.list()?, last, sent.at, connection)
+                self.on_heartbeat(value.list()?, last, sent.at, connection)
             }
             PendingReply::Register(registration) => {
-                self.registered(registration, value.list()?, connection)
+                self.on_registered(registration, value.list()?, connection)
             }
             PendingReply::Call(Call::Publish(publish)) => {
                 // Below zero it had been taken already, and nobody counted.
@@ -137,16 +142,18 @@ impl Link {
                 Ok(())
             }
             PendingReply::OwnedTopics(node) => self.reap(&node, value.texts()?, connection),
-            PendingReply::DropTopic(topic_id) => self.dropped(&topic_id, value.list()?),
+            PendingReply::DropTopic(topic_id) => self.on_dropped(&topic_id, value.list()?),
             PendingReply::FlushCount(topic_id) => {
                 let count = usize::try_from(value.number()?).unwrap_or_default();
                 if count > 0 {
-                    self.post(&topic_id, &WebhookEvent::SubscriptionCount(count));
+                    self.post_webhook(&topic_id, &WebhookEvent::SubscriptionCount(count));
                 }
                 Ok(())
             }
-            PendingReply::RemoveNode(node) => self.retired(node, value.number()?, connection),
-            PendingReply::Introduce => self.introduced(value.list()?),
+            PendingReply::RemoveNode(node) => {
+                self.on_node_removed(node, value.number()?, connection)
+            }
+            PendingReply::Introduce => self.on_introduced(value.list()?),
             // How many nodes heard it does not matter.
             PendingReply::FeedMessage => Ok(()),
             // Their replies are messages, and questions were answered above.
@@ -159,7 +166,11 @@ impl Link {
     }
 
     /// Redis does not do something: it is full, or its ACL forbids it.
-    fn refused(&mut self, reply: PendingReply, error: &ServerError) -> Result<(), ConnectionError> {
+    fn on_refused(
+        &mut self,
+        reply: PendingReply,
+        error: &ServerError,
+    ) -> Result<(), ConnectionError> {
         let text = error_text(error);
         match reply {
             PendingReply::Call(Call::Publish(publish)) => {
@@ -175,7 +186,7 @@ impl Link {
                     topic.registering = false;
                     topic.full_resync = true;
                     topic.waiters.splice(0..0, registration.waiters);
-                    self.refused.push(registration.topic);
+                    self.refused_topics.push(registration.topic);
                 }
                 Ok(())
             }
@@ -198,7 +209,7 @@ impl Link {
         }
     }
 
-    fn ticked(
+    fn on_heartbeat(
         &mut self,
         reply: Vec<Value>,
         last: bool,
@@ -209,7 +220,7 @@ impl Link {
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let (status, epoch) = (next().text()?, next().text()?);
         if status == "WIRE" {
-            return Err(self.is_foreign(&epoch));
+            return Err(self.wire_mismatch(&epoch));
         }
         let has_lapsed = next().number()? == 1;
         let (dead, counts, gone) = (next().texts()?, next().texts()?, next().texts()?);
@@ -223,40 +234,40 @@ impl Link {
         let has_forgotten = self.epoch.as_ref().is_some_and(|known| *known != epoch);
         self.epoch = Some(epoch);
         if has_forgotten {
-            self.forgotten();
+            self.on_memory_loss();
         }
         if self.paused || has_lapsed || has_forgotten {
             self.paused = false;
-            self.say_all();
+            self.resync_all();
         }
-        let is_more = counts.len() >= TAKEN || gone.len() >= TAKEN;
-        self.show_to(&watched, connection);
+        let is_more = counts.len() >= HEARTBEAT_BATCH || gone.len() >= HEARTBEAT_BATCH;
+        self.update_feed_watches(&watched, connection);
         for node in dead {
-            self.ask_for(node, connection);
+            self.request_owned_topics(node, connection);
         }
         for topic_id in counts {
-            self.tell_count(topic_id, connection);
+            self.flush_count(topic_id, connection);
         }
         for left in gone {
             match left.split_once('\0') {
-                None => self.post(&left, &WebhookEvent::ChannelVacated),
+                None => self.post_webhook(&left, &WebhookEvent::ChannelVacated),
                 Some((topic_id, user)) => {
                     if let Some(user) = UserId::new(user) {
-                        self.post(topic_id, &WebhookEvent::MemberRemoved(&user));
+                        self.post_webhook(topic_id, &WebhookEvent::MemberRemoved(&user));
                     }
                 }
             }
         }
         if is_more {
-            self.tick(connection);
-        } else if last && matches!(self.finishing, Finishing::Flushing(_)) {
-            self.retire_itself(connection);
+            self.heartbeat(connection);
+        } else if last && matches!(self.shutdown, Shutdown::Flushing(_)) {
+            self.remove_self(connection);
         }
         Ok(())
     }
 
     /// Live nodes speak another version.
-    fn is_foreign(&mut self, version: &str) -> ConnectionError {
+    fn wire_mismatch(&mut self, version: &str) -> ConnectionError {
         let problem = format!(
             "the nodes under the prefix {:?} speak wire version {version}, this one {WIRE_VERSION}: run nodes of one \
              version, or give this one another prefix",
@@ -272,7 +283,7 @@ impl Link {
 
     /// Redis has lost its memory. What was registered is registered again without a word to anybody, and whoever
     /// was there is believed to be, until the others have had their time.
-    fn forgotten(&mut self) {
+    fn on_memory_loss(&mut self) {
         let mut channels = 0;
         for topic in self.topics.values_mut().filter(|topic| topic.registered) {
             topic.restored = true;
@@ -283,11 +294,11 @@ impl Link {
             channels,
             "Redis has lost its memory: everything is registered again; events that it took last may not have arrived"
         );
-        self.recheck = Some(Instant::now() + RETURN);
+        self.recheck_at = Some(Instant::now() + REJOIN_GRACE);
     }
 
     /// Tells webhooks of a channel that this node may not have.
-    pub(super) fn post(&self, topic_id: &str, event: &WebhookEvent<'_>) {
+    pub(super) fn post_webhook(&self, topic_id: &str, event: &WebhookEvent<'_>) {
         if let Some((app, Subject::Channel(channel))) = Subject::parse(topic_id) {
             let webhooks = &self.deps.delivery.webhooks;
             webhooks.post(&app, &channel, event, None);
@@ -296,7 +307,7 @@ impl Link {
 }
 
 /// Whether the answer is to ask another server, or this one later.
-fn is_elsewhere(error: &ServerError) -> bool {
+fn must_reconnect(error: &ServerError) -> bool {
     const CODES: [&str; 8] = [
         "MOVED",
         "ASK",

@@ -2,7 +2,7 @@
 //!
 //! Requests are posted without waiting, so that a change can be posted while the registry has its channel locked: a
 //! link hears of the changes of a channel in the order in which they happened. The queue is bounded by who posts:
-//! every connection awaits the answer to its command before the next, publishes hold a share of [`BUDGET`](crate::adapter::redis::BUDGET), and
+//! every connection awaits the answer to its command before the next, publishes hold a share of [`BUDGET_KIB`](crate::adapter::redis::BUDGET_KIB), and
 //! what ends was there before.
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) enum Request {
     Query(Query),
     LocalOnlyEvent(LocalOnlyEvent),
     /// Everything that is held is given up, and the answer comes when Redis knows.
-    Finish(oneshot::Sender<()>),
+    Shutdown(oneshot::Sender<()>),
 }
 
 /// What this node holds of a topic has changed.

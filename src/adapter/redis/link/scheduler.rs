@@ -5,22 +5,23 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::Call;
 use super::request::{LocalChange, Request, Waiter};
+use super::shutdown::Shutdown;
 use super::topic::Topic;
-use super::{Finishing, Link, Resync};
+use super::{Link, Resync};
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::wire::keys::Subject;
 use crate::slack::Slack as _;
 
 /// How long a topic stays subscribed that nobody here is interested in any more: a page that is loaded again does not
 /// churn.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many topics may stay so; the oldest goes first.
 const MAX_IDLE: usize = 10_000;
 
 impl Link {
     /// Everything is to be said again.
-    pub(super) fn say_all(&mut self) {
+    pub(super) fn resync_all(&mut self) {
         self.resync = Resync {
             left: self.topics.len(),
             topics: self.topics.len(),
@@ -33,7 +34,7 @@ impl Link {
             }
             if !topic.queued && !topic.registering {
                 topic.queued = true;
-                self.queue.push_back(Rc::clone(name));
+                self.register_queue.push_back(Rc::clone(name));
             }
         }
         self.down_since = None;
@@ -44,14 +45,16 @@ impl Link {
         self.down_since.is_some()
     }
 
-    pub(super) fn note(&mut self, request: Request) {
+    pub(super) fn on_request(&mut self, request: Request) {
         match request {
             Request::LocalChange(change) => self.apply_local_change(change),
-            Request::Publish(publish) => self.waiting.push_back(Call::Publish(Box::new(publish))),
-            Request::Query(query) => self.waiting.push_back(Call::Query(query)),
+            Request::Publish(publish) => self
+                .waiting_calls
+                .push_back(Call::Publish(Box::new(publish))),
+            Request::Query(query) => self.waiting_calls.push_back(Call::Query(query)),
             Request::LocalOnlyEvent(event) => self.deps.delivery.deliver_local_only(&event),
-            Request::Finish(answer) => {
-                self.finishing = Finishing::Releasing(answer);
+            Request::Shutdown(answer) => {
+                self.shutdown = Shutdown::Releasing(answer);
                 for topic in self.topics.values_mut() {
                     topic.local.interested = false;
                     topic.released = true;
@@ -68,13 +71,13 @@ impl Link {
         let now = Instant::now();
         let topic_id = local_change.subject.topic_id(&local_change.app);
         let name: Rc<str> = self.deps.bucket.topic(&topic_id).into();
-        let (is_degraded, patience) = (self.is_degraded(), self.deps.settings.publish_timeout);
+        let (is_degraded, timeout) = (self.is_degraded(), self.deps.settings.publish_timeout);
         let (change, deadline) = (
             local_change.change.clone(),
             local_change
                 .waiter
                 .as_ref()
-                .map(|waiter| waiter.since + patience),
+                .map(|waiter| waiter.since + timeout),
         );
         let topic = match self.topics.get_mut(&name) {
             Some(topic) => topic,
@@ -98,10 +101,11 @@ impl Link {
                 self.topics.remove(&name);
                 return;
             }
-            self.idle.push_back((now, Rc::clone(&name)));
+            self.idle_topics.push_back((now, Rc::clone(&name)));
         }
         if let Some(deadline) = deadline {
-            self.deadlines.push_back((deadline, Rc::clone(&name)));
+            self.waiter_deadlines
+                .push_back((deadline, Rc::clone(&name)));
         }
         self.enqueue(&name);
     }
@@ -113,25 +117,25 @@ impl Link {
             && !topic.registering
         {
             topic.queued = true;
-            self.queue.push_back(Rc::clone(name));
+            self.register_queue.push_back(Rc::clone(name));
         }
     }
 
     /// Sends what may be sent.
-    pub(super) fn fill(&mut self, connection: &mut Connection) {
+    pub(super) fn send_waiting(&mut self, connection: &mut Connection) {
         if self.paused {
             return;
         }
         let log_bytes = self.deps.settings.log.bytes;
         while !connection.is_full() && self.in_flight.takes_registrations(log_bytes) {
-            let Some(name) = self.queue.pop_front() else {
+            let Some(name) = self.register_queue.pop_front() else {
                 break;
             };
             self.register(&name, connection);
         }
         while !connection.is_full() && self.in_flight.takes_calls() {
-            match self.waiting.pop_front() {
-                Some(call) if call.is_wanted() => self.call(call, connection),
+            match self.waiting_calls.pop_front() {
+                Some(call) if call.is_wanted() => self.send_call(call, connection),
                 Some(_) => {}
                 None => break,
             }
@@ -139,28 +143,32 @@ impl Link {
     }
 
     /// Everybody's patience.
-    pub(super) fn look_after(&mut self, now: Instant) {
-        self.look_after_waiters(now);
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.expire_waiters(now);
         self.release_idle(now);
         self.topics.give_back();
-        self.queue.give_back();
-        self.idle.give_back();
-        self.deadlines.give_back();
-        self.waiting.give_back();
+        self.register_queue.give_back();
+        self.idle_topics.give_back();
+        self.waiter_deadlines.give_back();
+        self.waiting_calls.give_back();
         // All wait equally long, so those whom nobody waits for any more are in front.
-        while self.waiting.front().is_some_and(|call| !call.is_wanted()) {
-            self.waiting.pop_front();
+        while self
+            .waiting_calls
+            .front()
+            .is_some_and(|call| !call.is_wanted())
+        {
+            self.waiting_calls.pop_front();
         }
     }
 
     fn release_idle(&mut self, now: Instant) {
-        while let Some((since, name)) = self.idle.front() {
-            let is_over = now.saturating_duration_since(*since) >= IDLE;
-            if !is_over && self.idle.len() <= MAX_IDLE {
+        while let Some((since, name)) = self.idle_topics.front() {
+            let is_over = now.saturating_duration_since(*since) >= IDLE_TIMEOUT;
+            if !is_over && self.idle_topics.len() <= MAX_IDLE {
                 break;
             }
             let (since, name) = (*since, Rc::clone(name));
-            self.idle.pop_front();
+            self.idle_topics.pop_front();
             if let Some(topic) = self.topics.get_mut(&name)
                 && topic.idle_since == Some(since)
             {
@@ -171,11 +179,11 @@ impl Link {
     }
 
     /// After a loss of memory the others have come back by now: who has not is gone.
-    pub(super) fn recheck(&mut self, now: Instant) {
-        if self.recheck.is_none_or(|at| now < at) {
+    pub(super) fn recheck_members(&mut self, now: Instant) {
+        if self.recheck_at.is_none_or(|at| now < at) {
             return;
         }
-        self.recheck = None;
+        self.recheck_at = None;
         let states: Vec<Rc<str>> = self
             .topics
             .iter_mut()
@@ -193,20 +201,20 @@ impl Link {
     }
 
     /// Waiters whose time is over go on with what this node knows; at once, where Redis has been away for as long.
-    fn look_after_waiters(&mut self, now: Instant) {
-        let patience = self.deps.settings.publish_timeout;
-        let away = |since: Instant| now.saturating_duration_since(since) >= patience;
+    fn expire_waiters(&mut self, now: Instant) {
+        let timeout = self.deps.settings.publish_timeout;
+        let away = |since: Instant| now.saturating_duration_since(since) >= timeout;
         let is_away = self.down_since.is_some_and(away);
-        while let Some((deadline, name)) = self.deadlines.front() {
+        while let Some((deadline, name)) = self.waiter_deadlines.front() {
             if *deadline > now && !is_away {
                 break;
             }
             let name = Rc::clone(name);
-            self.deadlines.pop_front();
+            self.waiter_deadlines.pop_front();
             let Some(topic) = self.topics.get_mut(&name) else {
                 continue;
             };
-            let overdue = |waiter: &mut Waiter| is_away || waiter.since + patience <= now;
+            let overdue = |waiter: &mut Waiter| is_away || waiter.since + timeout <= now;
             let mut waiters: Vec<Waiter> = topic.waiters.extract_if(.., overdue).collect();
             let registrations = self.in_flight.registrations_mut();
             for registration in registrations.filter(|registration| registration.topic == name) {

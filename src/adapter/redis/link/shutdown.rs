@@ -1,29 +1,43 @@
 //! How this node leaves the cluster: it gives up what it holds, tells webhooks what lingers if it is the last node, and
 //! gives its lease back.
 
-use super::{Finishing, Link};
+use tokio::sync::oneshot;
+
+use super::Link;
 use crate::adapter::redis::connection::Connection;
 
+/// How far the shutdown has come. Whoever asked for it is answered through the sender.
+pub(super) enum Shutdown {
+    NotStarted,
+    /// Topics are given up.
+    Releasing(oneshot::Sender<()>),
+    /// If this is the last node, nothing lingers any longer.
+    Flushing(oneshot::Sender<()>),
+    /// The lease is given back.
+    RemovingNode(oneshot::Sender<()>),
+    Done,
+}
+
 impl Link {
-    pub(super) fn retire_itself(&mut self, connection: &mut Connection) {
-        match std::mem::replace(&mut self.finishing, Finishing::Done) {
-            Finishing::Flushing(answer) => {
-                self.finishing = Finishing::Retiring(answer);
-                self.retire(self.deps.node.clone(), true, connection);
+    pub(super) fn remove_self(&mut self, connection: &mut Connection) {
+        match std::mem::replace(&mut self.shutdown, Shutdown::Done) {
+            Shutdown::Flushing(answer) => {
+                self.shutdown = Shutdown::RemovingNode(answer);
+                self.remove_node(self.deps.node.clone(), true, connection);
             }
-            other => self.finishing = other,
+            other => self.shutdown = other,
         }
     }
 
     /// The steps of the end, each when the one before is done.
-    pub(super) fn finish(&mut self, connection: &mut Connection) {
-        let is_quiet = self.topics.is_empty() && self.waiting.is_empty() && !self.paused;
-        match std::mem::replace(&mut self.finishing, Finishing::Done) {
-            Finishing::Releasing(answer) if is_quiet => {
-                self.finishing = Finishing::Flushing(answer);
-                self.tick(connection);
+    pub(super) fn advance_shutdown(&mut self, connection: &mut Connection) {
+        let is_quiet = self.topics.is_empty() && self.waiting_calls.is_empty() && !self.paused;
+        match std::mem::replace(&mut self.shutdown, Shutdown::Done) {
+            Shutdown::Releasing(answer) if is_quiet => {
+                self.shutdown = Shutdown::Flushing(answer);
+                self.heartbeat(connection);
             }
-            other => self.finishing = other,
+            other => self.shutdown = other,
         }
     }
 }

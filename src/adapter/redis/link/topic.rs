@@ -179,7 +179,7 @@ impl Topic {
     }
 
     /// Forgets what was true of a connection that is gone.
-    pub(super) fn disconnected(&mut self) {
+    pub(super) fn on_disconnected(&mut self) {
         self.registering = false;
         self.subscribed = false;
         self.synced = false;
@@ -237,7 +237,7 @@ mod tests {
         let said = topic.take_changes();
         assert_eq!((said.changes.len(), said.whole), (3, false));
         assert!(topic.take_changes().changes.is_empty());
-        topic.disconnected();
+        topic.on_disconnected();
         let said = topic.take_changes();
         assert!(
             said.whole

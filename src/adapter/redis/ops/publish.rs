@@ -10,7 +10,7 @@ use crate::adapter::redis::link::request::{Publish, Request};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::last_event_codec;
 use crate::adapter::redis::wire::message::{Content, EventId, ID_BYTES};
-use crate::adapter::redis::{BUDGET, Redis};
+use crate::adapter::redis::{BUDGET_KIB, Redis};
 use crate::app::AppId;
 
 /// An event that Redis did not take, as far as is known.
@@ -72,8 +72,11 @@ impl Redis {
 
     /// A share of the budget. None is only taken away with the process.
     async fn acquire_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from(bytes / 1024).unwrap_or(BUDGET);
+        let kib = u32::try_from(bytes / 1024).unwrap_or(BUDGET_KIB);
         let budget = Arc::clone(&self.budget);
-        budget.acquire_many_owned((kib + 1).min(BUDGET)).await.ok()
+        budget
+            .acquire_many_owned((kib + 1).min(BUDGET_KIB))
+            .await
+            .ok()
     }
 }

@@ -25,10 +25,10 @@ use crate::app::{App, CurrentApps};
 const MAX_APPS: usize = 100;
 
 /// Nodes that a warning names.
-const NAMED: usize = 8;
+const MAX_NAMED: usize = 8;
 
 /// Hex digits of a recognition: enough that two secrets hardly ever share one, too few to sign anything.
-const DIGITS: usize = 8;
+const FINGERPRINT_DIGITS: usize = 8;
 
 /// A live node of the cluster, as it said of itself.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub struct LiveNode {
 }
 
 /// What one link of a node says and knows of nodes.
-pub(super) struct Nodes {
+pub(super) struct NodeDirectory {
     name: String,
     apps: Arc<CurrentApps>,
     /// What was warned of last.
@@ -66,7 +66,7 @@ struct Introduction {
 /// How each app can be recognised: under any of its secrets.
 type Recognised = BTreeMap<String, Vec<String>>;
 
-impl Nodes {
+impl NodeDirectory {
     pub(super) fn new(name: &str, apps: Arc<CurrentApps>) -> Self {
         Self {
             name: name.to_owned(),
@@ -99,11 +99,11 @@ impl Nodes {
         if found.is_empty() {
             info!("all nodes under the prefix {prefix:?} have the same apps now");
         } else {
-            let more = match found.len().saturating_sub(NAMED) {
+            let more = match found.len().saturating_sub(MAX_NAMED) {
                 0 => String::new(),
                 more => format!(", and {more} more"),
             };
-            let named = &found[..found.len().min(NAMED)];
+            let named = &found[..found.len().min(MAX_NAMED)];
             warn!(
                 "other nodes under the prefix {prefix:?} of this Redis have apps of the same ids with other keys or \
                  secrets, and their events, counts and members mix with this node's: {}{more}. If they are another \
@@ -148,7 +148,7 @@ impl LiveNode {
 fn recognised(app: &App) -> (String, Vec<String>) {
     let message = format!("tidewire: an app's key\n{}", app.key);
     let signatures = app.secrets.sign_with_each(message.as_bytes());
-    let short = signatures.map(|signature| signature[..DIGITS].to_owned());
+    let short = signatures.map(|signature| signature[..FINGERPRINT_DIGITS].to_owned());
     (app.id.to_string(), short.collect())
 }
 
@@ -165,10 +165,10 @@ fn strange(own: &Recognised, others: &Recognised) -> Vec<String> {
 impl Link {
     /// Says who this node is, and asks who the others are.
     pub(super) fn introduce(&mut self, connection: &mut Connection) {
-        let Some(nodes) = &self.nodes else {
+        let Some(directory) = &self.directory else {
             return;
         };
-        let said = nodes.introduction(connection.address, self.deps.settings.lease);
+        let said = directory.introduction(connection.address, self.deps.settings.lease);
         // A map of texts always has JSON.
         let said = serde_json::to_string(&said).unwrap_or_default();
         let bucket = &self.deps.bucket;
@@ -177,17 +177,17 @@ impl Link {
         self.in_flight.push(PendingReply::Introduce);
     }
 
-    pub(super) fn introduced(&mut self, reply: Vec<Value>) -> Result<(), ConnectionError> {
-        let Some(nodes) = &mut self.nodes else {
+    pub(super) fn on_introduced(&mut self, reply: Vec<Value>) -> Result<(), ConnectionError> {
+        let Some(directory) = &mut self.directory else {
             return Ok(());
         };
-        let own = nodes.introduction(None, Duration::ZERO).apps;
+        let own = directory.introduction(None, Duration::ZERO).apps;
         let mut live = Vec::new();
         for value in reply {
             live.extend(LiveNode::read(value, &self.deps.node, &own)?);
         }
         live.sort_by(|a, b| a.name.cmp(&b.name));
-        nodes.warn(&live, &self.deps.settings.prefix);
+        directory.warn(&live, &self.deps.settings.prefix);
         let live: Arc<[LiveNode]> = live.into();
         self.deps.state.send_modify(|state| state.live = live);
         Ok(())
