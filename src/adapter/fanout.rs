@@ -9,20 +9,20 @@ use crate::registry::Audience;
 
 /// The way to all workers.
 #[derive(Debug, Clone)]
-pub(super) struct Outlet {
+pub(super) struct Fanout {
     inboxes: Inboxes,
 }
 
 /// A frame and whom it passes over.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(super) struct Outgoing<'a> {
     pub(super) frame: &'a Encoded,
     pub(super) except: Option<SocketId>,
     /// Since when this node has it, if somebody published it.
     pub(super) accepted: Option<Instant>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> Outgoing<'a> {
     pub(super) fn all(frame: &'a Encoded) -> Self {
         Self {
             frame,
@@ -32,29 +32,29 @@ impl<'a> Told<'a> {
     }
 }
 
-impl Outlet {
+impl Fanout {
     pub(super) fn new(inboxes: Inboxes) -> Self {
         Self { inboxes }
     }
 
     /// Posts a frame to the workers concerned.
-    pub(super) fn tell(
+    pub(super) fn send(
         &self,
         app: &AppId,
         channel: &ChannelName,
-        told: Told<'_>,
+        outgoing: Outgoing<'_>,
         audience: &Audience<'_>,
     ) {
         if audience.is_empty() {
             return;
         }
-        let Told {
+        let Outgoing {
             frame,
             except,
             accepted,
-        } = told;
+        } = outgoing;
         let delivery = Delivery {
-            number: audience.next(),
+            number: audience.next_sequence(),
             frame: frame.clone(),
             except,
             accepted,
@@ -73,7 +73,7 @@ impl Outlet {
     }
 
     /// Tells a user's watchers that it has come or gone.
-    pub(super) fn tell_status(
+    pub(super) fn notify_watchers(
         &self,
         app: &AppId,
         user: &UserId,
@@ -91,7 +91,7 @@ impl Outlet {
         };
         let frame = ServerFrame::WatchlistEvents { online, offline }.encode();
         let channel = ChannelName::watchers_of(user);
-        self.tell(app, &channel, Told::all(&frame), watchers);
+        self.send(app, &channel, Outgoing::all(&frame), watchers);
     }
 
     /// Ends the connections signed in as a user.
@@ -104,7 +104,7 @@ impl Outlet {
     }
 
     /// Waits until the workers can take more; see [`Inboxes::room`].
-    pub(super) async fn room(&self) {
+    pub(super) async fn wait_for_capacity(&self) {
         while self.inboxes.room().await.is_err() {}
     }
 }

@@ -4,16 +4,16 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::fanout::{Outlet, Told};
+use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, Answer, Counts, Error, Event, Joined, LastEvent, Published, Reach, Subscriber,
-    Watched, count_frame, tells_count,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, Joined, LastEvent, Published,
+    Subscriber, Watched, count_frame, tells_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
-use crate::registry::{self, Audience, Join, Leave, Registry, Standing, Vacated};
+use crate::registry::{self, Audience, Join, Leave, Registry, UserState, Vacated};
 use crate::webhook::Webhooks;
 
 /// How often held-back subscription counts are looked for.
@@ -25,7 +25,7 @@ const VACATED_TICK: Duration = Duration::from_millis(250);
 /// The adapter of a node that is alone.
 pub struct Local {
     registry: Arc<Registry>,
-    outlet: Outlet,
+    fanout: Fanout,
     webhooks: Webhooks,
     metrics: Metrics,
 }
@@ -41,7 +41,7 @@ impl Local {
     ) -> Self {
         Self {
             registry,
-            outlet: Outlet::new(inboxes),
+            fanout: Fanout::new(inboxes),
             webhooks,
             metrics,
         }
@@ -93,7 +93,8 @@ impl Local {
         audience: &Audience<'_>,
     ) {
         if let Some(frame) = count_frame(channel, count) {
-            self.outlet.tell(app, channel, Told::all(&frame), audience);
+            self.fanout
+                .send(app, channel, Outgoing::all(&frame), audience);
         }
         let event = WebhookEvent::SubscriptionCount(count);
         self.webhooks.post(app, channel, &event, source);
@@ -133,12 +134,12 @@ impl Local {
                 self.announce(&join, joined, subscriber.socket_id);
                 if let Some(member) = subscriber.member.filter(|_| joined.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
-                    let told = Told {
+                    let outgoing = Outgoing {
                         frame: &frame,
                         except: Some(subscriber.socket_id),
                         accepted: None,
                     };
-                    self.outlet.tell(&app.id, channel, told, audience);
+                    self.fanout.send(&app.id, channel, outgoing, audience);
                 }
                 if joined.tell_count {
                     let count = (joined.subscriptions, Some(subscriber.socket_id));
@@ -167,8 +168,8 @@ impl Local {
             .leave(&leave, Instant::now(), |left, audience| {
                 if let Some(user_id) = user.filter(|_| left.member_removed) {
                     let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
-                    self.outlet
-                        .tell(&app.id, channel, Told::all(&frame), audience);
+                    self.fanout
+                        .send(&app.id, channel, Outgoing::all(&frame), audience);
                 }
                 if left.tell_count {
                     let count = (left.subscriptions, Some(subscriber.socket_id));
@@ -178,7 +179,7 @@ impl Local {
     }
 }
 
-fn now<'a, T: Send + 'a>(answer: Result<T, Error>) -> Answer<'a, T> {
+fn now<'a, T: Send + 'a>(answer: Result<T, Error>) -> AdapterFuture<'a, T> {
     Box::pin(ready(answer))
 }
 
@@ -188,7 +189,7 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Joined> {
+    ) -> AdapterFuture<'a, Joined> {
         now(self.join(app, channel, subscriber))
     }
 
@@ -197,21 +198,21 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, ()> {
+    ) -> AdapterFuture<'a, ()> {
         self.leave(app, channel, subscriber);
         now(Ok(()))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         let mut subscriptions = 0;
         let evicted = self
             .registry
             .publish(&app.id, event.channel, event.keep, |audience| {
                 subscriptions = audience.subscriptions();
-                self.outlet.tell(
+                self.fanout.send(
                     &app.id,
                     event.channel,
-                    Told {
+                    Outgoing {
                         frame: &event.frame,
                         except: event.except,
                         accepted: Some(event.accepted),
@@ -221,12 +222,12 @@ impl Adapter for Local {
             });
         self.metrics.cache_evictions.inc_by(evicted as u64);
         now(Ok(Published {
-            reach: Reach::Everywhere,
+            scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
         }))
     }
 
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
         now(Ok(self.registry.counts(&app.id, channel)))
     }
 
@@ -234,7 +235,7 @@ impl Adapter for Local {
         &'a self,
         app: &'a App,
         prefix: &'a str,
-    ) -> Answer<'a, Vec<(ChannelName, Counts)>> {
+    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
         now(Ok(self.registry.channels(&app.id, prefix)))
     }
 
@@ -243,7 +244,7 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         _: bool,
-    ) -> Answer<'a, Vec<Member>> {
+    ) -> AdapterFuture<'a, Vec<Member>> {
         now(Ok(self.registry.members(&app.id, channel)))
     }
 
@@ -251,7 +252,7 @@ impl Adapter for Local {
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
-    ) -> Answer<'a, Option<LastEvent>> {
+    ) -> AdapterFuture<'a, Option<LastEvent>> {
         now(Ok(self.registry.last_event(
             &app.id,
             channel,
@@ -264,38 +265,40 @@ impl Adapter for Local {
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> Answer<'a, Vec<Watched>> {
+    ) -> AdapterFuture<'a, Vec<Watched>> {
         let id = &user.member.id;
         self.registry.sign_in(&app.id, id, worker, |user| {
             if user.connections == 1 {
-                self.outlet.tell_status(&app.id, id, true, &user.watchers);
+                self.fanout
+                    .notify_watchers(&app.id, id, true, &user.watchers);
             }
         });
         let watch = |watched: &UserId| {
             let mut online = false;
-            let tell = |user: &Standing<'_>| online = user.connections > 0;
+            let tell = |state: &UserState<'_>| online = state.connections > 0;
             let since = self.registry.watch(&app.id, watched, worker, tell);
             Watched { since, online }
         };
         now(Ok(user.watchlist.iter().map(watch).collect()))
     }
 
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {
         for watched in &user.watchlist {
             self.registry.unwatch(&app.id, watched, worker, |_| {});
         }
         let id = &user.member.id;
         self.registry.sign_out(&app.id, id, worker, |user| {
             if user.connections == 0 {
-                self.outlet.tell_status(&app.id, id, false, &user.watchers);
+                self.fanout
+                    .notify_watchers(&app.id, id, false, &user.watchers);
             }
         });
         now(Ok(()))
     }
 
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
-        self.registry.reach(&app.id, user, |standing| {
-            self.outlet.terminate(&app.id, user, &standing.reach);
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {
+        self.registry.with_user_state(&app.id, user, |state| {
+            self.fanout.terminate(&app.id, user, &state.signed_in);
         });
         now(Ok(()))
     }

@@ -22,7 +22,7 @@ use crate::protocol::{
 };
 
 /// An answer that may have to be awaited. The local adapter's are ready at once.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+pub type AdapterFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// Why the adapter could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,14 +42,14 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     /// How far it got.
-    pub reach: Reach,
+    pub scope: DeliveryScope,
     /// How many subscriptions its channel had; none where that is not known.
     pub subscriptions: Option<usize>,
 }
 
 /// How far an event got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub enum DeliveryScope {
     /// To the subscribers of this node alone: the cluster cannot be told.
     ThisNode,
     /// To the subscribers of all nodes.
@@ -110,7 +110,7 @@ pub trait Adapter: Send + Sync {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Joined>;
+    ) -> AdapterFuture<'a, Joined>;
 
     /// Uncounts a subscription and tells the others.
     fn unsubscribe<'a>(
@@ -118,20 +118,20 @@ pub trait Adapter: Send + Sync {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, ()>;
+    ) -> AdapterFuture<'a, ()>;
 
     /// Delivers an event to all subscribers of its channel.
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published>;
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published>;
 
     /// One channel's counts.
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts>;
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts>;
 
     /// The occupied channels whose names start with `prefix`.
     fn channels<'a>(
         &'a self,
         app: &'a App,
         prefix: &'a str,
-    ) -> Answer<'a, Vec<(ChannelName, Counts)>>;
+    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>>;
 
     /// The users on a presence channel, in no order; with their `user_info` only if it is asked for.
     fn members<'a>(
@@ -139,25 +139,29 @@ pub trait Adapter: Send + Sync {
         app: &'a App,
         channel: &'a ChannelName,
         with_info: bool,
-    ) -> Answer<'a, Vec<Member>>;
+    ) -> AdapterFuture<'a, Vec<Member>>;
 
     /// What a cache channel would repeat.
     fn last_event<'a>(
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
-    ) -> Answer<'a, Option<LastEvent>>;
+    ) -> AdapterFuture<'a, Option<LastEvent>>;
 
     /// Counts a signed-in connection and its watches; tells the user's watchers. The answer is in the order of the
     /// watchlist.
-    fn sign_in<'a>(&'a self, app: &'a App, user: &'a User, worker: u16)
-    -> Answer<'a, Vec<Watched>>;
+    fn sign_in<'a>(
+        &'a self,
+        app: &'a App,
+        user: &'a User,
+        worker: u16,
+    ) -> AdapterFuture<'a, Vec<Watched>>;
 
     /// Undoes [`Adapter::sign_in`].
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()>;
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()>;
 
     /// Ends the connections signed in as a user.
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()>;
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()>;
 }
 
 /// Presence channels have members instead, and plumbing is not counted (protocol §3.9, §3.11).

@@ -32,9 +32,10 @@ pub use cluster_state::ClusterState;
 pub use link::node_directory::LiveNode;
 pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology};
 
-use super::fanout::Outlet;
+use super::fanout::Fanout;
 use super::{
-    Adapter, Answer, Counts, Event, Joined, LastEvent, Published, Reach, Subscriber, Watched,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Event, Joined, LastEvent, Published, Subscriber,
+    Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::feed::Feed;
@@ -225,7 +226,7 @@ impl Deps {
     fn delivery(&self) -> LocalDelivery {
         LocalDelivery::new(
             Arc::clone(&self.registry),
-            Outlet::new(self.inboxes.clone()),
+            Fanout::new(self.inboxes.clone()),
             self.webhooks.clone(),
             self.metrics.clone(),
         )
@@ -270,7 +271,7 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Joined> {
+    ) -> AdapterFuture<'a, Joined> {
         Box::pin(self.join(app, channel, subscriber))
     }
 
@@ -279,13 +280,13 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, ()> {
+    ) -> AdapterFuture<'a, ()> {
         // Nobody waits for it: what is said later of the same channel is said after it.
         self.leave(app, channel, subscriber);
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         Box::pin(async move {
             let Event {
                 channel,
@@ -305,9 +306,9 @@ impl Adapter for Redis {
                 .await;
             let Unsent { id, why } = match sent {
                 Ok(subscriptions) => {
-                    let reach = Reach::Everywhere;
+                    let scope = DeliveryScope::Everywhere;
                     return Ok(Published {
-                        reach,
+                        scope,
                         subscriptions,
                     });
                 }
@@ -327,13 +328,13 @@ impl Adapter for Redis {
                     id,
                 }));
             Ok(Published {
-                reach: Reach::ThisNode,
+                scope: DeliveryScope::ThisNode,
                 subscriptions: None,
             })
         })
     }
 
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
         Box::pin(self.channel_counts(&app.id, channel))
     }
 
@@ -341,7 +342,7 @@ impl Adapter for Redis {
         &'a self,
         app: &'a App,
         prefix: &'a str,
-    ) -> Answer<'a, Vec<(ChannelName, Counts)>> {
+    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
         Box::pin(async move {
             let mut found = Vec::new();
             for link in &self.links {
@@ -356,7 +357,7 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         with_info: bool,
-    ) -> Answer<'a, Vec<Member>> {
+    ) -> AdapterFuture<'a, Vec<Member>> {
         Box::pin(self.channel_members(&app.id, channel, with_info))
     }
 
@@ -364,7 +365,7 @@ impl Adapter for Redis {
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
-    ) -> Answer<'a, Option<LastEvent>> {
+    ) -> AdapterFuture<'a, Option<LastEvent>> {
         Box::pin(self.kept_event(&app.id, channel))
     }
 
@@ -373,16 +374,16 @@ impl Adapter for Redis {
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> Answer<'a, Vec<Watched>> {
+    ) -> AdapterFuture<'a, Vec<Watched>> {
         Box::pin(async move { Ok(self.sign_in_user(app, user, worker).await) })
     }
 
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {
         self.sign_out_user(app, user, worker);
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
             let sent = self

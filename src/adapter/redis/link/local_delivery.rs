@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::catch_up::Missed;
 use super::request::{LocalOnlyEvent, MemberChange, TopicSnapshot, Waiter};
 use super::topic::{Members, Topic};
-use crate::adapter::fanout::{Outlet, Told};
+use crate::adapter::fanout::{Fanout, Outgoing};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Content, EventId, Logged};
 use crate::adapter::{Error, count_frame};
@@ -22,7 +22,7 @@ const MAX_LOCAL_ONLY: usize = 1024;
 
 pub(crate) struct LocalDelivery {
     pub(super) registry: Arc<Registry>,
-    pub(super) outlet: Outlet,
+    pub(super) fanout: Fanout,
     pub(super) webhooks: Webhooks,
     pub(super) metrics: Metrics,
     delivered_local_only: VecDeque<EventId>,
@@ -31,13 +31,13 @@ pub(crate) struct LocalDelivery {
 impl LocalDelivery {
     pub(crate) fn new(
         registry: Arc<Registry>,
-        outlet: Outlet,
+        fanout: Fanout,
         webhooks: Webhooks,
         metrics: Metrics,
     ) -> Self {
         Self {
             registry,
-            outlet,
+            fanout,
             webhooks,
             metrics,
             delivered_local_only: VecDeque::new(),
@@ -46,7 +46,7 @@ impl LocalDelivery {
 
     /// Waits until the workers can take more.
     pub(super) async fn wait_for_capacity(&self) {
-        self.outlet.room().await;
+        self.fanout.wait_for_capacity().await;
     }
 
     /// Delivers an event of the log.
@@ -56,16 +56,16 @@ impl LocalDelivery {
         }
         match (&topic.subject, &logged.content) {
             (Subject::Channel(channel), Content::Event { except, frame }) => {
-                let told = Told {
+                let outgoing = Outgoing {
                     frame,
                     except: *except,
                     accepted: Some(Instant::now()),
                 };
-                self.send(&topic.app, channel, told);
+                self.send(&topic.app, channel, outgoing);
             }
             (Subject::User(user), Content::Terminate) => {
-                self.registry.reach(&topic.app, user, |standing| {
-                    self.outlet.terminate(&topic.app, user, &standing.reach);
+                self.registry.with_user_state(&topic.app, user, |state| {
+                    self.fanout.terminate(&topic.app, user, &state.signed_in);
                 });
             }
             // No node sends those.
@@ -88,21 +88,21 @@ impl LocalDelivery {
 
     /// Delivers an event that Redis did not take.
     pub(super) fn deliver_local_only(&mut self, event: &LocalOnlyEvent) {
-        let told = Told {
+        let outgoing = Outgoing {
             frame: &event.frame,
             except: event.except,
             accepted: Some(Instant::now()),
         };
-        self.send(&event.app, &event.channel, told);
+        self.send(&event.app, &event.channel, outgoing);
         self.delivered_local_only.push_back(event.id);
         if self.delivered_local_only.len() > MAX_LOCAL_ONLY {
             self.delivered_local_only.pop_front();
         }
     }
 
-    fn send(&self, app: &AppId, channel: &ChannelName, told: Told<'_>) {
+    fn send(&self, app: &AppId, channel: &ChannelName, outgoing: Outgoing<'_>) {
         self.registry.publish(app, channel, None, |audience| {
-            self.outlet.tell(app, channel, told, audience);
+            self.fanout.send(app, channel, outgoing, audience);
         });
     }
 
@@ -111,7 +111,7 @@ impl LocalDelivery {
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberAdded { channel, member }.encode();
-            self.send(&topic.app, channel, Told::all(&frame));
+            self.send(&topic.app, channel, Outgoing::all(&frame));
         }
     }
 
@@ -120,7 +120,7 @@ impl LocalDelivery {
             && let Some(channel) = topic.subject.channel()
         {
             let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
-            self.send(&topic.app, channel, Told::all(&frame));
+            self.send(&topic.app, channel, Outgoing::all(&frame));
         }
     }
 
@@ -146,7 +146,7 @@ impl LocalDelivery {
         if let Some(channel) = topic.subject.channel()
             && let Some(frame) = count_frame(channel, count)
         {
-            self.send(&topic.app, channel, Told::all(&frame));
+            self.send(&topic.app, channel, Outgoing::all(&frame));
         }
     }
 
@@ -155,9 +155,10 @@ impl LocalDelivery {
             return;
         }
         if let Subject::User(user) = &topic.subject {
-            self.registry.reach(&topic.app, user, |standing| {
-                let watchers = &standing.watchers;
-                self.outlet.tell_status(&topic.app, user, online, watchers);
+            self.registry.with_user_state(&topic.app, user, |state| {
+                let watchers = &state.watchers;
+                self.fanout
+                    .notify_watchers(&topic.app, user, online, watchers);
             });
         }
     }
@@ -195,7 +196,7 @@ impl LocalDelivery {
         if waiters.is_empty() {
             return;
         }
-        let since = self.registry.stamp();
+        let since = self.registry.next_sequence();
         let snapshot = TopicSnapshot {
             since,
             members: topic.snapshot(),

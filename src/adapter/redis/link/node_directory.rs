@@ -60,11 +60,11 @@ struct Introduction {
     address: Option<IpAddr>,
     /// Milliseconds.
     lease: u64,
-    apps: Recognised,
+    apps: Fingerprints,
 }
 
 /// How each app can be recognised: under any of its secrets.
-type Recognised = BTreeMap<String, Vec<String>>;
+type Fingerprints = BTreeMap<String, Vec<String>>;
 
 impl NodeDirectory {
     pub(super) fn new(name: &str, apps: Arc<CurrentApps>) -> Self {
@@ -77,7 +77,7 @@ impl NodeDirectory {
 
     fn introduction(&self, address: Option<IpAddr>, lease: Duration) -> Introduction {
         let apps = self.apps.get();
-        let mut apps: Recognised = apps.iter().map(|app| recognised(app)).collect();
+        let mut apps: Fingerprints = apps.iter().map(|app| fingerprints(app)).collect();
         while apps.len() > MAX_APPS {
             apps.pop_last();
         }
@@ -91,8 +91,8 @@ impl NodeDirectory {
 
     /// Warns of nodes that are not of this cluster, when they change.
     fn warn(&mut self, live: &[LiveNode], prefix: &str) {
-        let strange = live.iter().filter(|node| !node.strange_apps.is_empty());
-        let found: Vec<String> = strange.map(LiveNode::accused).collect();
+        let mismatched = live.iter().filter(|node| !node.strange_apps.is_empty());
+        let found: Vec<String> = mismatched.map(LiveNode::describe).collect();
         if found == self.warned {
             return;
         }
@@ -117,7 +117,7 @@ impl NodeDirectory {
 }
 
 impl LiveNode {
-    fn read(value: Value, this: &str, own: &Recognised) -> Result<Option<Self>, ConnectionError> {
+    fn read(value: Value, this: &str, own: &Fingerprints) -> Result<Option<Self>, ConnectionError> {
         let mut parts = value.list()?.into_iter();
         let mut next = || parts.next().unwrap_or(Value::Nil);
         let (id, text, left) = (next().text()?, next().text()?, next().number()?);
@@ -133,19 +133,19 @@ impl LiveNode {
             address: said.address,
             heard: now.checked_sub(ago).unwrap_or(now),
             is_this: id == this,
-            strange_apps: strange(own, &said.apps),
+            strange_apps: mismatched(own, &said.apps),
         }))
     }
 
     /// `web-2:6001 (10.0.0.8: app 1, app 2)`
-    fn accused(&self) -> String {
+    fn describe(&self) -> String {
         let address = self.address.map(|address| format!("{address}: "));
         let apps = self.strange_apps.join(", app ");
         format!("{} ({}app {apps})", self.name, address.unwrap_or_default())
     }
 }
 
-fn recognised(app: &App) -> (String, Vec<String>) {
+fn fingerprints(app: &App) -> (String, Vec<String>) {
     let message = format!("tidewire: an app's key\n{}", app.key);
     let signatures = app.secrets.sign_with_each(message.as_bytes());
     let short = signatures.map(|signature| signature[..FINGERPRINT_DIGITS].to_owned());
@@ -153,7 +153,7 @@ fn recognised(app: &App) -> (String, Vec<String>) {
 }
 
 /// The apps that are in both and have nothing in common.
-fn strange(own: &Recognised, others: &Recognised) -> Vec<String> {
+fn mismatched(own: &Fingerprints, others: &Fingerprints) -> Vec<String> {
     let differs = |(id, theirs): (&String, &Vec<String>)| {
         let ours = own.get(id)?;
         let is_known = theirs.iter().any(|one| ours.contains(one));
@@ -198,7 +198,7 @@ impl Link {
 mod tests {
     use super::*;
 
-    fn apps(list: &[(&str, &[&str])]) -> Recognised {
+    fn apps(list: &[(&str, &[&str])]) -> Fingerprints {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let apps = list.iter();
         apps.map(|(id, known)| ((*id).to_owned(), owned(known)))
@@ -219,7 +219,7 @@ mod tests {
                 &["1", "3"],
             ),
         ] {
-            assert_eq!(strange(&own, &others), expected, "{others:?}");
+            assert_eq!(mismatched(&own, &others), expected, "{others:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::{Error, Joined, Subscriber, Watched, tells_count};
 use crate::app::App;
 use crate::protocol::{ChannelName, User, UserId};
-use crate::registry::{self, Join, Leave, Standing};
+use crate::registry::{self, Join, Leave, UserState};
 
 impl Redis {
     fn post_change(&self, change: LocalChange) {
@@ -101,16 +101,16 @@ impl Redis {
         &self,
         app: &App,
         user: &UserId,
-        standing: &Standing<'_>,
+        state: &UserState<'_>,
         waiter: Option<Waiter>,
     ) {
-        let watched = !standing.watchers.is_empty();
+        let watched = !state.watchers.is_empty();
         self.post_change(LocalChange {
             app: app.id.clone(),
             subject: Subject::User(user.clone()),
             local: LocalState {
-                count: standing.connections,
-                interested: standing.connections > 0 || watched,
+                count: state.connections,
+                interested: state.connections > 0 || watched,
                 tells_count: false,
                 max_members: 0,
             },
@@ -140,15 +140,15 @@ impl Redis {
         };
         let id = &user.member.id;
         let (own_waiter, confirmed) = waiter();
-        self.registry.sign_in(&app.id, id, worker, |standing| {
-            self.post_user_change(app, id, standing, own_waiter);
+        self.registry.sign_in(&app.id, id, worker, |state| {
+            self.post_user_change(app, id, state, own_waiter);
         });
         let mut watching = Vec::new();
         for watched in &user.watchlist {
             let (waiter, answered) = waiter();
             // Its number is of this node alone; the answer's counts.
-            let _ = self.registry.watch(&app.id, watched, worker, |standing| {
-                self.post_user_change(app, watched, standing, waiter);
+            let _ = self.registry.watch(&app.id, watched, worker, |state| {
+                self.post_user_change(app, watched, state, waiter);
             });
             watching.push(answered);
         }
@@ -157,7 +157,7 @@ impl Redis {
             known.push(match answered.await {
                 Ok(Ok(TopicSnapshot { since, online, .. })) => Watched { since, online },
                 Ok(Err(_)) | Err(_) => Watched {
-                    since: self.registry.stamp(),
+                    since: self.registry.next_sequence(),
                     online: false,
                 },
             });
@@ -169,13 +169,13 @@ impl Redis {
 
     pub(in crate::adapter::redis) fn sign_out_user(&self, app: &App, user: &User, worker: u16) {
         for watched in &user.watchlist {
-            self.registry.unwatch(&app.id, watched, worker, |standing| {
-                self.post_user_change(app, watched, standing, None);
+            self.registry.unwatch(&app.id, watched, worker, |state| {
+                self.post_user_change(app, watched, state, None);
             });
         }
         let id = &user.member.id;
-        self.registry.sign_out(&app.id, id, worker, |standing| {
-            self.post_user_change(app, id, standing, None);
+        self.registry.sign_out(&app.id, id, worker, |state| {
+            self.post_user_change(app, id, state, None);
         });
     }
 }

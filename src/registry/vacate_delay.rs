@@ -31,7 +31,7 @@ pub enum Vacated<'a> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Lingering {
+pub(super) struct VacateDelay {
     gone: HashMap<Key, Gone>,
     /// Every leaving as it came, by its serial; stale where there was a return. All linger equally long, so the
     /// order of leaving is the order of what is due.
@@ -48,7 +48,7 @@ struct Gone {
     missed: bool,
 }
 
-impl Lingering {
+impl VacateDelay {
     /// A subscription was counted. Whether webhooks say that the channel is occupied, and that the member was added.
     pub(super) fn arrives(
         &mut self,
