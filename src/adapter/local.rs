@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, Joined, LastEvent, Published,
-    Subscriber, Watched, count_frame, tells_count,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, PublishOutcome,
+    Subscribed, Subscriber, Watched, count_frame, tells_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
@@ -119,7 +119,7 @@ impl Local {
         app: &App,
         channel: &ChannelName,
         subscriber: Subscriber<'_>,
-    ) -> Result<Joined, Error> {
+    ) -> Result<Subscribed, Error> {
         let join = Join {
             app: &app.id,
             channel,
@@ -147,7 +147,7 @@ impl Local {
                 }
             });
         let joined = joined.map_err(|_| Error::PresenceFull)?;
-        Ok(Joined {
+        Ok(Subscribed {
             since: joined.since,
             members: joined.members,
             last_event: joined.last_event,
@@ -189,7 +189,7 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> AdapterFuture<'a, Joined> {
+    ) -> AdapterFuture<'a, Subscribed> {
         now(self.join(app, channel, subscriber))
     }
 
@@ -203,7 +203,7 @@ impl Adapter for Local {
         now(Ok(()))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, PublishOutcome> {
         let mut subscriptions = 0;
         let evicted = self
             .registry
@@ -221,7 +221,7 @@ impl Adapter for Local {
                 );
             });
         self.metrics.cache_evictions.inc_by(evicted as u64);
-        now(Ok(Published {
+        now(Ok(PublishOutcome {
             scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
         }))

@@ -40,7 +40,7 @@ pub enum Error {
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishOutcome {
     /// How far it got.
     pub scope: DeliveryScope,
     /// How many subscriptions its channel had; none where that is not known.
@@ -69,7 +69,7 @@ pub struct Subscriber<'a> {
 
 /// What a new subscriber learns.
 #[derive(Debug)]
-pub struct Joined {
+pub struct Subscribed {
     /// Deliveries up to this number came before the subscription.
     pub since: u64,
     /// Everybody on a presence channel, the joiner included.
@@ -110,7 +110,7 @@ pub trait Adapter: Send + Sync {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> AdapterFuture<'a, Joined>;
+    ) -> AdapterFuture<'a, Subscribed>;
 
     /// Uncounts a subscription and tells the others.
     fn unsubscribe<'a>(
@@ -121,7 +121,7 @@ pub trait Adapter: Send + Sync {
     ) -> AdapterFuture<'a, ()>;
 
     /// Delivers an event to all subscribers of its channel.
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published>;
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, PublishOutcome>;
 
     /// One channel's counts.
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts>;

@@ -104,7 +104,7 @@ impl Node {
                 keep,
                 accepted,
             };
-            let adapter::Published {
+            let adapter::PublishOutcome {
                 scope,
                 subscriptions,
             } = self.adapter.publish(app, event).await?;

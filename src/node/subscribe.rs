@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
 use super::{AuthFault, Node, check_auth};
-use crate::adapter::{self, Joined};
+use crate::adapter::{self, Subscribed};
 use crate::app::AppId;
 use crate::auth;
 use crate::feed::{Entry, Kind};
@@ -239,7 +239,7 @@ fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError>
 }
 
 /// What the joiner is told before anything else of the channel.
-fn welcome(channel: &ChannelName, joined: &Joined) -> Vec<Encoded> {
+fn welcome(channel: &ChannelName, joined: &Subscribed) -> Vec<Encoded> {
     let succeeded = match channel.kind() {
         ChannelKind::Presence => ServerFrame::PresenceSucceeded {
             channel,

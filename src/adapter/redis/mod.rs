@@ -34,8 +34,8 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology}
 
 use super::fanout::Fanout;
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Event, Joined, LastEvent, Published, Subscriber,
-    Watched,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Event, LastEvent, PublishOutcome, Subscribed,
+    Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::feed::Feed;
@@ -271,7 +271,7 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> AdapterFuture<'a, Joined> {
+    ) -> AdapterFuture<'a, Subscribed> {
         Box::pin(self.join(app, channel, subscriber))
     }
 
@@ -286,7 +286,7 @@ impl Adapter for Redis {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, PublishOutcome> {
         Box::pin(async move {
             let Event {
                 channel,
@@ -307,7 +307,7 @@ impl Adapter for Redis {
             let Unsent { id, why } = match sent {
                 Ok(subscriptions) => {
                     let scope = DeliveryScope::Everywhere;
-                    return Ok(Published {
+                    return Ok(PublishOutcome {
                         scope,
                         subscriptions,
                     });
@@ -327,7 +327,7 @@ impl Adapter for Redis {
                     except,
                     id,
                 }));
-            Ok(Published {
+            Ok(PublishOutcome {
                 scope: DeliveryScope::ThisNode,
                 subscriptions: None,
             })

@@ -9,7 +9,7 @@ use crate::adapter::redis::link::request::{
     LocalChange, LocalState, MemberChange, Request, TopicSnapshot, Waiter,
 };
 use crate::adapter::redis::wire::keys::Subject;
-use crate::adapter::{Error, Joined, Subscriber, Watched, tells_count};
+use crate::adapter::{Error, Subscribed, Subscriber, Watched, tells_count};
 use crate::app::App;
 use crate::protocol::{ChannelName, User, UserId};
 use crate::registry::{self, Join, Leave, UserState};
@@ -25,7 +25,7 @@ impl Redis {
         app: &App,
         channel: &ChannelName,
         subscriber: Subscriber<'_>,
-    ) -> Result<Joined, Error> {
+    ) -> Result<Subscribed, Error> {
         let join = Join {
             app: &app.id,
             channel,
@@ -53,7 +53,7 @@ impl Redis {
         });
         joined.map_err(|registry::PresenceFull| Error::PresenceFull)?;
         match answered.await {
-            Ok(Ok(answered)) => Ok(Joined {
+            Ok(Ok(answered)) => Ok(Subscribed {
                 since: answered.since,
                 members: answered.members,
                 last_event: answered.last_event,
