@@ -1,4 +1,4 @@
-//! From a decision to the workers' inboxes: both adapters tell subscribers through here, and nobody else does.
+//! Posts frames to the workers' inboxes. Both adapters reach subscribers through [`Fanout`], and nothing else does.
 
 use std::time::Instant;
 
@@ -7,18 +7,18 @@ use crate::hub::inbox::{Delivery, Inboxes, Order};
 use crate::protocol::{ChannelName, CloseCode, Encoded, ServerFrame, SocketId, UserId};
 use crate::registry::Audience;
 
-/// The way to all workers.
+/// The inboxes of all workers.
 #[derive(Debug, Clone)]
 pub(super) struct Fanout {
     inboxes: Inboxes,
 }
 
-/// A frame and whom it passes over.
+/// A frame to deliver.
 #[derive(Clone, Copy)]
 pub(super) struct Outgoing<'a> {
     pub(super) frame: &'a Encoded,
     pub(super) except: Option<SocketId>,
-    /// Since when this node has it, if somebody published it.
+    /// When this node accepted the event; `None` for frames that no publisher sent.
     pub(super) accepted: Option<Instant>,
 }
 
@@ -37,7 +37,7 @@ impl Fanout {
         Self { inboxes }
     }
 
-    /// Posts a frame to the workers concerned.
+    /// Posts a frame to every worker that holds subscribers of the channel.
     pub(super) fn send(
         &self,
         app: &AppId,
@@ -72,7 +72,7 @@ impl Fanout {
         }
     }
 
-    /// Tells a user's watchers that it has come or gone.
+    /// Sends `watchlist_events` to a user's watchers.
     pub(super) fn notify_watchers(
         &self,
         app: &AppId,
@@ -94,7 +94,7 @@ impl Fanout {
         self.send(app, &channel, Outgoing::all(&frame), watchers);
     }
 
-    /// Ends the connections signed in as a user.
+    /// Closes the connections that are signed in as a user.
     pub(super) fn terminate(&self, app: &AppId, user: &UserId, connections: &Audience<'_>) {
         for worker in connections.workers() {
             let (app, channel) = (app.clone(), ChannelName::connections_of(user));
@@ -103,7 +103,7 @@ impl Fanout {
         }
     }
 
-    /// Waits until the workers can take more; see [`Inboxes::room`].
+    /// Waits until the inboxes have room; see [`Inboxes::room`].
     pub(super) async fn wait_for_capacity(&self) {
         while self.inboxes.room().await.is_err() {}
     }

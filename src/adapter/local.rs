@@ -1,4 +1,4 @@
-//! One node: every answer is in the registry, and nothing is ever awaited.
+//! The adapter of a single node: the registry answers everything, and no method awaits.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, 
 use crate::registry::{self, Audience, Join, Leave, Registry, UserState, Vacated};
 use crate::webhook::Webhooks;
 
-/// How often held-back subscription counts are looked for.
+/// How often subscription counts that were held back are sent.
 const COUNT_TICK: Duration = Duration::from_secs(1);
 
-/// How often those are looked for who have stayed away: what webhooks say of it is later by at most this.
+/// How often leavings are checked against the vacate delay. It delays `channel_vacated` and `member_removed` by at most
+/// this much.
 const VACATED_TICK: Duration = Duration::from_millis(250);
 
-/// The adapter of a node that is alone.
+/// The adapter of a node without a cluster.
 pub struct Local {
     registry: Arc<Registry>,
     fanout: Fanout,
@@ -31,7 +32,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Over this process's registry and workers.
+    /// Makes an adapter over this process's registry and workers.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -47,8 +48,8 @@ impl Local {
         }
     }
 
-    /// Tells the counts of busy channels that were held back, and forgets last events that have expired; runs for as
-    /// long as the server.
+    /// Sends the counts of busy channels that were held back, and drops last events that have expired. Runs as long as
+    /// the server.
     pub async fn tell_due_counts(self: Arc<Self>) {
         let mut interval = tokio::time::interval(COUNT_TICK);
         loop {
@@ -62,7 +63,7 @@ impl Local {
         }
     }
 
-    /// Lets webhooks know who has left and not come back within `delay`; runs for as long as the server.
+    /// Posts a webhook for each channel and member that has stayed away for `delay`. Runs as long as the server.
     pub async fn announce_vacated(self: Arc<Self>, delay: Duration) {
         let mut interval = tokio::time::interval(VACATED_TICK);
         loop {
@@ -71,7 +72,8 @@ impl Local {
         }
     }
 
-    /// Lets webhooks know who left at least `delay` ago; with none, everybody who has left, before the end.
+    /// Posts a webhook for each channel and member that left at least `delay` ago. A delay of zero includes all of them,
+    /// for the shutdown.
     pub fn announce_left(&self, delay: Duration) {
         let now = Instant::now();
         self.registry
@@ -84,7 +86,7 @@ impl Local {
             });
     }
 
-    /// Tells a count to the subscribers and to webhooks.
+    /// Sends a count to the subscribers and to webhooks.
     fn tell_count(
         &self,
         app: &AppId,
@@ -100,7 +102,7 @@ impl Local {
         self.webhooks.post(app, channel, &event, source);
     }
 
-    /// What webhooks say of a join, as the channel's lock has it.
+    /// Posts the webhooks that a join causes. The channel's lock is held, so they are in the order of the joins.
     fn announce(&self, join: &Join<'_>, joined: &registry::Joined, source: SocketId) {
         let member = join.member.filter(|_| joined.member_appeared);
         let events = [

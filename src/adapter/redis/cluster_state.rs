@@ -1,4 +1,4 @@
-//! How the links are doing, for operators and for those who wait.
+//! The state of the links, for health checks, metrics and the start.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,25 +8,25 @@ use tokio::sync::{Semaphore, watch};
 use super::BUDGET_KIB;
 use super::link::node_directory::LiveNode;
 
-/// How long Redis may be away until the node says that it is not ready.
+/// How long Redis may be unreachable before the node stops being ready.
 const READY_GRACE: Duration = Duration::from_secs(5);
 
-/// One link.
+/// The state of one link.
 #[derive(Debug, Clone)]
 pub(super) struct LinkState {
-    /// Whether Redis takes what it is sent.
+    /// Whether the link is connected and Redis has answered its heartbeat.
     pub(super) is_up: bool,
-    /// Since when that is so.
+    /// When `is_up` last changed.
     pub(super) since: Instant,
-    /// Why it is not up.
+    /// Why the link is down.
     pub(super) reason: Arc<str>,
-    /// Why it will not be until somebody does something.
+    /// Why the link stays down until an operator acts.
     pub(super) refused: Option<Arc<str>>,
-    /// Of the last sign of life.
+    /// The round trip of the last heartbeat.
     pub(super) round_trip: Duration,
     /// Live nodes of the cluster, this one included.
     pub(super) nodes: usize,
-    /// What they said of themselves, where this link asks.
+    /// How they introduced themselves; empty for a link that does not ask.
     pub(super) live: Arc<[LiveNode]>,
 }
 
@@ -61,7 +61,7 @@ impl LinkState {
     }
 }
 
-/// How the cluster is doing, as this node sees it.
+/// The cluster as this node sees it.
 #[derive(Debug, Clone)]
 pub struct ClusterState {
     pub(super) links: Arc<[watch::Receiver<LinkState>]>,
@@ -69,7 +69,7 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
-    /// Why this node cannot do its work with the others, once that has been so for a while.
+    /// Why this node is cut off from the cluster, once that has lasted for 5 s.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.links.iter().find_map(|link| {
@@ -85,34 +85,34 @@ impl ClusterState {
         })
     }
 
-    /// Whether all of Redis is there at this moment.
+    /// Whether all links are up at this moment.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.links.iter().all(|link| link.borrow().is_up)
     }
 
-    /// The longest of the last round trips to Redis.
+    /// The longest round trip of the links' last heartbeats.
     #[must_use]
     pub fn round_trip(&self) -> Duration {
         let trips = self.links.iter().map(|link| link.borrow().round_trip);
         trips.max().unwrap_or_default()
     }
 
-    /// Bytes of events that Redis has not answered for, in steps of a KiB.
+    /// Bytes of events that Redis has not acknowledged, in steps of 1 KiB.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         let taken = (BUDGET_KIB as usize).saturating_sub(self.budget.available_permits());
         taken * 1024
     }
 
-    /// Live nodes, this one included; as far as is known.
+    /// Live nodes, this one included; 0 if no link knows.
     #[must_use]
     pub fn nodes(&self) -> usize {
         let nodes = self.links.iter().map(|link| link.borrow().nodes);
         nodes.max().unwrap_or_default()
     }
 
-    /// What the live nodes said of themselves in the last seconds, this one included, by their names.
+    /// The live nodes as they last introduced themselves, this one included, sorted by name.
     #[must_use]
     pub fn live(&self) -> Arc<[LiveNode]> {
         let live = self
@@ -122,10 +122,10 @@ impl ClusterState {
         live.max_by_key(|live| live.len()).unwrap_or_default()
     }
 
-    /// Waits until all links are up, at most so long, or one is refused.
+    /// Waits until all links are up or `timeout` has passed.
     ///
     /// # Errors
-    /// Why one is refused.
+    /// Why a link is refused for good.
     pub(super) async fn settled(&self, timeout: Duration) -> Result<(), Arc<str>> {
         let all = async {
             for link in self.links.iter() {
@@ -139,7 +139,7 @@ impl ClusterState {
             }
             Ok(())
         };
-        // Redis may come later: the server serves all the same, and is not ready until then.
+        // Redis may come later. The server serves without it and is not ready until then.
         tokio::time::timeout(timeout, all).await.unwrap_or(Ok(()))
     }
 }

@@ -1,10 +1,10 @@
-//! Several nodes as one, over Redis.
+//! The adapter of several nodes that share a Redis.
 //!
-//! A node says what it holds (subscriptions, members, signed-in users) under a lease that it keeps renewing, and is
-//! told what the others do through one topic for each channel or user that its clients are interested in. Scripts in
-//! Redis change the state and publish what follows from it in one step, so that exactly one node learns that a
-//! channel became occupied or a member left. Every event is numbered and kept in a log for a moment, which closes the
-//! gap after a lost connection.
+//! A node registers what it holds (subscriptions, members, signed-in users) under a lease that it keeps renewing. It
+//! subscribes to one topic for each channel or user that its clients are interested in, and learns there what the other
+//! nodes do. Scripts in Redis change the state and publish the consequences in one step, so exactly one node learns that
+//! a channel became occupied or a member left. Redis numbers every event and keeps it in a log for a moment, which closes
+//! the gap after a lost connection.
 //!
 //! | folder | what it holds |
 //! | --- | --- |
@@ -13,7 +13,7 @@
 //! | `link` | the task behind a bucket: what this node has registered, and what it delivers here |
 //! | `ops` | what the rest of the server asks for: membership, publishes, queries |
 //!
-//! Knows nothing of sockets and HTTP. Nobody outside knows of Redis.
+//! This module knows neither sockets nor HTTP, and no module outside it knows Redis.
 
 mod cluster_state;
 mod connection;
@@ -53,48 +53,48 @@ use ops::publish::Unsent;
 use wire::keys::{Bucket, Subject};
 use wire::message::Content;
 
-/// How many KiB of events may wait for Redis, in all. Beyond it publishers wait.
+/// KiB of events that may wait for Redis, in all links together. Publishers wait beyond it.
 const BUDGET_KIB: u32 = 64 * 1024;
 
-/// How long a start waits for Redis before the node serves without it, not ready.
+/// How long the start waits for Redis. After it the node serves without Redis and is not ready.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long Redis may take to be told that this node goes.
+/// How long the shutdown waits until Redis has forgotten this node.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same, if it is away already.
+/// The same, if Redis is already unreachable.
 const SHUTDOWN_TIMEOUT_WHEN_DOWN: Duration = Duration::from_millis(500);
 
 /// Why a node cannot be part of its cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The nodes there are of another kind.
+    /// Live nodes under the same prefix speak another wire version.
     #[error("{0}")]
     Refused(Arc<str>),
-    /// The system refuses a thread.
+    /// The system refused a thread.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// What the adapter is made of.
+/// What the adapter needs of the server.
 pub struct Deps {
-    /// This node's own state.
+    /// This node's counts and members.
     pub registry: Arc<Registry>,
-    /// Its workers.
+    /// The inboxes of this node's workers.
     pub inboxes: Inboxes,
-    /// Who is told for all nodes.
+    /// Receives the webhook events that this node is the one to report.
     pub webhooks: Webhooks,
-    /// What is counted.
+    /// The process's metrics.
     pub metrics: Metrics,
-    /// How long webhooks wait for a return.
+    /// How long a leaving waits for a return before webhooks report it.
     pub linger: Duration,
-    /// Who watches what happens.
+    /// The console's feed.
     pub feed: Feed,
-    /// The apps of this node.
+    /// The configured apps, which nodes compare with each other.
     pub apps: Arc<CurrentApps>,
 }
 
-/// The adapter of a node that is one of several.
+/// The adapter of one node of a cluster.
 pub struct Redis {
     settings: Arc<Settings>,
     registry: Arc<Registry>,
@@ -106,17 +106,17 @@ pub struct Redis {
     events: AtomicU64,
 }
 
-/// The way to a link.
+/// A link's bucket and the queue of its requests.
 struct Handle {
     bucket: Bucket,
     requests: mpsc::UnboundedSender<Request>,
 }
 
 impl Redis {
-    /// Starts the links, on a thread of their own, and waits a little for Redis.
+    /// Starts the links on a thread of their own, and waits 3 s for Redis at most.
     ///
     /// # Errors
-    /// The nodes there speak another version, or there is no thread to be had.
+    /// Live nodes speak another wire version, or the system refused a thread.
     pub async fn start(settings: Settings, deps: Deps) -> Result<Arc<Self>, Error> {
         let settings = Arc::new(settings);
         let node: u64 = rand::random();
@@ -135,7 +135,7 @@ impl Redis {
                 linger: deps.linger,
                 bucket: bucket.clone(),
                 delivery: deps.delivery(),
-                // One link of a node is enough.
+                // One link of a node relays the feed and introduces the node.
                 feed: link_deps.is_empty().then(|| deps.feed.clone()),
                 apps: link_deps.is_empty().then(|| Arc::clone(&deps.apps)),
                 requests,
@@ -166,14 +166,14 @@ impl Redis {
         }))
     }
 
-    /// How the cluster is doing.
+    /// The state of the links, for health checks and metrics.
     #[must_use]
     pub fn state(&self) -> ClusterState {
         self.state.clone()
     }
 
-    /// Gives up everything that this node holds, tells webhooks what lingers if it is the last node, and gives its
-    /// lease back.
+    /// Leaves the cluster: releases everything that this node holds, posts the webhooks that still wait if it is the last
+    /// node, and gives its lease back.
     pub async fn finish(&self) {
         let timeout = if self.state.is_up() {
             SHUTDOWN_TIMEOUT
@@ -233,7 +233,7 @@ impl Deps {
     }
 }
 
-/// Runs the links for as long as the process, on a thread that nothing else holds up: webhooks leave from another.
+/// Runs the links as long as the process, on a thread of their own: webhooks, which could hold them up, use another.
 fn run(links: Vec<LinkDeps>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -253,7 +253,7 @@ fn run(links: Vec<LinkDeps>) -> std::io::Result<()> {
 }
 
 impl Handle {
-    /// A link that is gone (with the process) needs nothing.
+    /// A link ends only with the process, so a request that it no longer takes is dropped.
     fn post(&self, request: Request) {
         let _ = self.requests.send(request);
     }
@@ -281,7 +281,7 @@ impl Adapter for Redis {
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
     ) -> AdapterFuture<'a, ()> {
-        // Nobody waits for it: what is said later of the same channel is said after it.
+        // No need to wait: the link registers later changes of the same channel after this one.
         self.leave(app, channel, subscriber);
         Box::pin(std::future::ready(Ok(())))
     }
@@ -293,7 +293,7 @@ impl Adapter for Redis {
                 frame,
                 except,
                 keep,
-                // What is measured begins when the event has come back from Redis.
+                // The delivery is measured from the moment when the event has come back from Redis.
                 accepted: _,
             } = event;
             let subject = Subject::Channel(channel.clone());

@@ -1,7 +1,7 @@
-//! Finding the server that holds a bucket, and getting on with it: TCP, TLS, login, scripts.
+//! Finds the server that holds a bucket, and prepares a connection to it: TCP, TLS, login, scripts.
 //!
-//! The only file that knows of sentinels and clusters. Each connection asks anew: after a fail-over or a moved slot
-//! the answer is another.
+//! Only this file knows sentinels and clusters. Each connection asks them again, because the server changes with a
+//! fail-over or a moved slot.
 
 use std::cell::RefCell;
 use std::io;
@@ -18,35 +18,35 @@ use crate::adapter::redis::settings::{Address, Login, Settings, Topology};
 use crate::adapter::redis::wire::keys::Bucket;
 use crate::adapter::redis::wire::scripts::Script;
 
-/// How long one server may take until it has said that it is ready.
+/// How long one server may take from the TCP connection to its last reply of the preparation.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much of that the TLS handshake may take.
+/// How long the TLS handshake may take, within [`SERVER_TIMEOUT`].
 const TLS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is added where the other side seems to speak in the clear.
+/// Added to the error when the server seems to expect plain TCP.
 const NO_TLS_HINT: &str =
     ": it does not seem to speak TLS on this port; without TLS write redis:// (or tls = false)";
 
-/// The other way round.
+/// Added to the error when the server may expect TLS.
 const TLS_ONLY_HINT: &str = "; if it speaks TLS on this port, write rediss:// (or tls = true)";
 
-/// The first Redis that has all that is used here: RESP3, `ZADD` and `SET` with their options, and a `LRANGE` that
-/// does not mind large lists.
+/// The oldest Redis that has RESP3, the options of `ZADD` and `SET` that the scripts use, and a fast `LRANGE` on large
+/// lists.
 const MIN_VERSION: (u32, u32) = (6, 2);
 
-/// The first that has sharded topics, without which a cluster repeats every message to all its servers.
+/// The oldest Redis Cluster that has sharded pub/sub. Without it a cluster repeats every message to all its servers.
 const MIN_CLUSTER_VERSION: (u32, u32) = (7, 0);
 
-/// How many servers of a cluster are remembered beside those of the settings.
+/// Servers of a cluster that are remembered beside those of the settings.
 const MAX_DISCOVERED: usize = 64;
 
-/// Makes connections.
+/// Makes the connections of one link.
 pub(crate) struct Connector {
     settings: Arc<Settings>,
-    /// What Redis' `CLIENT LIST` calls this node.
+    /// This node's name in Redis' `CLIENT LIST`.
     name: String,
-    /// The cluster's servers as of the last answer: those of the settings may be gone.
+    /// The cluster's servers in the last answer, because those of the settings may be gone.
     discovered: RefCell<Vec<Address>>,
 }
 
@@ -61,7 +61,7 @@ impl Connector {
         }
     }
 
-    /// A connection to the server that holds the bucket, ready for its scripts.
+    /// Connects to the server that holds the bucket, and loads the scripts.
     pub(crate) async fn connect(&self, bucket: &Bucket) -> Result<Connection, ConnectionError> {
         match &self.settings.topology {
             Topology::Standalone(address, database) => self.ready(address, *database).await,
@@ -104,14 +104,14 @@ impl Connector {
         self.ask_any(&known, &self.settings.login, &command, |reply, asked| {
             let (mut found, mut discovered): (Option<Address>, Vec<Address>) = (None, Vec::new());
             for range in reply.list()? {
-                // First and last slot, then servers, the primary first; each is host, port, and more.
+                // A range is the first and the last slot, then servers, the primary first; each is host, port, and more.
                 let mut range = range.list()?.into_iter();
                 let (first, last) = (next(&mut range)?.number()?, next(&mut range)?.number()?);
                 let is_wanted = (first..=last).contains(&i64::from(slot));
                 for server in range {
                     let mut server = server.list()?.into_iter();
                     let (host, port) = (next(&mut server)?.text()?, next(&mut server)?.text()?);
-                    // A server that does not know its own address means the one that was asked.
+                    // A server that does not know its own address sends none: it is the one that was asked.
                     let host = if host.is_empty() { &asked.host } else { &host };
                     let server = address(host, &port)?;
                     if is_wanted {
@@ -129,7 +129,7 @@ impl Connector {
         .await
     }
 
-    /// The first answer that makes sense.
+    /// Sends a command to one server after the other, and returns the first valid answer.
     async fn ask_any(
         &self,
         servers: &[Address],
@@ -155,7 +155,7 @@ impl Connector {
         Err(ConnectionError(problems.join("; ")))
     }
 
-    /// A connection that has its scripts and speaks to a primary.
+    /// Connects to a primary, checks its version and mode, and loads the scripts.
     async fn ready(&self, address: &Address, database: u32) -> Result<Connection, ConnectionError> {
         within(address, async {
             let mut connection = self.open(address, &self.settings.login).await?;
@@ -218,7 +218,7 @@ impl Connector {
         }
     }
 
-    /// A connection that is logged in and speaks RESP3.
+    /// Connects, logs in and switches to RESP3.
     async fn open(&self, address: &Address, login: &Login) -> Result<Connection, ConnectionError> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         stream.set_nodelay(true)?;
@@ -230,7 +230,7 @@ impl Connector {
                     .map_err(|_| ConnectionError("has a name that TLS does not know".to_owned()))?;
                 let connector = TlsConnector::from(Arc::clone(&tls.0));
                 let handshake = tokio::time::timeout(TLS_TIMEOUT, connector.connect(name, stream));
-                // Redis without TLS waits for the end of what it takes for a line.
+                // Redis without TLS takes the handshake for a line and waits for its end.
                 let silent =
                     |_| ConnectionError(format!("no answer to the TLS handshake{NO_TLS_HINT}"));
                 let stream = handshake.await.map_err(silent)?;
@@ -256,7 +256,7 @@ impl Connector {
     }
 }
 
-/// Bounds the time and says of whom it is spoken.
+/// Bounds the time by [`SERVER_TIMEOUT`], and prefixes errors with the server's address.
 async fn within<T>(
     address: &Address,
     act: impl Future<Output = Result<T, ConnectionError>>,
@@ -299,7 +299,7 @@ fn address(host: &str, port: &str) -> Result<Address, ConnectionError> {
     })
 }
 
-/// An error as an error.
+/// Turns an error reply into an `Err`, with a hint at the setting to correct.
 fn refused(reply: Value) -> Result<Value, ConnectionError> {
     match reply {
         Value::ServerError(error) => {
@@ -319,7 +319,7 @@ fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(line)
 }
 
-/// The first half of the run id, which is random anew at each start of a server.
+/// Reads the first half of the run id, which a server chooses at random at each start.
 fn run_of(info: &str) -> Result<[u8; 8], ConnectionError> {
     let mut run = [0; 8];
     let id = field(info, "run_id").and_then(|id| id.get(..16));

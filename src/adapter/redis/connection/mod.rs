@@ -1,12 +1,12 @@
-//! One connection to one Redis server: commands out, replies and pushed messages in, in the order in which Redis said
-//! them.
+//! One connection to one Redis server: sends commands, and yields replies and pushed messages in the order in which
+//! Redis sent them.
 //!
-//! That order is what the adapter's promises rest on: a script's reply comes after every message that was published
-//! before the script ran and before every message that was published later. The `redis` crate packs the commands and
-//! parses the values; its own connections hand replies and messages to different tasks and so lose the order.
+//! The adapter's promises rest on that order: a script's reply comes after every message that was published before the
+//! script ran and before every message that was published later. The `redis` crate packs the commands and parses the
+//! values; its own connections hand replies and messages to different tasks and so lose the order.
 //!
-//! Memory: unread values wait in a queue of [`READ_AHEAD`], behind it in the socket; so a node that cannot keep up slows
-//! Redis down, which ends the connection at its `client-output-buffer-limit`.
+//! Memory: up to [`READ_AHEAD`] unread values wait in a queue, further ones in the socket. A node that cannot keep up
+//! thus fills Redis' output buffer, and Redis ends the connection at its `client-output-buffer-limit`.
 
 pub(crate) mod connector;
 mod value;
@@ -24,18 +24,18 @@ use super::wire::message::Run;
 use super::wire::scripts::Script;
 pub(crate) use value::{ValueExt, error_text};
 
-/// A stream, with or without TLS.
+/// A TCP stream, with or without TLS.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Stream for T {}
 
-/// How many values are read ahead.
+/// Values that are read ahead.
 const READ_AHEAD: usize = 64;
 
-/// While this many bytes wait to be written, no further command is taken.
+/// Bytes of commands that may wait to be written; see [`Connection::is_full`].
 const MAX_UNWRITTEN: usize = 256 * 1024;
 
-/// Why a connection is of no use any more, or could not be made.
+/// Why a connection broke, or could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct ConnectionError(pub(crate) String);
@@ -46,13 +46,13 @@ impl From<io::Error> for ConnectionError {
     }
 }
 
-/// The connection.
+/// A connection that is ready for scripts.
 pub(crate) struct Connection {
-    /// Which life of which process answers.
+    /// Identifies the server's process; see [`Run`].
     pub(crate) run: Run,
-    /// This side's address.
+    /// The local IP address.
     pub(crate) address: Option<IpAddr>,
-    /// By the order of [`Script::ALL`].
+    /// The scripts' SHA-1 digests, in the order of [`Script::ALL`].
     pub(crate) digests: Vec<String>,
     out: Vec<u8>,
     written: usize,
@@ -62,7 +62,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Begins to read.
+    /// Starts to read from the stream.
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         let (sender, values) = mpsc::channel(READ_AHEAD);
@@ -78,12 +78,12 @@ impl Connection {
         }
     }
 
-    /// Puts a command behind the others.
+    /// Appends a command to the output.
     pub(crate) fn queue(&mut self, command: &redis::Cmd) {
         command.write_packed_command(&mut self.out);
     }
 
-    /// A call of a script with these keys; the arguments follow.
+    /// Makes the call of a script with these keys. The caller adds the arguments.
     pub(crate) fn script(&self, script: Script, keys: &[impl AsRef<str>]) -> redis::Cmd {
         let mut command = redis::cmd("EVALSHA");
         let at = Script::ALL.iter().position(|known| *known == script);
@@ -97,18 +97,18 @@ impl Connection {
         command
     }
 
-    /// Whether commands should wait.
+    /// Whether further commands should wait until more is written.
     pub(crate) fn is_full(&self) -> bool {
         self.out.len() - self.written > MAX_UNWRITTEN
     }
 
-    /// Whether something waits to be written.
+    /// Whether commands wait to be written.
     pub(crate) fn has_output(&self) -> bool {
         self.written < self.out.len()
     }
 
-    /// Writes some of what waits, and values that have come meanwhile to `values`, until there is one of either.
-    /// Nothing is lost when the future is dropped.
+    /// Writes some of the output or appends values that have come to `values`, whichever is possible first. Dropping the
+    /// future loses nothing.
     pub(crate) async fn exchange(
         &mut self,
         values: &mut Vec<Value>,
@@ -135,7 +135,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends commands and awaits their replies; for the beginning, when nothing else is under way.
+    /// Sends commands and awaits their replies. Only for the preparation, when no other reply or message can come.
     pub(crate) async fn call(
         &mut self,
         commands: &[redis::Cmd],
@@ -163,7 +163,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Reads to the end, which is told as an error.
+/// Reads values until the stream ends, and sends the end as an error.
 async fn read(
     mut reader: ReadHalf<Box<dyn Stream>>,
     values: mpsc::Sender<Result<Value, ConnectionError>>,

@@ -1,18 +1,18 @@
-//! Values that Redis replied with, read as what they should be.
+//! Conversions of the values that Redis replies with.
 
 use redis::Value;
 
 use super::ConnectionError;
 
-/// Reads what a script or a command replied. A reply of another shape is a fault of the server or of ours: the
-/// connection is given up.
+/// Converts a value to the expected type. A value of another shape is an error of the server or of this code, and ends
+/// the connection.
 pub(crate) trait ValueExt: Sized {
     fn text(self) -> Result<String, ConnectionError>;
     fn bytes(self) -> Result<Option<Vec<u8>>, ConnectionError>;
     fn number(self) -> Result<i64, ConnectionError>;
     fn list(self) -> Result<Vec<Value>, ConnectionError>;
     fn texts(self) -> Result<Vec<String>, ConnectionError>;
-    /// The fields of a hash, each followed by its value.
+    /// Returns the fields of a hash, each followed by its value.
     fn pairs(self) -> Result<Vec<Value>, ConnectionError>;
 }
 
@@ -70,7 +70,7 @@ impl ValueExt for Value {
     }
 }
 
-/// What to say of a value without what is in it: that may be anybody's data.
+/// Describes a value without its content, which may be clients' data.
 fn shape(value: &Value) -> &'static str {
     match value {
         Value::ServerError(_) => "an error",
@@ -85,7 +85,7 @@ fn unexpected(what: &str) -> ConnectionError {
     ConnectionError(format!("Redis replied with something unexpected ({what})"))
 }
 
-/// What Redis says when it refuses: `OOM command not allowed …`. It holds names of ours, never data.
+/// The text of an error reply: `OOM command not allowed …`. It may contain names of keys, never data.
 pub(crate) fn error_text(error: &redis::ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
         .trim_end()

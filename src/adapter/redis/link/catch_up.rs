@@ -1,31 +1,32 @@
-//! What of a channel's log a node has missed. Pure.
+//! Finds the events of a topic's log that this node has missed. A pure function.
 
 use crate::adapter::redis::wire::message::{Logged, Position};
 
-/// What Redis said of a channel's log.
+/// The end of a topic's log, as a registration returns it.
 pub(super) struct LogTail {
-    /// The last event that it took.
+    /// The last event that Redis took.
     pub(super) at: Position,
-    /// What is kept, the oldest first; of what was asked for.
+    /// The events that were asked for and are still kept, the oldest first.
     pub(super) log: Vec<Logged>,
-    /// Redis' clock, in ms.
+    /// The time of Redis' clock, in ms.
     pub(super) now: u64,
 }
 
-/// What was missed.
+/// The events that were missed.
 pub(super) struct Missed<'a> {
     pub(super) events: Vec<&'a Logged>,
-    /// Whether that is all: the log reaches back to what was delivered last.
+    /// Whether `events` is complete: the log reaches back to the last delivered event.
     pub(super) is_complete: bool,
 }
 
 impl LogTail {
-    /// What came after the last event that was delivered.
+    /// Returns the events after `last`, the last delivered one.
     pub(super) fn after(&self, last: Position) -> Missed<'_> {
         let is_missed = |logged: &&Logged| {
             let Position { run, seq } = logged.at;
-            // Of runs other than ours and the present one there is also what came before ours. The present one may
-            // have begun below our number: a replica that was promoted had not got everything.
+            // An event with a higher number was missed. So was every event of the present run, if `last` is of another
+            // run: the present one may have begun below its number, because a promoted replica had lagged. Events of
+            // older runs with lower numbers preceded `last`.
             seq > last.seq || (run != last.run && run == self.at.run)
         };
         let missed: Vec<&Logged> = self.log.iter().filter(is_missed).collect();
@@ -39,7 +40,7 @@ impl LogTail {
         }
     }
 
-    /// Where nothing was delivered yet: what came in the last so many milliseconds.
+    /// Returns the events of the last `waited` milliseconds, where nothing was delivered yet.
     pub(super) fn within(&self, waited: u64) -> Missed<'_> {
         let since = self.now.saturating_sub(waited);
         let is_missed = |logged: &&Logged| waited > 0 && logged.time >= since;

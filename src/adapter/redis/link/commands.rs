@@ -1,4 +1,4 @@
-//! The words of a link: each method makes one command and sends it.
+//! The commands that a link sends. Each method builds one command and queues it on the connection.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::adapter::redis::wire::keys::{Bucket, Subject};
 use crate::adapter::redis::wire::message::{Position, WIRE_VERSION};
 use crate::adapter::redis::wire::scripts::Script;
 
-/// How many due things, and dead nodes, one tick takes.
+/// Dead nodes, due counts and vacated channels that the reply to one heartbeat lists, each.
 pub(super) const HEARTBEAT_BATCH: usize = 100;
 
 impl Link {
@@ -79,7 +79,7 @@ impl Link {
         let command = registration.build(topic, connection);
         connection.queue(&command);
         topic.registering = true;
-        // Redis may know of it from now on, whatever becomes of the reply.
+        // Redis may have the registration from now on, even if the reply is lost.
         topic.registered = true;
         let mut unsubscribes = false;
         if releases && topic.subscribed {
@@ -165,7 +165,7 @@ impl Link {
     }
 }
 
-/// What a registration says.
+/// The arguments of a registration that do not come from its topic.
 struct RegisterCommand<'a> {
     bucket: &'a Bucket,
     settings: &'a Settings,
@@ -179,7 +179,7 @@ impl RegisterCommand<'_> {
     fn build(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
         let members = topic.take_changes();
         let flags = self.flags(topic, members.whole);
-        // Made when they are said: a topic is small while nothing happens.
+        // The keys are built for each registration, so that an idle topic stays small.
         let topic_keys = self.bucket.topic_keys(topic.subject.topic_id(&topic.app));
         let keys = self
             .bucket
@@ -223,7 +223,7 @@ impl RegisterCommand<'_> {
         command
     }
 
-    /// See `scripts/register.lua`.
+    /// The flags that `scripts/register.lua` explains.
     fn flags(&self, topic: &Topic, whole: bool) -> String {
         let is_cache = topic
             .subject

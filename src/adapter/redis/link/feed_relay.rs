@@ -1,12 +1,12 @@
-//! The console's feed across nodes: whoever has consoles says so with its sign of life, and the others tell it what
-//! happens on them, for as long as it says so.
+//! Relays the console's feed between nodes. A node that has consoles sends what they watch with its heartbeat, and the
+//! other nodes send it their feed entries as long as it does.
 //!
-//! A node says `NODE:APP` for each app that its consoles watch, and `NODE/{"app":"…","filter":{…}}` for what they look for.
+//! A heartbeat has `NODE:APP` for each app that consoles watch, and `NODE/{"app":"…","filter":{…}}` for each filter.
 //!
-//! One link of a node does this. Nothing of it is kept or said again: entries are lost with a connection, and nothing
-//! else waits for them. While no node has consoles, it is one question in a tick's script whether there is a key.
+//! One link of a node relays the feed. Entries are not kept: those in flight are lost with a connection, and nothing waits
+//! for them. While no node has consoles, the relay costs one `EXISTS` in each heartbeat.
 //!
-//! A message is the version, the node that tells (16), and JSON: `{"app":"…","skipped":3,"entries":[{…},…]}`.
+//! A message is the version, the sending node (16), and JSON: `{"app":"…","skipped":3,"entries":[{…},…]}`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,31 +23,31 @@ use crate::adapter::redis::wire::message::VERSION_BYTE;
 use crate::app::AppId;
 use crate::feed::{Feed, Filter, Seen, Watch};
 
-/// Bytes of entries in one message; beyond it they are counted only.
+/// Bytes of entries in one message. Further entries are only counted.
 const MESSAGE_BYTES: usize = 128 * 1024;
 
-/// The longest message that is taken.
+/// Bytes of the longest message that is accepted.
 const MAX_MESSAGE: usize = 4 * MESSAGE_BYTES;
 
-/// The bytes of a node's name.
+/// The bytes of a node's id.
 const NODE_BYTES: usize = 16;
 
-/// Apps that are told about at a time.
+/// Apps whose entries are sent to other nodes.
 const MAX_APPS: usize = 64;
 
-/// Filters of other nodes that are looked at for one app.
+/// Filters of other nodes that are applied to one app.
 const MAX_FILTERS: usize = 16;
 
-/// What a link does for the feed.
+/// The relay's state.
 pub(super) struct FeedRelay {
     feed: Feed,
-    /// What is watched on other nodes.
+    /// The apps that consoles of other nodes watch.
     remote_watches: Vec<Watch>,
-    /// Whether this node hears what others tell.
+    /// Whether this node is subscribed to the feed of other nodes.
     subscribed: bool,
 }
 
-/// What a console looks for.
+/// A console's filter, as a heartbeat has it.
 #[derive(Serialize, Deserialize)]
 struct WatchedFilter<'a> {
     #[serde(borrow)]
@@ -56,9 +56,10 @@ struct WatchedFilter<'a> {
     filter: &'a RawValue,
 }
 
-/// An app that other nodes watch, and what they look for.
+/// The apps that other nodes watch, and their filters.
 type Watches = BTreeMap<AppId, Vec<Filter>>;
 
+/// The JSON of a message.
 #[derive(Serialize, Deserialize)]
 struct FeedMessage<'a> {
     #[serde(borrow)]
@@ -77,7 +78,7 @@ impl FeedRelay {
         }
     }
 
-    /// What consoles of this node watch, for the others.
+    /// What this node's consoles watch, for the heartbeat.
     pub(super) fn watched(&self, node: &str) -> Vec<String> {
         let apps = self.feed.watched_by_consoles().into_iter();
         let apps = apps.map(|app| format!("{node}:{app}"));
@@ -94,13 +95,13 @@ impl FeedRelay {
         apps.chain(filters).collect()
     }
 
-    /// Nobody can be told without a connection.
+    /// Forgets other nodes' watches, which come again with the next heartbeat.
     pub(super) fn on_disconnected(&mut self) {
         self.remote_watches.clear();
         self.subscribed = false;
     }
 
-    /// Tells about these apps from now on, and about no others.
+    /// Replaces the apps and filters that other nodes watch.
     fn set_remote_watches(&mut self, watches: Watches) {
         self.remote_watches
             .retain(|watch| watches.contains_key(watch.app()));
@@ -118,7 +119,7 @@ impl FeedRelay {
         }
     }
 
-    /// What is to be told now.
+    /// Returns a message for each watched app in which something happened.
     fn next_messages(&mut self, node: &str) -> Vec<Vec<u8>> {
         let messages = self.remote_watches.iter_mut().filter_map(next_message);
         messages
@@ -127,7 +128,7 @@ impl FeedRelay {
     }
 }
 
-/// What has happened to an app since the last time; none: nothing.
+/// Returns the entries of an app since the last call as JSON; `None` if there are none.
 fn next_message(watch: &mut Watch) -> Option<String> {
     let (mut skipped, mut bytes) = (watch.skipped_own(), 0);
     let mut entries: Vec<Arc<str>> = Vec::new();
@@ -144,7 +145,7 @@ fn next_message(watch: &mut Watch) -> Option<String> {
     if entries.is_empty() && skipped == 0 {
         return None;
     }
-    // They are JSON of this node's making.
+    // This node made the entries, so they are valid JSON.
     let raw = entries
         .iter()
         .filter_map(|entry| serde_json::from_str(entry).ok());
@@ -156,7 +157,7 @@ fn next_message(watch: &mut Watch) -> Option<String> {
     serde_json::to_string(&feed_message).ok()
 }
 
-/// What other nodes than this one watch and look for.
+/// Reads what nodes other than this one watch.
 fn watches_of_others(watched: &[String], node: &str) -> Watches {
     let mut watches = Watches::new();
     for entry in watched.iter().filter(|entry| !entry.starts_with(node)) {
@@ -175,7 +176,7 @@ fn watches_of_others(watched: &[String], node: &str) -> Watches {
     watches
 }
 
-/// A filter of another node. What this one cannot read it does not look for.
+/// Reads another node's filter; `None` if this version cannot.
 fn read_filter(json: &str) -> Option<(AppId, Filter)> {
     let watched: WatchedFilter<'_> = serde_json::from_str(json).ok()?;
     let filter = Filter::parse(watched.filter.get()).ok()??;
@@ -183,7 +184,7 @@ fn read_filter(json: &str) -> Option<(AppId, Filter)> {
 }
 
 impl Link {
-    /// A tick has said which node's consoles watch what.
+    /// Handles what a heartbeat returned of consoles, and subscribes to the feed if this node has some.
     pub(super) fn update_feed_watches(&mut self, watched: &[String], connection: &mut Connection) {
         let Some(feed_relay) = &mut self.feed_relay else {
             return;
@@ -207,9 +208,9 @@ impl Link {
         });
     }
 
-    /// Tells other nodes' consoles what has happened here.
+    /// Sends this node's feed entries to other nodes' consoles.
     pub(super) fn send_feed(&mut self, connection: &mut Connection) {
-        // What cannot be sent now is told later, or lost and counted.
+        // Entries wait for the next call; if they are too many, the oldest are dropped and counted.
         if self.paused || connection.is_full() {
             return;
         }
@@ -224,7 +225,7 @@ impl Link {
         }
     }
 
-    /// Another node tells something.
+    /// Handles a message of another node.
     pub(super) fn on_feed_message(&self, message: &[u8]) {
         let read = || {
             let (version, rest) = message.split_first()?;

@@ -1,4 +1,4 @@
-//! What has been sent to Redis and is not answered yet: a reply is to the oldest of it.
+//! Commands that were sent to Redis and are not answered yet. A reply belongs to the oldest of them.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -7,60 +7,64 @@ use std::time::Instant;
 use super::request::{Publish, Query, Waiter};
 use crate::adapter::redis::wire::message::Position;
 
-/// How many registrations may be under way.
+/// Registrations that may be in flight.
 const MAX_REGISTRATIONS: usize = 256;
 
-/// Bytes of logs that may be on their way, one log in any case: Redis ends a connection for which too much waits
-/// (`client-output-buffer-limit`, by default 8 MiB for a minute), and would end the next one for the same.
+/// Bytes of logs that registrations in flight may fetch; one log is always allowed. Redis ends a connection whose output
+/// buffer is too full (`client-output-buffer-limit`, by default 8 MiB for a minute), and would end the next one for the
+/// same reason.
 const MAX_LOG_BYTES: usize = 4 << 20;
 
-/// How many publishes and questions may be under way.
+/// Publishes and queries that may be in flight.
 const MAX_CALLS: usize = 1024;
 
-/// Something that may be asked again.
+/// A command that may be sent again on another connection.
 pub(super) enum Call {
     Publish(Box<Publish>),
     Query(Query),
 }
 
-/// Something whose reply is awaited.
+/// A command that was sent.
 pub(super) struct Sent {
     pub(super) at: Instant,
     pub(super) reply: PendingReply,
 }
 
+/// The reply that a command awaits.
 pub(super) enum PendingReply {
-    /// Whether nothing lingers any longer if this is the last node.
+    /// With `last`, nothing lingers any longer if this is the last node.
     Heartbeat {
         last: bool,
     },
-    /// Entries for other nodes' consoles.
+    /// Feed entries for other nodes' consoles.
     FeedMessage,
-    /// Who this node is, and who the others are.
+    /// This node introduces itself and asks for the others.
     Introduce,
     Subscribe,
     Unsubscribe,
     Register(Registration),
     Call(Call),
-    /// Topics of a dead node.
+    /// Some topics that a dead node, named here, has registered.
     OwnedTopics(String),
-    /// One of them, given up for it.
+    /// A topic, named here, is dropped for a dead node.
     DropTopic(String),
+    /// The count of the topic named here.
     FlushCount(String),
-    /// Whether of this node itself.
+    /// The node named here, which may be this one.
     RemoveNode(String),
 }
 
-/// One saying of what this node holds of a topic.
+/// A registration of what this node holds of a topic.
 pub(super) struct Registration {
     pub(super) topic: Rc<str>,
     pub(super) waiters: Vec<Waiter>,
+    /// Whether it releases the topic.
     pub(super) releases: bool,
-    /// What was delivered last, if the log was asked for what follows.
+    /// The last delivered event, if the log after it was asked for.
     pub(super) after: Option<Position>,
-    /// Whether the log was asked for though nothing was delivered yet.
+    /// Whether the whole log was asked for, because nothing was delivered yet.
     pub(super) asks_log: bool,
-    /// Whether Redis had forgotten what was registered.
+    /// Whether it follows a loss of Redis' memory.
     pub(super) restores: bool,
 }
 
@@ -71,7 +75,7 @@ impl Registration {
 }
 
 impl Call {
-    /// The same call for another connection, if anybody still wants it.
+    /// Returns the call for another connection, unless its caller has gone.
     pub(super) fn again(self) -> Option<Self> {
         if !self.is_wanted() {
             return None;
@@ -88,7 +92,7 @@ impl Call {
         })
     }
 
-    /// A publish that was refused for its lateness must not be delivered later.
+    /// Whether the caller still waits. A publish that timed out must not be delivered later.
     pub(super) fn is_wanted(&self) -> bool {
         match self {
             Self::Publish(publish) => !publish.answer.is_closed(),
@@ -97,12 +101,12 @@ impl Call {
     }
 }
 
-/// All of it, in the order in which it was sent.
+/// All commands in flight, in the order in which they were sent.
 #[derive(Default)]
 pub(super) struct InFlight {
     sent: VecDeque<Sent>,
     registrations: usize,
-    /// Those of them that ask for a log.
+    /// Registrations that fetch a log.
     logs: usize,
     calls: usize,
 }
@@ -114,7 +118,7 @@ impl InFlight {
         self.sent.push_back(Sent { at, reply });
     }
 
-    /// The oldest, which has been answered.
+    /// Removes the oldest command, which was answered.
     pub(super) fn pop(&mut self) -> Option<Sent> {
         let sent = self.sent.pop_front()?;
         self.count(&sent.reply, -1);
@@ -145,13 +149,13 @@ impl InFlight {
         self.sent.iter().any(|sent| is_it(&sent.reply))
     }
 
-    /// Whether another registration may be sent, which may ask for a log of so many bytes.
+    /// Whether another registration may be sent, which may fetch a log of up to `log_bytes`.
     pub(super) fn takes_registrations(&self, log_bytes: u32) -> bool {
         let logs = MAX_LOG_BYTES / (log_bytes as usize).max(1);
         self.registrations < MAX_REGISTRATIONS && self.logs < logs.max(1)
     }
 
-    /// Whether another publish or question may be sent.
+    /// Whether another publish or query may be sent.
     pub(super) fn takes_calls(&self) -> bool {
         self.calls < MAX_CALLS
     }
@@ -165,7 +169,7 @@ impl InFlight {
             })
     }
 
-    /// Everything, when nothing of it will be answered any more.
+    /// Takes all commands, after the connection broke.
     pub(super) fn take(&mut self) -> VecDeque<Sent> {
         std::mem::take(self).sent
     }

@@ -1,4 +1,5 @@
-//! What a link tells this node's clients and webhooks, always as a difference to what they were told before.
+//! Delivers events to this node's clients, sends them changes as differences to what they received before, and posts
+//! webhooks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, UserId, Webhoo
 use crate::registry::{LastEvent, Registry};
 use crate::webhook::Webhooks;
 
-/// Ids of events that only this node delivered are remembered up to this many.
+/// Ids of [`LocalOnlyEvent`]s that are remembered, so that none is delivered twice.
 const MAX_LOCAL_ONLY: usize = 1024;
 
+/// The way from a link to this node's clients and webhooks.
 pub(crate) struct LocalDelivery {
     pub(super) registry: Arc<Registry>,
     pub(super) fanout: Fanout,
@@ -44,12 +46,12 @@ impl LocalDelivery {
         }
     }
 
-    /// Waits until the workers can take more.
+    /// Waits until the workers' inboxes have room.
     pub(super) async fn wait_for_capacity(&self) {
         self.fanout.wait_for_capacity().await;
     }
 
-    /// Delivers an event of the log.
+    /// Delivers an event that Redis has numbered.
     pub(super) fn deliver(&self, topic: &Topic, logged: &Logged) {
         if self.delivered_local_only.contains(&logged.id) {
             return;
@@ -68,13 +70,13 @@ impl LocalDelivery {
                     self.fanout.terminate(&topic.app, user, &state.signed_in);
                 });
             }
-            // No node sends those.
+            // No node sends these combinations.
             (Subject::Channel(_), Content::Terminate)
             | (Subject::User(_), Content::Event { .. }) => {}
         }
     }
 
-    /// Delivers what was missed, and counts what cannot be.
+    /// Delivers missed events, and counts a gap that the log did not cover.
     pub(super) fn deliver_missed(&self, topic: &Topic, missed: &Missed<'_>) {
         for logged in &missed.events {
             self.deliver(topic, logged);
@@ -124,7 +126,8 @@ impl LocalDelivery {
         }
     }
 
-    /// Makes what clients know of the members what it should be. Nobody is taken away unless `all` are there.
+    /// Sends clients the difference between the members that they know and `now`. Members are removed only if `now` has
+    /// `all` of them.
     pub(super) fn sync_members(&self, topic: &mut Topic, now: Members, all: bool) {
         if all {
             let gone: Vec<UserId> = topic
@@ -174,7 +177,7 @@ impl LocalDelivery {
         }
     }
 
-    /// Applies a change of this node's while Redis cannot be told: clients here go on among themselves.
+    /// Sends clients a change of this node while Redis is unreachable.
     pub(super) fn apply_degraded(&self, topic: &mut Topic, change: Option<&MemberChange>) {
         match change {
             Some(MemberChange::Joined(member)) => self.member_added(topic, member),
@@ -186,7 +189,7 @@ impl LocalDelivery {
         }
     }
 
-    /// Answers those who have waited for what the cluster has said now.
+    /// Answers waiters with the topic as Redis has just registered it.
     pub(super) fn answer_waiters(
         &self,
         topic: &Topic,
@@ -204,18 +207,18 @@ impl LocalDelivery {
             online: topic.online,
         };
         for waiter in waiters {
-            // Who was refused, for want of room, is not among the members.
+            // A user that Redis refused because the channel is full is not among the members.
             let is_there = |user: &UserId| topic.members.contains_key(user);
             let answer = match &waiter.member {
                 Some(user) if !is_there(user) => Err(Error::PresenceFull),
                 _ => Ok(snapshot.clone()),
             };
-            // Who has gone meanwhile takes itself out.
+            // A caller that has gone undoes its change itself.
             let _ = waiter.answer.send(answer);
         }
     }
 
-    /// Answers those whose patience is over with what this node knows.
+    /// Answers waiters that have timed out with what this node knows.
     pub(super) fn answer_waiters_degraded(&self, topic: &mut Topic, waiters: Vec<Waiter>) {
         if waiters.is_empty() {
             return;

@@ -18,8 +18,8 @@
 //! | `node_directory` | who the nodes are, and whether they have the same apps |
 //! | `feed_relay` | the console's feed between nodes |
 //!
-//! Invariant: all deliveries of a bucket are made here, in the order in which Redis took the events; a subscription is
-//! answered between the event before it and the event after it.
+//! Invariant: the link makes all deliveries of its bucket, in the order in which Redis took the events, and answers a
+//! subscription between the event before it and the event after it.
 
 mod catch_up;
 mod commands;
@@ -59,25 +59,25 @@ use request::Request;
 use shutdown::Shutdown;
 use topic::Topic;
 
-/// How often deadlines are looked at.
+/// The interval of the link's timer, which checks deadlines.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How often a node says that it lives, in ticks.
+/// Ticks between two heartbeats.
 const HEARTBEAT_TICKS: u32 = 5;
 
-/// How often a node says who it is, in ticks.
+/// Ticks between two introductions of this node.
 const INTRODUCTION_TICKS: u32 = 50;
 
-/// How often other nodes' consoles are told what has happened, in ticks.
+/// Ticks between two messages to other nodes' consoles.
 const FEED_TICKS: u32 = 2;
 
-/// How long a reply may take until the connection is given up.
+/// How long a reply may take before the link closes the connection.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many requests are taken at once.
+/// Requests that the link takes in one turn of its loop.
 const REQUEST_BATCH: usize = 256;
 
-/// Waits before the first, the second, … attempt to connect; the last one is for all further ones.
+/// Waits before the first, the second, … attempt to connect. The last one is for all further attempts.
 const BACKOFF: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(50),
@@ -87,52 +87,52 @@ const BACKOFF: [Duration; 6] = [
     Duration::from_millis(1000),
 ];
 
-/// What a link is made of.
+/// What a link needs of the adapter.
 pub(super) struct LinkDeps {
     pub(super) settings: Arc<Settings>,
     pub(super) node: String,
     pub(super) linger: Duration,
     pub(super) bucket: Bucket,
     pub(super) delivery: LocalDelivery,
-    /// Who watches what happens, for the one link that tells other nodes.
+    /// The console's feed, for the one link that relays it.
     pub(super) feed: Option<Feed>,
-    /// The apps, for the same link, which tells how they can be recognised.
+    /// The configured apps, for the same link, which compares them with those of other nodes.
     pub(super) apps: Option<Arc<CurrentApps>>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) state: watch::Sender<LinkState>,
 }
 
-/// A link. The files beside this one see its fields, each for its own part.
+/// A link. Each file of this folder implements a part of it.
 pub(super) struct Link {
     deps: LinkDeps,
     connector: Rc<Connector>,
     topics: HashMap<Rc<str>, Topic>,
-    /// Topics of which something is to be said.
+    /// Topics that wait for a registration.
     register_queue: VecDeque<Rc<str>>,
-    /// Topics that wait for another attempt, as Redis refused the last one.
+    /// Topics whose registration Redis refused. The next heartbeat puts them back into the queue.
     refused_topics: Vec<Rc<str>>,
-    /// Publishes and questions that have not been sent.
+    /// Publishes and queries that wait to be sent.
     waiting_calls: VecDeque<Call>,
     in_flight: InFlight,
     feed_relay: Option<FeedRelay>,
     directory: Option<NodeDirectory>,
     waiter_deadlines: VecDeque<(Instant, Rc<str>)>,
     idle_topics: VecDeque<(Instant, Rc<str>)>,
-    /// Since when there is no connection.
+    /// When the connection broke; `None` once everything is being registered again.
     down_since: Option<Instant>,
-    /// Whether nothing but a tick may be sent: it is not known what Redis remembers.
+    /// Whether only heartbeats may be sent, because it is not known what Redis remembers.
     paused: bool,
-    /// The life of Redis' memory that this node has registered in.
+    /// The epoch of Redis' memory at the last heartbeat.
     epoch: Option<String>,
     resync: Resync,
-    /// When to ask once more who is there, after others have had their time to come back.
+    /// When to fetch all members again, after a loss of Redis' memory.
     recheck_at: Option<Instant>,
     shutdown: Shutdown,
-    /// Connections in a row that broke soon.
+    /// Connections in a row that broke within a tick.
     failures: usize,
 }
 
-/// How far the saying of everything has come.
+/// The progress of registering everything again after a reconnection.
 #[derive(Debug, Default)]
 struct Resync {
     left: usize,
@@ -169,14 +169,14 @@ impl Link {
         }
     }
 
-    /// Serves for as long as the process.
+    /// Runs as long as the process.
     pub(super) async fn run(mut self) {
         loop {
             let mut connection = self.connect().await;
             let begun = Instant::now();
             let ConnectionError(reason) = self.serve(&mut connection).await;
             drop(connection);
-            // A server that takes connections and then breaks them is not asked more often than one that is away.
+            // A server that accepts connections and then breaks them is not tried more often than one that is away.
             self.failures = match begun.elapsed() < TICK {
                 true => self.failures + 1,
                 false => 0,
@@ -185,7 +185,7 @@ impl Link {
         }
     }
 
-    /// Connects, and looks after requests and waiters meanwhile.
+    /// Connects, and serves requests and deadlines meanwhile.
     async fn connect(&mut self) -> Connection {
         let connector = Rc::clone(&self.connector);
         let (bucket, state) = (self.deps.bucket.clone(), self.deps.state.clone());
@@ -234,7 +234,7 @@ impl Link {
         }
     }
 
-    /// A new connection knows nothing: everything is said again, once Redis has said what it remembers.
+    /// Sends a heartbeat, whose reply says what Redis remembers. Everything is registered again after it.
     fn on_connected(&mut self, connection: &mut Connection) {
         self.paused = true;
         self.heartbeat(connection);
@@ -242,7 +242,7 @@ impl Link {
     }
 
     fn on_disconnected(&mut self, reason: &str) {
-        // Where each one breaks soon, now and then is enough.
+        // If each connection breaks soon, a line for every thirtieth is enough.
         if self.failures.is_multiple_of(30) || self.failures == 1 {
             let node = &self.deps.node;
             warn!(node, reason, "the connection to Redis is gone");
@@ -288,7 +288,7 @@ impl Link {
         }
     }
 
-    /// Looks at deadlines; says that this node lives.
+    /// Checks deadlines, and sends what is due.
     fn on_tick(&mut self, connection: &mut Connection, ticks: u32) -> Result<(), ConnectionError> {
         let now = Instant::now();
         if let Some(oldest) = self.in_flight.oldest()
@@ -323,7 +323,7 @@ impl Link {
     }
 }
 
-/// Tries until there is a connection.
+/// Tries to connect until it succeeds.
 async fn attempts(
     connector: &Connector,
     bucket: &Bucket,
@@ -332,7 +332,7 @@ async fn attempts(
 ) -> Connection {
     loop {
         let wait = BACKOFF.get(failures).or(BACKOFF.last()).copied();
-        // Half of it at least: nodes that lost Redis together do not come back in step.
+        // The jitter keeps nodes that lost Redis together from coming back in step.
         let jitter = 0.5 + rand::random::<f64>() / 2.0;
         tokio::time::sleep(wait.unwrap_or_default().mul_f64(jitter)).await;
         match connector.connect(bucket).await {
@@ -341,7 +341,7 @@ async fn attempts(
                 return connection;
             }
             Err(ConnectionError(reason)) => {
-                // Once when it begins and then now and then: an outage must not fill the disk.
+                // One line at the start and one for every thirtieth attempt: an outage must not fill the disk.
                 if failures.is_multiple_of(30) {
                     warn!(reason, attempt = failures + 1, "Redis cannot be reached");
                 }

@@ -1,9 +1,9 @@
-//! Who the nodes of a cluster are: each says now and then what it is called and how its apps can be recognised, and
-//! asks the same of the others.
+//! The directory of the cluster's nodes. Each node regularly introduces itself with its name and fingerprints of its apps,
+//! and reads the introductions of the others.
 //!
-//! Nodes that have an app of one id under different keys or secrets are not one cluster but two, on one prefix by
-//! mistake: their events mix. Nothing else would tell, so a warning names the other nodes. What is said of a secret
-//! is a part of an HMAC under it: less than every client sees in each `auth`.
+//! Nodes whose apps have the same id but other keys or secrets belong to two clusters that share a prefix by mistake, and
+//! their events mix. Nothing else would reveal it, so a warning names the other nodes. A fingerprint is a part of an HMAC
+//! under a secret, which is less than every client sees in each `auth`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,49 +21,49 @@ use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as
 use crate::adapter::redis::wire::scripts::Script;
 use crate::app::{App, CurrentApps};
 
-/// Apps that a node tells about, in the order of their ids.
+/// Apps whose fingerprints a node sends, the first in the order of their ids.
 const MAX_APPS: usize = 100;
 
-/// Nodes that a warning names.
+/// Nodes that a warning names; further ones are counted.
 const MAX_NAMED: usize = 8;
 
-/// Hex digits of a recognition: enough that two secrets hardly ever share one, too few to sign anything.
+/// Hex digits of a fingerprint: enough that two secrets hardly ever share one, too few to sign anything.
 const FINGERPRINT_DIGITS: usize = 8;
 
-/// A live node of the cluster, as it said of itself.
+/// A live node of the cluster, as it introduced itself.
 #[derive(Debug, Clone)]
 pub struct LiveNode {
-    /// Its machine's name, or its container's, and its public port.
+    /// The host name of its machine or container, and its public port.
     pub name: String,
-    /// From where it speaks to Redis; none where it could not tell.
+    /// Its local address towards Redis; `None` if it could not be determined.
     pub address: Option<IpAddr>,
-    /// Its last sign of life.
+    /// When its last heartbeat was.
     pub heard: Instant,
-    /// Whether it is the one that asks.
+    /// Whether it is this node.
     pub is_this: bool,
-    /// Apps that it has under another key, or of which it shares no secret with this node.
+    /// Ids of apps that it has under another key, or of which it shares no secret with this node.
     pub strange_apps: Vec<String>,
 }
 
-/// What one link of a node says and knows of nodes.
+/// What this node sends of itself, and the last warning of others.
 pub(super) struct NodeDirectory {
     name: String,
     apps: Arc<CurrentApps>,
-    /// What was warned of last.
+    /// The nodes that the last warning named.
     warned: Vec<String>,
 }
 
-/// What a node says of itself.
+/// The JSON in which a node introduces itself.
 #[derive(Debug, Serialize, Deserialize)]
 struct Introduction {
     name: String,
     address: Option<IpAddr>,
-    /// Milliseconds.
+    /// The node's lease in milliseconds.
     lease: u64,
     apps: Fingerprints,
 }
 
-/// How each app can be recognised: under any of its secrets.
+/// By app id: one fingerprint for each of the app's secrets.
 type Fingerprints = BTreeMap<String, Vec<String>>;
 
 impl NodeDirectory {
@@ -89,7 +89,7 @@ impl NodeDirectory {
         }
     }
 
-    /// Warns of nodes that are not of this cluster, when they change.
+    /// Logs a warning when the set of nodes with other apps changes.
     fn warn(&mut self, live: &[LiveNode], prefix: &str) {
         let mismatched = live.iter().filter(|node| !node.strange_apps.is_empty());
         let found: Vec<String> = mismatched.map(LiveNode::describe).collect();
@@ -121,7 +121,7 @@ impl LiveNode {
         let mut parts = value.list()?.into_iter();
         let mut next = || parts.next().unwrap_or(Value::Nil);
         let (id, text, left) = (next().text()?, next().text()?, next().number()?);
-        // What cannot be read is of another version, which may say more.
+        // A later version may introduce itself in other words.
         let Ok(said) = serde_json::from_str::<Introduction>(&text) else {
             return Ok(None);
         };
@@ -137,7 +137,7 @@ impl LiveNode {
         }))
     }
 
-    /// `web-2:6001 (10.0.0.8: app 1, app 2)`
+    /// Names the node and its apps for a warning: `web-2:6001 (10.0.0.8: app 1, app 2)`.
     fn describe(&self) -> String {
         let address = self.address.map(|address| format!("{address}: "));
         let apps = self.strange_apps.join(", app ");
@@ -152,7 +152,7 @@ fn fingerprints(app: &App) -> (String, Vec<String>) {
     (app.id.to_string(), short.collect())
 }
 
-/// The apps that are in both and have nothing in common.
+/// The ids of apps that both have, but without a common fingerprint.
 fn mismatched(own: &Fingerprints, others: &Fingerprints) -> Vec<String> {
     let differs = |(id, theirs): (&String, &Vec<String>)| {
         let ours = own.get(id)?;
@@ -163,13 +163,13 @@ fn mismatched(own: &Fingerprints, others: &Fingerprints) -> Vec<String> {
 }
 
 impl Link {
-    /// Says who this node is, and asks who the others are.
+    /// Sends this node's introduction. The reply has those of all live nodes.
     pub(super) fn introduce(&mut self, connection: &mut Connection) {
         let Some(directory) = &self.directory else {
             return;
         };
         let said = directory.introduction(connection.address, self.deps.settings.lease);
-        // A map of texts always has JSON.
+        // Serializing texts and numbers cannot fail.
         let said = serde_json::to_string(&said).unwrap_or_default();
         let bucket = &self.deps.bucket;
         let mut command = connection.script(Script::Introduce, &[&bucket.nodes, &bucket.who]);

@@ -1,4 +1,4 @@
-//! How nodes end: others that are dead, whose part is given up for them, and this one, which gives up its own.
+//! Reaps dead nodes: any node that sees a lease end drops what the dead node has registered, and removes it.
 
 use redis::Value;
 use tracing::info;
@@ -14,11 +14,11 @@ use crate::adapter::redis::wire::message::Run;
 use crate::adapter::redis::wire::scripts::Script;
 use crate::protocol::WebhookEvent;
 
-/// How many topics of a dead node are given up at once.
+/// Topics of a dead node that are dropped in one go.
 const REAP_BATCH: usize = 1000;
 
 impl Link {
-    /// Asks for some topics of a dead node.
+    /// Requests some of the topics that a dead node has registered.
     pub(super) fn request_owned_topics(&mut self, node: String, connection: &mut Connection) {
         let is_asked = |reply: &PendingReply| matches!(reply, PendingReply::OwnedTopics(known) | PendingReply::RemoveNode(known) if *known == node);
         if self.in_flight.has(is_asked) {
@@ -32,7 +32,7 @@ impl Link {
         self.in_flight.push(PendingReply::OwnedTopics(node));
     }
 
-    /// Gives up what a dead node held. Other nodes may be at it too: the scripts do each thing once.
+    /// Drops what a dead node held. Other nodes may do the same at the same time: the scripts apply each step once.
     pub(super) fn reap(
         &mut self,
         node: &str,

@@ -1,4 +1,4 @@
-//! What follows from a registration: gaps are closed, clients hear of the differences, waiters get their answers.
+//! Handles the reply to a registration: delivers missed events, sends clients the differences, answers waiters.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use crate::adapter::redis::wire::message::{Logged, Message, Position, Run, info_
 use crate::protocol::{SocketId, UserId, WebhookEvent};
 use crate::registry::LastEvent;
 
-/// What a registration was answered with.
+/// The reply to a registration; see `scripts/register.lua`.
 pub(super) struct Registered {
     log_tail: LogTail,
     pub(super) count: usize,
@@ -45,7 +45,8 @@ impl Link {
         };
         topic.registering = false;
         if status != "OK" {
-            // The lease had ended: whatever this node held is gone, so all is said again once it counts again.
+            // The lease had ended, and Redis has dropped what this node held. The next heartbeat renews the lease, and
+            // everything is registered again.
             topic.full_resync = true;
             topic.waiters.splice(0..0, registration.waiters);
             self.enqueue(name);
@@ -72,7 +73,7 @@ impl Link {
         registered.post_webhooks(delivery, topic, source);
         let is_too_late = registration.after.is_none() && !registration.asks_log;
         if topic.degraded_since.is_some() && !topic.synced && is_too_late {
-            // Somebody's patience ended while this was under way: what came meanwhile is in the log.
+            // A waiter timed out while this registration was in flight, so the log is needed: register once more.
             topic.dirty = true;
             topic.waiters.splice(0..0, registration.waiters);
             self.enqueue(name);
@@ -88,7 +89,7 @@ impl Link {
                         .map_or(0, |since| millis(since.elapsed())),
                 ),
             };
-            // What was lost with Redis' memory is counted already.
+            // The loss of Redis' memory has already counted the gap.
             missed.is_complete |= registration.restores;
             self.resync.recovered += missed.events.len();
             self.resync.gaps += usize::from(!missed.is_complete);
@@ -116,7 +117,7 @@ impl Link {
         self.count_resynced();
     }
 
-    /// A topic is given up, unless somebody has come back meanwhile.
+    /// Removes a released topic, unless a client has become interested again.
     pub(super) fn on_released(
         &mut self,
         name: &Rc<str>,
@@ -140,7 +141,7 @@ impl Link {
         Ok(())
     }
 
-    /// One more topic has been said after a reconnection.
+    /// Counts a topic that was registered again after a reconnection, and logs when it is the last one.
     fn count_resynced(&mut self) {
         if self.resync.left == 0 {
             return;
@@ -168,7 +169,7 @@ impl Link {
 }
 
 impl Registered {
-    /// What webhooks hear from this node, as it is the one that made it so.
+    /// Posts the webhooks of the changes that this registration caused in the cluster.
     fn post_webhooks(&self, delivery: &LocalDelivery, topic: &Topic, source: Option<SocketId>) {
         if self.occupied {
             delivery.post_webhook(topic, &WebhookEvent::ChannelOccupied, source);
@@ -201,7 +202,7 @@ impl Registered {
             .and_then(|bytes| last_event_codec::read(&bytes));
         Ok(Self {
             log_tail: LogTail {
-                // A topic in which nothing was published yet has no run of its own.
+                // A topic without any event has no run yet.
                 at: Position {
                     run: run.try_into().unwrap_or(present),
                     seq,
@@ -227,7 +228,7 @@ fn read_logged(entry: Value) -> Option<Logged> {
     }
 }
 
-/// Users, each followed by the nodes that hold it, a bar and the `user_info`.
+/// Reads members: user ids, each followed by an entry of the nodes that hold it, a bar and the `user_info`.
 pub(crate) fn read_members(entries: Vec<Value>) -> Result<Members, ConnectionError> {
     let mut members = Members::new();
     let mut entries = entries.into_iter();

@@ -1,4 +1,4 @@
-//! What a link does with what Redis says: replies and messages, one after the other, in the order in which they came.
+//! Dispatches what Redis sends, replies and pushed messages, in the order in which it arrives.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
 use crate::protocol::{UserId, WebhookEvent};
 
-/// How long after a loss of memory the others are waited for.
+/// How long other nodes have to register again after a loss of Redis' memory.
 const REJOIN_GRACE: Duration = Duration::from_secs(5);
 
 impl Link {
-    /// Takes one thing that Redis said.
+    /// Handles one value that Redis sent.
     pub(super) fn on_value(
         &mut self,
         value: Value,
@@ -28,7 +28,7 @@ impl Link {
     ) -> Result<(), ConnectionError> {
         match value {
             Value::Push { kind, data } => self.on_push(&kind, data),
-            // It was not for us to ask here, or not now. What was asked is asked again, elsewhere or later.
+            // This server does not serve the bucket, or not now. A new connection sends the commands again.
             Value::ServerError(error) if must_reconnect(&error) => {
                 Err(ConnectionError(error_text(&error)))
             }
@@ -55,7 +55,7 @@ impl Link {
                     self.in_flight.pop();
                     Ok(())
                 }
-                // Redis says so by itself when a slot has moved to another server.
+                // Redis sends it unasked when a slot has moved to another server.
                 _ => Err(ConnectionError("Redis has ended a subscription".to_owned())),
             },
             _ => Ok(()),
@@ -72,7 +72,7 @@ impl Link {
             return;
         };
         let delivery = &self.deps.delivery;
-        // Until then it is in the reply that is awaited.
+        // Until then the reply in flight contains the event.
         if !topic.synced {
             return;
         }
@@ -117,7 +117,7 @@ impl Link {
                     Value::ServerError(error) => Some(error_text(error).into()),
                     _ => None,
                 });
-                // Who has stopped waiting needs no answer.
+                // The caller may have stopped waiting.
                 let _ = query.answer.send(refusal.map_or(Ok(query.replies), Err));
             }
             return Ok(());
@@ -136,7 +136,7 @@ impl Link {
                 self.on_registered(registration, value.list()?, connection)
             }
             PendingReply::Call(Call::Publish(publish)) => {
-                // Below zero it had been taken already, and nobody counted.
+                // A negative number says that Redis had taken the event before, and did not count.
                 let subscriptions = usize::try_from(value.number()?).ok();
                 let _ = publish.answer.send(Ok(subscriptions));
                 Ok(())
@@ -154,9 +154,9 @@ impl Link {
                 self.on_node_removed(node, value.number()?, connection)
             }
             PendingReply::Introduce => self.on_introduced(value.list()?),
-            // How many nodes heard it does not matter.
+            // The reply is the number of receivers, which does not matter.
             PendingReply::FeedMessage => Ok(()),
-            // Their replies are messages, and questions were answered above.
+            // Subscriptions are confirmed by pushed messages, and queries were handled above.
             PendingReply::Subscribe
             | PendingReply::Unsubscribe
             | PendingReply::Call(Call::Query(_)) => {
@@ -165,7 +165,7 @@ impl Link {
         }
     }
 
-    /// Redis does not do something: it is full, or its ACL forbids it.
+    /// Handles an error reply: Redis is out of memory, or its ACL forbids the command.
     fn on_refused(
         &mut self,
         reply: PendingReply,
@@ -266,7 +266,7 @@ impl Link {
         Ok(())
     }
 
-    /// Live nodes speak another version.
+    /// Reports that the live nodes speak another wire version.
     fn wire_mismatch(&mut self, version: &str) -> ConnectionError {
         let problem = format!(
             "the nodes under the prefix {:?} speak wire version {version}, this one {WIRE_VERSION}: run nodes of one \
@@ -281,8 +281,8 @@ impl Link {
         ConnectionError(problem)
     }
 
-    /// Redis has lost its memory. What was registered is registered again without a word to anybody, and whoever
-    /// was there is believed to be, until the others have had their time.
+    /// Handles a loss of Redis' memory. Registrations are restored without notifying clients or webhooks, and members of
+    /// other nodes stay until those nodes have had [`REJOIN_GRACE`] to come back.
     fn on_memory_loss(&mut self) {
         let mut channels = 0;
         for topic in self.topics.values_mut().filter(|topic| topic.registered) {
@@ -297,7 +297,7 @@ impl Link {
         self.recheck_at = Some(Instant::now() + REJOIN_GRACE);
     }
 
-    /// Tells webhooks of a channel that this node may not have.
+    /// Posts a webhook of a channel that may have no subscribers here.
     pub(super) fn post_webhook(&self, topic_id: &str, event: &WebhookEvent<'_>) {
         if let Some((app, Subject::Channel(channel))) = Subject::parse(topic_id) {
             let webhooks = &self.deps.delivery.webhooks;
@@ -306,7 +306,7 @@ impl Link {
     }
 }
 
-/// Whether the answer is to ask another server, or this one later.
+/// Whether the command must be sent to another server, or to this one later.
 fn must_reconnect(error: &ServerError) -> bool {
     const CODES: [&str; 8] = [
         "MOVED",

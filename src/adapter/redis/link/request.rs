@@ -1,9 +1,9 @@
-//! What workers ask of a link, and what they hear.
+//! The requests that `ops` posts to a link, and their answers.
 //!
-//! Requests are posted without waiting, so that a change can be posted while the registry has its channel locked: a
-//! link hears of the changes of a channel in the order in which they happened. The queue is bounded by who posts:
-//! every connection awaits the answer to its command before the next, publishes hold a share of [`BUDGET_KIB`](crate::adapter::redis::BUDGET_KIB), and
-//! what ends was there before.
+//! Posting never waits, so a change can be posted while the registry has its channel locked, and a link receives the
+//! changes of a channel in the order in which they happened. The callers bound the queue: every connection awaits the
+//! answer to its command before the next one, publishes hold a share of `BUDGET_KIB`, and a leaving follows a joining
+//! that was answered.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,18 +18,18 @@ use crate::app::AppId;
 use crate::protocol::{ChannelName, Encoded, Member, SocketId, UserId};
 use crate::registry::LastEvent;
 
-/// One request.
+/// A request to a link.
 #[derive(Debug)]
 pub(crate) enum Request {
     LocalChange(LocalChange),
     Publish(Publish),
     Query(Query),
     LocalOnlyEvent(LocalOnlyEvent),
-    /// Everything that is held is given up, and the answer comes when Redis knows.
+    /// Releases all topics and removes the node. The answer comes when Redis has done it.
     Shutdown(oneshot::Sender<()>),
 }
 
-/// What this node holds of a topic has changed.
+/// A change of what this node holds of a topic.
 #[derive(Debug)]
 pub(crate) struct LocalChange {
     pub(crate) app: AppId,
@@ -39,42 +39,42 @@ pub(crate) struct LocalChange {
     pub(crate) waiter: Option<Waiter>,
 }
 
-/// What a node holds of a topic.
+/// What this node holds of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LocalState {
     /// Subscriptions, or a user's signed-in connections.
     pub(crate) count: usize,
-    /// Whether the topic's messages are of interest.
+    /// Whether clients here need the topic's messages.
     pub(crate) interested: bool,
-    /// Whether changes of the count are told.
+    /// Whether subscribers receive changes of the count.
     pub(crate) tells_count: bool,
-    /// Members that a presence channel may have.
+    /// The limit for the members of a presence channel.
     pub(crate) max_members: usize,
 }
 
-/// A member of a presence channel came to this node, or left it.
+/// A user's first connection to a presence channel on this node, or the end of the last one.
 #[derive(Debug, Clone)]
 pub(crate) enum MemberChange {
     Joined(Member),
     Left(UserId),
 }
 
-/// Somebody waits until the cluster knows of a change.
+/// A caller that waits until Redis has registered its change.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    /// Who must be among the members then.
+    /// The user that must be a member then; if not, the channel is full.
     pub(crate) member: Option<UserId>,
-    /// Which connection.
+    /// The connection that caused the change, for webhooks.
     pub(crate) source: Option<SocketId>,
-    /// Since when; the link's patience is the same for all.
+    /// When the wait began. It ends after `publish_timeout`.
     pub(crate) since: Instant,
     pub(crate) answer: oneshot::Sender<Result<TopicSnapshot, Error>>,
 }
 
-/// What a waiter learns.
+/// The topic at the moment of the registration.
 #[derive(Debug, Clone)]
 pub(crate) struct TopicSnapshot {
-    /// Deliveries up to this number came before.
+    /// Deliveries up to this sequence number preceded the registration.
     pub(crate) since: u64,
     pub(crate) members: Vec<Member>,
     pub(crate) last_event: Option<LastEvent>,
@@ -82,23 +82,23 @@ pub(crate) struct TopicSnapshot {
     pub(crate) online: bool,
 }
 
-/// An event for a topic.
+/// An event to publish.
 #[derive(Debug)]
 pub(crate) struct Publish {
     pub(crate) topic_keys: TopicKeys,
     pub(crate) id: EventId,
     pub(crate) content: Content,
-    /// What a cache channel keeps, as [`last_event_codec`](crate::adapter::redis::wire::last_event_codec) writes it.
+    /// What a cache channel keeps, encoded by `wire::last_event_codec`.
     pub(crate) keep: Option<Vec<u8>>,
-    /// Whether it has been sent on a connection that then broke: Redis may have taken it.
+    /// Whether it was sent on a connection that broke before the reply, so that Redis may have taken it.
     pub(crate) again: bool,
-    /// How many subscriptions there are, if that is known; or why Redis refuses it.
+    /// Receives the topic's subscriptions, if Redis counted them, or why Redis refused the event.
     pub(crate) answer: oneshot::Sender<Result<Option<usize>, Arc<str>>>,
-    /// Its share of what may wait; given back with it.
+    /// The event's share of the budget, which it gives back when it is dropped.
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A question: commands that only read, and their replies.
+/// Read-only commands, and their replies so far.
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(crate) commands: Vec<redis::Cmd>,
@@ -106,13 +106,13 @@ pub(crate) struct Query {
     pub(crate) answer: oneshot::Sender<Result<Vec<Value>, Arc<str>>>,
 }
 
-/// An event that Redis did not take in time, for this node's subscribers alone.
+/// An event that Redis did not take in time, and that only this node's subscribers receive.
 #[derive(Debug)]
 pub(crate) struct LocalOnlyEvent {
     pub(crate) app: AppId,
     pub(crate) channel: ChannelName,
     pub(crate) frame: Encoded,
     pub(crate) except: Option<SocketId>,
-    /// So that it is not delivered again if Redis took it after all.
+    /// Prevents a second delivery if Redis took the event after all.
     pub(crate) id: EventId,
 }

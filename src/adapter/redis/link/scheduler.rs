@@ -1,4 +1,5 @@
-//! What waits in a link: requests that came in, topics of which something is to be said, and everybody's patience.
+//! The queues and deadlines of a link: requests that came in, topics that wait for a registration, waiters that time
+//! out.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,15 +13,15 @@ use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::wire::keys::Subject;
 use crate::slack::Slack as _;
 
-/// How long a topic stays subscribed that nobody here is interested in any more: a page that is loaded again does not
-/// churn.
+/// How long a topic stays subscribed after the last client here lost interest, so that reloading a page does not
+/// subscribe and unsubscribe it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many topics may stay so; the oldest goes first.
+/// Topics that may stay subscribed without interest. The oldest goes first.
 const MAX_IDLE: usize = 10_000;
 
 impl Link {
-    /// Everything is to be said again.
+    /// Queues all topics for a full registration.
     pub(super) fn resync_all(&mut self) {
         self.resync = Resync {
             left: self.topics.len(),
@@ -40,7 +41,7 @@ impl Link {
         self.down_since = None;
     }
 
-    /// Whether clients must be served from what this node knows.
+    /// Whether this node serves its clients without Redis.
     pub(super) fn is_degraded(&self) -> bool {
         self.down_since.is_some()
     }
@@ -81,7 +82,7 @@ impl Link {
         );
         let topic = match self.topics.get_mut(&name) {
             Some(topic) => topic,
-            // What was never here cannot go; it was given up before Redis heard of it.
+            // The topic was dropped before Redis knew of it, so there is nothing to release.
             None if !local_change.local.interested => return,
             None => {
                 let topic = Topic::new(
@@ -110,7 +111,7 @@ impl Link {
         self.enqueue(&name);
     }
 
-    /// Puts a topic behind the others of which something is to be said.
+    /// Queues a topic for a registration, unless it is queued or one is in flight.
     pub(super) fn enqueue(&mut self, name: &Rc<str>) {
         if let Some(topic) = self.topics.get_mut(name)
             && !topic.queued
@@ -121,7 +122,7 @@ impl Link {
         }
     }
 
-    /// Sends what may be sent.
+    /// Sends queued registrations and calls, as far as the bounds allow.
     pub(super) fn send_waiting(&mut self, connection: &mut Connection) {
         if self.paused {
             return;
@@ -142,7 +143,7 @@ impl Link {
         }
     }
 
-    /// Everybody's patience.
+    /// Applies all deadlines, and gives back memory that queues no longer need.
     pub(super) fn expire(&mut self, now: Instant) {
         self.expire_waiters(now);
         self.release_idle(now);
@@ -151,7 +152,7 @@ impl Link {
         self.idle_topics.give_back();
         self.waiter_deadlines.give_back();
         self.waiting_calls.give_back();
-        // All wait equally long, so those whom nobody waits for any more are in front.
+        // All calls time out after the same time, so those whose callers have gone are at the front.
         while self
             .waiting_calls
             .front()
@@ -178,7 +179,8 @@ impl Link {
         }
     }
 
-    /// After a loss of memory the others have come back by now: who has not is gone.
+    /// Fetches all members and states once more after a loss of Redis' memory. Members whose nodes have not come back by
+    /// now are gone.
     pub(super) fn recheck_members(&mut self, now: Instant) {
         if self.recheck_at.is_none_or(|at| now < at) {
             return;
@@ -200,7 +202,8 @@ impl Link {
         }
     }
 
-    /// Waiters whose time is over go on with what this node knows; at once, where Redis has been away for as long.
+    /// Answers waiters that have timed out with what this node knows. If Redis has been away for longer than the time-out,
+    /// they are answered at once.
     fn expire_waiters(&mut self, now: Instant) {
         let timeout = self.deps.settings.publish_timeout;
         let away = |since: Instant| now.saturating_duration_since(since) >= timeout;

@@ -1,4 +1,4 @@
-//! How this node leaves the cluster: it gives up what it holds, tells webhooks what lingers if it is the last node, and
+//! Takes this node out of the cluster: releases what it holds, posts what lingers to webhooks if it is the last node, and
 //! gives its lease back.
 
 use tokio::sync::oneshot;
@@ -6,14 +6,14 @@ use tokio::sync::oneshot;
 use super::Link;
 use crate::adapter::redis::connection::Connection;
 
-/// How far the shutdown has come. Whoever asked for it is answered through the sender.
+/// How far the shutdown has come. The sender answers the request for it.
 pub(super) enum Shutdown {
     NotStarted,
-    /// Topics are given up.
+    /// Topics are being released.
     Releasing(oneshot::Sender<()>),
-    /// If this is the last node, nothing lingers any longer.
+    /// A heartbeat collects everything that lingers, if this is the last node.
     Flushing(oneshot::Sender<()>),
-    /// The lease is given back.
+    /// The lease is being given back.
     RemovingNode(oneshot::Sender<()>),
     Done,
 }
@@ -29,7 +29,7 @@ impl Link {
         }
     }
 
-    /// The steps of the end, each when the one before is done.
+    /// Starts the next step of the shutdown when the one before is done.
     pub(super) fn advance_shutdown(&mut self, connection: &mut Connection) {
         let is_quiet = self.topics.is_empty() && self.waiting_calls.is_empty() && !self.paused;
         match std::mem::replace(&mut self.shutdown, Shutdown::Done) {

@@ -1,8 +1,8 @@
-//! One topic as this node sees it: what is held here, what Redis has been told of that, and what the clients here have
-//! been told of the others.
+//! One topic as this node sees it: what this node holds, what it has registered of that, and what it has sent its clients
+//! about the other nodes.
 //!
-//! The last is the key to calm: members and states are told as differences to what was told before, so that a member
-//! who is registered again after a crash of Redis is no news, and every client sees additions and removals alternate.
+//! Clients receive members and states as differences to what they received before. A member that is registered again
+//! after a crash of Redis is therefore not sent again, and every client sees additions and removals alternate.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,58 +14,59 @@ use crate::adapter::redis::wire::message::Position;
 use crate::app::AppId;
 use crate::protocol::{Member, UserId};
 
-/// Changes of members that wait to be said one by one; beyond it all members are said at once.
+/// Changes of members that wait to be registered one by one. Beyond it all members are registered at once.
 const MAX_CHANGES: usize = 1024;
 
-/// Members and their `user_info`.
+/// Members of a presence channel, with their `user_info`.
 pub(super) type Members = BTreeMap<UserId, Option<Arc<str>>>;
 
 pub(super) struct Topic {
     pub(super) app: AppId,
     pub(super) subject: Subject,
     pub(super) local: LocalState,
-    /// This node's members.
+    /// The members that are connected to this node.
     local_members: Members,
-    /// What of them has not been said yet.
+    /// Changes of `local_members` that are not registered yet.
     changes: Vec<MemberChange>,
-    /// Whether something of it has changed since it was said.
+    /// Whether `local` or `local_members` has changed since the last registration was sent.
     pub(super) dirty: bool,
-    /// Who waits until it has been said.
+    /// Requests that wait for the next registration.
     pub(super) waiters: Vec<Waiter>,
-    /// All members that clients here know.
+    /// The cluster's members, as this node's clients know them.
     pub(super) members: Members,
-    /// Whether those are all there are; else they have to be asked for.
+    /// Whether `members` is complete; if not, the next registration asks for all of them.
     pub(super) members_complete: bool,
-    /// Whether watchers here believe the user to be signed in.
+    /// Whether the user is signed in anywhere, as this node's watchers know it.
     pub(super) online: bool,
-    /// The last event that was delivered here.
+    /// The last event that this node delivered.
     pub(super) position: Option<Position>,
-    /// Since when there have been subscribers here whom Redis knows nothing of.
+    /// When the first subscriber was answered without Redis; `None` once Redis knows all of them.
     pub(super) degraded_since: Option<Instant>,
-    /// Since when nobody here is interested any more.
+    /// When the last client lost interest.
     pub(super) idle_since: Option<Instant>,
-    /// Whether it stands in the link's queue.
+    /// Whether the topic is in the link's `register_queue`.
     pub(super) queued: bool,
-    /// Whether a registration is under way: one at a time.
+    /// Whether a registration is in flight. A topic has one at a time.
     pub(super) registering: bool,
-    /// Whether Redis sends its messages on this connection.
+    /// Whether this connection is subscribed to the topic.
     pub(super) subscribed: bool,
-    /// Whether a message follows upon what was delivered last. If not, it is in the log that is being asked for.
+    /// Whether the next message follows the last delivered one. If not, the registration in flight fetches what is between
+    /// them.
     pub(super) synced: bool,
-    /// Whether everything has to be said again, not only what changed.
+    /// Whether the next registration must contain everything, not only the changes.
     pub(super) full_resync: bool,
-    /// Whether Redis knows that this node is interested.
+    /// Whether Redis may have a registration of this node.
     pub(super) registered: bool,
-    /// Whether Redis has forgotten what was registered.
+    /// Whether Redis lost its memory after the last registration.
     pub(super) restored: bool,
-    /// Whether it is given up for good.
+    /// Whether the topic is to be released.
     pub(super) released: bool,
 }
 
-/// What is to be said of members.
+/// The members that a registration contains.
 pub(super) struct MemberChanges {
     pub(super) changes: Vec<MemberChange>,
-    /// Whether these are all members of this node.
+    /// Whether `changes` lists all members of this node.
     pub(super) whole: bool,
 }
 
@@ -96,7 +97,7 @@ impl Topic {
         }
     }
 
-    /// Takes a change in.
+    /// Applies a change of this node's clients.
     pub(super) fn apply(&mut self, local_change: LocalChange, now: Instant) {
         self.dirty = true;
         self.local = local_change.local;
@@ -125,12 +126,12 @@ impl Topic {
         self.waiters.extend(local_change.waiter);
     }
 
-    /// Whether there is something to be said.
+    /// Whether something is not registered yet.
     pub(super) fn needs_registration(&self) -> bool {
         self.dirty || self.full_resync || self.released
     }
 
-    /// A member that is held here.
+    /// Returns a member that is connected to this node.
     pub(super) fn local_member(&self, user: &UserId) -> Option<Member> {
         let info = self.local_members.get(user)?.clone();
         Some(Member {
@@ -139,7 +140,7 @@ impl Topic {
         })
     }
 
-    /// What is to be said of members now.
+    /// Takes the members for the next registration.
     pub(super) fn take_changes(&mut self) -> MemberChanges {
         self.dirty = false;
         let changes = std::mem::take(&mut self.changes);
@@ -147,7 +148,7 @@ impl Topic {
         if !whole {
             return MemberChanges { changes, whole };
         }
-        // What is there now includes every change.
+        // The members as they are now include every change.
         let here = self.local_members.iter().map(|(id, info)| {
             let (id, info) = (id.clone(), info.clone());
             MemberChange::Joined(Member { id, info })
@@ -158,7 +159,7 @@ impl Topic {
         }
     }
 
-    /// Everybody that clients here know, in the order of their ids.
+    /// All members that clients here know, in the order of their ids.
     pub(super) fn snapshot(&self) -> Vec<Member> {
         let member = |(id, info): (&UserId, &Option<Arc<str>>)| Member {
             id: id.clone(),
@@ -167,18 +168,18 @@ impl Topic {
         self.members.iter().map(member).collect()
     }
 
-    /// Whether the member is news to clients here.
+    /// Adds a member. Returns whether clients here did not know it.
     pub(super) fn add_member(&mut self, member: &Member) -> bool {
         let (id, info) = (member.id.clone(), member.info.clone());
         self.members.insert(id, info).is_none()
     }
 
-    /// Whether the member's going is news to clients here.
+    /// Removes a member. Returns whether clients here knew it.
     pub(super) fn remove_member(&mut self, user: &UserId) -> bool {
         self.members.remove(user).is_some()
     }
 
-    /// Forgets what was true of a connection that is gone.
+    /// Resets what depended on the connection that broke.
     pub(super) fn on_disconnected(&mut self) {
         self.registering = false;
         self.subscribed = false;

@@ -1,4 +1,5 @@
-//! What this node holds: counted in its registry first, said to the cluster in the order of the counting.
+//! Subscriptions, members and signed-in users of this node. The registry counts them first, and the link registers the
+//! changes in the order in which they were counted.
 
 use std::time::Instant;
 
@@ -31,7 +32,7 @@ impl Redis {
             channel,
             worker: subscriber.worker,
             member: subscriber.member,
-            // The cluster decides.
+            // Redis enforces the limit for the cluster.
             max_members: usize::MAX,
             tell_count: false,
         };
@@ -62,7 +63,7 @@ impl Redis {
                 self.leave(app, channel, subscriber);
                 Err(error)
             }
-            // The link is gone with the process.
+            // A link ends only with the process.
             Err(_) => {
                 self.leave(app, channel, subscriber);
                 Err(Error::Unreachable("the server is stopping".into()))
@@ -96,7 +97,7 @@ impl Redis {
         });
     }
 
-    /// Says how a user stands here; with a waiter, who hears when the cluster knows.
+    /// Posts a user's state on this node. The waiter is answered when Redis knows it.
     fn post_user_change(
         &self,
         app: &App,
@@ -146,7 +147,7 @@ impl Redis {
         let mut watching = Vec::new();
         for watched in &user.watchlist {
             let (waiter, answered) = waiter();
-            // Its number is of this node alone; the answer's counts.
+            // The link's answer has the sequence number that counts: the one drawn when Redis knew of the watch.
             let _ = self.registry.watch(&app.id, watched, worker, |state| {
                 self.post_user_change(app, watched, state, waiter);
             });
@@ -162,7 +163,7 @@ impl Redis {
                 },
             });
         }
-        // Whoever is told that it is signed in can be reached.
+        // A client that receives its sign-in must be reachable for events to its user.
         let _ = confirmed.await;
         known
     }

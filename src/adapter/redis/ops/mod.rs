@@ -1,5 +1,4 @@
-//! What the rest of the server asks of the cluster, as methods of [`super::Redis`]: each posts requests to the links and
-//! awaits their answers.
+//! The operations behind the methods of the adapter. Each posts requests to the links and awaits their answers.
 
 mod membership;
 pub(super) mod publish;

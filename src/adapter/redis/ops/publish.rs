@@ -1,4 +1,4 @@
-//! Publishing: an event is accepted when Redis has taken it, or it is refused in time.
+//! Publishes events. An event is accepted once Redis has taken it, and refused after `publish_timeout`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::adapter::redis::wire::message::{Content, EventId, ID_BYTES};
 use crate::adapter::redis::{BUDGET_KIB, Redis};
 use crate::app::AppId;
 
-/// An event that Redis did not take, as far as is known.
+/// An event that Redis did not take, as far as this node knows.
 pub(in crate::adapter::redis) struct Unsent {
     pub(in crate::adapter::redis) id: EventId,
     pub(in crate::adapter::redis) why: String,
@@ -28,7 +28,7 @@ impl Redis {
         id
     }
 
-    /// Publishes to all nodes; how many subscriptions there are, if that is known.
+    /// Publishes to all nodes. Returns the topic's subscriptions, if Redis counted them.
     pub(in crate::adapter::redis) async fn publish_to_link(
         &self,
         app: &AppId,
@@ -70,7 +70,7 @@ impl Redis {
         }
     }
 
-    /// A share of the budget. None is only taken away with the process.
+    /// Waits for a share of [`BUDGET_KIB`]. `None` comes only at the end of the process.
     async fn acquire_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let kib = u32::try_from(bytes / 1024).unwrap_or(BUDGET_KIB);
         let budget = Arc::clone(&self.budget);

@@ -1,4 +1,4 @@
-//! Questions to the cluster: each costs as much as its answer is long, whatever the number of nodes.
+//! Queries to Redis. The cost of each grows with the length of its answer, not with the number of nodes.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use crate::adapter::{Counts, Error, LastEvent};
 use crate::app::AppId;
 use crate::protocol::{ChannelName, Member, UserId};
 
-/// How many channels Redis lists at once.
+/// Channels that one command lists.
 const PAGE: usize = 1000;
 
 impl Redis {
-    /// Asks the link of a topic.
+    /// Sends read-only commands over the link of a topic, and returns their replies.
     pub(in crate::adapter::redis) async fn query(
         &self,
         topic_id: &str,
@@ -44,7 +44,7 @@ impl Redis {
         }));
         match tokio::time::timeout(self.settings.publish_timeout, answered).await {
             Ok(Ok(Ok(mut replies))) => {
-                // Whoever takes the replies apart finds as many as there were questions.
+                // Callers rely on one reply for each command.
                 replies.resize(expected, Value::Nil);
                 Ok(replies)
             }
@@ -66,7 +66,7 @@ impl Redis {
         read_counts(reply.into_iter().next().unwrap_or(Value::Nil))
     }
 
-    /// The occupied channels in one bucket: page by page, so that Redis is never held up.
+    /// Appends the occupied channels of one bucket to `found`, page by page, so that no command holds up Redis.
     pub(in crate::adapter::redis) async fn list_bucket(
         &self,
         link: &Handle,
@@ -102,7 +102,7 @@ impl Redis {
             let answers = self.query_link(link, &index, commands).await?;
             for (name, answer) in names.iter().zip(answers) {
                 let counts = read_counts(answer)?;
-                // It may have been vacated between the two questions.
+                // The channel may have been vacated between the two commands.
                 if counts.subscriptions > 0
                     && let Ok(name) = ChannelName::parse(name, usize::MAX)
                 {
@@ -115,7 +115,8 @@ impl Redis {
         }
     }
 
-    /// The users on a presence channel. What they say of themselves may be long, so it is asked for only if wanted.
+    /// Returns the members of a presence channel. Their `user_info` may be long, so it is read only if `with_info` is
+    /// set.
     pub(in crate::adapter::redis) async fn channel_members(
         &self,
         app: &AppId,
@@ -136,7 +137,7 @@ impl Redis {
         Ok(users.map(|id| Member { id, info: None }).collect())
     }
 
-    /// What a cache channel keeps, and for how long still.
+    /// Returns a cache channel's last event, with the rest of its lifetime.
     pub(in crate::adapter::redis) async fn kept_event(
         &self,
         app: &AppId,

@@ -1,53 +1,58 @@
-//! The names of keys and topics, and the buckets they are in.
+//! The names of keys and topics, and the buckets that they are in.
 //!
-//! Everything about one topic lives in one bucket, and a bucket's tag (`{…}`) puts it into one slot of a Redis
-//! Cluster, so a script may touch all of it in one step. A single server is one bucket. What is in a name is fixed by
-//! the wire version: nodes of one version agree on it without talking.
+//! Everything about one topic lives in one bucket. The bucket's hash tag (`{…}`) puts all its keys into one slot of a
+//! Redis Cluster, so a script may use them in one step. A single server is one bucket. The wire version fixes all names,
+//! so nodes of one version agree on them without talking.
 
 use crate::app::AppId;
 use crate::protocol::{ChannelKind, ChannelName, UserId};
 
-/// How many buckets a Redis Cluster's slots are cut into. Each has a connection of its own, so this also bounds over
-/// how many primaries one Tidewire cluster spreads.
+/// The buckets of a Redis Cluster. Each has a connection of its own, so this also bounds how many primaries one
+/// Tidewire cluster uses.
 const CLUSTER_BUCKETS: u16 = 16;
 
-/// How many slots a Redis Cluster has.
+/// The slots of a Redis Cluster.
 const SLOTS: u16 = 16384;
 
 /// The longest name of a channel or user that is read back from Redis.
 const MAX_NAME: usize = 64 * 1024;
 
-/// Where Redis keeps a share of all topics.
+/// A share of all topics: the keys that its topics have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
-    /// `tidewire:{0}:`
+    /// What all keys of the bucket begin with: `tidewire:{0}:`.
     prefix: String,
-    /// The slot of a Redis Cluster.
+    /// The bucket's slot in a Redis Cluster.
     pub(crate) slot: u16,
+    /// Node ids, by the end of their leases (ms).
     pub(crate) nodes: String,
+    /// The wire version of the live nodes.
     pub(crate) wire: String,
+    /// The current life of Redis' memory: a random name and when it began (ms).
     pub(crate) epoch: String,
+    /// Topic ids whose count was held back, by the time at which it is due (ms).
     pub(crate) due: String,
+    /// Channels and members that were left, by the time at which webhooks report it (ms).
     pub(crate) linger: String,
-    /// Who the nodes are; used in the first bucket only, as the next two.
+    /// Node ids, with what each says of itself. Only the first bucket uses it and the next two.
     pub(crate) who: String,
-    /// What consoles watch on which node.
+    /// What the consoles of each node watch.
     pub(crate) watch: String,
-    /// The topic of what is told to consoles.
+    /// The topic on which nodes send feed entries to other nodes' consoles.
     pub(crate) feed: String,
 }
 
-/// What has a topic: a channel, or a user that is signed in or watched.
+/// What a topic is about: a channel, or a user that is signed in or watched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
     Channel(ChannelName),
     User(UserId),
 }
 
-/// The names of one topic.
+/// The id and the keys of one topic.
 #[derive(Debug, Clone)]
 pub(crate) struct TopicKeys {
-    /// `app:channel`, or `app:#user-id`: no app's id has a colon.
+    /// `app:channel` or `app:#user-id`. It is unambiguous because no app's id has a colon.
     pub(crate) topic_id: String,
     pub(crate) topic: String,
     pub(crate) state: String,
@@ -56,7 +61,7 @@ pub(crate) struct TopicKeys {
 }
 
 impl Bucket {
-    /// All buckets there are.
+    /// All buckets of a single server or of a Redis Cluster.
     pub(crate) fn all(prefix: &str, is_cluster: bool) -> Vec<Self> {
         let buckets = if is_cluster { CLUSTER_BUCKETS } else { 1 };
         (0..buckets)
@@ -64,7 +69,8 @@ impl Bucket {
             .collect()
     }
 
-    /// The bucket's tag is the smallest number whose slot is in the bucket's share: so the shares are even.
+    /// Makes the bucket whose slot is in the given share of all slots. Its tag is the smallest number with such a slot,
+    /// so the buckets are spread evenly.
     fn new(prefix: &str, number: u16, of: u16) -> Self {
         let share = SLOTS / of;
         let mut tags = (0_u32..).map(|tag| (tag, slot(tag.to_string().as_bytes())));
@@ -87,17 +93,17 @@ impl Bucket {
         }
     }
 
-    /// Which of `buckets` a topic is in.
+    /// The number of the bucket, of `buckets`, that a topic is in.
     pub(crate) fn index(topic_id: &str, buckets: usize) -> usize {
         usize::from(slot(topic_id.as_bytes())) % buckets
     }
 
-    /// The topics that a node holds.
+    /// The key of the set of topic ids that a node has registered.
     pub(crate) fn owned_topics(&self, node: &str) -> String {
         format!("{}own:{node}", self.prefix)
     }
 
-    /// The keys of `scripts/register.lua`, for a node's part in a topic.
+    /// The keys of `scripts/register.lua`, in its order.
     pub(crate) fn register_keys(
         &self,
         app: &AppId,
@@ -117,17 +123,17 @@ impl Bucket {
         ]
     }
 
-    /// The occupied channels of an app.
+    /// The key of the set of an app's occupied channels.
     pub(crate) fn channel_index(&self, app: &AppId) -> String {
         format!("{}index:{app}", self.prefix)
     }
 
-    /// The state of one of an app's channels.
+    /// The key of a topic's state.
     pub(crate) fn state(&self, topic_id: &str) -> String {
         format!("{}state:{topic_id}", self.prefix)
     }
 
-    /// The members of a presence channel.
+    /// The key of a presence channel's members.
     pub(crate) fn members(&self, topic_id: &str) -> String {
         format!("{}members:{topic_id}", self.prefix)
     }
@@ -172,7 +178,7 @@ impl Subject {
         }
     }
 
-    /// What a topic id stands for; none if it is not one of ours.
+    /// Parses a topic id; `None` if no node of ours wrote it.
     pub(crate) fn parse(topic_id: &str) -> Option<(AppId, Self)> {
         let (app, name) = topic_id.split_once(':')?;
         let subject = match name.strip_prefix("#user-") {

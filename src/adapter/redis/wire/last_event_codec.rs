@@ -1,10 +1,10 @@
-//! A cache channel's last event as Redis keeps it: the length of the event's name (2 bytes), the name, the data.
+//! The encoding of a cache channel's last event in Redis: the length of the event's name (2 bytes), the name, the data.
 
 use std::time::Instant;
 
 use crate::registry::{LAST_EVENT_TTL, LastEvent};
 
-/// As it is kept.
+/// Encodes an event.
 pub(crate) fn write(event: &LastEvent) -> Vec<u8> {
     // Names are a few hundred characters at most.
     let length = u16::try_from(event.event.len()).unwrap_or(u16::MAX);
@@ -14,7 +14,7 @@ pub(crate) fn write(event: &LastEvent) -> Vec<u8> {
     out
 }
 
-/// As it was, with its whole life before it; none if it is not one of ours.
+/// Decodes an event, as if it had just been kept; `None` if the bytes are malformed.
 pub(crate) fn read(bytes: &[u8]) -> Option<LastEvent> {
     let (length, rest) = bytes.split_first_chunk()?;
     let (event, data) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;

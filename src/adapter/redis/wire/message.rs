@@ -1,8 +1,8 @@
-//! What nodes say to each other: the messages of a topic, as scripts publish them and logs keep them.
+//! The messages of a topic, as scripts publish them and logs keep them.
 //!
 //! The first byte is the major version of everything that nodes share: messages, keys and scripts. Nodes of different
-//! versions do not share a prefix ([`WIRE_VERSION`]). Nothing in here trusts what it reads: a message that is not one
-//! of ours is dropped and counted.
+//! versions do not share a prefix ([`WIRE_VERSION`]). The decoder trusts nothing: the link drops and counts a message
+//! that it cannot read.
 //!
 //! | kind | then |
 //! | --- | --- |
@@ -10,7 +10,7 @@
 //! | `T` terminate a user's connections | run (8), number (8), ms (8), id (16) |
 //! | `A` member added, or its `user_info` changed | length (2) and text of the id, `user_info` |
 //! | `R` member removed | id |
-//! | `C` subscriptions | node that tells it itself (16), number in decimal digits |
+//! | `C` subscriptions | node that sends it to its own clients itself (16), number in decimal digits |
 //! | `O`, `F` user online, offline | |
 
 use std::sync::Arc;
@@ -19,47 +19,47 @@ use bytes::Bytes;
 
 use crate::protocol::{Encoded, Member, SocketId, UserId};
 
-/// The major version of what nodes share. Another one is another cluster.
+/// The major version of what nodes share. Nodes of another version are another cluster.
 pub(crate) const WIRE_VERSION: &str = "1";
 
-/// The first byte of every message, [`WIRE_VERSION`].
+/// [`WIRE_VERSION`] as the first byte of every message.
 pub(crate) const VERSION_BYTE: u8 = 1;
 
-/// The longest message that is taken or sent: room for the largest event of any app.
+/// The bytes of the longest message, with room for the largest event that an app may allow.
 pub(crate) const MAX_MESSAGE: usize = 34 * 1024 * 1024;
 
-/// The bytes of an event's id: its node's and a number that the node gives once.
+/// The bytes of an event's id: its node's id, and a number that the node uses once.
 pub(crate) const ID_BYTES: usize = 16;
 
-/// An event's name among all events.
+/// An event's id, unique in the cluster.
 pub(crate) type EventId = [u8; ID_BYTES];
 
-/// One life of one Redis process, from its run id.
+/// One life of one Redis process: the first half of its run id.
 pub(crate) type Run = [u8; 8];
 
-/// Where in a topic's log something is. Numbers rise by one from event to event within a run.
+/// An event's place in its topic's log. Within a run, `seq` rises by one from event to event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) run: Run,
     pub(crate) seq: u64,
 }
 
-/// One message.
+/// A decoded message.
 #[derive(Debug)]
 pub(crate) enum Message {
     Logged(Logged),
     MemberAdded(Member),
     MemberRemoved(UserId),
-    /// The node that told it to its own subscribers already, and the subscriptions.
+    /// The node that sends it to its own subscribers itself, and the subscriptions.
     Count(String, usize),
     Online(bool),
 }
 
-/// A message that the log keeps.
+/// A message that the topic's log keeps.
 #[derive(Debug)]
 pub(crate) struct Logged {
     pub(crate) at: Position,
-    /// When Redis took it, in ms of its clock.
+    /// When Redis took it: ms of Redis' clock.
     pub(crate) time: u64,
     pub(crate) id: EventId,
     pub(crate) content: Content,
@@ -75,7 +75,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// The kind, for the script.
+    /// The message's kind, an argument of the script.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Event { .. } => "E",
@@ -83,12 +83,12 @@ impl Content {
         }
     }
 
-    /// What the script puts behind its own part.
+    /// The bytes that the script appends to its own header.
     pub(crate) fn body(&self, id: &EventId) -> Vec<u8> {
         let mut out = id.to_vec();
         if let Self::Event { except, frame } = self {
             let except = except.map(|id| id.to_string()).unwrap_or_default();
-            // Twice twenty digits and a dot.
+            // A socket id has at most twice twenty digits and a dot.
             out.push(u8::try_from(except.len()).unwrap_or_default());
             out.extend_from_slice(except.as_bytes());
             out.extend_from_slice(frame.bytes());
@@ -98,7 +98,7 @@ impl Content {
 }
 
 impl Message {
-    /// Reads a message; none if it is not one of this version's.
+    /// Decodes a message; `None` if it is malformed or of another version.
     pub(crate) fn decode(bytes: Bytes) -> Option<Self> {
         if bytes.len() > MAX_MESSAGE {
             return None;
@@ -131,7 +131,7 @@ impl Message {
     }
 }
 
-/// The `user_info` as scripts keep it: nothing is none.
+/// Reads a `user_info` as scripts keep it: an empty text stands for none.
 pub(crate) fn info_of(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
 }

@@ -1,5 +1,5 @@
-//! What all nodes of a cluster share: messages, names of keys and topics, scripts. All of it is fixed by
-//! [`message::WIRE_VERSION`].
+//! What all nodes of a cluster share: messages, names of keys and topics, scripts. [`message::WIRE_VERSION`] fixes all
+//! of it.
 
 pub(crate) mod keys;
 pub(crate) mod last_event_codec;

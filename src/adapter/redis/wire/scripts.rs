@@ -1,4 +1,4 @@
-//! The scripts that run in Redis: each changes the state and publishes what follows from it in one step.
+//! The scripts that run in Redis. Each changes the state and publishes the consequences in one step.
 
 /// A script that runs in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

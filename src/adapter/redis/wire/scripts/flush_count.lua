@@ -1,8 +1,8 @@
--- Tells a count that was held back.
+-- Publishes a count that was held back.
 --
 -- KEYS  1 topic's state
 -- ARGV  1 topic  2 PUBLISH or SPUBLISH
--- -> the subscriptions; 0: there is nobody to tell
+-- -> the subscriptions; 0: nothing was published
 local total = tonumber(redis.call('HGET', KEYS[1], 'total') or 0)
 if total > 0 then
     local time = redis.call('TIME')

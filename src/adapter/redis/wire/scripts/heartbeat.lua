@@ -1,11 +1,11 @@
--- A node's sign of life in one bucket, and what has become due there.
+-- Renews a node's lease in one bucket, and returns what is due there.
 --
--- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  [6 what consoles watch]
+-- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  [6 watches of consoles]
 -- ARGV  1 node  2 lease in ms  3 wire version  4 name for a new epoch  5 most of each kind
---       6 '1': nothing lingers any longer if this node is the last one  7… what this node's consoles watch
+--       6 '1': nothing lingers any longer if this node is the last one  7… watches of this node's consoles
 -- -> {'WIRE', version} when live nodes speak another version, else
---    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, topic ids that have
---     stayed away, live nodes, what consoles of all nodes watch}
+--    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, channels and members
+--     that have stayed away, live nodes, watches of all nodes' consoles}
 local nodes, wire, epoch_key, due, linger, watch = unpack(KEYS)
 local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])
 local time = redis.call('TIME')
@@ -26,14 +26,14 @@ local lease_end = redis.call('ZSCORE', nodes, node)
 local lapsed = (not lease_end or tonumber(lease_end) <= now) and 1 or 0
 redis.call('ZADD', nodes, ms(now + lease), node)
 
--- The epoch lives as long as Redis' memory: when it is another, everything has to be said again. Its moment tells
--- publishers that nodes may not have come back yet.
+-- The epoch lives as long as Redis' memory. When it changes, nodes register everything again. Its time tells publishers
+-- that nodes may not have come back yet.
 local epoch = redis.call('GET', epoch_key)
 if not epoch then
     epoch = ARGV[4] .. ':' .. ms(now)
     redis.call('SET', epoch_key, epoch)
 end
--- Neither outlives its last node by more than a day.
+-- Neither key outlives its last node by more than a day.
 for _, key in ipairs({wire, epoch_key}) do redis.call('EXPIRE', key, 86400) end
 
 local function take(key, upto)
@@ -45,7 +45,7 @@ local dead = redis.call('ZRANGEBYSCORE', nodes, '-inf', ms(now), 'LIMIT', 0, lim
 local counts = take(due, ms(now))
 local gone = take(linger, (ARGV[6] == '1' and others == 0) and '+inf' or ms(now))
 
--- A console that is closed, or whose node is gone, is watched for no longer than a few ticks.
+-- The watch of a console that was closed, or whose node is gone, ends after a few heartbeats.
 local watched = {}
 for i = 7, #ARGV do
     redis.call('ZADD', watch, ms(now + 3000), ARGV[i])

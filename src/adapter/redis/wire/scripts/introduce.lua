@@ -1,8 +1,8 @@
--- Says who a node is, and asks who the others are.
+-- Stores a node's introduction, and returns those of all live nodes.
 --
--- KEYS  1 nodes  2 who they are
--- ARGV  1 the node  2 what it says of itself
--- -> of each live node: its id, what it says of itself, in how many ms its lease ends
+-- KEYS  1 nodes  2 introductions
+-- ARGV  1 node  2 its introduction
+-- -> for each live node: its id, its introduction, the ms until its lease ends
 local nodes, who = unpack(KEYS)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,4 +1,4 @@
--- Takes an event for a topic: numbers it, keeps it in the log, tells the nodes that are interested.
+-- Takes an event for a topic: numbers it, keeps it in the log, and publishes it to the nodes that are interested.
 --
 -- KEYS  1 topic's state  2 log  3 epoch  [4 last event]
 -- ARGV  1 run  2 topic  3 PUBLISH or SPUBLISH  4 kind  5 body, which begins with the event's 16 bytes of id
@@ -17,8 +17,8 @@ if KEYS[4] then
 end
 local seq, bytes, fresh, total = unpack(redis.call('HMGET', state, 'seq', 'bytes', 'fresh', 'total'))
 if not seq then
-    -- Nobody is interested, nor was a moment ago: unless Redis has just lost its memory, and those who were have not
-    -- come back yet. They will look into the log.
+    -- No node is interested, and none was a moment ago. But if Redis has just lost its memory, interested nodes may not
+    -- have come back yet, and will read the log.
     local born = tonumber(string.match(redis.call('GET', epoch) or '', ':(%d+)$'))
     if born and now - born > seconds * 1000 then return 0 end
     seq = time[1] * 1000000 + time[2]

@@ -1,5 +1,5 @@
--- What one node holds of one topic, as of now: said in absolute terms, so that saying it twice changes nothing.
--- What follows for the others is published in the same step.
+-- Stores what one node holds of one topic, in absolute terms, so that a second call changes nothing. Publishes the
+-- consequences for other nodes in the same step.
 --
 -- KEYS  1 nodes  2 topic's state  3 members  4 index of the app's channels  5 the node's own topics  6 linger  7 due
 --       8 log  9 last event
@@ -136,8 +136,8 @@ if presence then
     redis.call('HSET', state, 'users', users)
 end
 
--- Up to a hundred every change of the count is told, above that at most one every five seconds. After a loss of
--- memory it is told once the others have had their time to come back.
+-- Up to a hundred subscriptions every change of the count is published, above that at most one every five seconds. After
+-- a loss of memory it is published once the other nodes have had their time to come back.
 local told = 0
 local counts = flag('c')
 if mode == 'drop' then
@@ -165,7 +165,7 @@ end
 local run, seq = unpack(redis.call('HMGET', state, 'run', 'seq'))
 local entries = false
 if ARGV[12] ~= '' then
-    -- Of the same run exactly what is missing; of another all there is, the node knows what it has seen.
+    -- Within the same run exactly the missing events. Of another run all events: the node knows which it has seen.
     local missing = tonumber(seq) - tonumber(ARGV[13])
     if run ~= ARGV[12] then
         entries = redis.call('LRANGE', log, 0, -1)

@@ -1,7 +1,7 @@
--- Forgets a node that holds nothing any more: one whose lease has ended, or the one that asks.
+-- Removes a node that holds nothing any more: one whose lease has ended, or the calling node itself.
 --
 -- KEYS  1 nodes  2 the node's own topics
--- ARGV  1 the node  2 '1': it says so itself
+-- ARGV  1 node  2 '1': it is the calling node
 -- -> how many topics it still holds
 local held = redis.call('SCARD', KEYS[2])
 if held == 0 then
