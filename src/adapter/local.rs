@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::fanout::{Fanout, Outgoing};
 use super::{
     Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, PublishOutcome,
-    Subscribed, Subscriber, Watched, count_frame, tells_count,
+    Subscribed, Subscriber, Watched, count_frame, sends_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
@@ -50,31 +50,31 @@ impl Local {
 
     /// Sends the counts of busy channels that were held back, and drops last events that have expired. Runs as long as
     /// the server.
-    pub async fn tell_due_counts(self: Arc<Self>) {
+    pub async fn send_due_counts(self: Arc<Self>) {
         let mut interval = tokio::time::interval(COUNT_TICK);
         loop {
             interval.tick().await;
             let now = Instant::now();
             self.registry
                 .due_counts(now, |app, channel, count, audience| {
-                    self.tell_count(app, channel, (count, None), audience);
+                    self.send_count(app, channel, (count, None), audience);
                 });
             self.registry.expire_last_events(now);
         }
     }
 
     /// Posts a webhook for each channel and member that has stayed away for `delay`. Runs as long as the server.
-    pub async fn announce_vacated(self: Arc<Self>, delay: Duration) {
+    pub async fn post_vacated(self: Arc<Self>, delay: Duration) {
         let mut interval = tokio::time::interval(VACATED_TICK);
         loop {
             interval.tick().await;
-            self.announce_left(delay);
+            self.post_left(delay);
         }
     }
 
     /// Posts a webhook for each channel and member that left at least `delay` ago. A delay of zero includes all of them,
     /// for the shutdown.
-    pub fn announce_left(&self, delay: Duration) {
+    pub fn post_left(&self, delay: Duration) {
         let now = Instant::now();
         self.registry
             .due_vacated(delay, now, |app, channel, vacated, last| {
@@ -87,7 +87,7 @@ impl Local {
     }
 
     /// Sends a count to the subscribers and to webhooks.
-    fn tell_count(
+    fn send_count(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -103,7 +103,7 @@ impl Local {
     }
 
     /// Posts the webhooks that a join causes. The channel's lock is held, so they are in the order of the joins.
-    fn announce(&self, join: &Join<'_>, joined: &registry::Joined, source: SocketId) {
+    fn post_webhooks(&self, join: &Join<'_>, joined: &registry::Joined, source: SocketId) {
         let member = join.member.filter(|_| joined.member_appeared);
         let events = [
             joined.occupied.then_some(WebhookEvent::ChannelOccupied),
@@ -128,12 +128,12 @@ impl Local {
             worker: subscriber.worker,
             member: subscriber.member,
             max_members: app.limits.presence_members,
-            tell_count: tells_count(app, channel),
+            tell_count: sends_count(app, channel),
         };
         let joined = self
             .registry
             .join(&join, Instant::now(), |joined, audience| {
-                self.announce(&join, joined, subscriber.socket_id);
+                self.post_webhooks(&join, joined, subscriber.socket_id);
                 if let Some(member) = subscriber.member.filter(|_| joined.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
                     let outgoing = Outgoing {
@@ -145,7 +145,7 @@ impl Local {
                 }
                 if joined.tell_count {
                     let count = (joined.subscriptions, Some(subscriber.socket_id));
-                    self.tell_count(&app.id, channel, count, audience);
+                    self.send_count(&app.id, channel, count, audience);
                 }
             });
         let joined = joined.map_err(|_| Error::PresenceFull)?;
@@ -163,7 +163,7 @@ impl Local {
             channel,
             worker: subscriber.worker,
             user,
-            tell_count: tells_count(app, channel),
+            tell_count: sends_count(app, channel),
             lingers: Some(subscriber.socket_id),
         };
         self.registry
@@ -175,7 +175,7 @@ impl Local {
                 }
                 if left.tell_count {
                     let count = (left.subscriptions, Some(subscriber.socket_id));
-                    self.tell_count(&app.id, channel, count, audience);
+                    self.send_count(&app.id, channel, count, audience);
                 }
             });
     }

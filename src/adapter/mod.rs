@@ -172,7 +172,7 @@ pub trait Adapter: Send + Sync {
 
 /// Whether subscribers of the channel receive `subscription_count`. Presence channels have members instead, and
 /// the server's own channels are not counted (protocol §3.9, §3.11).
-fn tells_count(app: &App, channel: &ChannelName) -> bool {
+fn sends_count(app: &App, channel: &ChannelName) -> bool {
     app.subscription_count && channel.kind().is_listed() && channel.kind() != ChannelKind::Presence
 }
 

@@ -278,8 +278,8 @@ impl Cluster {
             apps: _,
         } = deps;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
-        indispensable("counts", Arc::clone(&local).tell_due_counts());
-        indispensable("lingering", Arc::clone(&local).announce_vacated(linger));
+        indispensable("counts", Arc::clone(&local).send_due_counts());
+        indispensable("lingering", Arc::clone(&local).post_vacated(linger));
         Ok(Self::Alone(local))
     }
 
@@ -299,7 +299,7 @@ impl Cluster {
 
     async fn finish(&self) {
         match self {
-            Self::Alone(local) => local.announce_left(Duration::ZERO),
+            Self::Alone(local) => local.post_left(Duration::ZERO),
             Self::Nodes(redis) => redis.finish().await,
         }
     }

@@ -232,7 +232,7 @@ impl RegisterCommand<'_> {
         let flags = [
             ('l', topic.subject.is_listed()),
             ('p', topic.subject.is_presence()),
-            ('c', topic.local.tells_count),
+            ('c', topic.local.sends_count),
             ('k', is_cache && !topic.waiters.is_empty()),
             ('s', topic.subject.is_presence() && !topic.members_complete),
             ('r', self.restores),

@@ -122,18 +122,18 @@ impl LiveNode {
         let mut next = || parts.next().unwrap_or(Value::Nil);
         let (id, text, left) = (next().text()?, next().text()?, next().number()?);
         // A later version may introduce itself in other words.
-        let Ok(said) = serde_json::from_str::<Introduction>(&text) else {
+        let Ok(introduction) = serde_json::from_str::<Introduction>(&text) else {
             return Ok(None);
         };
         let left = u64::try_from(left).unwrap_or_default();
-        let ago = Duration::from_millis(said.lease.saturating_sub(left));
+        let ago = Duration::from_millis(introduction.lease.saturating_sub(left));
         let now = Instant::now();
         Ok(Some(Self {
-            name: said.name,
-            address: said.address,
+            name: introduction.name,
+            address: introduction.address,
             heard: now.checked_sub(ago).unwrap_or(now),
             is_this: id == this,
-            strange_apps: mismatched(own, &said.apps),
+            strange_apps: mismatched(own, &introduction.apps),
         }))
     }
 
@@ -168,12 +168,12 @@ impl Link {
         let Some(directory) = &self.directory else {
             return;
         };
-        let said = directory.introduction(connection.address, self.deps.settings.lease);
+        let introduction = directory.introduction(connection.address, self.deps.settings.lease);
         // Serializing texts and numbers cannot fail.
-        let said = serde_json::to_string(&said).unwrap_or_default();
+        let introduction = serde_json::to_string(&introduction).unwrap_or_default();
         let bucket = &self.deps.bucket;
         let mut command = connection.script(Script::Introduce, &[&bucket.nodes, &bucket.who]);
-        connection.queue(command.arg(&self.deps.node).arg(said));
+        connection.queue(command.arg(&self.deps.node).arg(introduction));
         self.in_flight.push(PendingReply::Introduce);
     }
 

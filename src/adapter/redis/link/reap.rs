@@ -100,7 +100,7 @@ impl Link {
         }
         let registered = Registered::read(&mut reply, Run::default())?;
         self.deps.delivery.metrics.cluster_reaped.inc();
-        if registered.told {
+        if registered.count_published {
             self.post_webhook(topic_id, &WebhookEvent::SubscriptionCount(registered.count));
         }
         Ok(())

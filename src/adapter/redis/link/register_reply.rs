@@ -23,8 +23,8 @@ pub(super) struct Registered {
     log_tail: LogTail,
     pub(super) count: usize,
     occupied: bool,
-    pub(super) told: bool,
-    missed: bool,
+    pub(super) count_published: bool,
+    cache_miss: bool,
     appeared: Vec<String>,
     members: Option<Members>,
     last_event: Option<LastEvent>,
@@ -107,7 +107,7 @@ impl Link {
             delivery.set_online(topic, count > 0);
         }
         delivery.answer_waiters(topic, registration.waiters, registered.last_event.as_ref());
-        if registered.told {
+        if registered.count_published {
             delivery.send_count(topic, count);
             delivery.post_webhook(topic, &WebhookEvent::SubscriptionCount(count), source);
         }
@@ -127,7 +127,7 @@ impl Link {
             return Ok(());
         };
         topic.registered = false;
-        if registered.told {
+        if registered.count_published {
             let event = WebhookEvent::SubscriptionCount(registered.count);
             self.deps.delivery.post_webhook(topic, &event, None);
         }
@@ -177,7 +177,7 @@ impl Registered {
         for user in self.appeared.iter().filter_map(|id| UserId::new(id)) {
             delivery.post_webhook(topic, &WebhookEvent::MemberAdded(&user), source);
         }
-        if self.missed {
+        if self.cache_miss {
             delivery.post_webhook(topic, &WebhookEvent::CacheMiss, source);
         }
     }
@@ -190,7 +190,8 @@ impl Registered {
         let run = next().bytes()?.unwrap_or_default();
         let seq = next().text()?.parse().unwrap_or_default();
         let (count, _users) = (next().number()?, next().number()?);
-        let (occupied, told, missed) = (next().number()?, next().number()?, next().number()?);
+        let (occupied, count_published, cache_miss) =
+            (next().number()?, next().number()?, next().number()?);
         let appeared = next().texts()?;
         let members = match next() {
             Value::Array(entries) => Some(read_members(entries)?),
@@ -212,8 +213,8 @@ impl Registered {
             },
             count: usize::try_from(count).unwrap_or_default(),
             occupied: occupied == 1,
-            told: told == 1,
-            missed: missed == 1,
+            count_published: count_published == 1,
+            cache_miss: cache_miss == 1,
             appeared,
             members,
             last_event,

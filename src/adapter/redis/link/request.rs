@@ -47,7 +47,7 @@ pub(crate) struct LocalState {
     /// Whether clients here need the topic's messages.
     pub(crate) interested: bool,
     /// Whether subscribers receive changes of the count.
-    pub(crate) tells_count: bool,
+    pub(crate) sends_count: bool,
     /// The limit for the members of a presence channel.
     pub(crate) max_members: usize,
 }

@@ -198,7 +198,7 @@ mod tests {
     const LOCAL: LocalState = LocalState {
         count: 1,
         interested: true,
-        tells_count: false,
+        sends_count: false,
         max_members: 100,
     };
 
@@ -230,19 +230,19 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_said_in_their_order_and_once() {
+    fn changes_are_registered_in_order_and_once() {
         let mut topic = topic();
         changed(&mut topic, MemberChange::Joined(member("a")));
         changed(&mut topic, MemberChange::Left(member("a").id));
         changed(&mut topic, MemberChange::Joined(member("b")));
-        let said = topic.take_changes();
-        assert_eq!((said.changes.len(), said.whole), (3, false));
+        let registered = topic.take_changes();
+        assert_eq!((registered.changes.len(), registered.whole), (3, false));
         assert!(topic.take_changes().changes.is_empty());
         topic.on_disconnected();
-        let said = topic.take_changes();
+        let registered = topic.take_changes();
         assert!(
-            said.whole
-                && matches!(&said.changes[..], [MemberChange::Joined(m)] if m.id == member("b").id)
+            registered.whole
+                && matches!(&registered.changes[..], [MemberChange::Joined(m)] if m.id == member("b").id)
         );
     }
 
@@ -255,12 +255,12 @@ mod tests {
                 MemberChange::Joined(member(&(i % 3).to_string())),
             );
         }
-        let said = topic.take_changes();
-        assert_eq!((said.changes.len(), said.whole), (3, true));
+        let registered = topic.take_changes();
+        assert_eq!((registered.changes.len(), registered.whole), (3, true));
     }
 
     #[test]
-    fn news_is_what_was_not_told_before() {
+    fn only_unknown_members_are_added() {
         let mut topic = topic();
         assert!(topic.add_member(&member("a")) && !topic.add_member(&member("a")));
         assert!(topic.remove_member(&member("a").id) && !topic.remove_member(&member("a").id));

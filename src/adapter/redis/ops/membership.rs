@@ -10,7 +10,7 @@ use crate::adapter::redis::link::request::{
     LocalChange, LocalState, MemberChange, Request, TopicSnapshot, Waiter,
 };
 use crate::adapter::redis::wire::keys::Subject;
-use crate::adapter::{Error, Subscribed, Subscriber, Watched, tells_count};
+use crate::adapter::{Error, Subscribed, Subscriber, Watched, sends_count};
 use crate::app::App;
 use crate::protocol::{ChannelName, User, UserId};
 use crate::registry::{self, Join, Leave, UserState};
@@ -112,7 +112,7 @@ impl Redis {
             local: LocalState {
                 count: state.connections,
                 interested: state.connections > 0 || watched,
-                tells_count: false,
+                sends_count: false,
                 max_members: 0,
             },
             change: None,
@@ -185,7 +185,7 @@ fn local_state(app: &App, channel: &ChannelName, subscriptions: usize) -> LocalS
     LocalState {
         count: subscriptions,
         interested: subscriptions > 0,
-        tells_count: tells_count(app, channel),
+        sends_count: sends_count(app, channel),
         max_members: app.limits.presence_members,
     }
 }
