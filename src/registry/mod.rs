@@ -58,7 +58,7 @@ struct Shard {
 }
 
 /// Whom a change concerns, handed to the caller's closure while the channel is locked: what is posted to these
-/// workers with [`Audience::next`] as its number is in the order in which the changes happened.
+/// workers with [`Audience::next_sequence`] as its number is in the order in which the changes happened.
 pub struct Audience<'a> {
     workers: &'a Workers,
     sequence: &'a AtomicU64,

@@ -1,4 +1,4 @@
-//! Who is signed in, and who watches them: the registry's second family of shards, one entry per user.
+//! Signed-in users and their watchers: the registry's second family of shards, with one entry per user.
 
 use std::collections::HashMap;
 
@@ -10,18 +10,18 @@ use crate::slack::Slack as _;
 
 pub(super) type Users = HashMap<AppId, HashMap<UserId, UserRecord>>;
 
-/// One user: who is signed in as them, and who watches them.
+/// One user: the workers with connections that are signed in as the user, and those with watchers.
 #[derive(Debug, Default)]
 pub(super) struct UserRecord {
     connections: Workers,
     watchers: Workers,
 }
 
-/// How a user stands on this node after a change, handed to the caller's closure while the user is locked.
+/// A user's state on this node after a change. The caller's closure gets it while the user is locked.
 pub struct UserState<'a> {
-    /// Connections signed in as the user.
+    /// Connections that are signed in as the user.
     pub connections: usize,
-    /// Their workers.
+    /// The workers of those connections.
     pub signed_in: Audience<'a>,
     /// The workers whose connections watch the user.
     pub watchers: Audience<'a>,
@@ -56,7 +56,7 @@ impl Registry {
         });
     }
 
-    /// Counts a watcher. Says since which number it hears of changes.
+    /// Counts a watcher. Returns the sequence number after which it receives changes.
     pub fn watch(
         &self,
         app: &AppId,
@@ -86,12 +86,12 @@ impl Registry {
         });
     }
 
-    /// Lets `tell` know how a user stands.
+    /// Calls `tell` with a user's state.
     pub fn with_user_state(&self, app: &AppId, user: &UserId, tell: impl FnOnce(&UserState<'_>)) {
         self.with_user(app, user, |record| tell(&record.state(self)));
     }
 
-    /// Finds or makes a user's entry, and forgets it when nothing is left in it.
+    /// Finds or makes a user's entry, and removes it if it is empty afterwards.
     fn with_user<T>(
         &self,
         app: &AppId,

@@ -1,8 +1,8 @@
-//! Who left a moment ago: webhooks say that a channel was vacated or a member removed only after a delay, and a
-//! return within it cancels both what was to be said of the leaving and what would be said of the return.
+//! Delays the webhooks `channel_vacated` and `member_removed`. A return within the delay cancels them, and the
+//! `channel_occupied` or `member_added` of the return too.
 //!
-//! One instance per registry shard, under its lock, so what is told of one channel or member alternates strictly.
-//! Everything in here goes after the delay, whether its channel still exists or not.
+//! Each registry shard has one [`VacateDelay`] under its lock, so the webhooks of one channel or member alternate
+//! strictly. Every entry ends after the delay, whether its channel still exists or not.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::app::AppId;
 use crate::protocol::{ChannelName, SocketId, UserId};
 use crate::slack::Slack as _;
 
-/// A channel, or with a user one of its members.
+/// A channel, or one of its members if there is a user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     app: AppId,
@@ -21,20 +21,20 @@ struct Key {
     user: Option<UserId>,
 }
 
-/// What is told once somebody has stayed away.
+/// What webhooks report after the delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Vacated<'a> {
-    /// The channel's last subscription.
+    /// The channel's last subscription ended.
     Channel,
-    /// The member's last connection.
+    /// The member's last connection left.
     Member(&'a UserId),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct VacateDelay {
     gone: HashMap<Key, Gone>,
-    /// Every leaving as it came, by its serial; stale where there was a return. All linger equally long, so the
-    /// order of leaving is the order of what is due.
+    /// All leavings in their order, with their serials. An entry is stale if `gone` has no such serial. The delay is the
+    /// same for all, so this is also the order in which they are due.
     due: VecDeque<(Instant, u64, Key)>,
     serial: u64,
 }
@@ -42,14 +42,14 @@ pub(super) struct VacateDelay {
 #[derive(Debug)]
 struct Gone {
     serial: u64,
-    /// The connection that left last.
+    /// The last connection that left.
     last: Option<SocketId>,
-    /// Whether a miss of this cache channel has been told since its last value.
+    /// Whether a miss of this cache channel was reported since its last event.
     missed: bool,
 }
 
 impl VacateDelay {
-    /// A subscription was counted. Whether webhooks say that the channel is occupied, and that the member was added.
+    /// Handles a new subscription. Returns whether webhooks report `channel_occupied`, and `member_added`.
     pub(super) fn arrives(
         &mut self,
         join: &Join<'_>,
@@ -66,7 +66,7 @@ impl VacateDelay {
         (occupied, appeared)
     }
 
-    /// A subscription was uncounted, `channel` being what is left.
+    /// Handles the end of a subscription. `channel` is the channel without it.
     pub(super) fn departs(
         &mut self,
         leave: &Leave<'_>,
@@ -103,7 +103,7 @@ impl VacateDelay {
         channel: &ChannelName,
         user: Option<&UserId>,
     ) -> Option<Gone> {
-        // Most of the time nobody lingers, and no key need be made.
+        // Most of the time nothing is delayed, and no key need be allocated.
         if self.gone.is_empty() {
             return None;
         }
@@ -112,7 +112,7 @@ impl VacateDelay {
         gone
     }
 
-    /// A cache channel has a value again.
+    /// Handles an event of a cache channel, which has a last event again.
     pub(super) fn filled(&mut self, app: &AppId, channel: &ChannelName) {
         if self.gone.is_empty() {
             return;
@@ -122,7 +122,7 @@ impl VacateDelay {
         }
     }
 
-    /// Tells of those who left at least `delay` ago and have not returned.
+    /// Calls `tell` for each channel and member that left at least `delay` ago and has not returned.
     pub(super) fn due(
         &mut self,
         delay: Duration,
