@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, PublishOutcome,
-    Subscribed, Subscriber, Watched, count_frame, sends_count,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, Published, Subscribed,
+    Subscriber, Watched, count_frame, sends_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
@@ -205,7 +205,7 @@ impl Adapter for Local {
         now(Ok(()))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, PublishOutcome> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         let mut subscriptions = 0;
         let evicted = self
             .registry
@@ -223,7 +223,7 @@ impl Adapter for Local {
                 );
             });
         self.metrics.cache_evictions.inc_by(evicted as u64);
-        now(Ok(PublishOutcome {
+        now(Ok(Published {
             scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
         }))

@@ -40,7 +40,7 @@ pub enum Error {
 
 /// The result of [`Adapter::publish`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PublishOutcome {
+pub struct Published {
     /// Which nodes deliver the event.
     pub scope: DeliveryScope,
     /// The channel's subscriptions at that moment; `None` if they are not known.
@@ -127,7 +127,7 @@ pub trait Adapter: Send + Sync {
     ///
     /// # Errors
     /// Redis did not take the event in time.
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, PublishOutcome>;
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published>;
 
     /// Counts the subscriptions and users of one channel.
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts>;

@@ -104,7 +104,7 @@ impl Node {
                 keep,
                 accepted,
             };
-            let adapter::PublishOutcome {
+            let adapter::Published {
                 scope,
                 subscriptions,
             } = self.adapter.publish(app, event).await?;

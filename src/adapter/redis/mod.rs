@@ -34,7 +34,7 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology}
 
 use super::fanout::Fanout;
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Event, LastEvent, PublishOutcome, Subscribed,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Event, LastEvent, Published, Subscribed,
     Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
@@ -286,7 +286,7 @@ impl Adapter for Redis {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, PublishOutcome> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         Box::pin(async move {
             let Event {
                 channel,
@@ -307,7 +307,7 @@ impl Adapter for Redis {
             let Unsent { id, why } = match sent {
                 Ok(subscriptions) => {
                     let scope = DeliveryScope::Everywhere;
-                    return Ok(PublishOutcome {
+                    return Ok(Published {
                         scope,
                         subscriptions,
                     });
@@ -327,7 +327,7 @@ impl Adapter for Redis {
                     except,
                     id,
                 }));
-            Ok(PublishOutcome {
+            Ok(Published {
                 scope: DeliveryScope::ThisNode,
                 subscriptions: None,
             })
