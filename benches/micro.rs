@@ -17,7 +17,7 @@ use divan::{AllocProfiler, Bencher, black_box};
 use tidewire::app::AppId;
 use tidewire::auth::{Secret, body_md5, channel_string, request_string};
 use tidewire::protocol::{ChannelName, ClientFrame, Encoded, ServerFrame, SocketId};
-use tidewire::registry::{Join, Joined, Leave, Registry};
+use tidewire::registry::{EndedSubscription, NewSubscription, Registry, SubscribeOutcome};
 use worker::Worker;
 
 /// Adds what each step allocates to the table.
@@ -134,7 +134,10 @@ fn hub_deliver(bencher: Bencher<'_, '_>, subscribers: usize) {
 
 /// A subscription that comes and goes beside that many channels: on one that is occupied, and on one of its own.
 #[divan::bench(args = [1, 50_000], consts = [true, false])]
-fn registry_join_and_leave<const OCCUPIED: bool>(bencher: Bencher<'_, '_>, channels: usize) {
+fn registry_subscribe_and_unsubscribe<const OCCUPIED: bool>(
+    bencher: Bencher<'_, '_>,
+    channels: usize,
+) {
     let (registry, app) = (Registry::new(1 << 20), AppId::new("1"));
     for number in 0..channels {
         join(&registry, &app, &channel(&format!("c{number}")));
@@ -142,7 +145,7 @@ fn registry_join_and_leave<const OCCUPIED: bool>(bencher: Bencher<'_, '_>, chann
     let own = channel(if OCCUPIED { "c0" } else { "own" });
     bencher.bench_local(|| {
         let joined = join(&registry, &app, black_box(&own));
-        let leave = Leave {
+        let leave = EndedSubscription {
             app: &app,
             channel: &own,
             worker: 0,
@@ -150,13 +153,13 @@ fn registry_join_and_leave<const OCCUPIED: bool>(bencher: Bencher<'_, '_>, chann
             tell_count: false,
             lingers: None,
         };
-        registry.leave(&leave, Instant::now(), |_, _| {});
+        registry.unsubscribe(&leave, Instant::now(), |_, _| {});
         joined
     });
 }
 
-fn join(registry: &Registry, app: &AppId, channel: &ChannelName) -> Joined {
-    let join = Join {
+fn join(registry: &Registry, app: &AppId, channel: &ChannelName) -> SubscribeOutcome {
+    let join = NewSubscription {
         app,
         channel,
         worker: 0,
@@ -164,6 +167,6 @@ fn join(registry: &Registry, app: &AppId, channel: &ChannelName) -> Joined {
         max_members: 100,
         tell_count: false,
     };
-    let joined = registry.join(&join, Instant::now(), |_, _| {});
+    let joined = registry.subscribe(&join, Instant::now(), |_, _| {});
     joined.expect("a public channel is never full")
 }

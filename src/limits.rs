@@ -1,5 +1,5 @@
 //! Rates over a given `now`: a token bucket, without a clock of its own, and failed attempts by address; and how many of
-//! something there may be: room for connections, and the gate that lets WebSockets in.
+//! something there may be: a limit for connections, and the gate that lets WebSockets in.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -86,7 +86,7 @@ impl Failures {
     ///
     /// # Errors
     /// How long the address should wait: it has failed too often.
-    pub fn note(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+    pub fn record(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
         let network = address.map(|address| match address.to_canonical() {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
@@ -115,12 +115,12 @@ impl Failures {
 
 /// Counts how many of something there are and bounds it; shared by all workers.
 #[derive(Debug, Default)]
-pub struct Room {
-    taken: AtomicUsize,
+pub struct ConcurrencyLimit {
+    in_use: AtomicUsize,
     max: Option<usize>,
 }
 
-impl Room {
+impl ConcurrencyLimit {
     /// For up to `max` at a time.
     #[must_use]
     pub fn new(max: Option<usize>) -> Self {
@@ -132,8 +132,8 @@ impl Room {
 
     /// How many there are.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    pub fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
     }
 
     /// How many there may be; none: any number.
@@ -142,46 +142,46 @@ impl Room {
         self.max
     }
 
-    /// Takes a place, unless there is none.
-    pub fn enter(self: &Arc<Self>) -> Option<Place> {
-        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
-        self.max.is_none_or(|max| taken < max).then_some(place)
+    /// Takes a permit, unless there is none.
+    pub fn acquire(self: &Arc<Self>) -> Option<Permit> {
+        let taken = self.in_use.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit(Arc::clone(self));
+        self.max.is_none_or(|max| taken < max).then_some(permit)
     }
 }
 
-/// One place, given back when it is dropped.
+/// One permit, given back when it is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<Room>);
+pub struct Permit(Arc<ConcurrencyLimit>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Whether upgrades are taken, and how many there are; shared by all workers.
 #[derive(Debug)]
-pub struct Gate {
+pub struct AdmissionGate {
     draining: watch::Sender<bool>,
-    sockets: Arc<Room>,
+    sockets: Arc<ConcurrencyLimit>,
     /// What is in the way when they are as many as may be.
-    full: NoEntry,
+    full: AdmissionRefused,
 }
 
-impl Gate {
+impl AdmissionGate {
     /// Lets so many WebSockets in at a time as both the setting and the limit of open files allow; none: any number.
     #[must_use]
     pub fn new(max_connections: Option<usize>, files: Option<usize>) -> Self {
         let is_set = max_connections.is_some_and(|max| files.is_none_or(|files| max <= files));
         let (max, full) = if is_set {
-            (max_connections, NoEntry::Full)
+            (max_connections, AdmissionRefused::Full)
         } else {
-            (files, NoEntry::NoFiles)
+            (files, AdmissionRefused::NoFiles)
         };
         Self {
             draining: watch::Sender::default(),
-            sockets: Arc::new(Room::new(max)),
+            sockets: Arc::new(ConcurrencyLimit::new(max)),
             full,
         }
     }
@@ -216,24 +216,24 @@ impl Gate {
     /// How many WebSockets are in, those included that are being closed.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.sockets.taken()
+        self.sockets.in_use()
     }
 
-    /// Lets one more WebSocket in, for as long as the place is kept.
+    /// Lets one more WebSocket in, for as long as the permit is kept.
     ///
     /// # Errors
     /// None is taken now.
-    pub fn enter(&self) -> Result<Place, NoEntry> {
+    pub fn acquire(&self) -> Result<Permit, AdmissionRefused> {
         if self.is_closed() {
-            return Err(NoEntry::ShuttingDown);
+            return Err(AdmissionRefused::ShuttingDown);
         }
-        self.sockets.enter().ok_or(self.full)
+        self.sockets.acquire().ok_or(self.full)
     }
 }
 
 /// Why no WebSocket is let in; the texts are for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoEntry {
+pub enum AdmissionRefused {
     /// The gate was closed.
     #[error("The server is shutting down; connect to another one")]
     ShuttingDown,
@@ -269,7 +269,7 @@ mod tests {
         let address = |text: &str| Some(text.parse().unwrap());
         let failed = |address, at| {
             (0..100)
-                .filter(|_| failures.note(address, at).is_ok())
+                .filter(|_| failures.record(address, at).is_ok())
                 .count()
         };
         assert_eq!(failed(address("192.0.2.1"), now), 10);
@@ -284,7 +284,7 @@ mod tests {
             0,
             "the same address"
         );
-        let wait = failures.note(address("192.0.2.1"), now + Duration::from_secs(7));
+        let wait = failures.record(address("192.0.2.1"), now + Duration::from_secs(7));
         assert_eq!(wait, Err(Duration::from_secs(3)));
         assert_eq!(
             failed(address("192.0.2.1"), now + Duration::from_secs(10)),
@@ -294,14 +294,14 @@ mod tests {
 
     #[test]
     fn a_place_that_is_given_back_can_be_taken_again() {
-        let room = Arc::new(Room::new(Some(2)));
-        let places = [room.enter(), room.enter()];
-        assert!(places.iter().all(Option::is_some));
-        assert!(room.enter().is_none());
-        assert_eq!(room.taken(), 2, "a refusal takes nothing");
-        drop(places);
-        assert_eq!(room.taken(), 0);
-        assert!(room.enter().is_some());
+        let limit = Arc::new(ConcurrencyLimit::new(Some(2)));
+        let permits = [limit.acquire(), limit.acquire()];
+        assert!(permits.iter().all(Option::is_some));
+        assert!(limit.acquire().is_none());
+        assert_eq!(limit.in_use(), 2, "a refusal takes nothing");
+        drop(permits);
+        assert_eq!(limit.in_use(), 0);
+        assert!(limit.acquire().is_some());
     }
 
     #[test]

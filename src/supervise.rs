@@ -9,29 +9,29 @@ const INTERNAL_ERROR: i32 = 70;
 
 /// Runs a task on this thread; if it panics, the process ends, and whoever supervises it starts another. `name` is
 /// what the log calls it.
-pub fn indispensable(name: &'static str, task: impl Future<Output = ()> + 'static) {
+pub fn spawn_critical(name: &'static str, task: impl Future<Output = ()> + 'static) {
     let task = tokio::task::spawn_local(task);
     tokio::task::spawn_local(async move {
         if task.await.is_err_and(|error| error.is_panic()) {
-            ends(name, &"it panicked, which is a bug");
+            exit(name, &"it panicked, which is a bug");
         }
     });
 }
 
 /// The same for a listener's server, which must not fail either.
-pub fn server<E: Display>(
+pub fn spawn_server<E: Display>(
     name: &'static str,
     server: impl Future<Output = Result<(), E>> + 'static,
 ) {
-    indispensable(name, async move {
+    spawn_critical(name, async move {
         if let Err(error) = server.await {
-            ends(name, &error);
+            exit(name, &error);
         }
     });
 }
 
 /// Ends the process, as a part of it cannot go on.
-pub fn ends(name: &'static str, reason: &dyn Display) -> ! {
+pub fn exit(name: &'static str, reason: &dyn Display) -> ! {
     error!(task = name, %reason, "the server cannot go on without this task: the process ends");
     std::process::exit(INTERNAL_ERROR)
 }
@@ -55,11 +55,11 @@ mod tests {
             .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             match case.to_str() {
-                Some("panics") => indispensable("it", async { panic!("on purpose") }),
-                Some("fails") => server("it", async { Err("on purpose") }),
+                Some("panics") => spawn_critical("it", async { panic!("on purpose") }),
+                Some("fails") => spawn_server("it", async { Err("on purpose") }),
                 _ => {
-                    indispensable("it", async {});
-                    server("it", async { Ok::<_, &str>(()) });
+                    spawn_critical("it", async {});
+                    spawn_server("it", async { Ok::<_, &str>(()) });
                 }
             }
             for _ in 0..100 {

@@ -181,11 +181,25 @@ fn files(folder: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The text before the unit tests.
-fn without_tests(text: &str) -> &str {
-    text.split("\n#[cfg(test)]\nmod tests")
-        .next()
-        .unwrap_or(text)
+/// The text without its unit tests. A declaration, `mod tests;`, hides nothing: what follows it is code.
+fn without_tests(text: &str) -> String {
+    let mut parts = text.split("\n#[cfg(test)]\nmod tests {");
+    let mut code = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // As rustfmt writes it, a module ends with the first brace that begins a line.
+        code.push_str(part.split_once("\n}\n").map_or("", |(_, after)| after));
+    }
+    code
+}
+
+#[test]
+fn only_inline_tests_are_left_out() {
+    let inline = "a\n#[cfg(test)]\nmod tests {\n    b\n}\n";
+    assert_eq!(without_tests(inline), "a");
+    let between = "a\n#[cfg(test)]\nmod tests {\n    b\n}\n\nc\n";
+    assert_eq!(without_tests(between), "a\nc\n");
+    let declared = "#[cfg(test)]\nmod tests;\nb\n";
+    assert_eq!(without_tests(declared), declared);
 }
 
 #[test]
@@ -252,8 +266,7 @@ fn long_lived_tasks_are_supervised() {
     let mut found = Vec::new();
     for (name, text) in files("src") {
         let is_tests = name.contains("/tests/") || name.ends_with("tests.rs");
-        let tests = "\n#[cfg(test)]\nmod tests {";
-        let text = text.split(tests).next().unwrap_or_default();
+        let text = without_tests(&text);
         let count: usize = [
             "spawn_local(",
             "tokio::spawn(",
@@ -297,7 +310,7 @@ fn imports_follow_the_architecture() {
         } else {
             "crate::"
         };
-        for import in imports(without_tests(&text), root) {
+        for import in imports(&without_tests(&text), root) {
             if import != module && !allowed.contains(&import.as_str()) {
                 wrong.push(format!("{name} imports {import}"));
             }

@@ -13,7 +13,7 @@ use crate::process::{Cpus, Usage, resident_kib};
 use crate::{Result, bare};
 
 /// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An app of a Pusher-compatible server.
 #[derive(Debug, Clone)]
@@ -221,7 +221,7 @@ impl Server {
     /// One of its counters, if it has an admin port that this client knows.
     pub(crate) fn counter(&self, name: &str) -> Option<u64> {
         let mut stream = TcpStream::connect(self.admin?).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .ok()?;
@@ -278,7 +278,7 @@ impl Program {
                 let _ = sender.send(line);
             }
         });
-        receiver.recv_timeout(PATIENCE).ok()
+        receiver.recv_timeout(TIMEOUT).ok()
     }
 }
 
@@ -317,7 +317,7 @@ pub(crate) fn free_port() -> Result<u16> {
 /// Waits until somebody listens on a port of this machine.
 pub(crate) fn await_port(port: u16) -> Result<SocketAddr> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while TcpStream::connect(address).is_err() {
         if Instant::now() > end {
             return Err(format!("nobody listens on {address}").into());

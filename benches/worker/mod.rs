@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use tidewire::app::{App, AppId, AppKey, Limits};
 use tidewire::auth::{Secret, Secrets};
-use tidewire::hub::inbox::{Delivery, Inboxes, Order, inboxes};
-use tidewire::hub::{About, Hub, HubSettings, Identity, Peer, Slot};
+use tidewire::hub::inbox::{Delivery, Inboxes, WorkerCommand, inboxes};
+use tidewire::hub::{ClientInfo, Hub, HubSettings, Identity, Peer, Slot};
 use tidewire::metrics::{AppMetrics, Metrics};
 use tidewire::net::Socket;
 use tidewire::protocol::{ChannelName, Encoded, ServerFrame, SocketId};
@@ -78,7 +78,7 @@ impl Worker {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
             protocol: 7,
-            about: About::default(),
+            client_info: ClientInfo::default(),
             address: None,
         };
         let socket = Socket::plain(
@@ -96,7 +96,7 @@ impl Worker {
         let channel = ChannelName::parse("c", 200).unwrap();
         let peers = self.connections.iter().map(|(peer, _)| peer).cycle();
         let slots = peers.take(count).map(|peer| {
-            let slot = self.hub.reserve(&channel, peer);
+            let slot = self.hub.subscribe(&channel, peer);
             self.hub.activate(&slot, 0, &[]);
             slot
         });
@@ -125,7 +125,7 @@ impl Worker {
         let sent = self.metrics.deliveries.get() + audience.slots.len() as u64;
         self.inboxes.post(
             0,
-            Order::Deliver {
+            WorkerCommand::Deliver {
                 app: self.app.id.clone(),
                 channel: audience.channel.clone(),
                 delivery,

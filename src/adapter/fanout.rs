@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::app::AppId;
-use crate::hub::inbox::{Delivery, Inboxes, Order};
+use crate::hub::inbox::{Delivery, Inboxes, WorkerCommand};
 use crate::protocol::{ChannelName, CloseCode, Encoded, ServerFrame, SocketId, UserId};
 use crate::registry::Audience;
 
@@ -63,7 +63,7 @@ impl Fanout {
             let (app, channel, delivery) = (app.clone(), channel.clone(), delivery.clone());
             self.inboxes.post(
                 worker,
-                Order::Deliver {
+                WorkerCommand::Deliver {
                     app,
                     channel,
                     delivery,
@@ -99,12 +99,15 @@ impl Fanout {
         for worker in connections.workers() {
             let (app, channel) = (app.clone(), ChannelName::connections_of(user));
             let code = CloseCode::Terminated;
-            self.inboxes.post(worker, Order::End { app, channel, code });
+            self.inboxes.post(
+                worker,
+                WorkerCommand::CloseSubscribers { app, channel, code },
+            );
         }
     }
 
-    /// Waits until the inboxes have room; see [`Inboxes::room`].
+    /// Waits until the inboxes have room; see [`Inboxes::wait_for_capacity`].
     pub(super) async fn wait_for_capacity(&self) {
-        while self.inboxes.room().await.is_err() {}
+        while self.inboxes.wait_for_capacity().await.is_err() {}
     }
 }

@@ -13,7 +13,9 @@ use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
-use crate::registry::{self, Audience, Join, Leave, Registry, UserState, Vacated};
+use crate::registry::{
+    self, Audience, EndedSubscription, NewSubscription, Registry, UserState, Vacated,
+};
 use crate::webhook::Webhooks;
 
 /// How often subscription counts that were held back are sent.
@@ -102,27 +104,32 @@ impl Local {
         self.webhooks.post(app, channel, &event, source);
     }
 
-    /// Posts the webhooks that a join causes. The channel's lock is held, so they are in the order of the joins.
-    fn post_webhooks(&self, join: &Join<'_>, joined: &registry::Joined, source: SocketId) {
-        let member = join.member.filter(|_| joined.member_appeared);
+    /// Posts the webhooks that a subscription causes. The channel's lock is held, so they are in the order of the changes.
+    fn post_webhooks(
+        &self,
+        new: &NewSubscription<'_>,
+        outcome: &registry::SubscribeOutcome,
+        source: SocketId,
+    ) {
+        let member = new.member.filter(|_| outcome.member_appeared);
         let events = [
-            joined.occupied.then_some(WebhookEvent::ChannelOccupied),
+            outcome.occupied.then_some(WebhookEvent::ChannelOccupied),
             member.map(|member| WebhookEvent::MemberAdded(&member.id)),
-            joined.cache_miss.then_some(WebhookEvent::CacheMiss),
+            outcome.cache_miss.then_some(WebhookEvent::CacheMiss),
         ];
         for event in events.into_iter().flatten() {
             self.webhooks
-                .post(join.app, join.channel, &event, Some(source));
+                .post(new.app, new.channel, &event, Some(source));
         }
     }
 
-    fn join(
+    fn subscribe(
         &self,
         app: &App,
         channel: &ChannelName,
         subscriber: Subscriber<'_>,
     ) -> Result<Subscribed, Error> {
-        let join = Join {
+        let new = NewSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -130,11 +137,11 @@ impl Local {
             max_members: app.limits.presence_members,
             tell_count: sends_count(app, channel),
         };
-        let joined = self
+        let outcome = self
             .registry
-            .join(&join, Instant::now(), |joined, audience| {
-                self.post_webhooks(&join, joined, subscriber.socket_id);
-                if let Some(member) = subscriber.member.filter(|_| joined.member_added) {
+            .subscribe(&new, Instant::now(), |outcome, audience| {
+                self.post_webhooks(&new, outcome, subscriber.socket_id);
+                if let Some(member) = subscriber.member.filter(|_| outcome.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
                     let outgoing = Outgoing {
                         frame: &frame,
@@ -143,22 +150,22 @@ impl Local {
                     };
                     self.fanout.send(&app.id, channel, outgoing, audience);
                 }
-                if joined.tell_count {
-                    let count = (joined.subscriptions, Some(subscriber.socket_id));
+                if outcome.tell_count {
+                    let count = (outcome.subscriptions, Some(subscriber.socket_id));
                     self.send_count(&app.id, channel, count, audience);
                 }
             });
-        let joined = joined.map_err(|_| Error::PresenceFull)?;
+        let outcome = outcome.map_err(|_| Error::PresenceFull)?;
         Ok(Subscribed {
-            since: joined.since,
-            members: joined.members,
-            last_event: joined.last_event,
+            since: outcome.since,
+            members: outcome.members,
+            last_event: outcome.last_event,
         })
     }
 
-    fn leave(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
+    fn unsubscribe(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
         let user = subscriber.member.map(|member| &member.id);
-        let leave = Leave {
+        let ended = EndedSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -167,14 +174,14 @@ impl Local {
             lingers: Some(subscriber.socket_id),
         };
         self.registry
-            .leave(&leave, Instant::now(), |left, audience| {
-                if let Some(user_id) = user.filter(|_| left.member_removed) {
+            .unsubscribe(&ended, Instant::now(), |outcome, audience| {
+                if let Some(user_id) = user.filter(|_| outcome.member_removed) {
                     let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
                     self.fanout
                         .send(&app.id, channel, Outgoing::all(&frame), audience);
                 }
-                if left.tell_count {
-                    let count = (left.subscriptions, Some(subscriber.socket_id));
+                if outcome.tell_count {
+                    let count = (outcome.subscriptions, Some(subscriber.socket_id));
                     self.send_count(&app.id, channel, count, audience);
                 }
             });
@@ -192,7 +199,7 @@ impl Adapter for Local {
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
     ) -> AdapterFuture<'a, Subscribed> {
-        now(self.join(app, channel, subscriber))
+        now(self.subscribe(app, channel, subscriber))
     }
 
     fn unsubscribe<'a>(
@@ -201,7 +208,7 @@ impl Adapter for Local {
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
     ) -> AdapterFuture<'a, ()> {
-        self.leave(app, channel, subscriber);
+        self.unsubscribe(app, channel, subscriber);
         now(Ok(()))
     }
 

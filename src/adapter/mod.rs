@@ -32,7 +32,7 @@ pub enum Error {
     PresenceFull,
     /// This node's workers cannot keep up.
     #[error(transparent)]
-    Overloaded(#[from] crate::hub::inbox::Full),
+    Overloaded(#[from] crate::hub::inbox::InboxFull),
     /// Redis refused the command or did not answer in time.
     #[error("{0}")]
     Unreachable(Arc<str>),

@@ -3,7 +3,7 @@
 //! Without a token the port listens on loopback only, and a browser's requests must name loopback as their host: a name
 //! that a stranger lets point here is refused (DNS rebinding). With a token, requests carry it, or the cookie of a
 //! session that began with it. Whatever changes something must come from this server's own pages, unless it carries
-//! the token, which no foreign page has. Having an [`Operator`] or an [`OwnPage`] means that all of this was checked.
+//! the token, which no foreign page has. Having an [`Operator`] or an [`SameOrigin`] means that all of this was checked.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -131,11 +131,17 @@ fn wrong_token(request: &HttpRequest) -> Option<HttpResponse> {
         None => return None,
     };
     let address = request.peer_addr().map(|peer| peer.ip());
-    let noted = admin.wrong_tokens.note(address, Instant::now());
+    let noted = admin.wrong_tokens.record(address, Instant::now());
     if noted.is_err() {
         reason = OperatorRefused::TooMany;
     }
-    if admin.node.metrics().by_reason().operators.note(reason) {
+    if admin
+        .node
+        .metrics()
+        .by_reason()
+        .operators
+        .count_and_allow_log(reason)
+    {
         warn!(
             path = excerpt(request.path()),
             reason = reason.label(),
@@ -174,7 +180,7 @@ fn check(request: &HttpRequest) -> Result<(), Refusal> {
         Method::GET | Method::HEAD | Method::OPTIONS
     );
     if changes && !has_token(admin, request) {
-        if !is_own_page(request) {
+        if !is_same_origin(request) {
             return Err(Refusal::Origin);
         }
         if has_body(request) && !is_json(request) {
@@ -204,7 +210,7 @@ impl FromRequest for Operator {
 
 /// An operator whose request comes from a page of this server, or from no page at all.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OwnPage(pub(super) Operator);
+pub(super) struct SameOrigin(pub(super) Operator);
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
@@ -212,18 +218,17 @@ impl From<Refusal> for Problem {
     }
 }
 
-impl FromRequest for OwnPage {
+impl FromRequest for SameOrigin {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let own =
-            admit(request).and_then(
-                |operator| match operator.has_token || is_own_page(request) {
-                    true => Ok(Self(operator)),
-                    false => Err(Refusal::Origin),
-                },
-            );
+        let own = admit(request).and_then(|operator| {
+            match operator.has_token || is_same_origin(request) {
+                true => Ok(Self(operator)),
+                false => Err(Refusal::Origin),
+            }
+        });
         ready(own.map_err(Problem::from))
     }
 }
@@ -283,7 +288,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// What a browser says of the page that a request comes from. Others than browsers say nothing.
-fn is_own_page(request: &HttpRequest) -> bool {
+fn is_same_origin(request: &HttpRequest) -> bool {
     let headers = request.headers();
     let site_is_ours = headers
         .get(SEC_FETCH_SITE)

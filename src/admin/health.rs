@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Admin;
 use super::access::Operator;
-use crate::node::{ClusterState, LiveNode, Report};
+use crate::node::{ClusterState, LiveNode, WorkerReport};
 
 pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
     let totals = admin.node.totals();
@@ -67,7 +67,7 @@ fn microseconds(duration: Duration) -> usize {
     usize::try_from(duration.as_micros()).unwrap_or(usize::MAX)
 }
 
-fn worker(report: &Report) -> serde_json::Value {
+fn worker(report: &WorkerReport) -> serde_json::Value {
     json!({
         "connections": report.connections,
         "channels": report.channels,

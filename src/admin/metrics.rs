@@ -15,11 +15,11 @@ use super::process::Process;
 use super::{Admin, soketi};
 use crate::app::App;
 use crate::metrics::{AppCounters, BOUNDS, Counters, Reason, RequestRefused, Tallies, Tally};
-use crate::node::{ClusterState, Depth, Report, Totals};
+use crate::node::{ClusterState, InboxDepth, Totals, WorkerReport};
 use crate::protocol::{ChannelKind, CloseCode};
 
 /// How long a worker may take to say what it holds.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Counters of apps that are not written as they are: their names stand for something else, or in another family.
 const OF_APPS_ELSEWHERE: [&str; 2] = ["connections_ended", "publishes_accepted"];
@@ -35,7 +35,7 @@ pub(super) async fn show(admin: Data<Admin>, _: Operator, request: HttpRequest) 
 async fn text(admin: &Admin, format: Format) -> String {
     // Before the workers are asked: they may be busy with it.
     let depths = admin.node.inbox_depths();
-    let reports = admin.node.worker_reports_within(PATIENCE).await;
+    let reports = admin.node.worker_reports_within(TIMEOUT).await;
     let process = Process::read();
     let mut page = Page(Exposition::new(format));
     page.server(admin);
@@ -93,7 +93,7 @@ impl Page {
         self.count(
             "feed_watchers",
             "Consoles that watch the feed",
-            admin.watchers.taken(),
+            admin.watchers.in_use(),
         );
     }
 
@@ -117,7 +117,7 @@ impl Page {
 
     fn refusals(&mut self, tallies: &Tallies) {
         let Tallies {
-            arrivals,
+            accepts,
             upgrades,
             connections,
             subscriptions,
@@ -135,7 +135,7 @@ impl Page {
         self.tally(
             "connections_not_begun",
             "Connections that ended before HTTP",
-            arrivals,
+            accepts,
         );
         self.tally(
             "upgrades_refused",
@@ -177,7 +177,7 @@ impl Page {
 
     fn suppressed_lines(&mut self, tallies: &Tallies) {
         let suppressed = [
-            tallies.arrivals.suppressed(),
+            tallies.accepts.suppressed(),
             tallies.upgrades.suppressed(),
             tallies.connections.suppressed(),
             tallies.subscriptions.suppressed(),
@@ -261,7 +261,7 @@ impl Page {
         }
     }
 
-    fn held(&mut self, admin: &Admin, totals: &Totals, reports: &[Option<Report>]) {
+    fn held(&mut self, admin: &Admin, totals: &Totals, reports: &[Option<WorkerReport>]) {
         let kinds = || ChannelKind::LISTED.iter().zip(totals.by_kind);
         let mut family = self
             .0
@@ -292,7 +292,7 @@ impl Page {
         self.count("last_event_bytes", "Their bytes", totals.last_event_bytes);
         self.count(
             "inbox_bytes",
-            "Bytes of orders that wait for workers",
+            "Bytes of commands that wait for workers",
             admin.node.inbox_bytes(),
         );
         let outboxes = reports.iter().flatten().map(|report| report.outbox_bytes);
@@ -303,7 +303,7 @@ impl Page {
         );
     }
 
-    fn workers(&mut self, depths: &[Depth], reports: &[Option<Report>]) {
+    fn workers(&mut self, depths: &[InboxDepth], reports: &[Option<WorkerReport>]) {
         let names: Vec<String> = (0..depths.len()).map(|index| index.to_string()).collect();
         let mut add = |name: &str, kind, help, values: Vec<Option<f64>>| {
             let name = format!("tidewire_worker_{name}");
@@ -314,18 +314,20 @@ impl Page {
                 }
             }
         };
-        let waiting = |of: fn(&Depth) -> usize| depths.iter().map(|d| Some(of(d) as f64)).collect();
-        let held = |of: fn(&Report) -> f64| reports.iter().map(|r| r.as_ref().map(of)).collect();
+        let waiting =
+            |of: fn(&InboxDepth) -> usize| depths.iter().map(|d| Some(of(d) as f64)).collect();
+        let held =
+            |of: fn(&WorkerReport) -> f64| reports.iter().map(|r| r.as_ref().map(of)).collect();
         add(
             "inbox_orders",
             Kind::Gauge,
-            "Orders that wait for a worker",
-            waiting(|d| d.orders),
+            "Commands that wait for a worker",
+            waiting(|d| d.commands),
         );
         add(
             "inbox_bytes",
             Kind::Gauge,
-            "Bytes of these orders",
+            "Bytes of these commands",
             waiting(|d| d.bytes),
         );
         add(
@@ -356,11 +358,11 @@ impl Page {
             "late_seconds",
             Kind::Counter,
             "By how much the ticks of a worker's clock, one a second, came late: its rate is the lag of its loop",
-            held(|r| r.late.as_secs_f64()),
+            held(|r| r.lag.as_secs_f64()),
         );
     }
 
-    fn publish_to_socket(&mut self, reports: &[Option<Report>]) {
+    fn publish_to_socket(&mut self, reports: &[Option<WorkerReport>]) {
         let mut family = self.0.family(
             "tidewire_publish_to_socket_seconds",
             Kind::Histogram,

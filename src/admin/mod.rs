@@ -5,9 +5,9 @@
 
 mod access;
 mod console;
+mod dead_letters;
 mod exposition;
 mod health;
-mod letters;
 mod metrics;
 mod process;
 mod sessions;
@@ -32,7 +32,7 @@ use crate::app::App;
 use crate::auth::Secret;
 use crate::clock;
 use crate::http::Api;
-use crate::limits::{Failures, Gate, Room};
+use crate::limits::{AdmissionGate, ConcurrencyLimit, Failures};
 use crate::node::{ClusterState, Node};
 use crate::protocol::excerpt;
 use access::Operator;
@@ -59,13 +59,13 @@ const WATCHERS: usize = 16;
 pub struct Admin {
     node: Arc<Node>,
     api: Api,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
     token: Option<Secret>,
     config: watch::Receiver<ConfigState>,
     cluster: Option<ClusterState>,
     started: Instant,
     series: Series,
-    watchers: Arc<Room>,
+    watchers: Arc<ConcurrencyLimit>,
     wrong_tokens: Arc<Failures>,
     /// The public port, if metrics have Soketi's names too: they have it as a label.
     soketi_names_port: Option<Arc<str>>,
@@ -104,7 +104,7 @@ impl Admin {
     #[must_use]
     pub fn new(
         api: Api,
-        gate: Arc<Gate>,
+        gate: Arc<AdmissionGate>,
         token: Option<Secret>,
         config: watch::Receiver<ConfigState>,
         cluster: Option<ClusterState>,
@@ -118,7 +118,7 @@ impl Admin {
             cluster,
             started: Instant::now(),
             series: Series::default(),
-            watchers: Arc::new(Room::new(Some(WATCHERS))),
+            watchers: Arc::new(ConcurrencyLimit::new(Some(WATCHERS))),
             wrong_tokens: Arc::default(),
             soketi_names_port: None,
         }
@@ -148,8 +148,8 @@ impl Admin {
             .service(read_at("/health", health::show))
             .service(read_at("/metrics", metrics::show))
             .service(read_at("/config", effective))
-            .service(read_at("/dead-letters", letters::list))
-            .service(write_at("/dead-letters/redeliver", letters::redeliver))
+            .service(read_at("/dead-letters", dead_letters::list))
+            .service(write_at("/dead-letters/redeliver", dead_letters::redeliver))
             .configure(console::configure)
             .default_service(web::to(unknown_path));
         config

@@ -44,7 +44,7 @@ pub(super) fn of(error: &client::Error, address: &Address) -> String {
         E::Silent(_) => "The way to the server is lost without a word: a machine went down, or a firewall forgot the \
              connection. Lower activity_timeout in [server] below what the firewall allows."
             .to_owned(),
-        E::Nonsense(_) => "What answers is a WebSocket, but not this protocol. Check host, port and path: the path \
+        E::ProtocolViolation(_) => "What answers is a WebSocket, but not this protocol. Check host, port and path: the path \
              before /app/ is path_prefix in [server], and wsPath in pusher-js."
             .to_owned(),
         E::NoSecret(_) => "Give the app's secret with --secret-file or as TIDEWIRE_APP_SECRET, or name an app of the \

@@ -8,12 +8,12 @@ use tokio::time::timeout;
 
 use super::Error;
 use super::request::{Request, app_path, now};
-use super::text::shown_lines;
+use super::text::printable_lines;
 use crate::client::{Address, Credentials, Trust};
 use crate::fetch;
 
 /// How long the server may take. It answers at once, unless its cluster is away.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest answer that is read.
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// The longest refusal that is shown: some proxies answer with whole pages.
@@ -95,7 +95,7 @@ impl Api {
             headers,
             body,
         };
-        let sent = timeout(PATIENCE, server.send(sent)).await;
+        let sent = timeout(TIMEOUT, server.send(sent)).await;
         let sent = sent.map_err(|_| self.no_answer(too_slow(), SLOW))?;
         let response = sent.map_err(|error| self.no_answer(error.to_string(), hint(&error)))?;
         let header = |name: &str| {
@@ -115,7 +115,7 @@ impl Api {
             let hint = "The answer broke off, the request may have been carried out.";
             self.no_answer(reason, hint)
         };
-        let text = timeout(PATIENCE, response.body(ANSWER_BYTES)).await;
+        let text = timeout(TIMEOUT, response.body(ANSWER_BYTES)).await;
         let text = text.map_err(|_| broken(too_slow()))?;
         let text = text.map_err(|error| broken(error.to_string()))?;
         String::from_utf8_lossy(&text)
@@ -140,7 +140,7 @@ impl Answer {
             (200..300, _) => Ok(self),
             (300..400, Some(location)) => Err(Error::Refused {
                 status: self.status,
-                text: shown_lines(&format!(
+                text: printable_lines(&format!(
                     "it redirects to {location}. Give that server's URL with --url: a signed request cannot follow"
                 )),
             }),
@@ -154,7 +154,7 @@ impl Answer {
     /// What a refusal says, fit for a terminal.
     pub(super) fn refusal(&self) -> String {
         let text: String = self.text.chars().take(REFUSAL_CHARS).collect();
-        shown_lines(&text)
+        printable_lines(&text)
     }
 
     /// The body as JSON.
@@ -170,7 +170,7 @@ const SLOW: &str =
     "The server took too long, the request may have been carried out. Its log says more.";
 
 fn too_slow() -> String {
-    format!("no answer within {} s", PATIENCE.as_secs())
+    format!("no answer within {} s", TIMEOUT.as_secs())
 }
 
 fn hint(error: &fetch::Error) -> &'static str {

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::Error;
 use super::api::{Answer, Api};
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, Place};
-use super::text::{shown_json, table};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::text::{printable_json, table};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -39,7 +39,7 @@ pub(super) struct Channels {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -48,11 +48,11 @@ impl Channels {
     /// The answer.
     pub(super) fn list(self, configuration: &Configuration) -> Result<String, Error> {
         let app = self.identity.credentials(configuration, None)?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let api = Api::new(&address, app, self.authorities.trust()?);
         let answer = self.asked(&api)?;
         if self.json {
-            return Ok(shown_json(&answer.text));
+            return Ok(printable_json(&answer.text));
         }
         let answer = answer.json()?;
         let none = Map::new();

@@ -35,7 +35,7 @@ Exit codes: 0 it is, 1 it is not or did not answer (the reason is on stderr, in 
 See also: tidewire check-config, tidewire serve.";
 
 /// How long the whole answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest answer that is read.
 const ANSWER_BYTES: usize = 64 * 1024;
 
@@ -68,12 +68,12 @@ impl Health {
         };
         let base = address.http();
         let url = format!("{base}/{}", if self.ready { "ready" } else { "live" });
-        let answer = async { tokio::time::timeout(PATIENCE, get(&url)).await };
+        let answer = async { tokio::time::timeout(TIMEOUT, get(&url)).await };
         match actix_rt::System::new().block_on(answer) {
             Ok(answer) => answer.map_err(Error::Unhealthy),
             Err(_) => Err(Error::Unhealthy(format!(
                 "no answer from {url} within {} seconds",
-                PATIENCE.as_secs()
+                TIMEOUT.as_secs()
             ))),
         }
     }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::Error;
 use super::api::Api;
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, Place};
-use super::text::{shown_json, table};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::text::{printable_json, table};
 use crate::protocol::{ChannelKind, ChannelName};
 
 const AFTER_HELP: &str = "\
@@ -38,7 +38,7 @@ pub(super) struct Members {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -54,12 +54,12 @@ impl Members {
             )));
         }
         let app = self.identity.credentials(configuration, None)?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let api = Api::new(&address, app, self.authorities.trust()?);
         let path = format!("channels/{}/users", encoded(channel.as_str()));
         let answer = api.ask("GET", &path, None)?;
         if self.json {
-            return Ok(shown_json(&answer.text));
+            return Ok(printable_json(&answer.text));
         }
         let answer = answer.json()?;
         let rows: Vec<[String; 1]> = answer["users"]

@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 
 use super::Error;
 use super::request::{Request, now};
-use super::target::{Configuration, Identity, Place};
+use super::target::{Configuration, Identity, ServerTarget};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -29,7 +29,7 @@ pub(super) struct Sign {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     /// GET or POST
     method: String,
     /// The path, with a query if the call takes one
@@ -68,7 +68,7 @@ impl Sign {
 
     fn curl_at(self, configuration: &Configuration, timestamp: u64) -> Result<String, Error> {
         self.check()?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let request =
             Request::new(&self.method, &self.path, self.body)?.without_prefix(&address.prefix);
         let app = self.identity.credentials(configuration, request.app_id())?;
@@ -108,7 +108,7 @@ mod tests {
         let body = r#"{"name":"foo","channels":["project-3"],"data":"{\"some\":\"data\"}"}"#;
         let sign = Sign {
             identity: Identity::default(),
-            place: Place::default(),
+            target: ServerTarget::default(),
             method: "POST".to_owned(),
             path: "/apps/3/events".to_owned(),
             body: Some(body.to_owned()),

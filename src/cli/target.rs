@@ -165,7 +165,7 @@ fn checked(text: &str) -> Result<Secret, String> {
 /// The flags that name a server.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "App and server")]
-pub(super) struct Place {
+pub(super) struct ServerTarget {
     /// The server, as http://, https://, ws:// or wss:// [default: the configured host, port and path
     /// prefix; beside TLS the listener without]
     #[arg(long, value_name = "URL")]
@@ -175,7 +175,7 @@ pub(super) struct Place {
     cluster: Option<String>,
 }
 
-impl Place {
+impl ServerTarget {
     /// The server that is meant.
     pub(super) fn address(&self, configuration: &Configuration) -> Result<Address, Error> {
         if let Some(cluster) = &self.cluster {

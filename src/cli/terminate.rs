@@ -5,8 +5,8 @@ use clap::Args;
 use super::Error;
 use super::api::Api;
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, Place};
-use super::text::{shown, shown_json};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::text::{printable, printable_json};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -34,7 +34,7 @@ pub(super) struct Terminate {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -46,14 +46,14 @@ impl Terminate {
             return Err(Error::Usage("the user's id is empty".to_owned()));
         }
         let app = self.identity.credentials(configuration, None)?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let api = Api::new(&address, app, self.authorities.trust()?);
         let path = format!("users/{}/terminate_connections", encoded(&self.user));
         let answer = api.ask("POST", &path, Some("{}".to_owned()))?;
         if self.json {
-            return Ok(shown_json(&answer.text));
+            return Ok(printable_json(&answer.text));
         }
-        let user = shown(&self.user);
+        let user = printable(&self.user);
         Ok(format!(
             "The connections of user {user}, if there are any, are being closed."
         ))

@@ -4,17 +4,17 @@
 use std::fmt::Write as _;
 
 /// A text on one line, its control characters as escapes: `\n`, `\u{1b}`.
-pub(super) fn shown(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     escaped(text, |c| !is_harmless(c))
 }
 
 /// The same, of which lines stay lines.
-pub(super) fn shown_lines(text: &str) -> String {
+pub(super) fn printable_lines(text: &str) -> String {
     escaped(text, |c| !is_harmless(c) && c != '\n')
 }
 
 /// A JSON text in which the harmful characters are escapes of JSON: it means the same. They can stand in strings only.
-pub(super) fn shown_json(json: &str) -> String {
+pub(super) fn printable_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
         if is_harmless(c) {
@@ -82,7 +82,7 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
         .chain(
             rows.iter()
-                .map(|row| row.each_ref().map(|cell| shown(cell))),
+                .map(|row| row.each_ref().map(|cell| printable(cell))),
         )
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -106,19 +106,19 @@ mod tests {
     #[test]
     fn nothing_harmful_is_left() {
         let hostile = "a\u{1b}[2J\u{9b}31m\n\r\t\u{7}\u{202e}b\u{2028}\u{7f}ü漢\u{e0041}";
-        let text = shown(hostile);
+        let text = printable(hostile);
         assert_eq!(
             text,
             r"a\u{1b}[2J\u{9b}31m\n\r\t\u{7}\u{202e}b\u{2028}\u{7f}ü漢\u{e0041}"
         );
-        assert_eq!(shown_lines("a\nb\u{1b}"), "a\nb\\u{1b}");
+        assert_eq!(printable_lines("a\nb\u{1b}"), "a\nb\\u{1b}");
     }
 
     #[test]
     fn json_means_the_same() {
         let hostile = "\u{1b}\u{9b}\u{202e}\u{7f}\n\"\\\u{e0041}";
         let json = serde_json::to_string(hostile).unwrap();
-        let harmless = shown_json(&json);
+        let harmless = printable_json(&json);
         assert!(harmless.chars().all(is_harmless), "{harmless}");
         let read: String = serde_json::from_str(&harmless).unwrap();
         assert_eq!(read, hostile);

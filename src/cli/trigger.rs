@@ -8,8 +8,8 @@ use serde_json::json;
 use super::Error;
 use super::api::Api;
 use super::channels::counts_table;
-use super::target::{Authorities, Configuration, Identity, Place};
-use super::text::{shown, shown_json};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::text::{printable, printable_json};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -54,7 +54,7 @@ pub(super) struct Trigger {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -63,7 +63,7 @@ impl Trigger {
     /// Publishes and returns the server's answer.
     pub(super) fn send(self, configuration: &Configuration) -> Result<String, Error> {
         let app = self.identity.credentials(configuration, None)?;
-        let address = self.place.address(configuration)?;
+        let address = self.target.address(configuration)?;
         let data = match self.data.as_str() {
             "-" => stdin()?,
             _ => self.data,
@@ -82,7 +82,7 @@ impl Trigger {
         if let Some(delivery) = &answer.delivery {
             let note = format!(
                 "only clients of the answering node got it ({})",
-                shown(delivery)
+                printable(delivery)
             );
             // Whoever does not read stderr does not miss the answer.
             let _ = writeln!(io::stderr(), "tidewire: {note}");
@@ -93,7 +93,7 @@ impl Trigger {
             .and_then(|asked| asked["channels"].as_object());
         match told.filter(|_| !self.json) {
             Some(told) => Ok(counts_table(told)),
-            None => Ok(shown_json(&answer.text)),
+            None => Ok(printable_json(&answer.text)),
         }
     }
 }

@@ -9,16 +9,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Credentials;
 use super::error::Error;
-use super::frame::{Frame, Said};
+use super::frame::{Frame, ServerMessage};
 use super::socket::{Message, Socket};
 use crate::protocol::SocketId;
 
 /// How long a server may take to greet.
-const GREETING: Duration = Duration::from_secs(10);
+const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 /// After how much silence one pings at the latest, whatever the server says (docs: 120 s).
-const ACTIVITY: Duration = Duration::from_secs(120);
+const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the answer to a ping may take (docs: 30 s).
-const PONG: Duration = Duration::from_secs(30);
+const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An established connection.
 pub struct Connection {
@@ -43,14 +43,14 @@ impl Connection {
     /// # Errors
     /// [`Error::Closed`] with the code that was told instead, and whatever else is no greeting.
     pub async fn establish(mut socket: Socket, credentials: &Credentials) -> Result<Self, Error> {
-        let greeted = timeout(GREETING, greeting(&mut socket)).await;
+        let greeted = timeout(GREETING_TIMEOUT, greeting(&mut socket)).await;
         let established = greeted.map_err(|_| Error::Timeout {
             doing: "the server was to greet with pusher:connection_established",
-            within: GREETING,
+            within: GREETING_TIMEOUT,
         })??;
         let socket_id = established.socket_id.parse().map_err(|error| {
             let id = &established.socket_id;
-            Error::Nonsense(format!("the socket id {id:?}: {error}"))
+            Error::ProtocolViolation(format!("the socket id {id:?}: {error}"))
         })?;
         let seconds = established.activity_timeout.unwrap_or_default();
         let told = Duration::try_from_secs_f64(seconds).ok();
@@ -60,7 +60,7 @@ impl Connection {
             socket_id,
             activity_timeout: told
                 .filter(|time| *time >= Duration::from_secs(1))
-                .map_or(ACTIVITY, |time| time.min(ACTIVITY)),
+                .map_or(ACTIVITY_TIMEOUT, |time| time.min(ACTIVITY_TIMEOUT)),
             heard: Instant::now(),
             pinged: false,
         })
@@ -118,16 +118,16 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection has ended: how.
-    pub async fn next(&mut self) -> Result<Said, Error> {
+    pub async fn next(&mut self) -> Result<ServerMessage, Error> {
         loop {
-            let patience = if self.pinged {
-                self.activity_timeout + PONG
+            let timeout = if self.pinged {
+                self.activity_timeout + PONG_TIMEOUT
             } else {
                 self.activity_timeout
             };
-            let Ok(message) = timeout_at(self.heard + patience, self.socket.next()).await else {
+            let Ok(message) = timeout_at(self.heard + timeout, self.socket.next()).await else {
                 if self.pinged {
-                    return Err(Error::Silent(patience));
+                    return Err(Error::Silent(timeout));
                 }
                 self.pinged = true;
                 self.send("pusher:ping", &json!({})).await?;
@@ -144,8 +144,8 @@ impl Connection {
                 self.send("pusher:pong", &json!({})).await?;
                 continue;
             }
-            match frame.said() {
-                Said::Nothing => {}
+            match frame.message() {
+                ServerMessage::Nothing => {}
                 said => return Ok(said),
             }
         }
@@ -180,13 +180,13 @@ async fn greeting(socket: &mut Socket) -> Result<Established, Error> {
         let frame = parse(&text)?;
         if frame.event == "pusher:connection_established" {
             return frame.read().ok_or_else(|| {
-                Error::Nonsense(format!("a greeting without a socket_id: {}", cut(&text)))
+                Error::ProtocolViolation(format!("a greeting without a socket_id: {}", cut(&text)))
             });
         }
-        match frame.said() {
-            Said::Refused { code, message, .. } => refusal = Some((code, message)),
+        match frame.message() {
+            ServerMessage::Refused { code, message, .. } => refusal = Some((code, message)),
             _ => {
-                return Err(Error::Nonsense(format!(
+                return Err(Error::ProtocolViolation(format!(
                     "expected pusher:connection_established first, got {}",
                     cut(&text)
                 )));
@@ -196,7 +196,7 @@ async fn greeting(socket: &mut Socket) -> Result<Established, Error> {
 }
 
 fn parse(text: &str) -> Result<Frame, Error> {
-    Frame::parse(text).map_err(|error| Error::Nonsense(format!("{} ({error})", cut(text))))
+    Frame::parse(text).map_err(|error| Error::ProtocolViolation(format!("{} ({error})", cut(text))))
 }
 
 fn cut(text: &str) -> String {

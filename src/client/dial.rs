@@ -16,7 +16,7 @@ use super::{Address, Connection, Credentials, Trust};
 use crate::clock;
 
 /// How long one step may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How soon an end of a certificate is worth a word.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -80,9 +80,9 @@ impl Dialer {
             host: host.clone(),
             reason,
         };
-        let found = timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await;
+        let found = timeout(TIMEOUT, tokio::net::lookup_host((host.as_str(), *port))).await;
         let found = found
-            .map_err(|_| failed(format!("no answer within {} s", PATIENCE.as_secs())))?
+            .map_err(|_| failed(format!("no answer within {} s", TIMEOUT.as_secs())))?
             .map_err(|error| failed(error.to_string()))?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in found {
@@ -103,7 +103,7 @@ impl Dialer {
     pub async fn reach(&self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Error> {
         let mut last = Error::Broken("there is no address".to_owned());
         for address in addresses {
-            let connected = match timeout(PATIENCE, TcpStream::connect(address)).await {
+            let connected = match timeout(TIMEOUT, TcpStream::connect(address)).await {
                 Ok(connected) => connected,
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
             };
@@ -142,11 +142,11 @@ impl Dialer {
         };
         let name = ServerName::try_from(host.clone()).map_err(|_| failed(TlsFault::Name))?;
         let connector = TlsConnector::from(self.trust.config());
-        let secured = timeout(PATIENCE, connector.connect(name.clone(), stream)).await;
+        let secured = timeout(TIMEOUT, connector.connect(name.clone(), stream)).await;
         let stream = secured
             .map_err(|_| Error::Timeout {
                 doing: "TLS was to begin",
-                within: PATIENCE,
+                within: TIMEOUT,
             })?
             .map_err(|error| failed(TlsFault::of(&error)))?;
         let facts = self.facts(stream.get_ref().1, &name);

@@ -77,7 +77,7 @@ pub enum Error {
     Silent(Duration),
     /// What was heard is not of the protocol.
     #[error("the server sent what is not of the Pusher protocol: {0}")]
-    Nonsense(String),
+    ProtocolViolation(String),
     /// A private channel or a user, and no secret to sign with.
     #[error("{0} must be signed for, and the app's secret is not known")]
     NoSecret(String),

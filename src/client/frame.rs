@@ -26,7 +26,7 @@ pub struct Frame {
 
 /// What a message means.
 #[derive(Debug)]
-pub enum Said {
+pub enum ServerMessage {
     /// A subscription is accepted; the members are those of a presence channel.
     Subscribed {
         /// Which.
@@ -116,11 +116,11 @@ impl Frame {
 
     /// What it means.
     #[must_use]
-    pub fn said(self) -> Said {
+    pub fn message(self) -> ServerMessage {
         match self.event.as_str() {
             "pusher_internal:subscription_succeeded" => {
                 let members = self.read::<PresenceData>();
-                Said::Subscribed {
+                ServerMessage::Subscribed {
                     members: members.map(|data| data.presence.hash.into_keys().collect()),
                     channel: self.channel.unwrap_or_default(),
                 }
@@ -132,18 +132,18 @@ impl Frame {
                     Some(data) => (data.code, data.message.or(data.error)),
                     None => (None, None),
                 };
-                Said::Refused {
+                ServerMessage::Refused {
                     channel: self.channel,
                     code,
                     message: message.unwrap_or(text),
                 }
             }
-            "pusher:signin_success" => Said::SignedIn,
-            "pusher:pong" | "pusher_internal:subscription_error" => Said::Nothing,
+            "pusher:signin_success" => ServerMessage::SignedIn,
+            "pusher:pong" | "pusher_internal:subscription_error" => ServerMessage::Nothing,
             name if name.starts_with("pusher:") || name.starts_with("pusher_internal:") => {
-                Said::Notice(self)
+                ServerMessage::Notice(self)
             }
-            _ => Said::Event(self),
+            _ => ServerMessage::Event(self),
         }
     }
 }
@@ -170,7 +170,9 @@ mod tests {
     #[test]
     fn members_and_errors() {
         let presence = r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-x","data":"{\"presence\":{\"count\":2,\"ids\":[\"a\",\"b\"],\"hash\":{\"a\":null,\"b\":{}}}}"}"#;
-        let Said::Subscribed { channel, members } = Frame::parse(presence).unwrap().said() else {
+        let ServerMessage::Subscribed { channel, members } =
+            Frame::parse(presence).unwrap().message()
+        else {
             panic!("not a subscription");
         };
         assert_eq!(channel, "presence-x");
@@ -190,7 +192,9 @@ mod tests {
             ),
             (r#"{"event":"pusher:error","data":"no"}"#, (None, "no")),
         ] {
-            let Said::Refused { code, message, .. } = Frame::parse(frame).unwrap().said() else {
+            let ServerMessage::Refused { code, message, .. } =
+                Frame::parse(frame).unwrap().message()
+            else {
                 panic!("not a refusal: {frame}");
             };
             assert_eq!((code, message.as_str()), expected);

@@ -20,7 +20,7 @@ pub use connection::Connection;
 pub use credentials::Credentials;
 pub use dial::{Dialer, Stream, TlsFacts};
 pub use error::{Error, TlsFault};
-pub use frame::{Frame, Said};
+pub use frame::{Frame, ServerMessage};
 pub use retry::Retry;
 pub use socket::Socket;
 pub use tls::{InvalidAuthorities, Trust};

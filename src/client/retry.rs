@@ -45,7 +45,7 @@ impl Retry {
             | Error::Timeout { .. }
             | Error::Broken(_)
             | Error::Silent(_)
-            | Error::Nonsense(_) => Comeback::AfterAPause,
+            | Error::ProtocolViolation(_) => Comeback::AfterAPause,
         };
         match comeback {
             Comeback::Never => None,

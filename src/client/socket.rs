@@ -56,7 +56,7 @@ impl Socket {
                 }
                 Ok(None) => {}
                 Err(ws::ProtocolError::Overflow) => return Err(too_big()),
-                Err(error) => return Err(Error::Nonsense(error.to_string())),
+                Err(error) => return Err(Error::ProtocolViolation(error.to_string())),
             }
             match self.io.read_buf(&mut self.buffer).await {
                 Ok(0) => return Err(Error::Broken("the server ended it".to_owned())),
@@ -76,7 +76,7 @@ impl Socket {
             ws::Frame::Pong(_) => return Ok(Some(Message::Sign)),
             ws::Frame::Close(reason) => return Err(closed(reason)),
             ws::Frame::Binary(_) | ws::Frame::Continuation(ws::Item::FirstBinary(_)) => {
-                return Err(Error::Nonsense("a binary message".to_owned()));
+                return Err(Error::ProtocolViolation("a binary message".to_owned()));
             }
             ws::Frame::Continuation(ws::Item::FirstText(part)) => {
                 self.parts = BytesMut::from(&part[..]);
@@ -116,7 +116,7 @@ impl Socket {
         let mut bytes = BytesMut::new();
         self.codec
             .encode(message, &mut bytes)
-            .map_err(|error| Error::Nonsense(error.to_string()))?;
+            .map_err(|error| Error::ProtocolViolation(error.to_string()))?;
         let written = async {
             self.io.write_all(&bytes).await?;
             self.io.flush().await
@@ -129,7 +129,7 @@ impl Socket {
 
 fn text_of(bytes: &[u8]) -> Result<Message, Error> {
     let text = std::str::from_utf8(bytes)
-        .map_err(|_| Error::Nonsense("a text message that is not UTF-8".to_owned()))?;
+        .map_err(|_| Error::ProtocolViolation("a text message that is not UTF-8".to_owned()))?;
     Ok(Message::Text(text.to_owned()))
 }
 
@@ -145,5 +145,5 @@ fn closed(reason: Option<ws::CloseReason>) -> Error {
 }
 
 fn too_big() -> Error {
-    Error::Nonsense(format!("a message of more than {MESSAGE_BYTES} bytes"))
+    Error::ProtocolViolation(format!("a message of more than {MESSAGE_BYTES} bytes"))
 }

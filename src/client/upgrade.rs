@@ -15,7 +15,7 @@ use super::error::Error;
 use super::socket::Socket;
 
 /// How long the answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of an answer that is read.
 const HEAD_BYTES: usize = 16 * 1024;
 /// What a key consists of stays as it is; anything else must not end the path.
@@ -26,7 +26,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 /// How much of a body is read for an excerpt, and for how long.
 const BODY_BYTES: usize = 4096;
-const BODY_PATIENCE: Duration = Duration::from_millis(500);
+const BODY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The answer to an upgrade: whoever gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,13 +118,12 @@ impl Dialer {
                 }
             }
         };
-        let (head, mut rest) =
-            timeout(PATIENCE, exchange)
-                .await
-                .map_err(|_| Error::Timeout {
-                    doing: "the upgrade was to be answered",
-                    within: PATIENCE,
-                })??;
+        let (head, mut rest) = timeout(TIMEOUT, exchange)
+            .await
+            .map_err(|_| Error::Timeout {
+                doing: "the upgrade was to be answered",
+                within: TIMEOUT,
+            })??;
         let Some(mut answer) = Answer::parse(&head) else {
             return Err(Error::NotHttp(head.chars().take(80).collect()));
         };
@@ -215,7 +214,7 @@ async fn read_body(io: &mut dyn Io, answer: &Answer, read: &mut BytesMut) {
         }
     };
     // Less of an excerpt is no less of an answer.
-    let _ = timeout(BODY_PATIENCE, reading).await;
+    let _ = timeout(BODY_TIMEOUT, reading).await;
 }
 
 /// A body's first words.

@@ -18,7 +18,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
-use crate::limits::Room;
+use crate::limits::ConcurrencyLimit;
 
 /// How long one file may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -135,8 +135,9 @@ fn in_time<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    static ROOM: LazyLock<Arc<Room>> = LazyLock::new(|| Arc::new(Room::new(Some(READINGS))));
-    let place = ROOM.enter().ok_or_else(|| no_answer(patience))?;
+    static ROOM: LazyLock<Arc<ConcurrencyLimit>> =
+        LazyLock::new(|| Arc::new(ConcurrencyLimit::new(Some(READINGS))));
+    let place = ROOM.acquire().ok_or_else(|| no_answer(patience))?;
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
         .name("file".to_owned())

@@ -21,7 +21,7 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Whether one more may be made in the second that it is.
-    pub(super) fn takes(&self, kind: Kind, now: u64) -> bool {
+    pub(super) fn admits(&self, kind: Kind, now: u64) -> bool {
         let second = self.second.load(Ordering::Relaxed);
         let turns = second != now
             && self
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_flood_of_one_kind_leaves_room_for_the_others() {
         let budget = Budget::default();
-        let taken = |kind, now| (0..10_000).filter(|_| budget.takes(kind, now)).count();
+        let taken = |kind, now| (0..10_000).filter(|_| budget.admits(kind, now)).count();
         assert_eq!(taken(Kind::Published, 1), 150);
         assert_eq!(taken(Kind::Refused, 1), 50);
         assert_eq!(taken(Kind::Connected, 1), 0);

@@ -1,7 +1,7 @@
 //! What happens on this server, for those who watch it: entries about the apps that somebody watches, made only for as
 //! long as somebody does.
 //!
-//! Whoever does something that can be watched calls [`Feed::tell`]. While nobody watches, that is one relaxed load and
+//! Whoever does something that can be watched calls [`Feed::record`]. While nobody watches, that is one relaxed load and
 //! nothing else; nothing is ever told per subscriber. While somebody watches, a bounded number of entries is made in a
 //! second (`budget`), and as many more for each [`Filter`] that they fit; the others are counted. A watcher that reads slowly loses the oldest and learns how many. So a
 //! flood costs little, and delivery never waits for a watcher.
@@ -27,7 +27,7 @@ use crate::app::AppId;
 use crate::clock;
 use crate::metrics::Metrics;
 use entry::Origin;
-use watch::{Reader, Seat, Sought, Watched};
+use watch::{AppFeed, Reader, SoughtFilter, WatchedApp};
 
 /// The way in for those who tell, and to a [`Watch`] for those who want to know. Cheap to clone.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ struct Shared {
     /// Whether anything is watched: all that is looked at while it is not.
     is_watched: AtomicBool,
     /// What is. As many as there are watchers at most.
-    seats: tokio::sync::watch::Sender<Vec<Seat>>,
+    apps: tokio::sync::watch::Sender<Vec<WatchedApp>>,
     node: Arc<str>,
     started: Instant,
     serial: AtomicU64,
@@ -50,7 +50,7 @@ impl Feed {
     pub fn new(node: &str, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             is_watched: AtomicBool::new(false),
-            seats: tokio::sync::watch::Sender::default(),
+            apps: tokio::sync::watch::Sender::default(),
             node: node.into(),
             started: Instant::now(),
             serial: AtomicU64::new(0),
@@ -73,20 +73,20 @@ impl Feed {
 
     /// Tells those who watch the app; of what concerns no app that is known, all who watch. The entry is made only if
     /// somebody does, and if there is room for it.
-    pub fn tell<'a>(&self, app: Option<&AppId>, kind: Kind, entry: impl FnOnce() -> Entry<'a>) {
+    pub fn record<'a>(&self, app: Option<&AppId>, kind: Kind, entry: impl FnOnce() -> Entry<'a>) {
         if self.is_watched() {
-            self.make(app, kind, entry);
+            self.make_entry(app, kind, entry);
         }
     }
 
     #[cold]
-    fn make<'a>(&self, app: Option<&AppId>, kind: Kind, entry: impl FnOnce() -> Entry<'a>) {
+    fn make_entry<'a>(&self, app: Option<&AppId>, kind: Kind, entry: impl FnOnce() -> Entry<'a>) {
         let shared = &self.0;
         let second = shared.started.elapsed().as_secs();
-        let seats = shared.seats.borrow();
-        let concerned = seats
+        let apps = shared.apps.borrow();
+        let concerned = apps
             .iter()
-            .filter(|seat| app.is_none_or(|app| seat.watched.is_of(app)));
+            .filter(|watched_app| app.is_none_or(|app| watched_app.app_feed.is_of(app)));
         let entry = LazyCell::new(entry);
         let json = LazyCell::new(|| {
             let origin = Origin {
@@ -98,11 +98,11 @@ impl Feed {
             shared.metrics.feed_entries.inc();
             Arc::from(entry.json(kind, &origin))
         });
-        for seat in concerned {
-            if seat.takes(kind, second, |filter| {
+        for watched_app in concerned {
+            if watched_app.admits(kind, second, |filter| {
                 filter.fits(kind, &entry, &shared.node)
             }) {
-                seat.watched.send(Arc::clone(&json), true);
+                watched_app.app_feed.send(Arc::clone(&json), true);
             } else {
                 shared.metrics.feed_skipped.inc();
             }
@@ -111,96 +111,108 @@ impl Feed {
 
     /// Tells of an app what another node says: entries, and how many more there were.
     pub fn arrived(&self, app: &str, entries: impl Iterator<Item = Arc<str>>, skipped: u64) {
-        let seats = self.0.seats.borrow();
-        let Some(seat) = seats.iter().find(|seat| seat.watched.app.as_str() == app) else {
+        let apps = self.0.apps.borrow();
+        let Some(watched_app) = apps
+            .iter()
+            .find(|watched_app| watched_app.app_feed.app.as_str() == app)
+        else {
             return;
         };
         for entry in entries {
-            seat.watched.send(entry, false);
+            watched_app.app_feed.send(entry, false);
         }
-        seat.watched.skip_elsewhere(skipped);
+        watched_app.app_feed.skip_elsewhere(skipped);
     }
 
     /// Begins to watch an app for a console. Whoever begins bounds how many there may be.
     #[must_use]
     pub fn watch(&self, app: &AppId) -> Watch {
-        self.begin(app, Reader::Console)
+        self.start_watch(app, Reader::Console)
     }
 
     /// Begins to watch an app for other nodes.
     #[must_use]
     pub fn relay(&self, app: &AppId) -> Watch {
-        self.begin(app, Reader::Relay)
+        self.start_watch(app, Reader::Relay)
     }
 
     /// The apps that are watched by consoles of this node.
     #[must_use]
     pub fn watched_by_consoles(&self) -> Vec<AppId> {
-        let seats = self.0.seats.borrow();
-        let by_consoles = seats
+        let apps = self.0.apps.borrow();
+        let by_consoles = apps
             .iter()
-            .filter(|seat| seat.readers[Reader::Console as usize] > 0);
-        by_consoles.map(|seat| seat.watched.app.clone()).collect()
+            .filter(|watched_app| watched_app.readers[Reader::Console as usize] > 0);
+        by_consoles
+            .map(|watched_app| watched_app.app_feed.app.clone())
+            .collect()
     }
 
     /// What consoles of this node look for, with the app of each.
     #[must_use]
     pub fn sought_by_consoles(&self) -> Vec<(AppId, Filter)> {
-        let seats = self.0.seats.borrow();
-        let of_seat = |seat: &Seat| {
-            let sought = seat.sought.iter();
+        let apps = self.0.apps.borrow();
+        let of_app = |watched_app: &WatchedApp| {
+            let sought = watched_app.sought.iter();
             let by_consoles = sought.filter(|sought| sought.reader == Reader::Console);
             let filters = by_consoles.map(|sought| sought.filter.clone());
             filters
-                .map(|filter| (seat.watched.app.clone(), filter))
+                .map(|filter| (watched_app.app_feed.app.clone(), filter))
                 .collect::<Vec<_>>()
         };
-        seats.iter().flat_map(of_seat).collect()
+        apps.iter().flat_map(of_app).collect()
     }
 
-    fn begin(&self, app: &AppId, reader: Reader) -> Watch {
-        let fresh = Seat::new(app.clone());
-        let mut watched = Arc::clone(&fresh.watched);
-        self.0.seats.send_modify(|seats| {
-            let at = seats.iter().position(|seat| seat.watched.is_of(app));
+    fn start_watch(&self, app: &AppId, reader: Reader) -> Watch {
+        let fresh = WatchedApp::new(app.clone());
+        let mut app_feed = Arc::clone(&fresh.app_feed);
+        self.0.apps.send_modify(|apps| {
+            let at = apps
+                .iter()
+                .position(|watched_app| watched_app.app_feed.is_of(app));
             let at = at.unwrap_or_else(|| {
-                seats.push(fresh);
-                seats.len() - 1
+                apps.push(fresh);
+                apps.len() - 1
             });
-            seats[at].readers[reader as usize] += 1;
-            watched = Arc::clone(&seats[at].watched);
+            apps[at].readers[reader as usize] += 1;
+            app_feed = Arc::clone(&apps[at].app_feed);
             self.0.is_watched.store(true, Ordering::Relaxed);
         });
-        Watch::new(self.clone(), watched, reader)
+        Watch::new(self.clone(), app_feed, reader)
     }
 
     /// Puts what a watcher looks for in the place of what it has looked for.
-    fn replace(&self, watched: &Arc<Watched>, old: &[Arc<Sought>], new: &[Arc<Sought>]) {
+    fn replace(
+        &self,
+        app_feed: &Arc<AppFeed>,
+        old: &[Arc<SoughtFilter>],
+        new: &[Arc<SoughtFilter>],
+    ) {
         if old.is_empty() && new.is_empty() {
             return;
         }
-        self.0.seats.send_modify(|seats| {
-            let seat = seats
+        self.0.apps.send_modify(|apps| {
+            let watched_app = apps
                 .iter_mut()
-                .find(|seat| Arc::ptr_eq(&seat.watched, watched));
-            if let Some(seat) = seat {
-                let is_old = |one: &Arc<Sought>| old.iter().any(|old| Arc::ptr_eq(old, one));
-                seat.sought.retain(|one| !is_old(one));
-                seat.sought.extend(new.iter().cloned());
+                .find(|watched_app| Arc::ptr_eq(&watched_app.app_feed, app_feed));
+            if let Some(watched_app) = watched_app {
+                let is_old = |one: &Arc<SoughtFilter>| old.iter().any(|old| Arc::ptr_eq(old, one));
+                watched_app.sought.retain(|one| !is_old(one));
+                watched_app.sought.extend(new.iter().cloned());
             }
         });
     }
 
-    fn leave(&self, left: &Arc<Watched>, reader: Reader) {
-        self.0.seats.send_modify(|seats| {
-            let at = seats.iter().position(|s| Arc::ptr_eq(&s.watched, left));
+    fn stop_watch(&self, left: &Arc<AppFeed>, reader: Reader) {
+        self.0.apps.send_modify(|apps| {
+            let at = apps.iter().position(|s| Arc::ptr_eq(&s.app_feed, left));
             if let Some(at) = at {
-                seats[at].readers[reader as usize] -= 1;
-                if seats[at].readers == [0, 0] {
-                    seats.swap_remove(at);
+                apps[at].readers[reader as usize] -= 1;
+                if apps[at].readers == [0, 0] {
+                    apps.swap_remove(at);
                 }
             }
-            let is_watched = !seats.is_empty();
+            let is_watched = !apps.is_empty();
             self.0.is_watched.store(is_watched, Ordering::Relaxed);
         });
     }

@@ -11,15 +11,15 @@ use super::{Feed, Filter, Kind};
 use crate::app::AppId;
 
 /// How many entries a watcher may be behind; beyond it loses the oldest.
-const BEHIND: usize = 512;
+const MAX_BEHIND: usize = 512;
 
 /// An app that is watched, and by how many.
-pub(super) struct Seat {
-    pub(super) watched: Arc<Watched>,
+pub(super) struct WatchedApp {
+    pub(super) app_feed: Arc<AppFeed>,
     /// By the number of a [`Reader`].
     pub(super) readers: [usize; 2],
     /// What they look for.
-    pub(super) sought: Vec<Arc<Sought>>,
+    pub(super) sought: Vec<Arc<SoughtFilter>>,
 }
 
 /// Who watches.
@@ -30,40 +30,40 @@ pub(super) enum Reader {
 }
 
 /// A watcher's filter. As many entries are made for it as for everybody, and in addition to those.
-pub(super) struct Sought {
+pub(super) struct SoughtFilter {
     pub(super) filter: Filter,
     pub(super) reader: Reader,
     budget: Budget,
 }
 
-pub(super) struct Watched {
+pub(super) struct AppFeed {
     pub(super) app: AppId,
     budget: Budget,
     /// How many entries were not made here.
     skipped: AtomicU64,
     /// How many were not made on other nodes.
     elsewhere: AtomicU64,
-    entries: broadcast::Sender<Told>,
+    entries: broadcast::Sender<BroadcastEntry>,
 }
 
 #[derive(Clone)]
-struct Told {
+struct BroadcastEntry {
     json: Arc<str>,
     /// Whether this node says it.
     own: bool,
 }
 
-impl Seat {
+impl WatchedApp {
     pub(super) fn new(app: AppId) -> Self {
-        let watched = Arc::new(Watched {
+        let app_feed = Arc::new(AppFeed {
             app,
             budget: Budget::default(),
             skipped: AtomicU64::new(0),
             elsewhere: AtomicU64::new(0),
-            entries: broadcast::Sender::new(BEHIND),
+            entries: broadcast::Sender::new(MAX_BEHIND),
         });
         Self {
-            watched,
+            app_feed,
             readers: [0, 0],
             sought: Vec::new(),
         }
@@ -71,25 +71,25 @@ impl Seat {
 
     /// Whether one more entry may be made: as one of the sample, or because it fits what a watcher looks for. Counted if
     /// not.
-    pub(super) fn takes(&self, kind: Kind, second: u64, fits: impl Fn(&Filter) -> bool) -> bool {
+    pub(super) fn admits(&self, kind: Kind, second: u64, fits: impl Fn(&Filter) -> bool) -> bool {
         let is_sought =
-            |sought: &Arc<Sought>| fits(&sought.filter) && sought.budget.takes(kind, second);
-        let takes = self.watched.budget.takes(kind, second) || self.sought.iter().any(is_sought);
+            |sought: &Arc<SoughtFilter>| fits(&sought.filter) && sought.budget.admits(kind, second);
+        let takes = self.app_feed.budget.admits(kind, second) || self.sought.iter().any(is_sought);
         if !takes {
-            self.watched.skipped.fetch_add(1, Ordering::Relaxed);
+            self.app_feed.skipped.fetch_add(1, Ordering::Relaxed);
         }
         takes
     }
 }
 
-impl Watched {
+impl AppFeed {
     pub(super) fn is_of(&self, app: &AppId) -> bool {
         self.app == *app
     }
 
     pub(super) fn send(&self, json: Arc<str>, own: bool) {
         // Whoever watched may have gone in this moment.
-        let _ = self.entries.send(Told { json, own });
+        let _ = self.entries.send(BroadcastEntry { json, own });
     }
 
     pub(super) fn skip_elsewhere(&self, count: u64) {
@@ -109,24 +109,24 @@ pub enum Seen {
 /// One who watches, for as long as it is kept.
 pub struct Watch {
     feed: Feed,
-    watched: Arc<Watched>,
-    entries: broadcast::Receiver<Told>,
+    app_feed: Arc<AppFeed>,
+    entries: broadcast::Receiver<BroadcastEntry>,
     reader: Reader,
     /// What it looks for.
-    sought: Vec<Arc<Sought>>,
+    sought: Vec<Arc<SoughtFilter>>,
     /// What has been told of those that were not made.
     skipped: u64,
     elsewhere: u64,
 }
 
 impl Watch {
-    pub(super) fn new(feed: Feed, watched: Arc<Watched>, reader: Reader) -> Self {
+    pub(super) fn new(feed: Feed, app_feed: Arc<AppFeed>, reader: Reader) -> Self {
         Self {
-            entries: watched.entries.subscribe(),
-            skipped: watched.skipped.load(Ordering::Relaxed),
-            elsewhere: watched.elsewhere.load(Ordering::Relaxed),
+            entries: app_feed.entries.subscribe(),
+            skipped: app_feed.skipped.load(Ordering::Relaxed),
+            elsewhere: app_feed.elsewhere.load(Ordering::Relaxed),
             feed,
-            watched,
+            app_feed,
             reader,
             sought: Vec::new(),
         }
@@ -135,11 +135,11 @@ impl Watch {
     /// Looks for these from now on, and for nothing else: entries that fit one of them are made even if there is no room
     /// for others. Whoever calls this bounds how many they are.
     pub fn look_for(&mut self, filters: Vec<Filter>) {
-        let known = |sought: &&Arc<Sought>, filter: &Filter| sought.filter == *filter;
+        let known = |sought: &&Arc<SoughtFilter>, filter: &Filter| sought.filter == *filter;
         let sought = filters.into_iter().map(|filter| {
             let same = self.sought.iter().find(|sought| known(sought, &filter));
             same.cloned().unwrap_or_else(|| {
-                Arc::new(Sought {
+                Arc::new(SoughtFilter {
                     filter,
                     reader: self.reader,
                     budget: Budget::default(),
@@ -151,14 +151,14 @@ impl Watch {
         if sought.len() == self.sought.len() && sought.iter().zip(&self.sought).all(is_same) {
             return;
         }
-        self.feed.replace(&self.watched, &self.sought, &sought);
+        self.feed.replace(&self.app_feed, &self.sought, &sought);
         self.sought = sought;
     }
 
     /// The app.
     #[must_use]
     pub fn app(&self) -> &AppId {
-        &self.watched.app
+        &self.app_feed.app
     }
 
     /// The next thing. Nothing is lost when the future is dropped.
@@ -185,21 +185,21 @@ impl Watch {
 
     /// How many entries have not been made since the last time, here.
     pub fn skipped_own(&mut self) -> u64 {
-        let skipped = self.watched.skipped.load(Ordering::Relaxed);
+        let skipped = self.app_feed.skipped.load(Ordering::Relaxed);
         skipped - std::mem::replace(&mut self.skipped, skipped)
     }
 
     /// How many entries have not been made since the last time, here and elsewhere.
     pub fn skipped(&mut self) -> u64 {
-        let elsewhere = self.watched.elsewhere.load(Ordering::Relaxed);
+        let elsewhere = self.app_feed.elsewhere.load(Ordering::Relaxed);
         self.skipped_own() + (elsewhere - std::mem::replace(&mut self.elsewhere, elsewhere))
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.feed.replace(&self.watched, &self.sought, &[]);
-        self.feed.leave(&self.watched, self.reader);
+        self.feed.replace(&self.app_feed, &self.sought, &[]);
+        self.feed.stop_watch(&self.app_feed, self.reader);
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
     /// Tells something; whether an entry was made of it.
     fn tells(feed: &Feed, app: Option<&AppId>) -> bool {
         let mut made = false;
-        feed.tell(app, Kind::Published, || {
+        feed.record(app, Kind::Published, || {
             made = true;
             Entry::on("x")
         });
@@ -264,7 +264,7 @@ mod tests {
         let (app, _) = apps();
         let tells = |channel: &'static str| {
             let mut made = false;
-            feed.tell(Some(&app), Kind::Published, || {
+            feed.record(Some(&app), Kind::Published, || {
                 made = true;
                 Entry::on(channel)
             });
@@ -307,7 +307,7 @@ mod tests {
         let feed = Feed::new("n", Metrics::default());
         let (app, _) = apps();
         let mut watch = feed.watch(&app);
-        let entries = (0..BEHIND + 10).map(|n| Arc::from(n.to_string()));
+        let entries = (0..MAX_BEHIND + 10).map(|n| Arc::from(n.to_string()));
         feed.arrived("1", entries, 3);
         assert_eq!(watch.next().await, Seen::Lost(10));
         assert_eq!(watch.next().await, Seen::Entry("10".into()));

@@ -12,7 +12,7 @@ use super::Api;
 use super::error::ApiError;
 use super::signed::Signed;
 use crate::app::App;
-use crate::node::{DeliveryScope, Node, Publication, Published};
+use crate::node::{DeliveryScope, Node, Publication, PublishOutcome};
 use crate::protocol::{
     ChannelKind, ChannelName, EventName, SocketId, excerpt, parse, parse_object,
 };
@@ -42,7 +42,7 @@ struct BatchBody<'a> {
 
 /// Which counts a publisher wants back.
 #[derive(Clone, Copy, Default)]
-struct Wanted {
+struct RequestedCounts {
     user_count: bool,
     subscription_count: bool,
 }
@@ -50,11 +50,15 @@ struct Wanted {
 /// A checked publish.
 struct Request {
     publication: Publication,
-    wanted: Option<Wanted>,
+    requested_counts: Option<RequestedCounts>,
 }
 
 /// Checks a body and publishes it.
-async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published), ApiError> {
+async fn check_and_publish(
+    node: &Node,
+    app: &App,
+    body: &[u8],
+) -> Result<(Request, PublishOutcome), ApiError> {
     let body: EventBody<'_> = parse_body(body)?;
     let request = check(app, &body)?;
     node.admit_events(app, 1)?;
@@ -64,20 +68,20 @@ async fn take(node: &Node, app: &App, body: &[u8]) -> Result<(Request, Published
 
 /// `POST /events`: `{}`, or the counts of its channels.
 pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
-    let (request, published) = take(signed.node(), &signed.app, &signed.body).await?;
-    let Some(wanted) = request.wanted else {
+    let (request, published) = check_and_publish(signed.node(), &signed.app, &signed.body).await?;
+    let Some(requested_counts) = request.requested_counts else {
         return Ok(empty(published.scope));
     };
     let mut channels = Map::new();
     for channel in &request.publication.channels {
-        let info = counts(signed.node(), &signed.app, channel, wanted).await?;
+        let info = counts(signed.node(), &signed.app, channel, requested_counts).await?;
         channels.insert(channel.to_string(), info);
     }
     Ok(accepted(published.scope).json(serde_json::json!({ "channels": channels })))
 }
 
 /// An event that an operator wants published.
-pub struct Wish<'a> {
+pub struct OperatorPublish<'a> {
     /// Where.
     pub channel: &'a str,
     /// Its name.
@@ -99,9 +103,9 @@ pub struct Outcome {
 impl Api {
     /// Publishes an operator's event as if the app's backend had sent it: the same body, the same checks, the same
     /// limits, the same errors. Only the signature is left out, and nobody counts it as a request.
-    pub async fn publish_for_operator(&self, app: &App, wish: &Wish<'_>) -> Outcome {
+    pub async fn publish_for_operator(&self, app: &App, publish: &OperatorPublish<'_>) -> Outcome {
         let body = serde_json::json!({
-            "name": wish.event, "channel": wish.channel, "data": wish.data,
+            "name": publish.event, "channel": publish.channel, "data": publish.data,
         });
         let body = body.to_string();
         let most = app.limits.event_body_bytes();
@@ -110,7 +114,7 @@ impl Api {
         } else if body.len() > most {
             Err(ApiError::BodyTooLarge(most))
         } else {
-            take(&self.node, app, body.as_bytes()).await
+            check_and_publish(&self.node, app, body.as_bytes()).await
         };
         match taken {
             Ok((_, published)) => Outcome {
@@ -154,14 +158,17 @@ pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, A
         let published = signed.node().publish(&signed.app, publication).await?;
         scope = scope.min(published.scope);
     }
-    if requests.iter().all(|request| request.wanted.is_none()) {
+    if requests
+        .iter()
+        .all(|request| request.requested_counts.is_none())
+    {
         return Ok(empty(scope));
     }
     let mut infos = Vec::new();
     for request in &requests {
-        let wanted = request.wanted.unwrap_or_default();
+        let requested_counts = request.requested_counts.unwrap_or_default();
         for channel in &request.publication.channels {
-            infos.push(counts(signed.node(), &signed.app, channel, wanted).await?);
+            infos.push(counts(signed.node(), &signed.app, channel, requested_counts).await?);
         }
     }
     Ok(accepted(scope).json(serde_json::json!({ "batch": infos })))
@@ -189,15 +196,15 @@ async fn counts(
     node: &Node,
     app: &App,
     channel: &ChannelName,
-    wanted: Wanted,
+    requested_counts: RequestedCounts,
 ) -> Result<Value, ApiError> {
     let mut info = Map::new();
-    if wanted.user_count || wanted.subscription_count {
+    if requested_counts.user_count || requested_counts.subscription_count {
         let counts = node.counts(app, channel).await?;
-        if wanted.user_count && channel.kind() == ChannelKind::Presence {
+        if requested_counts.user_count && channel.kind() == ChannelKind::Presence {
             info.insert("user_count".to_owned(), counts.users.into());
         }
-        if wanted.subscription_count {
+        if requested_counts.subscription_count {
             info.insert("subscription_count".to_owned(), counts.subscriptions.into());
         }
     }
@@ -244,8 +251,8 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
         ),
         None => None,
     };
-    let wanted = string("info", body.info)?
-        .map(|info| wanted(&info))
+    let requested_counts = string("info", body.info)?
+        .map(|info| requested_counts(&info))
         .transpose()?;
     Ok(Request {
         publication: Publication {
@@ -254,7 +261,7 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
             channels,
             except,
         },
-        wanted,
+        requested_counts,
     })
 }
 
@@ -302,20 +309,20 @@ pub(super) fn channel_name(app: &App, name: &str) -> Result<ChannelName, ApiErro
     })
 }
 
-fn wanted(info: &str) -> Result<Wanted, ApiError> {
-    let mut wanted = Wanted::default();
+fn requested_counts(info: &str) -> Result<RequestedCounts, ApiError> {
+    let mut requested_counts = RequestedCounts::default();
     for attribute in info
         .split(',')
         .map(str::trim)
         .filter(|attribute| !attribute.is_empty())
     {
         match attribute {
-            "user_count" => wanted.user_count = true,
-            "subscription_count" => wanted.subscription_count = true,
+            "user_count" => requested_counts.user_count = true,
+            "subscription_count" => requested_counts.subscription_count = true,
             _ => return Err(unknown_info(attribute, "user_count, subscription_count")),
         }
     }
-    Ok(wanted)
+    Ok(requested_counts)
 }
 
 pub(super) fn unknown_info(attribute: &str, known: &str) -> ApiError {

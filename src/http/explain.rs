@@ -7,7 +7,7 @@ use actix_http::Method;
 
 use super::Api;
 use super::error::ApiError;
-use super::reading::{Decoding, Pairs, get, other_readings, pairs, signed_path};
+use super::query_string::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::Route;
 use super::signed::{check_md5, check_timestamp};
 use crate::app::{App, Apps};
@@ -15,7 +15,7 @@ use crate::auth::{self, Secret};
 use crate::protocol::excerpt;
 
 /// A request that somebody wonders about.
-pub struct Asked<'a> {
+pub struct ExplainRequest<'a> {
     /// The app that it should be for; none: the one that it names.
     pub app: Option<&'a str>,
     /// `POST`.
@@ -27,7 +27,7 @@ pub struct Asked<'a> {
 }
 
 /// What is right and wrong with it.
-pub struct Explained {
+pub struct Explanation {
     /// Each part, in the order in which the server looks at them.
     pub steps: Vec<Step>,
     /// What has to be signed.
@@ -48,7 +48,7 @@ pub struct Step {
     pub help: String,
 }
 
-impl Explained {
+impl Explanation {
     /// Whether all of it is right.
     #[must_use]
     pub fn is_ok(&self) -> bool {
@@ -59,7 +59,7 @@ impl Explained {
 impl Api {
     /// Looks at a request as the API would, but at all of it.
     #[must_use]
-    pub fn explain(&self, asked: &Asked<'_>) -> Explained {
+    pub fn explain(&self, asked: &ExplainRequest<'_>) -> Explanation {
         let apps = self.node.apps();
         let (path, query_text) = target(asked.url);
         let method = asked.method.trim().to_ascii_uppercase();
@@ -82,7 +82,7 @@ impl Api {
         steps.push(request.timestamp());
         steps.push(request.md5(asked.body));
         steps.push(request.signature(&apps, app));
-        Explained {
+        Explanation {
             steps,
             string_to_sign,
         }

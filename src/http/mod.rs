@@ -8,7 +8,7 @@ mod channels;
 mod error;
 mod events;
 mod explain;
-mod reading;
+mod query_string;
 mod refusal;
 mod route;
 mod signed;
@@ -22,9 +22,9 @@ use actix_http::{HttpMessage as _, Method, Payload, Request, RequestHead, Respon
 use actix_web::HttpResponse;
 
 pub use error::ApiError;
-pub use events::{Outcome, Wish};
-pub use explain::{Asked, Explained, Step};
-pub use refusal::note_fault;
+pub use events::{OperatorPublish, Outcome};
+pub use explain::{ExplainRequest, Explanation, Step};
+pub use refusal::record_fault;
 
 use crate::app::App;
 use crate::limits::Failures;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use actix_web::HttpResponse;
 use tracing::warn;
 
-use super::reading::key;
+use super::query_string::key;
 use super::{Call, Refused};
 use crate::feed::{Entry, Kind};
 use crate::metrics::{Reason as _, RequestRefused};
@@ -19,12 +19,12 @@ impl Call<'_> {
     /// Counts a refused request and says why in the log, with the app if it is known for sure; its answer.
     pub(super) fn refuse(&self, refused: &Refused) -> HttpResponse {
         let reason = refused.error.reason();
-        self.show(reason);
+        self.record_in_feed(reason);
         let by_reason = self.api.node.metrics().by_reason();
         if self.is_publish() {
             by_reason.publishes.count(reason);
         }
-        if by_reason.requests.note(reason) {
+        if by_reason.requests.count_and_allow_log(reason) {
             warn!(
                 app.id = refused.app.as_ref().map(|app| display(&app.id)),
                 method = excerpt(self.head.method.as_str()),
@@ -45,7 +45,7 @@ impl Call<'_> {
     }
 
     /// Tells those who watch the app that the request names; if there is none, all who watch.
-    fn show(&self, reason: RequestRefused) {
+    fn record_in_feed(&self, reason: RequestRefused) {
         let feed = self.api.node.feed();
         if !feed.is_watched() {
             return;
@@ -57,7 +57,7 @@ impl Call<'_> {
             (None, Some(key)) => apps.by_key(key),
             (None, None) => None,
         };
-        feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
+        feed.record(app.map(|app| &app.id), Kind::Refused, || Entry {
             event: Some(format!("{} {}", self.head.method, self.shown_path()).into()),
             key: key.as_deref().map(|key| apps.masked_key(key)),
             address: self.client().address,
@@ -67,7 +67,7 @@ impl Call<'_> {
 }
 
 /// Counts a connection that ended with a fault of its client's, and says so to those who watch and in the log.
-pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
+pub fn record_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
     let reason = match fault {
         Fault::Malformed => RequestRefused::Malformed,
         Fault::Tls => RequestRefused::Tls,
@@ -77,11 +77,16 @@ pub fn note_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
         Fault::Broken => return,
     };
     let address = peer.map(|peer| peer.ip());
-    node.feed().tell(None, Kind::Refused, || Entry {
+    node.feed().record(None, Kind::Refused, || Entry {
         address,
         ..Entry::refused(reason)
     });
-    if node.metrics().by_reason().requests.note(reason) {
+    if node
+        .metrics()
+        .by_reason()
+        .requests
+        .count_and_allow_log(reason)
+    {
         warn!(
             reason = reason.label(),
             address = address.map(display),

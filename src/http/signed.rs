@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use tracing::debug;
 
 use super::error::ApiError;
-use super::reading::{Decoding, Pairs, get, other_readings, pairs, signed_path};
+use super::query_string::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::{Endpoint, Route};
 use super::{Call, channels, events, users};
 use crate::app::{App, Apps};
@@ -184,7 +184,7 @@ impl<'a> Call<'a> {
             };
             refuse_secret(apps, "The token of Authorization", token, instead)?;
             let failures = &self.api.wrong_tokens;
-            let noted = failures.note(client.address, Instant::now());
+            let noted = failures.record(client.address, Instant::now());
             noted.map_err(ApiError::TooManyTokens)?;
             return Err(unauthorized(
                 RequestRefused::Token,

@@ -25,7 +25,7 @@ pub(super) struct LocalChannel {
     app: AppId,
     counters: Arc<AppCounters>,
     name: ChannelName,
-    slots: RefCell<Vec<Option<Subscriber>>>,
+    slots: RefCell<Vec<Option<LocalSubscriber>>>,
     free: RefCell<Vec<u32>>,
     held: RefCell<Vec<(u32, Delivery)>>,
     backlog: RefCell<VecDeque<Delivery>>,
@@ -33,7 +33,7 @@ pub(super) struct LocalChannel {
 }
 
 /// Sixteen bytes: what a walk reads for each subscriber before it touches the connection.
-struct Subscriber {
+struct LocalSubscriber {
     peer: Rc<Peer>,
     since: u64,
 }
@@ -71,9 +71,9 @@ impl LocalChannel {
     }
 
     /// Adds a pending subscriber; the number of its slot.
-    pub(super) fn insert(&self, peer: Rc<Peer>) -> u32 {
+    pub(super) fn subscribe(&self, peer: Rc<Peer>) -> u32 {
         let mut slots = self.slots.borrow_mut();
-        let subscriber = Some(Subscriber {
+        let subscriber = Some(LocalSubscriber {
             peer,
             since: PENDING,
         });
@@ -97,7 +97,7 @@ impl LocalChannel {
             subscriber.peer.send(frame);
         }
         self.held.borrow_mut().retain(|(slot, delivery)| {
-            if *slot == index && subscriber.offer(delivery) {
+            if *slot == index && subscriber.deliver_if_due(delivery) {
                 self.counters.sent(1, delivery.frame.bytes().len());
             }
             *slot != index
@@ -105,7 +105,7 @@ impl LocalChannel {
     }
 
     /// Frees a slot; how many subscribers are left.
-    pub(super) fn remove(&self, index: u32) -> usize {
+    pub(super) fn unsubscribe(&self, index: u32) -> usize {
         let mut slots = self.slots.borrow_mut();
         let mut free = self.free.borrow_mut();
         if let Some(slot) = slots.get_mut(index as usize)
@@ -126,7 +126,7 @@ impl LocalChannel {
             let Some(subscriber) = slot else { continue };
             if subscriber.since == PENDING {
                 self.hold(from + offset, subscriber, delivery);
-            } else if subscriber.offer(delivery) {
+            } else if subscriber.deliver_if_due(delivery) {
                 sent += 1;
             }
         }
@@ -135,7 +135,7 @@ impl LocalChannel {
         sent
     }
 
-    fn hold(&self, index: usize, subscriber: &Subscriber, delivery: &Delivery) {
+    fn hold(&self, index: usize, subscriber: &LocalSubscriber, delivery: &Delivery) {
         let mut held = self.held.borrow_mut();
         if held.len() >= MAX_HELD {
             subscriber.peer.end_as_slow();
@@ -156,7 +156,7 @@ impl LocalChannel {
     }
 
     /// Queues a delivery behind the channel's others; whether it is the first.
-    pub(super) fn put_behind(&self, delivery: Delivery) -> bool {
+    pub(super) fn push_backlog(&self, delivery: Delivery) -> bool {
         let mut backlog = self.backlog.borrow_mut();
         backlog.push_back(delivery);
         backlog.len() == 1
@@ -182,13 +182,13 @@ impl LocalChannel {
     }
 }
 
-impl Subscriber {
+impl LocalSubscriber {
     /// Sends a delivery unless it came before the subscription or is not for this connection; whether it is on its
     /// way. Counts nothing: that is done for many at once.
-    fn offer(&self, delivery: &Delivery) -> bool {
+    fn deliver_if_due(&self, delivery: &Delivery) -> bool {
         if delivery.number <= self.since || delivery.except == Some(self.peer.socket_id()) {
             return false;
         }
-        self.peer.hand(&delivery.frame)
+        self.peer.send_uncounted(&delivery.frame)
     }
 }

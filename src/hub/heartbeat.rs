@@ -25,12 +25,12 @@ const LATE_SECONDS: u32 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
     now: Cell<u32>,
-    buckets: RefCell<BTreeMap<u32, Vec<Watched>>>,
+    buckets: RefCell<BTreeMap<u32, Vec<BucketEntry>>>,
 }
 
 /// A connection in a bucket: its key may be another's by the time the bucket is due, its socket id tells.
 #[derive(Debug, Clone, Copy)]
-struct Watched {
+struct BucketEntry {
     key: usize,
     socket_id: SocketId,
 }
@@ -39,7 +39,7 @@ struct Watched {
 #[derive(Debug)]
 pub(super) struct Pulse {
     since: u32,
-    heard: Cell<u32>,
+    last_read: Cell<u32>,
     pinged: Cell<Option<u32>>,
 }
 
@@ -47,7 +47,7 @@ impl Pulse {
     pub(super) fn new(now: u32) -> Self {
         Self {
             since: now,
-            heard: Cell::new(now),
+            last_read: Cell::new(now),
             pinged: Cell::new(None),
         }
     }
@@ -57,15 +57,15 @@ impl Pulse {
         self.since
     }
 
-    pub(super) fn heard(&self, now: u32) {
-        self.heard.set(now);
+    pub(super) fn on_read(&self, now: u32) {
+        self.last_read.set(now);
         self.pinged.set(None);
     }
 }
 
 /// What is due for a connection.
 #[derive(Debug, PartialEq, Eq)]
-enum Due {
+enum Action {
     Nothing,
     Ping,
     Close(CloseCode),
@@ -80,19 +80,19 @@ impl Heartbeat {
     pub(super) fn watch(&self, peer: &Rc<Peer>) {
         self.put(
             self.now.get() + 1,
-            Watched {
+            BucketEntry {
                 key: peer.key(),
                 socket_id: peer.socket_id(),
             },
         );
     }
 
-    fn put(&self, second: u32, watched: Watched) {
+    fn put(&self, second: u32, entry: BucketEntry) {
         self.buckets
             .borrow_mut()
             .entry(second)
             .or_default()
-            .push(watched);
+            .push(entry);
     }
 
     /// Looks after every connection whose bucket is due; how many were closed for their silence.
@@ -106,51 +106,50 @@ impl Heartbeat {
         let later = self.buckets.borrow_mut().split_off(&(now + 1));
         let due = std::mem::replace(&mut *self.buckets.borrow_mut(), later);
         let mut silent = 0;
-        for watched in due.into_values().flatten() {
-            let Some(peer) = find(watched.key).filter(|p| p.socket_id() == watched.socket_id)
-            else {
+        for entry in due.into_values().flatten() {
+            let Some(peer) = find(entry.key).filter(|p| p.socket_id() == entry.socket_id) else {
                 continue;
             };
-            let (due, next) = match look(&peer, now, activity_timeout) {
-                (Due::Close(CloseCode::NoPong), _) if late => (Due::Ping, now + PONG_SECONDS),
+            let (due, next) = match next_action(&peer, now, activity_timeout) {
+                (Action::Close(CloseCode::NoPong), _) if late => (Action::Ping, now + PONG_SECONDS),
                 looked => looked,
             };
             match due {
-                Due::Nothing => {}
-                Due::Ping => {
+                Action::Nothing => {}
+                Action::Ping => {
                     peer.pulse.pinged.set(Some(now));
                     peer.send(&Encoded::ping());
                 }
-                Due::Close(code) => {
+                Action::Close(code) => {
                     silent += usize::from(code != CloseCode::Unauthorized);
                     peer.end(Ending::close(code));
                     continue;
                 }
             }
-            self.put(next.max(now + 1), watched);
+            self.put(next.max(now + 1), entry);
         }
         silent
     }
 }
 
 /// What is to be done about a connection now, and when to look again.
-fn look(peer: &Peer, now: u32, activity_timeout: u32) -> (Due, u32) {
+fn next_action(peer: &Peer, now: u32, activity_timeout: u32) -> (Action, u32) {
     let pulse = &peer.pulse;
-    let heard = pulse.heard.get();
+    let last_read = pulse.last_read.get();
     let (due, next) = if let Some(pinged) = pulse.pinged.get() {
         let end = pinged + PONG_SECONDS;
         (
             if now >= end {
-                Due::Close(CloseCode::NoPong)
+                Action::Close(CloseCode::NoPong)
             } else {
-                Due::Nothing
+                Action::Nothing
             },
             end,
         )
-    } else if now >= heard + activity_timeout {
-        (Due::Ping, now + PONG_SECONDS)
+    } else if now >= last_read + activity_timeout {
+        (Action::Ping, now + PONG_SECONDS)
     } else {
-        (Due::Nothing, heard + activity_timeout)
+        (Action::Nothing, last_read + activity_timeout)
     };
     match peer.app().authorize_within {
         Some(within) if !peer.is_authorized() => {
@@ -158,7 +157,7 @@ fn look(peer: &Peer, now: u32, activity_timeout: u32) -> (Due, u32) {
                 .since
                 .saturating_add(u32::try_from(within.as_secs()).unwrap_or(u32::MAX));
             let due = if now >= end {
-                Due::Close(CloseCode::Unauthorized)
+                Action::Close(CloseCode::Unauthorized)
             } else {
                 due
             };

@@ -1,7 +1,7 @@
 //! What other threads may ask of a worker: one queue per worker, bounded in bytes.
 //!
 //! Posting never waits and never fails, so that it can happen under a registry lock and in the order of the changes.
-//! The bound is kept by whoever is about to cause deliveries: they await [`Inboxes::room`] first, and are refused
+//! The bound is kept by whoever is about to cause deliveries: they await [`Inboxes::wait_for_capacity`] first, and are refused
 //! when there is none in time. So a queue exceeds its bound by at most what the commands under way cause.
 
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::listing::{Found, Query};
+use super::listing::{ConnectionList, ConnectionQuery};
 use crate::app::{AppId, CurrentApps};
 use crate::metrics::{Metrics, Observed};
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
 
-/// How long a publisher waits for room before it is refused.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a publisher waits for capacity before it is refused.
+const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What an order costs beside its frame.
-const ORDER_BYTES: usize = 128;
+/// What a command costs beside its frame.
+const COMMAND_BYTES: usize = 128;
 
 /// One event for the subscribers of one channel.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub struct Delivery {
 
 /// One thing to do for a worker.
 #[derive(Debug)]
-pub enum Order {
+pub enum WorkerCommand {
     /// Send to a channel's subscribers.
     Deliver {
         /// Whose channel.
@@ -47,7 +47,7 @@ pub enum Order {
         delivery: Delivery,
     },
     /// Close the connections of a channel's subscribers.
-    End {
+    CloseSubscribers {
         /// Whose channel.
         app: AppId,
         /// Which.
@@ -56,22 +56,22 @@ pub enum Order {
         code: CloseCode,
     },
     /// Close up to `per_tick` connections, and every new one.
-    Close {
+    Drain {
         /// How.
         code: CloseCode,
         /// How many.
         per_tick: usize,
     },
     /// Make every connection follow the apps as of now.
-    Follow(Arc<CurrentApps>),
+    ReloadApps(Arc<CurrentApps>),
     /// Count.
-    Report(oneshot::Sender<Report>),
+    Report(oneshot::Sender<WorkerReport>),
     /// Say how long publications took until now.
-    Observe(oneshot::Sender<Observed>),
+    ReportLatency(oneshot::Sender<Observed>),
     /// List connections.
-    List(Box<Query>, oneshot::Sender<Found>),
+    ListConnections(Box<ConnectionQuery>, oneshot::Sender<ConnectionList>),
     /// Close one connection, so that it comes back; whether it is here.
-    Drop {
+    CloseConnection {
         /// Whose.
         app: AppId,
         /// Which.
@@ -83,7 +83,7 @@ pub enum Order {
 
 /// What a worker holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct WorkerReport {
     /// Live connections.
     pub connections: usize,
     /// Channels with a local subscriber, internal ones included.
@@ -95,16 +95,16 @@ pub struct Report {
     /// CPU time that its thread has used.
     pub cpu: Duration,
     /// By how much its clock's ticks came late, all of them together.
-    pub late: Duration,
+    pub lag: Duration,
     /// From a publication's acceptance until it was handed to the sockets.
     pub publish_to_socket: Observed,
 }
 
 /// How much waits for a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Orders, deliveries included that are under way in slices.
-    pub orders: usize,
+pub struct InboxDepth {
+    /// Commands, deliveries included that are under way in slices.
+    pub commands: usize,
     /// Their bytes.
     pub bytes: usize,
 }
@@ -112,8 +112,8 @@ pub struct Depth {
 /// The receiving end: one worker's.
 #[derive(Debug)]
 pub struct Inbox {
-    orders: mpsc::UnboundedReceiver<Order>,
-    level: Arc<Level>,
+    commands: mpsc::UnboundedReceiver<WorkerCommand>,
+    level: Arc<FillLevel>,
 }
 
 /// The sending ends of all workers.
@@ -126,34 +126,34 @@ pub struct Inboxes {
 
 #[derive(Debug)]
 struct Sender {
-    orders: mpsc::UnboundedSender<Order>,
-    level: Arc<Level>,
+    commands: mpsc::UnboundedSender<WorkerCommand>,
+    level: Arc<FillLevel>,
 }
 
 /// How full an inbox is.
 #[derive(Debug, Default)]
-struct Level {
+struct FillLevel {
     bytes: AtomicUsize,
-    orders: AtomicUsize,
+    commands: AtomicUsize,
     drained: Notify,
 }
 
 /// A worker's inbox stayed full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server is overloaded: a worker's inbox stayed full for {} s", PATIENCE.as_secs())]
-pub struct Full;
+#[error("the server is overloaded: a worker's inbox stayed full for {} s", CAPACITY_TIMEOUT.as_secs())]
+pub struct InboxFull;
 
 /// The inboxes that no worker has claimed yet.
 #[derive(Debug)]
-pub struct Unclaimed(Claims);
+pub struct InboxPool(Unclaimed);
 
 #[expect(
     clippy::disallowed_types,
     reason = "locked once by each worker at its start, never afterwards"
 )]
-type Claims = std::sync::Mutex<Vec<(u16, Inbox)>>;
+type Unclaimed = std::sync::Mutex<Vec<(u16, Inbox)>>;
 
-impl Unclaimed {
+impl InboxPool {
     /// A worker's index and inbox; none when all are taken.
     #[must_use]
     pub fn claim(&self) -> Option<(u16, Inbox)> {
@@ -166,25 +166,25 @@ impl Unclaimed {
 
 /// Makes `workers` inboxes of `max_bytes` each.
 #[must_use]
-pub fn inboxes(workers: u16, max_bytes: usize, metrics: Metrics) -> (Inboxes, Unclaimed) {
+pub fn inboxes(workers: u16, max_bytes: usize, metrics: Metrics) -> (Inboxes, InboxPool) {
     let mut receivers = Vec::new();
     let senders: Arc<[Sender]> = (0..workers)
         .map(|index| {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "bounded in bytes by `room`, see the module's head"
+                reason = "bounded in bytes by `wait_for_capacity`, see the module's head"
             )]
             let (sender, receiver) = mpsc::unbounded_channel();
-            let level = Arc::new(Level::default());
+            let level = Arc::new(FillLevel::default());
             receivers.push((
                 index,
                 Inbox {
-                    orders: receiver,
+                    commands: receiver,
                     level: Arc::clone(&level),
                 },
             ));
             Sender {
-                orders: sender,
+                commands: sender,
                 level,
             }
         })
@@ -195,7 +195,7 @@ pub fn inboxes(workers: u16, max_bytes: usize, metrics: Metrics) -> (Inboxes, Un
             max_bytes,
             metrics,
         },
-        Unclaimed(Claims::new(receivers)),
+        InboxPool(Unclaimed::new(receivers)),
     )
 }
 
@@ -204,39 +204,43 @@ impl Inboxes {
     ///
     /// # Errors
     /// One stayed over it for two seconds.
-    pub async fn room(&self) -> Result<(), Full> {
-        for worker in self.workers.iter().filter(|w| !w.has_room(self.max_bytes)) {
-            if tokio::time::timeout(PATIENCE, worker.drained(self.max_bytes))
+    pub async fn wait_for_capacity(&self) -> Result<(), InboxFull> {
+        for worker in self
+            .workers
+            .iter()
+            .filter(|w| !w.has_capacity(self.max_bytes))
+        {
+            if tokio::time::timeout(CAPACITY_TIMEOUT, worker.drained(self.max_bytes))
                 .await
                 .is_err()
             {
                 self.metrics.inbox_overflows.inc();
-                return Err(Full);
+                return Err(InboxFull);
             }
         }
         Ok(())
     }
 
-    /// Posts an order. A worker that is gone (at the end of the process) needs none.
-    pub fn post(&self, worker: u16, order: Order) {
+    /// Posts a command. A worker that is gone (at the end of the process) needs none.
+    pub fn post(&self, worker: u16, command: WorkerCommand) {
         let Some(worker) = self.workers.get(usize::from(worker)) else {
             return;
         };
-        worker.level.rise(order.cost());
-        let _ = worker.orders.send(order);
+        worker.level.rise(command.cost());
+        let _ = worker.commands.send(command);
     }
 
-    /// Posts an order to every worker.
-    pub fn post_all(&self, order: impl Fn() -> Order) {
+    /// Posts a command to every worker.
+    pub fn post_all(&self, command: impl Fn() -> WorkerCommand) {
         for worker in self.indexes() {
-            self.post(worker, order());
+            self.post(worker, command());
         }
     }
 
     /// Asks every worker what it holds.
-    pub async fn reports(&self) -> Vec<Report> {
+    pub async fn reports(&self) -> Vec<WorkerReport> {
         let mut reports = Vec::new();
-        for report in self.ask(Order::Report) {
+        for report in self.ask(WorkerCommand::Report) {
             reports.push(report.await.unwrap_or_default());
         }
         reports
@@ -246,22 +250,25 @@ impl Inboxes {
     /// time.
     pub async fn ask_within<T>(
         &self,
-        patience: Duration,
-        order: impl Fn(oneshot::Sender<T>) -> Order,
+        timeout: Duration,
+        command: impl Fn(oneshot::Sender<T>) -> WorkerCommand,
     ) -> Vec<Option<T>> {
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + timeout;
         let mut answers = Vec::new();
-        for answer in self.ask(order) {
+        for answer in self.ask(command) {
             let answer = tokio::time::timeout_at(deadline, answer).await;
             answers.push(answer.ok().and_then(Result::ok));
         }
         answers
     }
 
-    fn ask<T>(&self, order: impl Fn(oneshot::Sender<T>) -> Order) -> Vec<oneshot::Receiver<T>> {
+    fn ask<T>(
+        &self,
+        command: impl Fn(oneshot::Sender<T>) -> WorkerCommand,
+    ) -> Vec<oneshot::Receiver<T>> {
         let ask = |worker| {
             let (answer, answered) = oneshot::channel();
-            self.post(worker, order(answer));
+            self.post(worker, command(answer));
             answered
         };
         self.indexes().map(ask).collect()
@@ -269,7 +276,7 @@ impl Inboxes {
 
     /// What waits for each worker.
     #[must_use]
-    pub fn depths(&self) -> Vec<Depth> {
+    pub fn depths(&self) -> Vec<InboxDepth> {
         self.workers.iter().map(|w| w.level.depth()).collect()
     }
 
@@ -286,7 +293,7 @@ impl Inboxes {
 }
 
 impl Sender {
-    fn has_room(&self, max_bytes: usize) -> bool {
+    fn has_capacity(&self, max_bytes: usize) -> bool {
         self.level.bytes.load(Ordering::Relaxed) < max_bytes
     }
 
@@ -296,7 +303,7 @@ impl Sender {
             tokio::pin!(drained);
             // Registered before the look at the level: a drain in between is not missed.
             drained.as_mut().enable();
-            if self.has_room(max_bytes) {
+            if self.has_capacity(max_bytes) {
                 return;
             }
             drained.await;
@@ -305,73 +312,73 @@ impl Sender {
 }
 
 impl Inbox {
-    /// The next order; none when all senders are gone.
-    pub async fn receive(&mut self) -> Option<Order> {
-        let order = self.orders.recv().await;
-        self.note(order)
+    /// The next command; none when all senders are gone.
+    pub async fn receive(&mut self) -> Option<WorkerCommand> {
+        let command = self.commands.recv().await;
+        self.uncount(command)
     }
 
-    /// The next order, if there is one.
-    pub fn receive_now(&mut self) -> Option<Order> {
-        let order = self.orders.try_recv().ok();
-        self.note(order)
+    /// The next command, if there is one.
+    pub fn receive_now(&mut self) -> Option<WorkerCommand> {
+        let command = self.commands.try_recv().ok();
+        self.uncount(command)
     }
 
-    fn note(&self, order: Option<Order>) -> Option<Order> {
-        if let Some(order) = &order {
-            self.level.fall(order.cost());
+    fn uncount(&self, command: Option<WorkerCommand>) -> Option<WorkerCommand> {
+        if let Some(command) = &command {
+            self.level.fall(command.cost());
         }
-        order
+        command
     }
 
     /// Counts a delivery that was taken out but must wait for its turn.
-    pub(super) fn hold(&self, delivery: &Delivery) {
+    pub(super) fn count_deferred(&self, delivery: &Delivery) {
         self.level.rise(delivery.cost());
     }
 
     /// Uncounts it.
-    pub(super) fn release(&self, delivery: &Delivery) {
+    pub(super) fn uncount_deferred(&self, delivery: &Delivery) {
         self.level.fall(delivery.cost());
     }
 }
 
-impl Level {
-    fn depth(&self) -> Depth {
-        Depth {
-            orders: self.orders.load(Ordering::Relaxed),
+impl FillLevel {
+    fn depth(&self) -> InboxDepth {
+        InboxDepth {
+            commands: self.commands.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
         }
     }
 
     fn rise(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.orders.fetch_add(1, Ordering::Relaxed);
+        self.commands.fetch_add(1, Ordering::Relaxed);
     }
 
     fn fall(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.orders.fetch_sub(1, Ordering::Relaxed);
+        self.commands.fetch_sub(1, Ordering::Relaxed);
         self.drained.notify_waiters();
     }
 }
 
 impl Delivery {
     fn cost(&self) -> usize {
-        ORDER_BYTES + self.frame.bytes().len()
+        COMMAND_BYTES + self.frame.bytes().len()
     }
 }
 
-impl Order {
+impl WorkerCommand {
     fn cost(&self) -> usize {
         match self {
             Self::Deliver { delivery, .. } => delivery.cost(),
-            Self::End { .. }
-            | Self::Close { .. }
-            | Self::Follow(_)
+            Self::CloseSubscribers { .. }
+            | Self::Drain { .. }
+            | Self::ReloadApps(_)
             | Self::Report(_)
-            | Self::Observe(_)
-            | Self::List(..)
-            | Self::Drop { .. } => ORDER_BYTES,
+            | Self::ReportLatency(_)
+            | Self::ListConnections(..)
+            | Self::CloseConnection { .. } => COMMAND_BYTES,
         }
     }
 }
@@ -381,8 +388,8 @@ mod tests {
     use super::*;
     use crate::protocol::ServerFrame;
 
-    fn order() -> Order {
-        Order::Deliver {
+    fn command() -> WorkerCommand {
+        WorkerCommand::Deliver {
             app: AppId::new("1"),
             channel: ChannelName::parse("c", 200).unwrap(),
             delivery: Delivery {
@@ -397,41 +404,41 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_publisher_waits_for_room_and_is_refused_in_time() {
         let metrics = Metrics::default();
-        let (inboxes, unclaimed) = inboxes(2, 100, metrics.clone());
-        let (worker, mut inbox) = unclaimed.claim().unwrap();
-        assert_eq!(inboxes.room().await, Ok(()));
-        inboxes.post(worker, order());
+        let (inboxes, inbox_pool) = inboxes(2, 100, metrics.clone());
+        let (worker, mut inbox) = inbox_pool.claim().unwrap();
+        assert_eq!(inboxes.wait_for_capacity().await, Ok(()));
+        inboxes.post(worker, command());
         let depth = inboxes.depths()[usize::from(worker)];
-        assert_eq!((depth.orders, depth.bytes), (1, order().cost()));
-        assert_eq!(inboxes.room().await, Err(Full));
+        assert_eq!((depth.commands, depth.bytes), (1, command().cost()));
+        assert_eq!(inboxes.wait_for_capacity().await, Err(InboxFull));
         assert_eq!(metrics.inbox_overflows.get(), 1);
         let waiting = tokio::spawn({
             let inboxes = inboxes.clone();
-            async move { inboxes.room().await }
+            async move { inboxes.wait_for_capacity().await }
         });
         tokio::task::yield_now().await;
         assert!(inbox.receive_now().is_some());
         assert_eq!(waiting.await.unwrap(), Ok(()));
-        assert_eq!(inboxes.depths(), [Depth::default(); 2]);
+        assert_eq!(inboxes.depths(), [InboxDepth::default(); 2]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_does_not_answer_holds_nobody_up_for_long() {
-        let (inboxes, unclaimed) = inboxes(2, 100, Metrics::default());
-        let (answering, mut inbox) = unclaimed.claim().unwrap();
+        let (inboxes, inbox_pool) = inboxes(2, 100, Metrics::default());
+        let (answering, mut inbox) = inbox_pool.claim().unwrap();
         tokio::spawn(async move {
-            while let Some(order) = inbox.receive().await {
-                if let Order::Report(answer) = order {
-                    let report = Report {
+            while let Some(command) = inbox.receive().await {
+                if let WorkerCommand::Report(answer) = command {
+                    let report = WorkerReport {
                         connections: 7,
-                        ..Report::default()
+                        ..WorkerReport::default()
                     };
                     answer.send(report).unwrap();
                 }
             }
         });
         let reports = inboxes
-            .ask_within(Duration::from_secs(2), Order::Report)
+            .ask_within(Duration::from_secs(2), WorkerCommand::Report)
             .await;
         for (worker, report) in reports.iter().enumerate() {
             let connections = report.map(|report| report.connections);

@@ -17,14 +17,14 @@ use crate::app::AppId;
 use crate::protocol::{ChannelKind, SocketId, UserId};
 
 /// How many connections or subscriptions are looked at in one turn of the worker.
-const STEP: usize = 1024;
+const WALK_SLICE: usize = 1024;
 
 /// How many of a connection's channels are named.
-const CHANNELS: usize = 50;
+const MAX_CHANNELS: usize = 50;
 
 /// Which connections.
 #[derive(Debug, Clone)]
-pub struct Query {
+pub struct ConnectionQuery {
     /// Of this app.
     pub app: AppId,
     /// Whose socket id, user or address contains this; empty: all.
@@ -35,16 +35,16 @@ pub struct Query {
 
 /// Some connections.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct ConnectionList {
     /// The youngest first.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<ConnectionInfo>,
     /// How many there are in all.
     pub total: usize,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub struct Connection {
+pub struct ConnectionInfo {
     /// Its public name.
     pub socket_id: SocketId,
     /// Who is signed in on it.
@@ -67,7 +67,7 @@ pub struct Connection {
     pub age_seconds: u32,
 }
 
-impl Found {
+impl ConnectionList {
     /// Those of several workers.
     #[must_use]
     pub fn merged(parts: impl Iterator<Item = Self>, limit: usize) -> Self {
@@ -83,7 +83,11 @@ impl Found {
 }
 
 /// Lists the connections of one worker.
-pub(super) async fn list(hub: Rc<Hub>, query: Query, answer: oneshot::Sender<Found>) {
+pub(super) async fn list(
+    hub: Rc<Hub>,
+    query: ConnectionQuery,
+    answer: oneshot::Sender<ConnectionList>,
+) {
     let channels = hub.channels_of(&query.app);
     let mut users = HashMap::new();
     for channel in &channels {
@@ -92,9 +96,9 @@ pub(super) async fn list(hub: Rc<Hub>, query: Query, answer: oneshot::Sender<Fou
         }
     }
     let mut matching = Vec::new();
-    for peers in hub.peers_of(&query.app).chunks(STEP) {
-        let fits = |peer: &&Rc<Peer>| query.fits(peer, users.get(&peer.socket_id()));
-        matching.extend(peers.iter().filter(fits).cloned());
+    for peers in hub.peers_of(&query.app).chunks(WALK_SLICE) {
+        let matches = |peer: &&Rc<Peer>| query.matches(peer, users.get(&peer.socket_id()));
+        matching.extend(peers.iter().filter(matches).cloned());
         tokio::task::yield_now().await;
     }
     let total = matching.len();
@@ -102,14 +106,14 @@ pub(super) async fn list(hub: Rc<Hub>, query: Query, answer: oneshot::Sender<Fou
     matching.truncate(query.limit);
     let mut subscriptions = subscriptions(&channels, &matching, &answer).await;
     let connections = matching.iter().map(|peer| {
-        let about = peer.about();
+        let client_info = peer.client_info();
         let (names, count) = subscriptions.remove(&peer.socket_id()).unwrap_or_default();
-        Connection {
+        ConnectionInfo {
             socket_id: peer.socket_id(),
             user_id: users.get(&peer.socket_id()).cloned(),
             address: peer.address(),
-            origin: about.and_then(|about| about.origin.clone()),
-            client: about.and_then(|about| about.client.clone()),
+            origin: client_info.and_then(|info| info.origin.clone()),
+            client: client_info.and_then(|info| info.client.clone()),
             protocol: peer.protocol(),
             subscriptions: names,
             subscription_count: count,
@@ -119,14 +123,14 @@ pub(super) async fn list(hub: Rc<Hub>, query: Query, answer: oneshot::Sender<Fou
     });
     let connections = connections.collect();
     // Who asked may have gone.
-    let _ = answer.send(Found { connections, total });
+    let _ = answer.send(ConnectionList { connections, total });
 }
 
 /// The names of some channels of each of these connections, and how many they are subscribed to, by their ids.
 async fn subscriptions(
     channels: &[Rc<LocalChannel>],
     peers: &[Rc<Peer>],
-    answer: &oneshot::Sender<Found>,
+    answer: &oneshot::Sender<ConnectionList>,
 ) -> HashMap<SocketId, (Vec<String>, usize)> {
     let mut found: HashMap<SocketId, (Vec<String>, usize)> = peers
         .iter()
@@ -140,13 +144,13 @@ async fn subscriptions(
         channel.for_each(|peer| {
             if let Some((names, count)) = found.get_mut(&peer.socket_id()) {
                 *count += 1;
-                if names.len() < CHANNELS {
+                if names.len() < MAX_CHANNELS {
                     names.push(channel.name().to_string());
                 }
             }
         });
         looked_at += channel.slots();
-        if looked_at >= STEP {
+        if looked_at >= WALK_SLICE {
             looked_at = 0;
             tokio::task::yield_now().await;
             if answer.is_closed() {
@@ -160,8 +164,8 @@ async fn subscriptions(
     found
 }
 
-impl Query {
-    fn fits(&self, peer: &Peer, user: Option<&UserId>) -> bool {
+impl ConnectionQuery {
+    fn matches(&self, peer: &Peer, user: Option<&UserId>) -> bool {
         let find = self.find.as_str();
         find.is_empty()
             || user.is_some_and(|user| user.as_str().contains(find))

@@ -5,8 +5,8 @@
 //! subscription gets exactly the deliveries numbered above its `since`; a walk over a large channel is cut into
 //! slices so that other channels and sockets are served in between.
 
-mod about;
 mod channel;
+mod client_info;
 mod heartbeat;
 pub mod inbox;
 pub mod listing;
@@ -28,11 +28,11 @@ use crate::metrics::{Histogram, Metrics};
 use crate::net::Socket;
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
 use crate::slack::Slack as _;
-pub use about::About;
-use about::Abouts;
 use channel::LocalChannel;
+pub use client_info::ClientInfo;
+use client_info::ClientInfoInterner;
 use heartbeat::Heartbeat;
-use inbox::{Delivery, Inbox, Order, Report};
+use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
 pub use peer::{Ending, Identity, Peer};
 
 /// How many sockets one turn of a worker writes to before it looks after everything else. `(measured)` 128 keeps a
@@ -50,11 +50,11 @@ pub struct Hub {
     channels: RefCell<HashMap<AppId, HashMap<ChannelName, Rc<LocalChannel>>>>,
     peers: RefCell<Slab<Rc<Peer>>>,
     backlogged: RefCell<VecDeque<Rc<LocalChannel>>>,
-    abouts: RefCell<Abouts>,
+    client_infos: RefCell<ClientInfoInterner>,
     heartbeat: Heartbeat,
     scratch: RefCell<BytesMut>,
     closing: Cell<Option<CloseCode>>,
-    late: Cell<Duration>,
+    lag: Cell<Duration>,
     publish_to_socket: Histogram,
 }
 
@@ -67,7 +67,7 @@ pub struct HubSettings {
     pub activity_timeout: u32,
 }
 
-/// One connection's place on one channel; the connection gives it back to [`Hub::release`].
+/// One connection's subscriber slot on one channel. [`Hub::subscribe`] gives it out, [`Hub::unsubscribe`] frees it.
 pub struct Slot {
     channel: Rc<LocalChannel>,
     index: u32,
@@ -92,11 +92,11 @@ impl Hub {
             channels: RefCell::default(),
             peers: RefCell::default(),
             backlogged: RefCell::default(),
-            abouts: RefCell::default(),
+            client_infos: RefCell::default(),
             heartbeat: Heartbeat::default(),
             scratch: RefCell::default(),
             closing: Cell::new(None),
-            late: Cell::default(),
+            lag: Cell::default(),
             publish_to_socket: Histogram::default(),
         })
     }
@@ -136,9 +136,9 @@ impl Hub {
         }
     }
 
-    /// Gives a connection a *pending* place on a channel: deliveries are held for it until [`Hub::activate`].
+    /// Subscribes a connection to a channel, *pending*: its deliveries are held until [`Hub::activate`].
     #[must_use]
-    pub fn reserve(&self, channel: &ChannelName, peer: &Rc<Peer>) -> Slot {
+    pub fn subscribe(&self, channel: &ChannelName, peer: &Rc<Peer>) -> Slot {
         let mut apps = self.channels.borrow_mut();
         let app = peer.app();
         let channels = match apps.get_mut(&app.id) {
@@ -148,7 +148,7 @@ impl Hub {
         let local = channels
             .entry(channel.clone())
             .or_insert_with(|| Rc::new(LocalChannel::new(&app, channel.clone())));
-        let index = local.insert(Rc::clone(peer));
+        let index = local.subscribe(Rc::clone(peer));
         Slot {
             channel: Rc::clone(local),
             index,
@@ -162,9 +162,9 @@ impl Hub {
     }
 
     /// Takes a connection off a channel; the channel goes with its last subscriber.
-    pub fn release(&self, slot: &Slot) {
+    pub fn unsubscribe(&self, slot: &Slot) {
         let channel = &slot.channel;
-        if channel.remove(slot.index) > 0 {
+        if channel.unsubscribe(slot.index) > 0 {
             return;
         }
         let mut apps = self.channels.borrow_mut();
@@ -197,19 +197,19 @@ impl Hub {
 
     /// Serves the inbox until its senders are gone. The worker's main loop.
     pub async fn serve(self: Rc<Self>, mut inbox: Inbox) {
-        let mut next: Option<Order> = None;
+        let mut next: Option<WorkerCommand> = None;
         loop {
             if next.is_none() && self.backlogged.borrow().is_empty() {
                 match inbox.receive().await {
-                    Some(order) => next = Some(order),
+                    Some(command) => next = Some(command),
                     None => return,
                 }
             }
             let mut writes = 0;
             while writes < SLICE
-                && let Some(order) = next.take().or_else(|| inbox.receive_now())
+                && let Some(command) = next.take().or_else(|| inbox.receive_now())
             {
-                writes += self.execute(order, &inbox).max(1);
+                writes += self.execute(command, &inbox).max(1);
             }
             self.deliver_slice(&inbox);
             // Lets the sockets, the timers and the HTTP requests of this worker have their turn.
@@ -217,10 +217,10 @@ impl Hub {
         }
     }
 
-    /// Carries one order out; a delivery too large for one turn is put behind. Returns how many sockets it wrote to.
-    fn execute(self: &Rc<Self>, order: Order, inbox: &Inbox) -> usize {
-        match order {
-            Order::Deliver {
+    /// Executes one command; a delivery too large for one turn is put behind. Returns how many sockets it wrote to.
+    fn execute(self: &Rc<Self>, command: WorkerCommand, inbox: &Inbox) -> usize {
+        match command {
+            WorkerCommand::Deliver {
                 app,
                 channel,
                 delivery,
@@ -229,49 +229,49 @@ impl Hub {
                     return 0;
                 };
                 if channel.has_backlog() || channel.slots() > SLICE {
-                    inbox.hold(&delivery);
-                    if channel.put_behind(delivery) {
+                    inbox.count_deferred(&delivery);
+                    if channel.push_backlog(delivery) {
                         self.backlogged.borrow_mut().push_back(channel);
                     }
                     return 0;
                 }
                 let sent = self.deliver(&channel, &delivery, 0, SLICE);
-                self.delivered(&delivery);
+                self.record_delivered(&delivery);
                 sent
             }
-            Order::End { app, channel, code } => {
+            WorkerCommand::CloseSubscribers { app, channel, code } => {
                 let Some(channel) = self.find(&app, &channel) else {
                     return 0;
                 };
                 channel.for_each(|peer| peer.end(Ending::close(code)));
                 channel.slots()
             }
-            Order::Close { code, per_tick } => self.close_some(code, per_tick),
-            Order::Follow(apps) => {
-                // As of now, not of when the order was given: a peer that was admitted since may be of a newer app.
-                self.follow(&apps.get());
+            WorkerCommand::Drain { code, per_tick } => self.drain(code, per_tick),
+            WorkerCommand::ReloadApps(apps) => {
+                // As of now, not of when the command was posted: a peer that was admitted since may be of a newer app.
+                self.reload_apps(&apps.get());
                 0
             }
-            Order::Report(answer) => {
+            WorkerCommand::Report(answer) => {
                 // Who asked may have gone: then nobody wants to know.
                 let _ = answer.send(self.report());
                 0
             }
-            Order::Observe(answer) => {
+            WorkerCommand::ReportLatency(answer) => {
                 let _ = answer.send(self.publish_to_socket.observed());
                 0
             }
-            Order::List(query, answer) => {
+            WorkerCommand::ListConnections(query, answer) => {
                 // A walk over all of them, which others need not wait for.
                 tokio::task::spawn_local(listing::list(Rc::clone(self), *query, answer));
                 0
             }
-            Order::Drop {
+            WorkerCommand::CloseConnection {
                 app,
                 socket_id,
                 answer,
             } => {
-                let _ = answer.send(self.drop_one(&app, socket_id));
+                let _ = answer.send(self.close_connection(&app, socket_id));
                 0
             }
         }
@@ -285,8 +285,8 @@ impl Hub {
         if let Some((delivery, from)) = channel.current() {
             self.deliver(&channel, &delivery, from, SLICE);
             if channel.advance(SLICE) {
-                self.delivered(&delivery);
-                inbox.release(&delivery);
+                self.record_delivered(&delivery);
+                inbox.uncount_deferred(&delivery);
             }
         }
         if channel.has_backlog() {
@@ -307,14 +307,14 @@ impl Hub {
     }
 
     /// Once for a publication, when the last of its subscribers here has been reached.
-    fn delivered(&self, delivery: &Delivery) {
+    fn record_delivered(&self, delivery: &Delivery) {
         if let Some(accepted) = delivery.accepted {
             self.publish_to_socket.observe(accepted.elapsed());
         }
     }
 
     /// Closes some connections now, all later ones at once. Called once per tick until none is left.
-    fn close_some(&self, code: CloseCode, most: usize) -> usize {
+    fn drain(&self, code: CloseCode, most: usize) -> usize {
         self.closing.set(Some(code));
         let open: Vec<Rc<Peer>> = self
             .peers
@@ -332,7 +332,7 @@ impl Hub {
     }
 
     /// Closes one connection; whether it is here.
-    fn drop_one(&self, app: &AppId, socket_id: SocketId) -> bool {
+    fn close_connection(&self, app: &AppId, socket_id: SocketId) -> bool {
         let peers = self.peers.borrow();
         let mut peers = peers.iter().map(|(_, peer)| peer);
         let found = peers.find(|peer| peer.socket_id() == socket_id && peer.is_of(app));
@@ -343,21 +343,21 @@ impl Hub {
     }
 
     /// What is said of itself by many is kept once.
-    fn intern(&self, about: About) -> Option<Rc<About>> {
-        self.abouts.borrow_mut().intern(about)
+    fn intern(&self, client_info: ClientInfo) -> Option<Rc<ClientInfo>> {
+        self.client_infos.borrow_mut().intern(client_info)
     }
 
     /// Gives each connection its app as it is now, and ends those whose app is gone or disabled. One pass without a
     /// pause: a few milliseconds for tens of thousands of connections.
-    fn follow(&self, apps: &Apps) {
+    fn reload_apps(&self, apps: &Apps) {
         for (_, peer) in self.peers.borrow().iter() {
-            peer.follow(apps);
+            peer.reload_app(apps);
         }
     }
 
     /// Notes by how much a tick of the worker's clock came late: for so long something else had the thread.
-    pub fn came_late(&self, by: Duration) {
-        self.late.set(self.late.get() + by);
+    pub fn record_lag(&self, by: Duration) {
+        self.lag.set(self.lag.get() + by);
     }
 
     /// One second of the worker's clock: probes and closes silent connections.
@@ -370,10 +370,10 @@ impl Hub {
         self.metrics.silent_connections.inc_by(silent as u64);
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> WorkerReport {
         let peers = self.peers.borrow();
         let channels = self.channels.borrow();
-        Report {
+        WorkerReport {
             connections: peers.len(),
             channels: channels.values().map(HashMap::len).sum(),
             subscriptions: channels
@@ -383,7 +383,7 @@ impl Hub {
                 .sum(),
             outbox_bytes: peers.iter().map(|(_, p)| p.outbox_bytes()).sum(),
             cpu: thread_time(),
-            late: self.late.get(),
+            lag: self.lag.get(),
             publish_to_socket: self.publish_to_socket.observed(),
         }
     }

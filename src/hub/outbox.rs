@@ -24,22 +24,22 @@ struct Queue {
     /// What they cost: their bytes that were not sent yet, and [`ENTRY_BYTES`] for each.
     cost: usize,
     /// Whether the first one has been sent in part: it must be finished before anything else can follow.
-    begun: bool,
+    partial: bool,
     /// Which one is a pong.
     pong: Option<usize>,
 }
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum SendOutcome {
     /// The kernel has all of it.
-    Whole,
+    Complete,
     /// (Part of) it waits behind nothing else, here or in TLS: the connection's task must wait for the socket.
-    Begun,
+    Pending,
     /// It waits behind others.
     Queued,
     /// It waits in the place of another, which is not sent.
-    Instead,
+    Replaced,
     /// There was no room for it.
     Refused,
     /// The connection is broken.
@@ -57,42 +57,47 @@ impl Outbox {
     }
 
     /// Writes a frame or keeps it; when what waits costs `most` there is no room for more.
-    pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, most: usize) -> Sent {
+    pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, most: usize) -> SendOutcome {
         let bytes = frame.bytes();
         if let Some(queue) = &mut self.0 {
             if queue.cost + cost(bytes) > most {
-                return Sent::Refused;
+                return SendOutcome::Refused;
             }
             queue.push(bytes.clone());
-            return Sent::Queued;
+            return SendOutcome::Queued;
         }
         let written = match socket.try_write(bytes) {
-            Ok(n) if n == bytes.len() && socket.is_flushed() => return Sent::Whole,
-            Ok(n) if n == bytes.len() => return Sent::Begun,
+            Ok(n) if n == bytes.len() && socket.is_flushed() => return SendOutcome::Complete,
+            Ok(n) if n == bytes.len() => return SendOutcome::Pending,
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return Sent::Broken,
+            Err(_) => return SendOutcome::Broken,
         };
         let mut queue = Box::new(Queue {
-            begun: written > 0,
+            partial: written > 0,
             ..Queue::default()
         });
         queue.push(bytes.slice(written..));
         self.0 = Some(queue);
-        Sent::Begun
+        SendOutcome::Pending
     }
 
     /// Writes a pong or keeps it, instead of one that waits already: RFC 6455 §5.5.3 asks for an answer to the latest
     /// ping only, so a connection owes one pong however many pings it was sent.
-    pub(super) fn send_pong(&mut self, pong: &Encoded, socket: &Socket, most: usize) -> Sent {
+    pub(super) fn send_pong(
+        &mut self,
+        pong: &Encoded,
+        socket: &Socket,
+        most: usize,
+    ) -> SendOutcome {
         if let Some(queue) = &mut self.0
             && queue.replace_pong(pong.bytes())
         {
-            return Sent::Instead;
+            return SendOutcome::Replaced;
         }
         let sent = self.send(pong, socket, most);
         if let Some(queue) = &mut self.0
-            && matches!(sent, Sent::Begun | Sent::Queued)
+            && matches!(sent, SendOutcome::Pending | SendOutcome::Queued)
         {
             queue.pong = queue.frames.len().checked_sub(1);
         }
@@ -111,8 +116,8 @@ impl Outbox {
             let n = socket.try_write(frame)?;
             queue.cost -= n;
             frame.advance(n);
-            queue.begun = frame.has_remaining();
-            if !queue.begun {
+            queue.partial = frame.has_remaining();
+            if !queue.partial {
                 queue.pop();
             }
         }
@@ -121,9 +126,9 @@ impl Outbox {
     }
 
     /// Forgets what was not begun, so that a close frame can still follow: for a connection that is being given up.
-    pub(super) fn cut(&mut self) {
+    pub(super) fn discard_unsent(&mut self) {
         let Some(queue) = &mut self.0 else { return };
-        queue.frames.truncate(usize::from(queue.begun));
+        queue.frames.truncate(usize::from(queue.partial));
         queue.cost = queue.frames.iter().map(cost).sum();
         queue.pong = None;
         if queue.frames.is_empty() {
@@ -147,7 +152,7 @@ impl Queue {
 
     /// Puts a pong in the place of one of which nothing has been sent; whether there is one.
     fn replace_pong(&mut self, bytes: &Bytes) -> bool {
-        let untouched = self.pong.filter(|&at| at > 0 || !self.begun);
+        let untouched = self.pong.filter(|&at| at > 0 || !self.partial);
         let Some(waiting) = untouched.and_then(|at| self.frames.get_mut(at)) else {
             return false;
         };

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Hub;
-use super::about::About;
+use super::client_info::ClientInfo;
 use super::heartbeat::Pulse;
-use super::outbox::{Outbox, Sent};
+use super::outbox::{Outbox, SendOutcome};
 use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
 use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
@@ -29,7 +29,7 @@ pub struct Identity {
     /// The protocol version that it speaks.
     pub protocol: u8,
     /// What its client says of itself.
-    pub about: About,
+    pub client_info: ClientInfo,
     /// Where its client is; none where a proxy hides it.
     pub address: Option<IpAddr>,
 }
@@ -79,7 +79,7 @@ pub struct Peer {
     app: RefCell<Arc<App>>,
     protocol: u8,
     /// Shared with the others of which the same is true; most connections are of few kinds.
-    about: Option<Rc<About>>,
+    client_info: Option<Rc<ClientInfo>>,
     address: Option<IpAddr>,
     socket: Socket,
     outbox: RefCell<Outbox>,
@@ -92,7 +92,7 @@ pub struct Peer {
 impl Peer {
     pub(super) fn new(hub: Rc<Hub>, key: usize, identity: Identity, socket: Socket) -> Self {
         let pulse = Pulse::new(hub.now());
-        let about = hub.intern(identity.about);
+        let client_info = hub.intern(identity.client_info);
         // Without the option, every connection counts as authorised.
         let authorized = Cell::new(identity.app.authorize_within.is_none());
         Self {
@@ -101,7 +101,7 @@ impl Peer {
             socket_id: identity.socket_id,
             app: RefCell::new(identity.app),
             protocol: identity.protocol,
-            about,
+            client_info,
             address: identity.address,
             socket,
             outbox: RefCell::default(),
@@ -126,7 +126,7 @@ impl Peer {
 
     /// Goes over to its app in a newer snapshot, or ends. What has been admitted stays: `authorize_within` is for
     /// connections that begin under it, and `connections` for those that come.
-    pub(super) fn follow(&self, apps: &Apps) {
+    pub(super) fn reload_app(&self, apps: &Apps) {
         let mut app = self.app.borrow_mut();
         match apps.by_id(app.id.as_str()) {
             None => self.end(Ending::close(CloseCode::UnknownApp)),
@@ -149,8 +149,8 @@ impl Peer {
         self.protocol
     }
 
-    pub(super) fn about(&self) -> Option<&About> {
-        self.about.as_deref()
+    pub(super) fn client_info(&self) -> Option<&ClientInfo> {
+        self.client_info.as_deref()
     }
 
     pub(super) fn is_of(&self, app: &AppId) -> bool {
@@ -185,7 +185,7 @@ impl Peer {
 
     /// Sends a frame that is for this connection alone, and counts it.
     pub fn send(&self, frame: &Encoded) {
-        if self.hand(frame) {
+        if self.send_uncounted(frame) {
             let app = self.app.borrow();
             app.metrics.sent(1, frame.bytes().len());
         }
@@ -193,7 +193,7 @@ impl Peer {
 
     /// Hands a frame over: straight to the socket if nothing waits, else behind what waits; whether it is on its way.
     /// A full outbox ends the connection as a slow consumer; nobody waits for it.
-    pub(super) fn hand(&self, frame: &Encoded) -> bool {
+    pub(super) fn send_uncounted(&self, frame: &Encoded) -> bool {
         if self.is_ending() {
             return false;
         }
@@ -201,7 +201,7 @@ impl Peer {
             .outbox
             .borrow_mut()
             .send(frame, &self.socket, self.hub.outbox_limit());
-        self.is_under_way(sent)
+        self.after_send(sent)
     }
 
     /// Answers a ping. A client that pings without reading is owed one pong, not one for each.
@@ -214,22 +214,22 @@ impl Peer {
             .outbox
             .borrow_mut()
             .send_pong(&pong, &self.socket, self.hub.outbox_limit());
-        if self.is_under_way(sent) {
+        if self.after_send(sent) {
             self.app.borrow().metrics.sent(1, pong.bytes().len());
         }
     }
 
     /// Draws the conclusions from what became of a frame; whether there is one more to be counted as sent.
-    fn is_under_way(&self, sent: Sent) -> bool {
+    fn after_send(&self, sent: SendOutcome) -> bool {
         match sent {
-            Sent::Whole | Sent::Queued => return true,
-            Sent::Instead => {}
-            Sent::Begun => {
+            SendOutcome::Complete | SendOutcome::Queued => return true,
+            SendOutcome::Replaced => {}
+            SendOutcome::Pending => {
                 self.wake();
                 return true;
             }
-            Sent::Refused => self.end_as_slow(),
-            Sent::Broken => self.end(Ending::Gone),
+            SendOutcome::Refused => self.end_as_slow(),
+            SendOutcome::Broken => self.end(Ending::Gone),
         }
         false
     }
@@ -271,8 +271,8 @@ impl Peer {
     }
 
     /// Notes that bytes were read: the only sign of life that counts.
-    pub fn heard(&self, bytes: usize) {
-        self.pulse.heard(self.hub.now());
+    pub fn on_read(&self, bytes: usize) {
+        self.pulse.on_read(self.hub.now());
         let app = self.app.borrow();
         app.metrics.bytes_received.inc_by(bytes as u64);
     }
@@ -296,10 +296,10 @@ impl Peer {
         }
     }
 
-    /// Says goodbye: the `pusher:error` where the code has one, the close frame, and everything that still waits for
+    /// Sends what ends a connection: the `pusher:error` where the code has one, the close frame, and everything that still waits for
     /// the socket, except for a slow consumer, which would not read it. Ends when it is all written; the caller
     /// bounds the time.
-    pub async fn say_goodbye(&self, ending: &Ending) -> io::Result<()> {
+    pub async fn send_close(&self, ending: &Ending) -> io::Result<()> {
         let frames = match ending {
             Ending::Gone => return Ok(()),
             Ending::Answered(code) => vec![Encoded::close(code.unwrap_or(1000), "")],
@@ -322,7 +322,7 @@ impl Peer {
                 ..
             }
         ) {
-            self.outbox.borrow_mut().cut();
+            self.outbox.borrow_mut().discard_unsent();
         }
         for frame in &frames {
             self.outbox

@@ -30,8 +30,8 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let metrics = Metrics::default();
-        let (inboxes, unclaimed) = inboxes(1, 1 << 20, metrics.clone());
-        let (index, inbox) = unclaimed.claim().unwrap();
+        let (inboxes, inbox_pool) = inboxes(1, 1 << 20, metrics.clone());
+        let (index, inbox) = inbox_pool.claim().unwrap();
         let hub = Hub::new(index, SETTINGS, metrics);
         tokio::task::spawn_local(Rc::clone(&hub).serve(inbox));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,7 +51,7 @@ impl Fixture {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
             protocol: 7,
-            about: About::default(),
+            client_info: ClientInfo::default(),
             address: None,
         };
         (
@@ -70,7 +70,7 @@ impl Fixture {
         };
         self.inboxes.post(
             0,
-            Order::Deliver {
+            WorkerCommand::Deliver {
                 app: self.app.id.clone(),
                 channel: name.clone(),
                 delivery,
@@ -139,7 +139,7 @@ async fn a_channel_of_many_slices_keeps_its_order_beside_others() {
     for i in 0..(3 * SLICE + 7) {
         let (peer, client) = fixture.peer().await;
         let channel = if i == 0 { &small } else { &large };
-        let slot = fixture.hub.reserve(channel, &peer);
+        let slot = fixture.hub.subscribe(channel, &peer);
         fixture.hub.activate(&slot, 0, &[]);
         slots.push((slot, peer));
         clients.push(client);
@@ -158,7 +158,7 @@ async fn a_channel_of_many_slices_keeps_its_order_beside_others() {
         assert_eq!(events(client, expected.len()).await, expected);
     }
     for (slot, peer) in slots {
-        fixture.hub.release(&slot);
+        fixture.hub.unsubscribe(&slot);
         fixture.hub.dismiss(&peer);
     }
     assert!(fixture.hub.is_empty());
@@ -170,10 +170,10 @@ async fn a_pending_subscription_gets_what_came_meanwhile_after_its_welcome_and_n
     let fixture = Fixture::new().await;
     let channel = name("c");
     let (other, mut others_end) = fixture.peer().await;
-    let others = fixture.hub.reserve(&channel, &other);
+    let others = fixture.hub.subscribe(&channel, &other);
     fixture.hub.activate(&others, 0, &[]);
     let (peer, mut client) = fixture.peer().await;
-    let slot = fixture.hub.reserve(&channel, &peer);
+    let slot = fixture.hub.subscribe(&channel, &peer);
     for number in [10, 11, 12] {
         fixture.post(&channel, number, None);
     }
@@ -193,14 +193,14 @@ async fn who_leaves_during_a_walk_is_passed_over_and_its_slot_is_used_again() {
     let channel = name("c");
     let (first, mut firsts_end) = fixture.peer().await;
     let (second, mut seconds_end) = fixture.peer().await;
-    let slot = fixture.hub.reserve(&channel, &first);
+    let slot = fixture.hub.subscribe(&channel, &first);
     fixture.hub.activate(&slot, 0, &[]);
-    let keeper = fixture.hub.reserve(&channel, &second);
+    let keeper = fixture.hub.subscribe(&channel, &second);
     fixture.hub.activate(&keeper, 0, &[]);
     fixture.post(&channel, 1, None);
     assert_eq!(events(&mut firsts_end, 1).await, ["1"]);
-    fixture.hub.release(&slot);
-    let again = fixture.hub.reserve(&channel, &first);
+    fixture.hub.unsubscribe(&slot);
+    let again = fixture.hub.subscribe(&channel, &first);
     fixture.hub.activate(&again, 1, &[]);
     fixture.post(&channel, 1, None);
     fixture.post(&channel, 2, None);
@@ -220,7 +220,7 @@ async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
     let (stuck, _stucks_end) = fixture.peer().await;
     let (good, mut goods_end) = fixture.peer().await;
     for peer in [&stuck, &good] {
-        let slot = fixture.hub.reserve(&channel, peer);
+        let slot = fixture.hub.subscribe(&channel, peer);
         fixture.hub.activate(&slot, 0, &[]);
     }
     let big = "x".repeat(60_000);
@@ -247,7 +247,7 @@ async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
         let (app, channel) = (fixture.app.id.clone(), channel.clone());
         fixture.inboxes.post(
             0,
-            Order::Deliver {
+            WorkerCommand::Deliver {
                 app,
                 channel,
                 delivery,
@@ -317,9 +317,9 @@ async fn more_than_so_many_deliveries_are_not_held_for_who_is_pending() {
     let fixture = Fixture::new().await;
     let channel = name("c");
     let ((pending, _client), (reader, mut client)) = (fixture.peer().await, fixture.peer().await);
-    let slot = fixture.hub.reserve(&channel, &reader);
+    let slot = fixture.hub.subscribe(&channel, &reader);
     fixture.hub.activate(&slot, 0, &[]);
-    let _held = fixture.hub.reserve(&channel, &pending);
+    let _held = fixture.hub.subscribe(&channel, &pending);
     let mut read = 0;
     let mut post = async |upto: u64| {
         while read < upto {
@@ -352,7 +352,7 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
     client.read_exact(&mut ping).await.unwrap();
     assert_eq!(ping, [0x89, 0]);
     fixture.hub.tick(140);
-    peer.heard(1);
+    peer.on_read(1);
     fixture.hub.tick(151);
     assert!(!peer.is_ending(), "an answer is life");
     fixture.hub.tick(260);
@@ -364,12 +364,14 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
 }
 
 #[actix_web::test]
-async fn peers_follow_the_newest_apps_however_old_the_order() {
+async fn peers_follow_the_newest_apps_however_old_the_command() {
     let fixture = Fixture::new().await;
     let current = Arc::new(CurrentApps::new(Apps::new([app()])));
     let (peer, _client) = fixture.peer().await;
     let follow = async || {
-        fixture.inboxes.post(0, Order::Follow(Arc::clone(&current)));
+        fixture
+            .inboxes
+            .post(0, WorkerCommand::ReloadApps(Arc::clone(&current)));
         fixture.inboxes.reports().await;
     };
     // The app goes and comes back before the worker has seen that it went.

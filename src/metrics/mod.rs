@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use app::{AppCounters, AppMetrics};
 pub use histogram::{BOUNDS, Histogram, Observed};
 pub use reasons::{
-    ArrivalRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, OperatorRefused, Reason,
+    AcceptRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, OperatorRefused, Reason,
     RequestRefused, SigninRefused, SubscriptionRefused, UpgradeRefused,
 };
 pub use tally::Tally;
@@ -157,7 +157,7 @@ struct Inner {
 #[derive(Debug, Default)]
 pub struct Tallies {
     /// Connections that ended before HTTP.
-    pub arrivals: Tally<ArrivalRefused>,
+    pub accepts: Tally<AcceptRefused>,
     /// Upgrades answered with an HTTP error instead of a WebSocket.
     pub upgrades: Tally<UpgradeRefused>,
     /// WebSockets accepted only to be closed.
@@ -208,7 +208,7 @@ impl Metrics {
     /// Tells how many lines were not logged since the last time, and lets as many as at the start be logged again.
     pub fn end_window(&self) {
         let Tallies {
-            arrivals,
+            accepts,
             upgrades,
             connections,
             subscriptions,
@@ -222,7 +222,7 @@ impl Metrics {
             closed: _,
             lifecycle,
         } = self.by_reason();
-        arrivals.end_window();
+        accepts.end_window();
         upgrades.end_window();
         connections.end_window();
         subscriptions.end_window();

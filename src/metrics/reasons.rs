@@ -70,7 +70,7 @@ macro_rules! reasons {
 
 reasons! {
     /// Why a connection ends before HTTP.
-    ArrivalRefused, "connection refused", 10 {
+    AcceptRefused, "connection refused", 10 {
         NoRoom "no_room" "the limit of open files is reached; raise it (ulimit -n, LimitNOFILE) or set max_connections",
         NotAProxy "not_a_proxy" "proxy_protocol is on, and it is in no network of trusted_proxies",
         ProxyHeader "proxy_header" "no header of the PROXY protocol, which proxy_protocol expects",
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_place_and_label() {
-        check::<ArrivalRefused>();
+        check::<AcceptRefused>();
         check::<UpgradeRefused>();
         check::<SubscriptionRefused>();
         check::<SigninRefused>();

@@ -13,13 +13,13 @@ use super::{Counter, Reason};
 /// Counts by reason.
 #[derive(Debug)]
 pub struct Tally<R> {
-    slots: Box<[Slot]>,
+    counts: Box<[ReasonCount]>,
     suppressed: Counter,
     reasons: PhantomData<R>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct ReasonCount {
     count: AtomicU64,
     /// Since the window began, those included that were not logged.
     lines: AtomicU64,
@@ -28,7 +28,7 @@ struct Slot {
 impl<R: Reason> Default for Tally<R> {
     fn default() -> Self {
         Self {
-            slots: R::ALL.iter().map(|_| Slot::default()).collect(),
+            counts: R::ALL.iter().map(|_| ReasonCount::default()).collect(),
             suppressed: Counter::default(),
             reasons: PhantomData,
         }
@@ -38,16 +38,16 @@ impl<R: Reason> Default for Tally<R> {
 impl<R: Reason> Tally<R> {
     /// Counts one that nobody logs.
     pub fn count(&self, reason: R) {
-        self.slots[reason.index()]
+        self.counts[reason.index()]
             .count
             .fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one; whether a line may say so.
     #[must_use]
-    pub fn note(&self, reason: R) -> bool {
+    pub fn count_and_allow_log(&self, reason: R) -> bool {
         self.count(reason);
-        let lines = &self.slots[reason.index()].lines;
+        let lines = &self.counts[reason.index()].lines;
         let logged = lines.fetch_add(1, Ordering::Relaxed) < R::LINES;
         if !logged {
             self.suppressed.inc();
@@ -58,7 +58,7 @@ impl<R: Reason> Tally<R> {
     /// How often.
     #[must_use]
     pub fn get(&self, reason: R) -> u64 {
-        self.slots[reason.index()].count.load(Ordering::Relaxed)
+        self.counts[reason.index()].count.load(Ordering::Relaxed)
     }
 
     /// How many lines were not logged.
@@ -81,7 +81,7 @@ impl<R: Reason> Tally<R> {
 
     fn take_suppressed(&self) -> impl Iterator<Item = (R, u64)> {
         R::ALL.iter().filter_map(|reason| {
-            let lines = self.slots[reason.index()].lines.swap(0, Ordering::Relaxed);
+            let lines = self.counts[reason.index()].lines.swap(0, Ordering::Relaxed);
             let more = lines.saturating_sub(R::LINES);
             (more > 0).then_some((*reason, more))
         })
@@ -97,11 +97,11 @@ mod tests {
     fn a_flood_is_counted_and_not_logged() {
         let tally = Tally::default();
         let flood = |count| {
-            let notes = (0..count).map(|_| tally.note(UpgradeRefused::Handshake));
-            notes.filter(|logged| *logged).count() as u64
+            let allowed = (0..count).map(|_| tally.count_and_allow_log(UpgradeRefused::Handshake));
+            allowed.filter(|logged| *logged).count() as u64
         };
         assert_eq!(flood(100), UpgradeRefused::LINES);
-        assert!(tally.note(UpgradeRefused::ShuttingDown));
+        assert!(tally.count_and_allow_log(UpgradeRefused::ShuttingDown));
         let suppressed: Vec<_> = tally.take_suppressed().collect();
         assert_eq!(
             suppressed,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::limits::Room;
+use crate::limits::ConcurrencyLimit;
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +109,9 @@ pub struct TooFewFiles {
 
 /// How the limit of open files is shared out among the public connections.
 #[derive(Debug, Clone, Default)]
-pub struct FileRoom {
+pub struct FileBudget {
     /// All of them.
-    pub connections: Arc<Room>,
+    pub connections: Arc<ConcurrencyLimit>,
     /// How many of them may be WebSockets; none: any number.
     pub sockets: Option<usize>,
 }
@@ -121,7 +121,7 @@ pub struct FileRoom {
 ///
 /// # Errors
 /// It leaves too little.
-pub fn file_room(needs: Needs) -> Result<FileRoom, TooFewFiles> {
+pub fn file_budget(needs: Needs) -> Result<FileBudget, TooFewFiles> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -132,7 +132,7 @@ pub fn file_room(needs: Needs) -> Result<FileRoom, TooFewFiles> {
     }
     let Some(files) = getrlimit(Resource::Nofile).current else {
         info!("open files are not limited");
-        return Ok(FileRoom::default());
+        return Ok(FileBudget::default());
     };
     let (connections, sockets) = shares(files, needs.files())?;
     info!(
@@ -140,8 +140,8 @@ pub fn file_room(needs: Needs) -> Result<FileRoom, TooFewFiles> {
         connections, sockets, "the limit of open files leaves room"
     );
     // Beyond what can be counted there is no limit.
-    Ok(FileRoom {
-        connections: Arc::new(Room::new(connections.try_into().ok())),
+    Ok(FileBudget {
+        connections: Arc::new(ConcurrencyLimit::new(connections.try_into().ok())),
         sockets: sockets.try_into().ok(),
     })
 }

@@ -3,19 +3,19 @@
 //!
 //! Knows no path and no app.
 
+mod acceptor;
 mod certificates;
 mod head;
 mod http1;
 mod listen;
 mod proxies;
 mod proxy_header;
-mod reception;
 mod socket;
 
+pub use acceptor::{Accepted, Acceptor};
 pub use certificates::Certificates;
 pub use head::{HeadTooLarge, check_head};
 pub use http1::{Fault, Http, Secure, Upgrade, last_answer};
-pub use listen::{ADMIN_CONNECTIONS, Error, FileRoom, Needs, TooFewFiles, file_room, listen};
+pub use listen::{ADMIN_CONNECTIONS, Error, FileBudget, Needs, TooFewFiles, file_budget, listen};
 pub use proxies::{Client, TrustedProxies};
-pub use reception::{Arrival, Reception};
 pub use socket::Socket;

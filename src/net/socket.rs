@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use tokio::io::AsyncBufRead as _;
 use tokio_rustls::server::TlsStream;
 
-use crate::limits::Place;
+use crate::limits::Permit;
 
 /// Bytes that TLS may hold back for one connection when the kernel takes no more, beside the outbox.
 const TLS_BYTES: usize = 32 * 1024;
@@ -27,7 +27,7 @@ pub struct Socket {
     io: Io,
     secure: bool,
     /// Given back when the connection is closed.
-    _place: Option<Place>,
+    _permit: Option<Permit>,
 }
 
 #[derive(Debug)]
@@ -38,24 +38,24 @@ enum Io {
 }
 
 impl Socket {
-    /// Without TLS; `secure` where a proxy ended it. A place in the room for open files, if any, is kept for as long as the connection.
+    /// Without TLS; `secure` where a proxy ended it. A permit in the room for open files, if any, is kept for as long as the connection.
     #[must_use]
-    pub fn plain(stream: TcpStream, secure: bool, place: Option<Place>) -> Self {
+    pub fn plain(stream: TcpStream, secure: bool, permit: Option<Permit>) -> Self {
         Self {
             io: Io::Plain(stream),
             secure,
-            _place: place,
+            _permit: permit,
         }
     }
 
     /// With TLS, after the handshake.
     #[must_use]
-    pub fn tls(mut stream: TlsStream<TcpStream>, place: Option<Place>) -> Self {
+    pub fn tls(mut stream: TlsStream<TcpStream>, permit: Option<Permit>) -> Self {
         stream.get_mut().1.set_buffer_limit(Some(TLS_BYTES));
         Self {
             io: Io::Tls(Box::new(RefCell::new(stream))),
             secure: true,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -8,7 +8,7 @@ use super::connect::Session;
 use crate::adapter::{self, Event};
 use crate::app::Limits;
 use crate::feed::{Entry, Kind};
-use crate::hub::inbox::Full;
+use crate::hub::inbox::InboxFull;
 use crate::metrics::ClientEventRefused;
 use crate::protocol::client::ClientEvent;
 use crate::protocol::{ErrorCode, ServerFrame, WebhookEvent, excerpt};
@@ -38,7 +38,7 @@ pub enum ClientEventError {
     TooFast(u32),
     /// The server cannot take it now.
     #[error(transparent)]
-    Overloaded(#[from] Full),
+    Overloaded(#[from] InboxFull),
     /// The cluster cannot take it now.
     #[error("{0}")]
     Unreachable(Arc<str>),
@@ -99,7 +99,7 @@ impl Node {
             ));
         }
         let accepted = Instant::now();
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
         let subscription = &session.subscriptions[at];
         let channel = subscription.slot.channel();
         let user_id = subscription.member.as_ref().map(|member| &member.id);
@@ -119,14 +119,15 @@ impl Node {
         };
         match self.adapter.publish(&app, event).await {
             Ok(published) => {
-                self.feed.tell(Some(&app.id), Kind::ClientEvent, || Entry {
-                    socket_id: Some(session.peer.socket_id()),
-                    user_id: user_id.map(|user| user.as_str()),
-                    event: Some(command.event.as_str().into()),
-                    data: Some(&command.data),
-                    subscriptions: published.subscriptions,
-                    ..Entry::on(channel.as_str())
-                });
+                self.feed
+                    .record(Some(&app.id), Kind::ClientEvent, || Entry {
+                        socket_id: Some(session.peer.socket_id()),
+                        user_id: user_id.map(|user| user.as_str()),
+                        event: Some(command.event.as_str().into()),
+                        data: Some(&command.data),
+                        subscriptions: published.subscriptions,
+                        ..Entry::on(channel.as_str())
+                    });
                 let event = WebhookEvent::ClientEvent {
                     event: &command.event,
                     data: &command.data,

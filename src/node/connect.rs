@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Node;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
-use crate::hub::{About, Ending, Identity, Peer, Slot};
+use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
 use crate::limits::TokenBucket;
 use crate::metrics::Closed;
 use crate::net::Client;
@@ -17,7 +17,7 @@ use crate::protocol::{
 
 /// What a client says of itself in its upgrade request.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Hello<'a> {
+pub struct UpgradeParams<'a> {
     /// The `{key}` of `/app/{key}`; none: some other path.
     pub key: Option<&'a str>,
     /// `?protocol=`.
@@ -130,29 +130,29 @@ impl Node {
     ///
     /// # Errors
     /// The code and text to close with.
-    pub fn connect(&self, hello: &Hello<'_>) -> Result<Identity, Refusal> {
-        let accepted = self.check(hello);
+    pub fn connect(&self, params: &UpgradeParams<'_>) -> Result<Identity, Refusal> {
+        let accepted = self.check(params);
         if let Ok(identity) = &accepted {
             identity.app.metrics.connections_opened.inc();
         }
         accepted
     }
 
-    fn check(&self, hello: &Hello<'_>) -> Result<Identity, Refusal> {
-        let key = hello
+    fn check(&self, params: &UpgradeParams<'_>) -> Result<Identity, Refusal> {
+        let key = params
             .key
             .ok_or_else(|| Refusal::new(CloseCode::PathNotFound))?;
-        let protocol = protocol(hello)?;
+        let protocol = protocol(params)?;
         let apps = self.apps();
         let app = apps.by_key(key).ok_or_else(|| unknown_app(&apps, key))?;
         if !app.enabled {
             return Err(Refusal::new(CloseCode::AppDisabled));
         }
         // It keeps clients from a mistake of theirs; whoever forges the header only fools itself.
-        if app.tls_only && !hello.client.secure {
+        if app.tls_only && !params.client.secure {
             return Err(Refusal::new(CloseCode::TlsOnly));
         }
-        check_origin(app, hello.origin)?;
+        check_origin(app, params.origin)?;
         if !self.registry.connect(&app.id, app.limits.connections) {
             return Err(Refusal::new(CloseCode::OverQuota));
         }
@@ -160,8 +160,8 @@ impl Node {
             socket_id: SocketId::random(),
             app: Arc::clone(app),
             protocol,
-            about: about(hello),
-            address: hello.client.address,
+            client_info: client_info(params),
+            address: params.client.address,
         })
     }
 
@@ -178,7 +178,7 @@ impl Node {
     /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
     pub async fn disconnect(&self, mut session: Session) {
         while let Some(at) = session.subscriptions.len().checked_sub(1) {
-            self.leave(&mut session, at).await;
+            self.unsubscribe_at(&mut session, at).await;
         }
         self.sign_out(&mut session).await;
         let app = session.app();
@@ -234,30 +234,30 @@ fn check_origin(app: &App, origin: Option<&str>) -> Result<(), Refusal> {
 }
 
 /// What is kept of it to be shown.
-fn about(hello: &Hello<'_>) -> About {
-    let parts = [hello.client_name, hello.version];
+fn client_info(params: &UpgradeParams<'_>) -> ClientInfo {
+    let parts = [params.client_name, params.version];
     let parts: Vec<&str> = parts
         .into_iter()
         .flatten()
         .filter(|p| !p.is_empty())
         .collect();
     let kept = |text: &str| excerpt(text).to_owned();
-    About {
-        origin: hello.origin.map(kept),
+    ClientInfo {
+        origin: params.origin.map(kept),
         client: (!parts.is_empty()).then(|| kept(&parts.join(" "))),
     }
 }
 
 /// The protocol version, and a look at the library's version (only its form: nobody branches on it).
-fn protocol(hello: &Hello<'_>) -> Result<u8, Refusal> {
+fn protocol(params: &UpgradeParams<'_>) -> Result<u8, Refusal> {
     const MAX_VERSION_CHARS: usize = 100;
-    if hello
+    if params
         .version
         .is_some_and(|v| v.len() > MAX_VERSION_CHARS || v.chars().any(|c| !c.is_ascii_graphic()))
     {
         return Err(Refusal::new(CloseCode::BadVersion));
     }
-    let text = hello
+    let text = params
         .protocol
         .filter(|p| !p.is_empty())
         .ok_or_else(|| Refusal::new(CloseCode::NoProtocol))?;

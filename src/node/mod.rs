@@ -15,8 +15,8 @@ mod terminate;
 use std::sync::Arc;
 
 pub use client_event::ClientEventError;
-pub use connect::{Hello, Refusal, Session};
-pub use publish::{Publication, Published, TooFast};
+pub use connect::{Refusal, Session, UpgradeParams};
+pub use publish::{Publication, PublishOutcome, TooFast};
 pub use query::ChannelInfo;
 pub use signin::SigninError;
 pub use subscribe::SubscribeError;
@@ -28,9 +28,9 @@ pub use crate::adapter::Error as Unavailable;
 /// How the other nodes are doing.
 pub use crate::adapter::redis::{ClusterState, LiveNode};
 /// What one worker holds.
-pub use crate::hub::inbox::{Depth, Report};
+pub use crate::hub::inbox::{InboxDepth, WorkerReport};
 /// A worker's connections for people.
-pub use crate::hub::listing::{Connection, Found, Query};
+pub use crate::hub::listing::{ConnectionInfo, ConnectionList, ConnectionQuery};
 /// Sums over all apps.
 pub use crate::registry::Totals;
 

@@ -25,7 +25,7 @@ pub struct Publication {
 
 /// That all channels of a publication have accepted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishOutcome {
     /// How far it got: as far as on the channel where it got least far.
     pub scope: DeliveryScope,
     /// How many subscriptions its channels had together; none where that is not known of each.
@@ -71,7 +71,7 @@ impl Node {
         &self,
         app: &App,
         publication: &Publication,
-    ) -> Result<Published, adapter::Error> {
+    ) -> Result<PublishOutcome, adapter::Error> {
         let Publication {
             event,
             data,
@@ -79,8 +79,8 @@ impl Node {
             except,
         } = publication;
         let accepted = Instant::now();
-        self.inboxes.room().await?;
-        let mut published = Published {
+        self.inboxes.wait_for_capacity().await?;
+        let mut published = PublishOutcome {
             scope: DeliveryScope::Everywhere,
             subscriptions: Some(0),
         };
@@ -112,7 +112,7 @@ impl Node {
             let sum = published.subscriptions.zip(subscriptions);
             published.subscriptions = sum.map(|(all, of_channel)| all + of_channel);
             app.metrics.events_published.inc();
-            self.feed.tell(Some(&app.id), Kind::Published, || Entry {
+            self.feed.record(Some(&app.id), Kind::Published, || Entry {
                 socket_id: *except,
                 event: Some(publication.event.as_str().into()),
                 data: Some(data),

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use super::Node;
 use crate::adapter::{self, Counts, LastEvent};
 use crate::app::{App, AppId};
-use crate::hub::inbox::{Depth, Order, Report};
-use crate::hub::listing::{Found, Query};
+use crate::hub::inbox::{InboxDepth, WorkerCommand, WorkerReport};
+use crate::hub::listing::{ConnectionList, ConnectionQuery};
 use crate::metrics::Observed;
 use crate::protocol::{ChannelName, Member, SocketId};
 use crate::registry::Totals;
 
 /// How long a worker may take to go through its connections.
-const LISTING: Duration = Duration::from_secs(5);
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is known of one channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,41 +91,45 @@ impl Node {
     }
 
     /// What each worker of this process holds, by its own count.
-    pub async fn worker_reports(&self) -> Vec<Report> {
+    pub async fn worker_reports(&self) -> Vec<WorkerReport> {
         self.inboxes.reports().await
     }
 
     /// The same without waiting for a worker that is stuck: none for those that do not answer in time.
-    pub async fn worker_reports_within(&self, patience: Duration) -> Vec<Option<Report>> {
-        self.inboxes.ask_within(patience, Order::Report).await
+    pub async fn worker_reports_within(&self, timeout: Duration) -> Vec<Option<WorkerReport>> {
+        self.inboxes
+            .ask_within(timeout, WorkerCommand::Report)
+            .await
     }
 
     /// How long publications took from their acceptance to the sockets, of each worker that says so in time.
-    pub async fn publish_to_socket(&self, patience: Duration) -> Vec<Option<Observed>> {
-        self.inboxes.ask_within(patience, Order::Observe).await
+    pub async fn publish_to_socket(&self, timeout: Duration) -> Vec<Option<Observed>> {
+        self.inboxes
+            .ask_within(timeout, WorkerCommand::ReportLatency)
+            .await
     }
 
     /// This node's connections of an app, the youngest first, without those of workers that are stuck.
-    pub async fn list_connections(&self, query: &Query) -> Found {
-        let ask = |answer| Order::List(Box::new(query.clone()), answer);
-        let found = self.inboxes.ask_within(LISTING, ask).await;
-        Found::merged(found.into_iter().flatten(), query.limit)
+    pub async fn list_connections(&self, query: &ConnectionQuery) -> ConnectionList {
+        let ask = |answer| WorkerCommand::ListConnections(Box::new(query.clone()), answer);
+        let found = self.inboxes.ask_within(LIST_TIMEOUT, ask).await;
+        ConnectionList::merged(found.into_iter().flatten(), query.limit)
     }
 
     /// Closes one of this node's connections in such a way that its client comes back; whether it is here.
-    pub async fn drop_connection(&self, app: &AppId, socket_id: SocketId) -> bool {
-        let ask = |answer| Order::Drop {
+    pub async fn close_connection(&self, app: &AppId, socket_id: SocketId) -> bool {
+        let ask = |answer| WorkerCommand::CloseConnection {
             app: app.clone(),
             socket_id,
             answer,
         };
-        let found = self.inboxes.ask_within(LISTING, ask).await;
+        let found = self.inboxes.ask_within(LIST_TIMEOUT, ask).await;
         found.contains(&Some(true))
     }
 
     /// What waits for each worker.
     #[must_use]
-    pub fn inbox_depths(&self) -> Vec<Depth> {
+    pub fn inbox_depths(&self) -> Vec<InboxDepth> {
         self.inboxes.depths()
     }
 
@@ -135,7 +139,7 @@ impl Node {
         self.registry.connections()
     }
 
-    /// Bytes of orders that wait for workers.
+    /// Bytes of commands that wait for workers.
     #[must_use]
     pub fn inbox_bytes(&self) -> usize {
         self.inboxes.bytes()

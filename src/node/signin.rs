@@ -3,7 +3,7 @@
 use super::connect::{Session, SignedIn};
 use super::{AuthFault, Node, check_auth};
 use crate::auth;
-use crate::hub::inbox::Full;
+use crate::hub::inbox::InboxFull;
 use crate::metrics::SigninRefused;
 use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
 use crate::protocol::{ChannelName, Encoded, ErrorCode, ServerFrame, User, UserId};
@@ -33,7 +33,7 @@ pub enum SigninError {
     AlreadySignedIn(UserId),
     /// The server cannot take it now.
     #[error(transparent)]
-    Overloaded(#[from] Full),
+    Overloaded(#[from] InboxFull),
 }
 
 impl SigninError {
@@ -74,7 +74,7 @@ impl Node {
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
             None => {}
         }
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
         self.register(session, user, user_data).await;
         Ok(())
     }
@@ -86,11 +86,12 @@ impl Node {
             user.watchlist.clear();
         }
         let hub = session.peer.hub();
-        let connections = hub.reserve(&ChannelName::connections_of(&user.member.id), &session.peer);
+        let connections =
+            hub.subscribe(&ChannelName::connections_of(&user.member.id), &session.peer);
         let watches: Vec<_> = user
             .watchlist
             .iter()
-            .map(|watched| hub.reserve(&ChannelName::watchers_of(watched), &session.peer))
+            .map(|watched| hub.subscribe(&ChannelName::watchers_of(watched), &session.peer))
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
@@ -151,7 +152,7 @@ impl Node {
         };
         let hub = session.peer.hub();
         for slot in &signed_in.slots {
-            hub.release(slot);
+            hub.unsubscribe(slot);
         }
         // As with a subscription: the cluster learns it or reaps it.
         let _ = self

@@ -8,7 +8,7 @@ use crate::adapter::{self, Subscribed};
 use crate::app::AppId;
 use crate::auth;
 use crate::feed::{Entry, Kind};
-use crate::hub::inbox::Full;
+use crate::hub::inbox::InboxFull;
 use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
@@ -66,7 +66,7 @@ pub enum SubscribeError {
     TooManyChannels(usize),
     /// The server cannot take it now.
     #[error(transparent)]
-    Overloaded(#[from] Full),
+    Overloaded(#[from] InboxFull),
     /// The cluster cannot take it now.
     #[error("{0}")]
     Unreachable(Arc<str>),
@@ -143,9 +143,9 @@ impl Node {
                 limits.channels_per_connection,
             ));
         }
-        self.inboxes.room().await?;
+        self.inboxes.wait_for_capacity().await?;
 
-        let slot = session.peer.hub().reserve(&channel, &session.peer);
+        let slot = session.peer.hub().subscribe(&channel, &session.peer);
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
@@ -155,11 +155,11 @@ impl Node {
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = subscription.subscriber(&session.peer);
-        let joined = match self.adapter.subscribe(&app, &channel, subscriber).await {
-            Ok(joined) => joined,
+        let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
+            Ok(subscribed) => subscribed,
             Err(error) => {
                 let subscription = session.subscriptions.remove(at);
-                session.peer.hub().release(&subscription.slot);
+                session.peer.hub().unsubscribe(&subscription.slot);
                 return Err(match error {
                     adapter::Error::PresenceFull => {
                         SubscribeError::PresenceFull(app.limits.presence_members)
@@ -172,14 +172,14 @@ impl Node {
         subscription.active = true;
         session.peer.hub().activate(
             &subscription.slot,
-            joined.since,
-            &welcome(&channel, &joined),
+            subscribed.since,
+            &welcome(&channel, &subscribed),
         );
         if channel.kind().needs_auth() {
             session.peer.authorize();
         }
         let subscription = &session.subscriptions[at];
-        self.show(Kind::Subscribed, &app.id, session, subscription);
+        self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
         Ok(())
     }
 
@@ -195,17 +195,17 @@ impl Node {
         let at = session
             .position(channel)
             .ok_or_else(|| SubscribeError::NotSubscribed(excerpt(channel).to_owned()))?;
-        self.inboxes.room().await?;
-        self.leave(session, at).await;
+        self.inboxes.wait_for_capacity().await?;
+        self.unsubscribe_at(session, at).await;
         Ok(())
     }
 
     /// Ends one subscription: the only way there is, for a command and for a connection's end.
-    pub(super) async fn leave(&self, session: &mut Session, at: usize) {
+    pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
-        session.peer.hub().release(&subscription.slot);
+        session.peer.hub().unsubscribe(&subscription.slot);
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
-        self.show(Kind::Unsubscribed, &app.id, session, &subscription);
+        self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
         let _ = self
             .adapter
@@ -216,8 +216,14 @@ impl Node {
 
 impl Node {
     /// Tells those who watch.
-    fn show(&self, kind: Kind, app: &AppId, session: &Session, subscription: &Subscription) {
-        self.feed.tell(Some(app), kind, || {
+    fn record_in_feed(
+        &self,
+        kind: Kind,
+        app: &AppId,
+        session: &Session,
+        subscription: &Subscription,
+    ) {
+        self.feed.record(Some(app), kind, || {
             let member = subscription.member.as_ref().map(|member| &member.id);
             let user = member.or_else(|| session.user_id());
             let ends = kind == Kind::Unsubscribed && session.peer.is_ending();
@@ -239,17 +245,17 @@ fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError>
 }
 
 /// What the joiner is told before anything else of the channel.
-fn welcome(channel: &ChannelName, joined: &Subscribed) -> Vec<Encoded> {
+fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
     let succeeded = match channel.kind() {
         ChannelKind::Presence => ServerFrame::PresenceSucceeded {
             channel,
-            members: &joined.members,
+            members: &subscribed.members,
         },
         _ => ServerFrame::SubscriptionSucceeded { channel },
     };
     let mut frames = vec![succeeded.encode()];
     if channel.is_cache() {
-        let cached = match &joined.last_event {
+        let cached = match &subscribed.last_event {
             Some(last) => ServerFrame::Event {
                 channel,
                 event: &last.event,

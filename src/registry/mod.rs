@@ -2,12 +2,13 @@
 //! event of a cache channel, and which workers are concerned; per user the same; per app its connections.
 //!
 //! The only shared locks of the server. They are sharded, held for a map operation and the posting of what follows
-//! from it, never across an `.await`. Written on join and leave, locked once per publish and channel, never per
+//! from it, never across an `.await`. Written on subscribe and unsubscribe, locked once per publish and channel, never per
 //! subscriber. Knows neither hubs nor sockets: what must be told to workers in the order of the changes is posted by
 //! the caller's closure while the lock is held ([`Audience`]).
 
 mod cache;
 mod channel;
+mod counts;
 mod rates;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::app::AppId;
-use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, UserId};
+use crate::protocol::{ChannelName, Member, SocketId, UserId};
 use crate::slack::Slack as _;
 use cache::{Budget, Cache};
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
+pub use counts::{Counts, OfKind, Totals};
 use rates::Rates;
 pub use users::UserState;
 use users::Users;
@@ -92,7 +94,7 @@ impl Audience<'_> {
 
 /// A subscription about to be counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Join<'a> {
+pub struct NewSubscription<'a> {
     /// Whose.
     pub app: &'a AppId,
     /// Where.
@@ -107,9 +109,9 @@ pub struct Join<'a> {
     pub tell_count: bool,
 }
 
-/// What a [`Join`] led to.
+/// What a [`NewSubscription`] led to.
 #[derive(Debug)]
-pub struct Joined {
+pub struct SubscribeOutcome {
     /// Deliveries up to this number came before the subscription.
     pub since: u64,
     /// Subscriptions now.
@@ -137,7 +139,7 @@ pub struct PresenceFull;
 
 /// A subscription that ends.
 #[derive(Debug, Clone, Copy)]
-pub struct Leave<'a> {
+pub struct EndedSubscription<'a> {
     /// Whose.
     pub app: &'a AppId,
     /// Where.
@@ -152,54 +154,15 @@ pub struct Leave<'a> {
     pub lingers: Option<SocketId>,
 }
 
-/// What a [`Leave`] led to.
+/// What an [`EndedSubscription`] led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
+pub struct UnsubscribeOutcome {
     /// Subscriptions now.
     pub subscriptions: usize,
     /// Whether that was the member's last connection.
     pub member_removed: bool,
     /// Whether the count is to be told now.
     pub tell_count: bool,
-}
-
-/// How many are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Connections subscribed.
-    pub subscriptions: usize,
-    /// Distinct users, on a presence channel.
-    pub users: usize,
-}
-
-/// Channels of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OfKind {
-    /// With a subscription.
-    pub channels: usize,
-    /// These.
-    pub subscriptions: usize,
-}
-
-/// Sums over all apps, for the admin port. Kinds are in the order of [`ChannelKind::LISTED`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Connections counted against their apps.
-    pub connections: usize,
-    /// Channels with a subscription that applications know of.
-    pub channels: usize,
-    /// The same by kind.
-    pub by_kind: [OfKind; ChannelKind::LISTED.len()],
-    /// Subscriptions, those of a user's own channel included.
-    pub subscriptions: usize,
-    /// Presence members.
-    pub members: usize,
-    /// Users signed in or watched.
-    pub users: usize,
-    /// Last events kept for cache channels.
-    pub last_events: usize,
-    /// Their bytes.
-    pub last_event_bytes: usize,
 }
 
 impl Registry {
@@ -244,41 +207,42 @@ impl Registry {
     ///
     /// # Errors
     /// A new member finds no room; nothing has changed then.
-    pub fn join(
+    pub fn subscribe(
         &self,
-        join: &Join<'_>,
+        new: &NewSubscription<'_>,
         now: Instant,
-        tell: impl FnOnce(&Joined, &Audience<'_>),
-    ) -> Result<Joined, PresenceFull> {
-        let mut shard = lock(self.shard(join.app, join.channel));
+        tell: impl FnOnce(&SubscribeOutcome, &Audience<'_>),
+    ) -> Result<SubscribeOutcome, PresenceFull> {
+        let mut shard = lock(self.shard(new.app, new.channel));
         let shard = &mut *shard;
         // The common case finds the app's map; only an app's first channel in a shard clones the id.
-        let channels = match shard.channels.get_mut(join.app) {
+        let channels = match shard.channels.get_mut(new.app) {
             Some(channels) => channels,
-            None => shard.channels.entry(join.app.clone()).or_default(),
+            None => shard.channels.entry(new.app.clone()).or_default(),
         };
-        if let Some(member) = join.member {
-            let known = channels.get(join.channel);
+        if let Some(member) = new.member {
+            let known = channels.get(new.channel);
             let members = known.map_or(0, |c| c.members.len());
-            if members >= join.max_members
+            if members >= new.max_members
                 && !known.is_some_and(|c| c.members.contains_key(&member.id))
             {
                 return Err(PresenceFull);
             }
         }
-        let channel = channels.entry(join.channel.clone()).or_default();
+        let channel = channels.entry(new.channel.clone()).or_default();
         let since = self.next_sequence();
-        channel.workers.add(join.worker);
+        channel.workers.add(new.worker);
         let subscriptions = channel.workers.total();
-        let member_added = join.member.is_some_and(|member| channel.add_member(member));
-        let (occupied, member_appeared) = shard.vacate_delay.arrives(join, channel, member_added);
-        let is_cache = join.channel.is_cache();
+        let member_added = new.member.is_some_and(|member| channel.add_member(member));
+        let (occupied, member_appeared) =
+            shard.vacate_delay.on_subscribe(new, channel, member_added);
+        let is_cache = new.channel.is_cache();
         let last_event = is_cache
-            .then(|| shard.cache.get(join.app, join.channel, now))
+            .then(|| shard.cache.get(new.app, new.channel, now))
             .flatten();
         let is_miss = is_cache && last_event.is_none();
-        let tell_count = join.tell_count && channel.tells_count(now);
-        let joined = Joined {
+        let tell_count = new.tell_count && channel.tells_count(now);
+        let outcome = SubscribeOutcome {
             since,
             subscriptions,
             member_added,
@@ -289,66 +253,71 @@ impl Registry {
             members: channel.snapshot(),
             last_event,
         };
-        if join.tell_count && channel.becomes_due(tell_count) {
+        if new.tell_count && channel.becomes_due(tell_count) {
             shard.due_counts.push_back((
                 now + COUNT_INTERVAL,
-                join.app.clone(),
-                join.channel.clone(),
+                new.app.clone(),
+                new.channel.clone(),
             ));
         }
         tell(
-            &joined,
+            &outcome,
             &Audience {
                 workers: &channel.workers,
                 sequence: &self.sequence,
             },
         );
-        Ok(joined)
+        Ok(outcome)
     }
 
-    /// Uncounts a subscription that [`Registry::join`] counted. `tell` runs while the channel is locked.
-    pub fn leave(&self, leave: &Leave<'_>, now: Instant, tell: impl FnOnce(&Left, &Audience<'_>)) {
-        let mut shard = lock(self.shard(leave.app, leave.channel));
+    /// Uncounts a subscription that [`Registry::subscribe`] counted. `tell` runs while the channel is locked.
+    pub fn unsubscribe(
+        &self,
+        ended: &EndedSubscription<'_>,
+        now: Instant,
+        tell: impl FnOnce(&UnsubscribeOutcome, &Audience<'_>),
+    ) {
+        let mut shard = lock(self.shard(ended.app, ended.channel));
         let shard = &mut *shard;
-        let Some(channels) = shard.channels.get_mut(leave.app) else {
+        let Some(channels) = shard.channels.get_mut(ended.app) else {
             return;
         };
-        let Some(channel) = channels.get_mut(leave.channel) else {
+        let Some(channel) = channels.get_mut(ended.channel) else {
             return;
         };
-        channel.workers.remove(leave.worker);
-        let member_removed = leave.user.is_some_and(|user| channel.remove_member(user));
+        channel.workers.remove(ended.worker);
+        let member_removed = ended.user.is_some_and(|user| channel.remove_member(user));
         let subscriptions = channel.workers.total();
-        let tell_count = leave.tell_count && subscriptions > 0 && channel.tells_count(now);
-        if leave.tell_count && channel.becomes_due(tell_count) && subscriptions > 0 {
+        let tell_count = ended.tell_count && subscriptions > 0 && channel.tells_count(now);
+        if ended.tell_count && channel.becomes_due(tell_count) && subscriptions > 0 {
             shard.due_counts.push_back((
                 now + COUNT_INTERVAL,
-                leave.app.clone(),
-                leave.channel.clone(),
+                ended.app.clone(),
+                ended.channel.clone(),
             ));
         }
-        let left = Left {
+        let outcome = UnsubscribeOutcome {
             subscriptions,
             member_removed,
             tell_count,
         };
         tell(
-            &left,
+            &outcome,
             &Audience {
                 workers: &channel.workers,
                 sequence: &self.sequence,
             },
         );
-        if leave.lingers.is_some() {
+        if ended.lingers.is_some() {
             shard
                 .vacate_delay
-                .departs(leave, channel, member_removed, now);
+                .on_unsubscribe(ended, channel, member_removed, now);
         }
         if subscriptions == 0 {
-            channels.remove(leave.channel);
+            channels.remove(ended.channel);
             channels.give_back();
             if channels.is_empty() {
-                shard.channels.remove(leave.app);
+                shard.channels.remove(ended.app);
             }
         }
     }
@@ -431,87 +400,6 @@ impl Registry {
         for shard in &self.shards {
             lock(shard).vacate_delay.due(delay, now, &mut tell);
         }
-    }
-
-    /// One channel's counts; zeros when nobody is there.
-    #[must_use]
-    pub fn counts(&self, app: &AppId, channel: &ChannelName) -> Counts {
-        lock(self.shard(app, channel))
-            .channel(app, channel)
-            .map_or_else(Counts::default, Channel::counts)
-    }
-
-    /// The occupied channels of an app whose names start with `prefix`, in no order.
-    #[must_use]
-    pub fn channels(&self, app: &AppId, prefix: &str) -> Vec<(ChannelName, Counts)> {
-        let mut found = Vec::new();
-        for shard in &self.shards {
-            let shard = lock(shard);
-            let channels = shard.channels.get(app).into_iter().flatten();
-            let matching = channels
-                .filter(|(name, _)| name.kind().is_listed() && name.as_str().starts_with(prefix));
-            found.extend(matching.map(|(name, channel)| (name.clone(), channel.counts())));
-        }
-        found
-    }
-
-    /// The users on a presence channel, by their ids.
-    #[must_use]
-    pub fn members(&self, app: &AppId, channel: &ChannelName) -> Vec<Member> {
-        lock(self.shard(app, channel))
-            .channel(app, channel)
-            .map_or_else(Vec::new, Channel::snapshot)
-    }
-
-    /// A cache channel's last event, unless it has expired.
-    #[must_use]
-    pub fn last_event(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-        now: Instant,
-    ) -> Option<LastEvent> {
-        lock(self.shard(app, channel)).cache.get(app, channel, now)
-    }
-
-    /// How many connections each app has that has any.
-    #[must_use]
-    pub fn connections(&self) -> HashMap<AppId, usize> {
-        lock(&self.connections).clone()
-    }
-
-    /// Sums over everything, by counting: for people and tests, not for a hot path.
-    #[must_use]
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals {
-            connections: lock(&self.connections).values().sum(),
-            ..Totals::default()
-        };
-        for shard in &self.shards {
-            let shard = lock(shard);
-            for (name, channel) in shard.channels.values().flatten() {
-                let counts = channel.counts();
-                let listed = ChannelKind::LISTED.iter();
-                let of_kind = listed.zip(&mut totals.by_kind);
-                if let Some((_, of_kind)) =
-                    of_kind.into_iter().find(|(kind, _)| **kind == name.kind())
-                {
-                    of_kind.channels += 1;
-                    of_kind.subscriptions += counts.subscriptions;
-                    totals.channels += 1;
-                }
-                totals.subscriptions += counts.subscriptions;
-                totals.members += counts.users;
-            }
-            totals.last_events += shard.cache.len();
-            totals.last_event_bytes += shard.cache.bytes();
-        }
-        totals.users = self
-            .users
-            .iter()
-            .map(|users| lock(users).values().map(HashMap::len).sum::<usize>())
-            .sum();
-        totals
     }
 
     fn shard(&self, app: &AppId, channel: &ChannelName) -> &Lock<Shard> {

@@ -25,13 +25,13 @@ fn member(id: &str, info: Option<&str>) -> Member {
     }
 }
 
-fn join<'a>(
+fn new_subscription<'a>(
     app: &'a AppId,
     channel: &'a ChannelName,
     worker: u16,
     member: Option<&'a Member>,
-) -> Join<'a> {
-    Join {
+) -> NewSubscription<'a> {
+    NewSubscription {
         app,
         channel,
         worker,
@@ -41,13 +41,13 @@ fn join<'a>(
     }
 }
 
-fn leave<'a>(
+fn ended_subscription<'a>(
     app: &'a AppId,
     channel: &'a ChannelName,
     worker: u16,
     user: Option<&'a UserId>,
-) -> Leave<'a> {
-    Leave {
+) -> EndedSubscription<'a> {
+    EndedSubscription {
         app,
         channel,
         worker,
@@ -79,29 +79,29 @@ proptest! {
             if joins {
                 let user = user.to_string();
                 let member = member(&user, None);
-                let joined = registry.join(&join(&app, &room, worker, Some(&member)), now, |joined, audience| {
+                let outcome = registry.subscribe(&new_subscription(&app, &room, worker, Some(&member)), now, |outcome, audience| {
                     assert!(audience.workers().any(|w| w == worker));
-                    if joined.member_added {
+                    if outcome.member_added {
                         assert_ne!(there.borrow_mut().insert(user.clone(), true), Some(true), "added twice");
                     }
                 });
                 if before.len() >= LIMIT && !before.contains(&user) {
-                    prop_assert!(joined.is_err());
+                    prop_assert!(outcome.is_err());
                     continue;
                 }
                 model.push((user.clone(), worker));
-                let joined = joined.unwrap();
-                prop_assert_eq!(joined.member_added, !before.contains(&user));
-                prop_assert_eq!(joined.subscriptions, model.len());
-                let ids: Vec<String> = joined.members.iter().map(|m| m.id.to_string()).collect();
+                let outcome = outcome.unwrap();
+                prop_assert_eq!(outcome.member_added, !before.contains(&user));
+                prop_assert_eq!(outcome.subscriptions, model.len());
+                let ids: Vec<String> = outcome.members.iter().map(|m| m.id.to_string()).collect();
                 prop_assert_eq!(ids, users(&model));
             } else if !model.is_empty() {
                 let (user, worker) = model.swap_remove(index.index(model.len()));
                 let user = UserId::new(&user).unwrap();
-                registry.leave(&leave(&app, &room, worker, Some(&user)), now, |left, audience| {
-                    assert_eq!(left.subscriptions, model.len());
+                registry.unsubscribe(&ended_subscription(&app, &room, worker, Some(&user)), now, |outcome, audience| {
+                    assert_eq!(outcome.subscriptions, model.len());
                     assert_eq!(audience.is_empty(), model.is_empty());
-                    if left.member_removed {
+                    if outcome.member_removed {
                         assert_eq!(there.borrow_mut().insert(user.to_string(), false), Some(true), "removed twice");
                     }
                 });
@@ -122,12 +122,20 @@ fn later_connections_replace_the_members_info_and_tell_nobody() {
     );
     assert!(
         registry
-            .join(&join(&app, &room, 0, Some(&old)), Instant::now(), |_, _| ())
+            .subscribe(
+                &new_subscription(&app, &room, 0, Some(&old)),
+                Instant::now(),
+                |_, _| ()
+            )
             .unwrap()
             .member_added
     );
     let second = registry
-        .join(&join(&app, &room, 1, Some(&new)), Instant::now(), |_, _| ())
+        .subscribe(
+            &new_subscription(&app, &room, 1, Some(&new)),
+            Instant::now(),
+            |_, _| (),
+        )
         .unwrap();
     assert!(!second.member_added);
     assert_eq!(second.members, [new]);
@@ -144,11 +152,15 @@ fn numbers_rise_so_that_a_subscription_gets_exactly_what_comes_after_it() {
         number.into_inner()
     };
     let before = number(&registry);
-    let joined = registry
-        .join(&join(&app, &room, 0, None), Instant::now(), |_, _| ())
+    let outcome = registry
+        .subscribe(
+            &new_subscription(&app, &room, 0, None),
+            Instant::now(),
+            |_, _| (),
+        )
         .unwrap();
     let after = number(&registry);
-    assert!(before <= joined.since && joined.since < after);
+    assert!(before <= outcome.since && outcome.since < after);
 }
 
 #[test]
@@ -157,7 +169,7 @@ fn counts_above_a_hundred_are_told_every_five_seconds_and_the_last_one_always() 
     let told = |at: u64| {
         let now = start + Duration::from_secs(at);
         registry
-            .join(&join(&app, &room, 0, None), now, |_, _| ())
+            .subscribe(&new_subscription(&app, &room, 0, None), now, |_, _| ())
             .unwrap()
             .tell_count
     };
@@ -182,7 +194,11 @@ fn only_presence_channels_and_applications_channels_are_listed() {
     for name in ["a", "presence-b", "#server-to-user-7"] {
         let name = channel(name);
         registry
-            .join(&join(&app, &name, 0, None), Instant::now(), |_, _| ())
+            .subscribe(
+                &new_subscription(&app, &name, 0, None),
+                Instant::now(),
+                |_, _| (),
+            )
             .unwrap();
     }
     let list = |prefix: &str| {
@@ -281,11 +297,11 @@ proptest! {
             match operation {
                 0 => {
                     let member = member(&user.to_string(), None);
-                    registry.join(&join(&app, &room, 0, Some(&member)), now, |joined, _| {
-                        if joined.occupied {
+                    registry.subscribe(&new_subscription(&app, &room, 0, Some(&member)), now, |outcome, _| {
+                        if outcome.occupied {
                             told.borrow_mut().tell(None, true);
                         }
-                        if joined.member_appeared {
+                        if outcome.member_appeared {
                             told.borrow_mut().tell(Some(user.to_string()), true);
                         }
                     }).unwrap();
@@ -294,7 +310,7 @@ proptest! {
                 1 if !model.is_empty() => {
                     let (user, _) = model.swap_remove(index.index(model.len()));
                     let user = UserId::new(&user).unwrap();
-                    registry.leave(&leave(&app, &room, 0, Some(&user)), now, |_, _| ());
+                    registry.unsubscribe(&ended_subscription(&app, &room, 0, Some(&user)), now, |_, _| ());
                 }
                 _ => {
                     now += Duration::from_millis(wait_ms);
@@ -325,10 +341,11 @@ fn one_miss_is_told_for_each_gap() {
         Instant::now(),
     );
     let joins = |at| {
-        let joined = registry.join(&join(&app, &name, 0, None), at, |_, _| ());
-        joined.unwrap().cache_miss
+        let outcome = registry.subscribe(&new_subscription(&app, &name, 0, None), at, |_, _| ());
+        outcome.unwrap().cache_miss
     };
-    let leaves = |at| registry.leave(&leave(&app, &name, 0, None), at, |_, _| ());
+    let leaves =
+        |at| registry.unsubscribe(&ended_subscription(&app, &name, 0, None), at, |_, _| ());
     let publishes = |at| {
         let event = LastEvent {
             event: "e".into(),

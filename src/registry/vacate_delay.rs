@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
-use super::{Join, Leave};
+use super::{EndedSubscription, NewSubscription};
 use crate::app::AppId;
 use crate::protocol::{ChannelName, SocketId, UserId};
 use crate::slack::Slack as _;
@@ -50,38 +50,38 @@ struct Gone {
 
 impl VacateDelay {
     /// Handles a new subscription. Returns whether webhooks report `channel_occupied`, and `member_added`.
-    pub(super) fn arrives(
+    pub(super) fn on_subscribe(
         &mut self,
-        join: &Join<'_>,
+        new: &NewSubscription<'_>,
         channel: &mut Channel,
         member_added: bool,
     ) -> (bool, bool) {
-        let mut occupied = channel.workers.total() == 1 && join.channel.kind().is_listed();
-        if occupied && let Some(gone) = self.returns(join.app, join.channel, None) {
+        let mut occupied = channel.workers.total() == 1 && new.channel.kind().is_listed();
+        if occupied && let Some(gone) = self.returns(new.app, new.channel, None) {
             channel.missed = gone.missed;
             occupied = false;
         }
-        let user = join.member.map(|member| &member.id);
-        let appeared = member_added && self.returns(join.app, join.channel, user).is_none();
+        let user = new.member.map(|member| &member.id);
+        let appeared = member_added && self.returns(new.app, new.channel, user).is_none();
         (occupied, appeared)
     }
 
     /// Handles the end of a subscription. `channel` is the channel without it.
-    pub(super) fn departs(
+    pub(super) fn on_unsubscribe(
         &mut self,
-        leave: &Leave<'_>,
+        ended: &EndedSubscription<'_>,
         channel: &Channel,
         member_removed: bool,
         now: Instant,
     ) {
         if member_removed {
-            let key = key(leave.app, leave.channel, leave.user);
-            self.leaves(key, leave.lingers, false, now);
+            let key = key(ended.app, ended.channel, ended.user);
+            self.leaves(key, ended.lingers, false, now);
         }
-        if channel.workers.total() == 0 && leave.channel.kind().is_listed() {
+        if channel.workers.total() == 0 && ended.channel.kind().is_listed() {
             let missed = channel.missed;
-            let key = key(leave.app, leave.channel, None);
-            self.leaves(key, leave.lingers, missed, now);
+            let key = key(ended.app, ended.channel, None);
+            self.leaves(key, ended.lingers, missed, now);
         }
     }
 

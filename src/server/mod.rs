@@ -23,16 +23,16 @@ use crate::config::{self, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
-use crate::hub::inbox::{self, Inboxes, Order, Unclaimed};
-use crate::limits::{Gate, Room};
+use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
+use crate::limits::{AdmissionGate, ConcurrencyLimit};
 use crate::metrics::Metrics;
 use crate::net::{
-    self, ADMIN_CONNECTIONS, Certificates, FileRoom, Needs, Reception, TooFewFiles, file_room,
+    self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
 };
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
-use crate::supervise::{self, indispensable};
+use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
 use worker::{WorkerParts, admin_service};
@@ -44,10 +44,10 @@ const DRAIN_TICK: Duration = Duration::from_millis(100);
 const DRAIN_LEAST: usize = 5;
 
 /// How long last frames, close handshakes and requests in flight may take after the drain.
-const STOP_PATIENCE: Duration = Duration::from_secs(6);
+const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long queued webhooks are tried at least, however long the drain took.
-const WEBHOOK_PATIENCE: Duration = Duration::from_secs(2);
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +79,8 @@ pub enum Error {
 /// It could not start.
 pub fn run(settings: Settings, watch: Watch) -> Result<(), Error> {
     // Before anything that needs files.
-    let room = file_room(needs(&settings))?;
-    actix_rt::System::new().block_on(serve(settings, room, watch))
+    let files = file_budget(needs(&settings))?;
+    actix_rt::System::new().block_on(serve(settings, files, watch))
 }
 
 fn needs(settings: &Settings) -> Needs {
@@ -91,7 +91,7 @@ fn needs(settings: &Settings) -> Needs {
     }
 }
 
-async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), Error> {
+async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
     let listeners = Listeners::bind(&settings)?;
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
@@ -103,41 +103,41 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     let token = settings.admin.token.clone();
     let public_port = listeners.public.local_addr()?.port();
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
-    let wired = Wired::new(settings, room, &node_name(public_port)).await?;
-    let (told, config_state) = watch::channel(ConfigState::now(&watch.toml()));
+    let services = Services::new(settings, files, &node_name(public_port)).await?;
+    let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
-        wired.worker.api.clone(),
-        Arc::clone(&wired.worker.gate),
+        services.worker.api.clone(),
+        Arc::clone(&services.worker.gate),
         token,
         config_state,
-        wired.adapter.cluster(),
+        services.adapter.cluster(),
     )
     .with_soketi_names(soketi_names);
-    indispensable("series", admin.clone().keep_series());
-    let admin_gate = Arc::new(Gate::new(None, None));
+    spawn_critical("series", admin.clone().keep_series());
+    let admin_gate = Arc::new(AdmissionGate::new(None, None));
     let admin = admin_server(listeners.admin, admin, Arc::clone(&admin_gate))?;
-    let public = wired.start(listeners.public, listeners.plain)?;
+    let public = services.start(listeners.public, listeners.plain)?;
     let (admin_handle, public_handle) = (admin.handle(), public.handle());
     // Both run on their own; their ends are awaited through their handles.
-    supervise::server("admin server", admin);
-    supervise::server("public server", public);
-    let metrics = wired.worker.metrics.clone();
-    indispensable("log windows", metrics.clone().tell_suppressed_lines());
-    indispensable("memory", memory::give_back_now_and_then());
+    supervise::spawn_server("admin server", admin);
+    supervise::spawn_server("public server", public);
+    let metrics = services.worker.metrics.clone();
+    spawn_critical("log windows", metrics.clone().tell_suppressed_lines());
+    spawn_critical("memory", memory::give_back_now_and_then());
     let running = Running {
-        node: Arc::clone(&wired.worker.node),
-        certificates: wired.certificates.clone(),
-        told,
+        node: Arc::clone(&services.worker.node),
+        certificates: services.certificates.clone(),
+        config_state: config_state_sender,
     };
-    indispensable("reload", running.follow(watch, hangup));
+    spawn_critical("reload", running.watch_config(watch, hangup));
     print_line(&line);
 
     signals.next().await;
     let stop = async {
         let begun = Instant::now();
-        wired.drain(drain).await;
+        services.drain(drain).await;
         public_handle.stop(true).await;
-        wired.finish(drain.saturating_sub(begun.elapsed())).await;
+        services.finish(drain.saturating_sub(begun.elapsed())).await;
         admin_gate.close();
         admin_handle.stop(true).await;
     };
@@ -149,7 +149,11 @@ async fn serve(settings: Settings, room: FileRoom, watch: Watch) -> Result<(), E
     Ok(())
 }
 
-fn admin_server(listener: TcpListener, admin: Admin, gate: Arc<Gate>) -> io::Result<Server> {
+fn admin_server(
+    listener: TcpListener,
+    admin: Admin,
+    gate: Arc<AdmissionGate>,
+) -> io::Result<Server> {
     let server = Server::build()
         .workers(1)
         .max_concurrent_connections(ADMIN_CONNECTIONS.into())
@@ -175,12 +179,12 @@ fn print_line(line: &str) {
 struct Running {
     node: Arc<Node>,
     certificates: Option<Arc<Certificates>>,
-    told: watch::Sender<ConfigState>,
+    config_state: watch::Sender<ConfigState>,
 }
 
 impl Running {
     /// Puts each new configuration into effect, or says what is wrong with it and keeps what was.
-    async fn follow(self, mut watch: Watch, mut hangup: Signal) {
+    async fn watch_config(self, mut watch: Watch, mut hangup: Signal) {
         loop {
             tokio::select! {
                 () = watch.changed() => {}
@@ -204,11 +208,12 @@ impl Running {
             certificates.replace(next);
             info!("new connections get another certificate");
         }
-        if let Err(problem) = self.node.webhooks().follow(&reloaded.apps).await {
+        if let Err(problem) = self.node.webhooks().reload(&reloaded.apps).await {
             error!("the webhooks stay as they were: {problem}");
         }
         self.node.reload(reloaded.apps).await;
-        self.told.send_replace(ConfigState::now(&reloaded.toml));
+        self.config_state
+            .send_replace(ConfigState::now(&reloaded.toml));
         self.node.metrics().reloads.inc();
     }
 
@@ -218,7 +223,8 @@ impl Running {
             "the changed configuration cannot be used, apps and certificate stay as they were:\n{problem}"
         );
         self.node.metrics().reloads_failed.inc();
-        self.told.send_modify(|state| state.error = Some(problem));
+        self.config_state
+            .send_modify(|state| state.error = Some(problem));
     }
 }
 
@@ -246,14 +252,14 @@ impl Signals {
 }
 
 /// Everything that is shared by workers, put together.
-struct Wired {
+struct Services {
     worker: WorkerParts,
     /// How the public listener receives, and the one beside it.
-    receptions: [Reception; 2],
+    acceptors: [Acceptor; 2],
     certificates: Option<Arc<Certificates>>,
     adapter: Cluster,
     inboxes: Inboxes,
-    unclaimed: Arc<Unclaimed>,
+    inbox_pool: Arc<InboxPool>,
     workers: usize,
 }
 
@@ -278,8 +284,8 @@ impl Cluster {
             apps: _,
         } = deps;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
-        indispensable("counts", Arc::clone(&local).send_due_counts());
-        indispensable("lingering", Arc::clone(&local).post_vacated(linger));
+        spawn_critical("counts", Arc::clone(&local).send_due_counts());
+        spawn_critical("lingering", Arc::clone(&local).post_vacated(linger));
         Ok(Self::Alone(local))
     }
 
@@ -306,13 +312,13 @@ impl Cluster {
 }
 
 /// How the public listener receives, and the one beside it.
-fn receptions(
+fn acceptors(
     server: &config::Server,
-    room: Arc<Room>,
+    room: Arc<ConcurrencyLimit>,
     certificates: Option<&Arc<Certificates>>,
     metrics: &Metrics,
-) -> Result<[Reception; 2], Error> {
-    let plain = Reception::plain(room, metrics.clone());
+) -> Result<[Acceptor; 2], Error> {
+    let plain = Acceptor::plain(room, metrics.clone());
     let mut public = plain.clone();
     if let Some(certificates) = certificates {
         public = public.with_tls(certificates)?;
@@ -324,7 +330,7 @@ fn receptions(
 }
 
 /// The gate that the setting and the limit of open files allow.
-fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> Gate {
+fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> AdmissionGate {
     let max = max_connections.map(usize::from);
     if let (Some(max), Some(files)) = (max, files)
         && files < max
@@ -334,16 +340,16 @@ fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> Gate {
              LimitNOFILE)"
         );
     }
-    Gate::new(max, files)
+    AdmissionGate::new(max, files)
 }
 
-impl Wired {
-    async fn new(settings: Settings, room: FileRoom, name: &str) -> Result<Self, Error> {
+impl Services {
+    async fn new(settings: Settings, files: FileBudget, name: &str) -> Result<Self, Error> {
         let server = settings.server;
         let metrics = Metrics::default();
         let feed = Feed::new(name, metrics.clone());
         let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
-        let (inboxes, unclaimed) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
+        let (inboxes, inbox_pool) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed).await?;
         let apps = Arc::new(CurrentApps::new(settings.apps));
@@ -359,7 +365,7 @@ impl Wired {
         let adapter = Cluster::start(settings.redis, deps).await?;
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
-        let receptions = receptions(&server, room.connections, certificates.as_ref(), &metrics)?;
+        let acceptors = acceptors(&server, files.connections, certificates.as_ref(), &metrics)?;
         let proxies = Arc::new(server.trusted_proxies);
         let node = Arc::new(Node::new(
             apps,
@@ -379,7 +385,7 @@ impl Wired {
                 Arc::clone(&proxies),
             ),
             node,
-            gate: Arc::new(gate(server.max_connections, room.sockets)),
+            gate: Arc::new(gate(server.max_connections, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
             hub: HubSettings {
@@ -390,11 +396,11 @@ impl Wired {
         };
         Ok(Self {
             worker,
-            receptions,
+            acceptors,
             certificates,
             adapter,
             inboxes,
-            unclaimed: Arc::new(unclaimed),
+            inbox_pool: Arc::new(inbox_pool),
             workers: usize::from(workers),
         })
     }
@@ -403,17 +409,17 @@ impl Wired {
     fn start(&self, public: TcpListener, plain: Option<TcpListener>) -> io::Result<Server> {
         let mut builder = Server::build()
             .workers(self.workers)
-            // Connections are counted by their reception; the framework's own count does not know of upgrades.
+            // Connections are counted by their acceptor; the framework's own count does not know of upgrades.
             .max_concurrent_connections(1 << 20)
             .disable_signals()
-            .shutdown_timeout(STOP_PATIENCE.as_secs());
+            .shutdown_timeout(STOP_TIMEOUT.as_secs());
         let listeners = [("public", Some(public)), ("plain", plain)];
-        for ((name, listener), reception) in listeners.into_iter().zip(&self.receptions) {
+        for ((name, listener), acceptor) in listeners.into_iter().zip(&self.acceptors) {
             let Some(listener) = listener else { continue };
-            let (parts, reception) = (self.worker.clone(), reception.clone());
-            let unclaimed = Arc::clone(&self.unclaimed);
+            let (parts, acceptor) = (self.worker.clone(), acceptor.clone());
+            let inbox_pool = Arc::clone(&self.inbox_pool);
             builder = builder.listen(name, listener, move || {
-                parts.service(reception.clone(), Arc::clone(&unclaimed))
+                parts.service(acceptor.clone(), Arc::clone(&inbox_pool))
             })?;
         }
         Ok(builder.run())
@@ -426,9 +432,9 @@ impl Wired {
         let ticks = usize::try_from(drain.as_secs()).unwrap_or(1).max(1) * 10;
         let per_tick = open.div_ceil(ticks * self.workers).max(DRAIN_LEAST);
         info!(connections = open, per_tick, "draining");
-        let deadline = Instant::now() + drain + STOP_PATIENCE;
+        let deadline = Instant::now() + drain + STOP_TIMEOUT;
         while self.worker.gate.open() > 0 && Instant::now() < deadline {
-            self.inboxes.post_all(|| Order::Close {
+            self.inboxes.post_all(|| WorkerCommand::Drain {
                 code: CloseCode::ShuttingDown,
                 per_tick,
             });
@@ -442,6 +448,6 @@ impl Wired {
         self.adapter.finish().await;
         let left = left.saturating_sub(begun.elapsed());
         let webhooks = self.worker.node.webhooks();
-        webhooks.finish(left.max(WEBHOOK_PATIENCE)).await;
+        webhooks.finish(left.max(WEBHOOK_TIMEOUT)).await;
     }
 }

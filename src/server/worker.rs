@@ -14,14 +14,14 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::admin::Admin;
-use crate::http::{Api, note_fault};
-use crate::hub::inbox::Unclaimed;
+use crate::http::{Api, record_fault};
+use crate::hub::inbox::InboxPool;
 use crate::hub::{Hub, HubSettings};
-use crate::limits::Gate;
+use crate::limits::AdmissionGate;
 use crate::metrics::Metrics;
-use crate::net::{Http, Reception, Socket, TrustedProxies, Upgrade};
+use crate::net::{Acceptor, Http, Socket, TrustedProxies, Upgrade};
 use crate::node::Node;
-use crate::supervise::{self, indispensable};
+use crate::supervise::{self, spawn_critical};
 use crate::ws::Upgrades;
 
 thread_local! {
@@ -34,7 +34,7 @@ thread_local! {
 #[derive(Clone)]
 pub(super) struct WorkerParts {
     pub(super) node: Arc<Node>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<AdmissionGate>,
     pub(super) api: Api,
     pub(super) path_prefix: Arc<str>,
     pub(super) proxies: Arc<TrustedProxies>,
@@ -46,14 +46,14 @@ impl WorkerParts {
     /// What a worker does with the connections of one listener: HTTP requests to the API, upgrades to its hub.
     pub(super) fn service(
         &self,
-        reception: Reception,
-        unclaimed: Arc<Unclaimed>,
+        acceptor: Acceptor,
+        inbox_pool: Arc<InboxPool>,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<>
     {
         let parts = self.clone();
         fn_factory(move || {
-            let (parts, reception) = (parts.clone(), Rc::new(reception.clone()));
-            let upgrades = parts.upgrades(&unclaimed);
+            let (parts, acceptor) = (parts.clone(), Rc::new(acceptor.clone()));
+            let upgrades = parts.upgrades(&inbox_pool);
             async move {
                 let api = Rc::new(parts.api.clone());
                 let api = fn_service(move |request| {
@@ -64,12 +64,12 @@ impl WorkerParts {
                 let upgrades: Box<dyn Upgrade> = Box::new(upgrades);
                 let http = Rc::new(Http::new(api, Some(upgrades), parts.gate));
                 Ok(fn_service(move |stream| {
-                    let (http, reception) = (Rc::clone(&http), Rc::clone(&reception));
+                    let (http, acceptor) = (Rc::clone(&http), Rc::clone(&acceptor));
                     let node = Arc::clone(&parts.node);
                     async move {
                         // Why one is not received has been logged and counted.
-                        let (socket, peer) = reception.receive(stream).await.map_err(|_| ())?;
-                        let note = |fault| note_fault(&node, fault, peer);
+                        let (socket, peer) = acceptor.accept(stream).await.map_err(|_| ())?;
+                        let note = |fault| record_fault(&node, fault, peer);
                         http.serve(socket, peer, note).await;
                         Ok(())
                     }
@@ -79,8 +79,8 @@ impl WorkerParts {
     }
 
     /// Makes this worker's upgrade service for one of its listeners.
-    fn upgrades(&self, unclaimed: &Unclaimed) -> Upgrades {
-        let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(unclaimed))));
+    fn upgrades(&self, inbox_pool: &InboxPool) -> Upgrades {
+        let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(inbox_pool))));
         Upgrades::new(
             Arc::clone(&self.node),
             hub,
@@ -90,17 +90,17 @@ impl WorkerParts {
         )
     }
 
-    fn start_hub(&self, unclaimed: &Unclaimed) -> Rc<Hub> {
-        let Some((index, inbox)) = unclaimed.claim() else {
+    fn start_hub(&self, inbox_pool: &InboxPool) -> Rc<Hub> {
+        let Some((index, inbox)) = inbox_pool.claim() else {
             // The framework starts a worker that panicked again, but its inbox and what it held are gone.
-            supervise::ends("worker", &"it panicked, which is a bug");
+            supervise::exit("worker", &"it panicked, which is a bug");
         };
         let hub = Hub::new(index, self.hub, self.metrics.clone());
-        indispensable(
+        spawn_critical(
             "worker",
             tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)),
         );
-        indispensable("clock", beat(Rc::clone(&hub)));
+        spawn_critical("clock", beat(Rc::clone(&hub)));
         hub
     }
 }
@@ -111,7 +111,7 @@ async fn beat(hub: Rc<Hub>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let started = Instant::now();
     loop {
-        hub.came_late(interval.tick().await.elapsed());
+        hub.record_lag(interval.tick().await.elapsed());
         // 136 years.
         hub.tick(u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX));
     }
@@ -120,7 +120,7 @@ async fn beat(hub: Rc<Hub>) {
 /// What the one worker of the admin port does with its connections.
 pub(super) fn admin_service(
     admin: Admin,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
     fn_factory(move || {
         let (admin, gate) = (admin.clone(), Arc::clone(&gate));

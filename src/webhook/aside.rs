@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::queue::Waiting;
+use super::queue::QueuedEvent;
 use super::request::Request;
 use super::sender::{Failure, Sender};
 
@@ -19,27 +19,27 @@ const MAX: usize = 16;
 /// A request of one channel, and what waits behind it.
 struct Parked {
     request: Request,
-    behind: Behind,
+    behind: WaitingBehind,
     due: Instant,
 }
 
 /// Later events of a channel.
-pub(super) struct Behind {
+pub(super) struct WaitingBehind {
     pub(super) channel: u64,
-    pub(super) events: VecDeque<Waiting>,
+    pub(super) events: VecDeque<QueuedEvent>,
 }
 
 /// An attempt under way.
-struct Trying {
+struct InFlight {
     channel: u64,
     begun: Instant,
     sending: Pin<Box<dyn Future<Output = Result<u16, Failure>>>>,
 }
 
 /// How an attempt ended.
-pub(super) struct Tried {
+pub(super) struct Attempted {
     pub(super) request: Request,
-    pub(super) behind: Behind,
+    pub(super) behind: WaitingBehind,
     pub(super) result: Result<u16, Failure>,
     pub(super) took: Duration,
 }
@@ -48,7 +48,7 @@ pub(super) struct Tried {
 #[derive(Default)]
 pub(super) struct Aside {
     parked: Vec<Parked>,
-    trying: Option<Trying>,
+    in_flight: Option<InFlight>,
 }
 
 impl Aside {
@@ -61,14 +61,14 @@ impl Aside {
     }
 
     /// All events, those that wait behind requests too.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedEvent> {
         self.parked
             .iter()
             .flat_map(|parked| parked.request.events.iter().chain(&parked.behind.events))
     }
 
     /// Adds a request, to be tried after a pause.
-    pub(super) fn add(&mut self, request: Request, behind: Behind, pause: Duration) {
+    pub(super) fn add(&mut self, request: Request, behind: WaitingBehind, pause: Duration) {
         self.parked.push(Parked {
             request,
             behind,
@@ -77,14 +77,14 @@ impl Aside {
     }
 
     /// Where an event waits, if a request of its channel is here.
-    pub(super) fn line(&mut self, channel: u64) -> Option<&mut VecDeque<Waiting>> {
+    pub(super) fn line(&mut self, channel: u64) -> Option<&mut VecDeque<QueuedEvent>> {
         let mut parked = self.parked.iter_mut();
         let found = parked.find(|parked| parked.behind.channel == channel)?;
         Some(&mut found.behind.events)
     }
 
     /// All are due: the server is about to end.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn retry_now(&mut self) {
         let now = Instant::now();
         for parked in &mut self.parked {
             parked.due = now;
@@ -92,10 +92,10 @@ impl Aside {
     }
 
     /// The next attempt, when it is due and over. May be dropped and called again at any time.
-    pub(super) async fn next(&mut self, sender: &Rc<Sender>) -> Tried {
+    pub(super) async fn next(&mut self, sender: &Rc<Sender>) -> Attempted {
         loop {
-            let trying = match &mut self.trying {
-                Some(trying) => trying,
+            let in_flight = match &mut self.in_flight {
+                Some(in_flight) => in_flight,
                 None => {
                     let next = self.parked.iter().min_by_key(|parked| parked.due);
                     let Some(next) = next else {
@@ -104,23 +104,23 @@ impl Aside {
                     };
                     sleep_until(next.due).await;
                     let (sender, body) = (Rc::clone(sender), next.request.body.clone());
-                    self.trying.insert(Trying {
+                    self.in_flight.insert(InFlight {
                         channel: next.behind.channel,
                         begun: Instant::now(),
                         sending: Box::pin(async move { sender.send(body).await }),
                     })
                 }
             };
-            let result = trying.sending.as_mut().await;
-            let (channel, took) = (trying.channel, trying.begun.elapsed());
-            self.trying = None;
+            let result = in_flight.sending.as_mut().await;
+            let (channel, took) = (in_flight.channel, in_flight.begun.elapsed());
+            self.in_flight = None;
             let mut parked = self.parked.iter();
             let at = parked.position(|parked| parked.behind.channel == channel);
             if let Some(at) = at {
                 let Parked {
                     request, behind, ..
                 } = self.parked.swap_remove(at);
-                return Tried {
+                return Attempted {
                     request,
                     behind,
                     result,

@@ -1,4 +1,4 @@
-//! One endpoint: the way to it for everyone. Posting never waits; behind it is one task, `courier`.
+//! One endpoint: the way to it for everyone. Posting never waits; behind it is one task, `delivery_task`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,16 +11,16 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Settings;
-use super::courier::{Courier, Outside};
-use super::dead::Letter;
-use super::queue::Waiting;
+use super::dead_letters::DeadLetter;
+use super::delivery_task::{DeliveryContext, DeliveryTask};
+use super::queue::QueuedEvent;
 use super::sender::Sender;
 use super::spool::Spool;
 use super::tag::Tag;
 use crate::app::{App, AppId, Webhook};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind};
-use crate::supervise::indispensable;
+use crate::supervise::spawn_critical;
 
 /// A task that does not keep up with what is posted is told in the log at most this often.
 const WARN_INTERVAL_MS: u64 = 10_000;
@@ -30,13 +30,13 @@ const INTAKE_EVENTS: usize = 64 * 1024;
 pub(super) const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What the task is asked for.
-pub(super) enum Order {
+pub(super) enum EndpointCommand {
     /// Send in another way from now on: the next request, or the next attempt.
-    Renew(Arc<App>, Box<Webhook>),
+    Reconfigure(Arc<App>, Box<Webhook>),
     /// Pause no longer: the server is about to end.
-    Hurry,
+    FlushNow,
     /// The dead letters.
-    Letters(oneshot::Sender<Vec<Letter>>),
+    ListDeadLetters(oneshot::Sender<Vec<DeadLetter>>),
     /// Queue dead letters again, one or all; how many that were.
     Redeliver(Option<u64>, oneshot::Sender<usize>),
 }
@@ -54,7 +54,7 @@ pub(super) struct Endpoint {
     spool: Option<PathBuf>,
     /// Of channels that need an authorization, and of public ones: a flood of these must not fill the way of those.
     intakes: [mpsc::Sender<Posted>; 2],
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<EndpointCommand>,
     backlog: Arc<Backlog>,
     metrics: Metrics,
     name: String,
@@ -131,12 +131,12 @@ impl Endpoint {
     pub(super) fn start(
         sender: Sender,
         settings: &Settings,
-        spool: Option<(Spool, Vec<Waiting>)>,
-        outside: Outside,
+        spool: Option<(Spool, Vec<QueuedEvent>)>,
+        context: DeliveryContext,
     ) -> Self {
         let (guarded, from_guarded) = mpsc::channel(INTAKE_EVENTS);
         let (public, from_public) = mpsc::channel(INTAKE_EVENTS);
-        let (orders, asked) = mpsc::channel(4);
+        let (commands, command_receiver) = mpsc::channel(4);
         let backlog = Arc::new(Backlog::new());
         let (spool, left) = spool.unzip();
         let endpoint = Self {
@@ -144,28 +144,28 @@ impl Endpoint {
             webhook: sender.webhook().clone(),
             spool: spool.as_ref().map(|spool| spool.path().to_owned()),
             intakes: [guarded, public],
-            orders,
+            commands,
             backlog: Arc::clone(&backlog),
-            metrics: outside.metrics.clone(),
-            name: format!("app {}: {}", sender.app().id, sender.place()),
+            metrics: context.metrics.clone(),
+            name: format!("app {}: {}", sender.app().id, sender.url()),
         };
         let sender = Rc::new(sender);
-        let incoming = ([from_guarded, from_public], asked);
-        let mut courier = Courier::new(
+        let incoming = ([from_guarded, from_public], command_receiver);
+        let mut task = DeliveryTask::new(
             Rc::clone(&sender),
             settings.clone(),
             spool,
-            outside,
+            context,
             (backlog, incoming),
         );
-        courier.restore(left.into_iter().flatten());
+        task.restore(left.into_iter().flatten());
         // Ends by itself.
         tokio::task::spawn_local(async move { sender.note_private().await });
-        indispensable("webhook", courier.run());
+        spawn_critical("webhook", task.run());
         endpoint
     }
 
-    /// Whether it is the one of this webhook, apart from what [`Order::Renew`] changes.
+    /// Whether it is the one of this webhook, apart from what [`EndpointCommand::Reconfigure`] changes.
     pub(super) fn is_of(&self, app: &AppId, webhook: &Webhook) -> bool {
         self.app == *app && self.webhook.identity() == webhook.identity()
     }
@@ -227,17 +227,17 @@ impl Endpoint {
         Duration::from_millis(self.backlog.now_ms().saturating_sub(oldest))
     }
 
-    pub(super) async fn order(&self, order: Order) {
+    pub(super) async fn send(&self, command: EndpointCommand) {
         // The task ends only with the process.
-        let _ = self.orders.send(order).await;
+        let _ = self.commands.send(command).await;
     }
 
     pub(super) async fn ask<T>(
         &self,
-        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+        command: impl FnOnce(oneshot::Sender<T>) -> EndpointCommand,
     ) -> Option<T> {
         let (sender, answer) = oneshot::channel();
-        self.order(order(sender)).await;
+        self.send(command(sender)).await;
         answer.await.ok()
     }
 }

@@ -7,14 +7,14 @@
 //! any more gets what waited for it, and nothing new.
 
 mod aside;
-mod courier;
-mod dead;
-mod drops;
+mod dead_letters;
+mod delivery_task;
+mod drop_log;
 mod endpoint;
+mod feed_entry;
 mod queue;
 mod request;
 mod sender;
-mod shown;
 mod spool;
 mod tag;
 #[cfg(test)]
@@ -30,15 +30,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use dead::Letter;
+pub use dead_letters::DeadLetter;
 
 use crate::app::{AppId, Apps};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, SocketId, WebhookEvent};
-use courier::Outside;
-use endpoint::{Endpoint, Order};
-use queue::Waiting;
+use delivery_task::DeliveryContext;
+use endpoint::{Endpoint, EndpointCommand};
+use queue::QueuedEvent;
 use sender::Sender;
 use spool::Folder;
 use tag::Tagger;
@@ -129,7 +129,7 @@ impl Webhooks {
             tagger: Tagger::default(),
             tls: sender::tls()?,
         }));
-        webhooks.follow(apps).await?;
+        webhooks.reload(apps).await?;
         if let Some(folder) = &webhooks.0.folder {
             let spools: Vec<PathBuf> = webhooks.all().iter().filter_map(|e| e.spool()).collect();
             folder.warn_of_others(&spools);
@@ -142,7 +142,7 @@ impl Webhooks {
     ///
     /// # Errors
     /// The spool cannot be used for a new one; who is told stays as it was.
-    pub async fn follow(&self, apps: &Apps) -> Result<(), Error> {
+    pub async fn reload(&self, apps: &Apps) -> Result<(), Error> {
         let mut retired = self.all();
         let mut table = Table::default();
         for app in apps.iter() {
@@ -153,13 +153,15 @@ impl Webhooks {
                 let endpoint = match known {
                     Some(at) => {
                         let endpoint = retired.swap_remove(at);
-                        endpoint.order(Order::Renew(app, webhook.into())).await;
+                        endpoint
+                            .send(EndpointCommand::Reconfigure(app, webhook.into()))
+                            .await;
                         endpoint
                     }
                     None => {
                         let timeout = self.0.settings.timeout;
                         let sender = Sender::new(Arc::clone(&self.0.tls), app, webhook, timeout);
-                        self.begin(sender)?.into()
+                        self.start_endpoint(sender)?.into()
                     }
                 };
                 table.active.entry(id).or_default().push(endpoint);
@@ -170,26 +172,26 @@ impl Webhooks {
         Ok(())
     }
 
-    fn begin(&self, sender: Sender) -> Result<Endpoint, Error> {
+    fn start_endpoint(&self, sender: Sender) -> Result<Endpoint, Error> {
         let shared = &self.0;
         let folder = shared.folder.as_ref();
         let spool = folder.map(|folder| folder.spool(sender.app(), sender.webhook()));
         let spool = spool.transpose()?.map(|(spool, left)| {
-            let tagged = left.into_iter().filter_map(|kept| {
-                let tag = shared.tagger.read(&kept.json);
+            let tagged = left.into_iter().filter_map(|spooled| {
+                let tag = shared.tagger.read(&spooled.json);
                 if tag.is_none() {
-                    warn!(event = %kept.json, "the spool holds an event that is none: it is passed over");
+                    warn!(event = %spooled.json, "the spool holds an event that is none: it is passed over");
                 }
-                Some(Waiting::new(kept, tag?))
+                Some(QueuedEvent::new(spooled, tag?))
             });
             (spool, tagged.collect())
         });
-        let outside = Outside {
+        let context = DeliveryContext {
             metrics: shared.metrics.clone(),
             feed: shared.feed.clone(),
             letters: Arc::clone(&shared.letters),
         };
-        Ok(Endpoint::start(sender, &shared.settings, spool, outside))
+        Ok(Endpoint::start(sender, &shared.settings, spool, context))
     }
 
     /// Queues an event for the endpoints that want it. Never waits, so it may be called where order is made: under
@@ -201,7 +203,7 @@ impl Webhooks {
         event: &WebhookEvent<'_>,
         source: Option<SocketId>,
     ) {
-        self.show(app, channel, event);
+        self.record_in_feed(app, channel, event);
         let table = self.0.table.borrow();
         let Some(endpoints) = table.active.get(app) else {
             return;
@@ -220,7 +222,7 @@ impl Webhooks {
 
     /// Tells those who watch the app, whether it has webhooks or not: what is posted here is said once, by the node that
     /// it falls to. Client events are told by who relays them.
-    fn show(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
+    fn record_in_feed(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
         let (kind, user) = match event {
             WebhookEvent::ChannelOccupied => (Kind::Occupied, None),
             WebhookEvent::ChannelVacated => (Kind::Vacated, None),
@@ -230,7 +232,7 @@ impl Webhooks {
             | WebhookEvent::CacheMiss
             | WebhookEvent::SubscriptionCount(_) => return,
         };
-        self.0.feed.tell(Some(app), kind, || Entry {
+        self.0.feed.record(Some(app), kind, || Entry {
             user_id: user.map(|user| user.as_str()),
             ..Entry::on(channel.as_str())
         });
@@ -263,10 +265,10 @@ impl Webhooks {
     }
 
     /// Before the end: everything that waits is tried now, until nothing is left or the time is over.
-    pub async fn finish(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    pub async fn finish(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         for endpoint in self.all() {
-            endpoint.order(Order::Hurry).await;
+            endpoint.send(EndpointCommand::FlushNow).await;
         }
         let unfinished = || -> usize {
             self.all()
@@ -296,10 +298,15 @@ impl Webhooks {
     }
 
     /// The requests that were given up.
-    pub async fn dead_letters(&self) -> Vec<Letter> {
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = Vec::new();
         for endpoint in self.all() {
-            letters.extend(endpoint.ask(Order::Letters).await.unwrap_or_default());
+            letters.extend(
+                endpoint
+                    .ask(EndpointCommand::ListDeadLetters)
+                    .await
+                    .unwrap_or_default(),
+            );
         }
         letters.sort_by_key(|letter| letter.id);
         letters
@@ -309,7 +316,9 @@ impl Webhooks {
     pub async fn redeliver(&self, id: Option<u64>) -> usize {
         let mut letters = 0;
         for endpoint in self.all() {
-            let redelivered = endpoint.ask(|answer| Order::Redeliver(id, answer)).await;
+            let redelivered = endpoint
+                .ask(|answer| EndpointCommand::Redeliver(id, answer))
+                .await;
             letters += redelivered.unwrap_or_default();
         }
         letters

@@ -12,29 +12,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::spool::Kept;
+use super::spool::SpooledEvent;
 use super::tag::Tag;
 
 /// Events of one line that are taken before it is the next one's turn.
 const TURN: usize = 32;
 
 /// Dropped events that are remembered: a flood of 20,000 in a second and what it takes back within three.
-const OWED: usize = 64 * 1024;
+const MAX_DROPPED_PAIRS: usize = 64 * 1024;
 
 /// An event that waits.
 #[derive(Debug, Clone)]
-pub(super) struct Waiting {
-    pub(super) kept: Kept,
+pub(super) struct QueuedEvent {
+    pub(super) spooled: SpooledEvent,
     pub(super) tag: Tag,
     pub(super) since: Instant,
     /// Its place among all; none as long as it has not been in the queue.
     at: Option<u64>,
 }
 
-impl Waiting {
-    pub(super) fn new(kept: Kept, tag: Tag) -> Self {
+impl QueuedEvent {
+    pub(super) fn new(spooled: SpooledEvent, tag: Tag) -> Self {
         Self {
-            kept,
+            spooled,
             tag,
             since: Instant::now(),
             at: None,
@@ -43,7 +43,7 @@ impl Waiting {
 }
 
 /// Whose line it is: whether of public channels, and the connection or the channel.
-type Line = (bool, u64);
+type LineKey = (bool, u64);
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -51,19 +51,19 @@ pub(super) struct Queue {
     max_bytes: usize,
     bytes: usize,
     /// All events by their arrival.
-    events: BTreeMap<u64, Waiting>,
+    events: BTreeMap<u64, QueuedEvent>,
     next: u64,
     /// The events of each, and the number of its turn.
-    lines: HashMap<Line, (i64, VecDeque<u64>)>,
+    lines: HashMap<LineKey, (i64, VecDeque<u64>)>,
     /// Whose turn it is, who comes after, and how many were taken in this turn.
-    turns: BTreeMap<i64, Line>,
+    turns: BTreeMap<i64, LineKey>,
     taken: usize,
     /// Lines by their length: of channels that need an authorization, and of public ones.
-    lengths: [BTreeSet<(usize, Line)>; 2],
+    lengths: [BTreeSet<(usize, LineKey)>; 2],
     counts: [usize; 2],
     /// The line in which events of a channel wait, and how many.
-    homes: HashMap<u64, (Line, usize)>,
-    owed: Owed,
+    homes: HashMap<u64, (LineKey, usize)>,
+    owed: DroppedPairs,
 }
 
 impl Queue {
@@ -80,7 +80,7 @@ impl Queue {
             lengths: Default::default(),
             counts: [0; 2],
             homes: HashMap::new(),
-            owed: Owed::default(),
+            owed: DroppedPairs::default(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Queue {
     /// Gives the event that came last its number in the spool.
     pub(super) fn name_newest(&mut self, id: u64) {
         if let Some(mut newest) = self.events.last_entry() {
-            newest.get_mut().kept.id = id;
+            newest.get_mut().spooled.id = id;
         }
     }
 
@@ -105,13 +105,17 @@ impl Queue {
         self.events.first_key_value().map(|(_, event)| event.since)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedEvent> {
         self.events.values()
     }
 
-    /// Adds an event. Returns what is dropped for it, perhaps itself; `outside` and their bytes count as well, and are
+    /// Adds an event. Returns what is dropped for it, perhaps itself; `elsewhere` and their bytes count as well, and are
     /// with the task already.
-    pub(super) fn push(&mut self, event: Waiting, outside: (usize, usize)) -> Vec<Waiting> {
+    pub(super) fn push(
+        &mut self,
+        event: QueuedEvent,
+        elsewhere: (usize, usize),
+    ) -> Vec<QueuedEvent> {
         if event.tag.pair.is_some_and(|pair| self.owed.settle(pair)) {
             return vec![event];
         }
@@ -123,8 +127,8 @@ impl Queue {
         self.insert(event, line, false);
         let mut dropped = Vec::new();
         while !self.events.is_empty()
-            && (self.events.len() + outside.0 > self.max_events
-                || self.bytes + outside.1 > self.max_bytes)
+            && (self.events.len() + elsewhere.0 > self.max_events
+                || self.bytes + elsewhere.1 > self.max_bytes)
         {
             dropped.extend(self.drop_one());
         }
@@ -132,7 +136,7 @@ impl Queue {
     }
 
     /// Puts back what was taken, before whatever else waits of the same channels.
-    pub(super) fn put_back(&mut self, events: impl DoubleEndedIterator<Item = Waiting>) {
+    pub(super) fn put_back(&mut self, events: impl DoubleEndedIterator<Item = QueuedEvent>) {
         for event in events.rev() {
             let own = event.tag.line();
             let line = self
@@ -144,7 +148,7 @@ impl Queue {
     }
 
     /// Takes up to `max` events, as many as fit into `max_bytes`, and at least one if there is any.
-    pub(super) fn take(&mut self, max: usize, max_bytes: usize) -> Vec<Waiting> {
+    pub(super) fn take(&mut self, max: usize, max_bytes: usize) -> Vec<QueuedEvent> {
         let mut taken = Vec::new();
         let mut bytes = 0;
         while taken.len() < max {
@@ -159,7 +163,7 @@ impl Queue {
             let Some(event) = first.and_then(|at| self.events.get(&at)) else {
                 break;
             };
-            bytes += event.kept.json.len();
+            bytes += event.spooled.json.len();
             if bytes > max_bytes && !taken.is_empty() {
                 break;
             }
@@ -170,7 +174,7 @@ impl Queue {
     }
 
     /// Takes all events of a channel.
-    pub(super) fn take_channel(&mut self, channel: u64) -> Vec<Waiting> {
+    pub(super) fn take_channel(&mut self, channel: u64) -> Vec<QueuedEvent> {
         let Some((line, _)) = self.homes.get(&channel).copied() else {
             return Vec::new();
         };
@@ -186,11 +190,11 @@ impl Queue {
         taken.collect()
     }
 
-    fn insert(&mut self, mut event: Waiting, line: Line, first: bool) {
+    fn insert(&mut self, mut event: QueuedEvent, line: LineKey, first: bool) {
         let at = event.at.unwrap_or(self.next);
         self.next = self.next.max(at + 1);
         event.at = Some(at);
-        self.bytes += event.kept.json.len();
+        self.bytes += event.spooled.json.len();
         self.counts[usize::from(line.0)] += 1;
         self.homes.entry(event.tag.channel).or_insert((line, 0)).1 += 1;
         self.events.insert(at, event);
@@ -214,9 +218,9 @@ impl Queue {
         self.resize(line, length, length + 1);
     }
 
-    fn remove(&mut self, line: Line, at: u64) -> Option<Waiting> {
+    fn remove(&mut self, line: LineKey, at: u64) -> Option<QueuedEvent> {
         let event = self.events.remove(&at)?;
-        self.bytes -= event.kept.json.len();
+        self.bytes -= event.spooled.json.len();
         self.counts[usize::from(line.0)] -= 1;
         if let Some(home) = self.homes.get_mut(&event.tag.channel) {
             home.1 -= 1;
@@ -261,7 +265,7 @@ impl Queue {
         }
     }
 
-    fn resize(&mut self, line: Line, from: usize, to: usize) {
+    fn resize(&mut self, line: LineKey, from: usize, to: usize) {
         let lengths = &mut self.lengths[usize::from(line.0)];
         lengths.remove(&(from, line));
         if to > 0 {
@@ -270,7 +274,7 @@ impl Queue {
     }
 
     /// The newest event of the longest line.
-    fn drop_one(&mut self) -> Option<Waiting> {
+    fn drop_one(&mut self) -> Option<QueuedEvent> {
         let [guarded, public] = self.counts;
         let class = usize::from(public >= guarded);
         let (_, line) = self.lengths[class].last().copied()?;
@@ -285,12 +289,12 @@ impl Queue {
 
 /// Channels and members of which an event was dropped, and with it the next one, which takes it back.
 #[derive(Debug, Default)]
-struct Owed {
+struct DroppedPairs {
     pairs: HashSet<u64>,
     order: VecDeque<u64>,
 }
 
-impl Owed {
+impl DroppedPairs {
     fn add(&mut self, pair: u64) {
         // Two dropped events of a pair take each other back.
         if !self.settle(pair) {
@@ -298,7 +302,7 @@ impl Owed {
             self.order.push_back(pair);
         }
         // Settled ones stay in the order until they are the oldest: it is as long as what it bounds.
-        while self.order.len() > OWED
+        while self.order.len() > MAX_DROPPED_PAIRS
             && let Some(oldest) = self.order.pop_front()
         {
             self.pairs.remove(&oldest);
@@ -333,7 +337,13 @@ mod tests {
         }
 
         /// The text is `channel number`, the number one of those that count up.
-        fn event(&self, channel: &str, comes: bool, connection: usize, number: usize) -> Waiting {
+        fn event(
+            &self,
+            channel: &str,
+            comes: bool,
+            connection: usize,
+            number: usize,
+        ) -> QueuedEvent {
             let name = ChannelName::parse(channel, 200).unwrap();
             let user = UserId::new("7").unwrap();
             let event = match (channel.starts_with("presence-"), comes) {
@@ -345,12 +355,12 @@ mod tests {
             let source = Some(self.connections[connection % 4]);
             let tag = self.tagger.tag(&name, &event, source);
             let json = format!("{channel} {number}").into();
-            Waiting::new(Kept { id: 0, json }, tag)
+            QueuedEvent::new(SpooledEvent { id: 0, json }, tag)
         }
     }
 
-    fn texts(events: &[Waiting]) -> Vec<&str> {
-        events.iter().map(|event| &*event.kept.json).collect()
+    fn texts(events: &[QueuedEvent]) -> Vec<&str> {
+        events.iter().map(|event| &*event.spooled.json).collect()
     }
 
     #[test]
@@ -385,13 +395,13 @@ mod tests {
 
     #[test]
     fn of_dropped_events_so_many_opposites_are_remembered() {
-        let mut owed = Owed::default();
-        for pair in 0..=OWED as u64 {
+        let mut owed = DroppedPairs::default();
+        for pair in 0..=MAX_DROPPED_PAIRS as u64 {
             owed.add(pair);
         }
         assert!(!owed.settle(0), "the oldest is forgotten");
-        assert!(owed.settle(1) && owed.settle(OWED as u64));
-        assert!(owed.order.len() <= OWED && owed.pairs.len() < OWED);
+        assert!(owed.settle(1) && owed.settle(MAX_DROPPED_PAIRS as u64));
+        assert!(owed.order.len() <= MAX_DROPPED_PAIRS && owed.pairs.len() < MAX_DROPPED_PAIRS);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::queue::Waiting;
+use super::queue::QueuedEvent;
 use super::sender::Failure;
 use crate::clock::epoch_ms;
 use crate::protocol::webhook;
@@ -20,7 +20,7 @@ const REFUSALS: u32 = 3;
 /// A request with at least one event. Its bytes are the same in every attempt.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) events: Vec<Waiting>,
+    pub(super) events: Vec<QueuedEvent>,
     pub(super) body: Bytes,
     pub(super) first_attempt: SystemTime,
     pub(super) attempts: u32,
@@ -30,9 +30,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(events: Vec<Waiting>) -> Self {
+    pub(super) fn new(events: Vec<QueuedEvent>) -> Self {
         let now = SystemTime::now();
-        let jsons = events.iter().map(|event| &*event.kept.json);
+        let jsons = events.iter().map(|event| &*event.spooled.json);
         Self {
             body: Bytes::from(webhook::body(epoch_ms(now), jsons)),
             events,
@@ -44,12 +44,12 @@ impl Request {
         }
     }
 
-    /// Counts a failure. The pause until the next attempt; none if that would be after `patience`.
-    pub(super) fn failed(&mut self, error: &Failure, patience: Duration) -> Option<Duration> {
+    /// Counts a failure. The pause until the next attempt; none if that would be after `timeout`.
+    pub(super) fn failed(&mut self, error: &Failure, timeout: Duration) -> Option<Duration> {
         self.refusals += u32::from(error.is_refusal());
         let pause = self.pause.mul_f64(rand::random_range(0.5..1.0));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        (self.started.elapsed() + pause < patience).then_some(pause)
+        (self.started.elapsed() + pause < timeout).then_some(pause)
     }
 
     /// Whether the endpoint seems to refuse this one, rather than everything.
@@ -65,7 +65,7 @@ impl Request {
     }
 
     /// The first half of a refused one, as another request, and the events of the second.
-    pub(super) fn halved(mut self) -> (Self, Vec<Waiting>) {
+    pub(super) fn halved(mut self) -> (Self, Vec<QueuedEvent>) {
         let rest = self.events.split_off(self.events.len() / 2);
         let half = Self {
             // One refusal more tells which half it is.

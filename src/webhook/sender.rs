@@ -23,7 +23,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What is read of an answer, so that its connection can be used again; nothing in it matters.
 const ANSWER_BYTES: usize = 64 * 1024;
 /// How long that may take.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,7 @@ impl Sender {
     }
 
     /// The URL for people: without its query, which may hold a token.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn url(&self) -> String {
         let url = &self.webhook.url;
         let scheme = url.scheme_str().unwrap_or_default();
         let authority = url.authority().map_or("", |authority| authority.as_str());
@@ -112,7 +112,7 @@ impl Sender {
             .map_err(|_| Failure::Timeout(self.timeout))??;
         let status = answer.status;
         // Read only for the connection's sake: whatever comes of it, the status is the answer.
-        let _ = timeout(ANSWER_PATIENCE, answer.body(ANSWER_BYTES)).await;
+        let _ = timeout(ANSWER_TIMEOUT, answer.body(ANSWER_BYTES)).await;
         if status.is_success() {
             Ok(status.as_u16())
         } else {
@@ -161,7 +161,7 @@ impl Sender {
             return;
         };
         if addresses.any(|address| is_private(address.ip())) {
-            info!(app.id = %self.app.id, url = self.place(), "a webhook goes to a private network");
+            info!(app.id = %self.app.id, url = self.url(), "a webhook goes to a private network");
         }
     }
 }

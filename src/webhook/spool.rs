@@ -43,7 +43,7 @@ pub struct Error {
 
 /// An event that waits, with its number in the spool; 0 if it was not written down.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct SpooledEvent {
     pub(super) id: u64,
     pub(super) json: Arc<str>,
 }
@@ -54,12 +54,12 @@ pub(super) struct Folder {
     path: PathBuf,
     /// Taken for this process; not yet, if there was no room for the file.
     lock: OnceLock<File>,
-    trouble: watch::Sender<Trouble>,
+    failures: watch::Sender<WriteFailures>,
 }
 
 /// What is wrong with the files.
 #[derive(Debug, Clone, Default)]
-struct Trouble {
+struct WriteFailures {
     files: usize,
     problem: Option<String>,
 }
@@ -70,7 +70,7 @@ impl Folder {
         let folder = Self {
             path: path.to_owned(),
             lock: OnceLock::new(),
-            trouble: watch::Sender::default(),
+            failures: watch::Sender::default(),
         };
         match folder.lock() {
             Err(source) if !is_full(&source) => Err(Error {
@@ -100,25 +100,25 @@ impl Folder {
 
     /// Why events do not survive a restart at present.
     pub(super) fn problem(&self) -> Option<String> {
-        self.trouble.borrow().problem.clone()
+        self.failures.borrow().problem.clone()
     }
 
-    fn fails(&self, path: &Path, source: &io::Error) {
-        self.trouble.send_modify(|trouble| {
-            trouble.files += 1;
-            if trouble.problem.is_none() {
-                trouble.problem = Some(format!("cannot write {}: {source}", path.display()));
+    fn record_failure(&self, path: &Path, source: &io::Error) {
+        self.failures.send_modify(|failures| {
+            failures.files += 1;
+            if failures.problem.is_none() {
+                failures.problem = Some(format!("cannot write {}: {source}", path.display()));
                 error!(path = %path.display(), %source, "the spool cannot be written: webhook events are in memory only, \
                     until it can; give the disk room");
             }
         });
     }
 
-    fn recovers(&self) {
-        self.trouble.send_modify(|trouble| {
-            trouble.files = trouble.files.saturating_sub(1);
-            if trouble.files == 0 {
-                trouble.problem = None;
+    fn record_recovery(&self) {
+        self.failures.send_modify(|failures| {
+            failures.files = failures.files.saturating_sub(1);
+            if failures.files == 0 {
+                failures.problem = None;
                 info!(path = %self.path.display(), "the spool can be written again and holds all that waits");
             }
         });
@@ -129,7 +129,7 @@ impl Folder {
         self: &Arc<Self>,
         app: &App,
         webhook: &Webhook,
-    ) -> Result<(Spool, Vec<Kept>), Error> {
+    ) -> Result<(Spool, Vec<SpooledEvent>), Error> {
         let name = format!("{}-{}.spool", app.id, digest(&webhook.identity()));
         Spool::open(Arc::clone(self), self.path.join(name))
     }
@@ -173,7 +173,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    fn open(folder: Arc<Folder>, path: PathBuf) -> Result<(Self, Vec<Kept>), Error> {
+    fn open(folder: Arc<Folder>, path: PathBuf) -> Result<(Self, Vec<SpooledEvent>), Error> {
         let wrap = |source| Error {
             path: path.clone(),
             source,
@@ -194,7 +194,7 @@ impl Spool {
             retry: None,
         };
         match spool.rewrite(waiting.iter()) {
-            Err(source) if is_full(&source) => spool.fails(&source),
+            Err(source) if is_full(&source) => spool.record_failure(&source),
             result => result.map_err(wrap)?,
         }
         Ok((spool, waiting))
@@ -204,7 +204,7 @@ impl Spool {
         &self.path
     }
 
-    /// When [`Spool::mend`] is due, if it is needed.
+    /// When [`Spool::retry_write`] is due, if it is needed.
     pub(super) fn retry(&self) -> Option<Instant> {
         self.retry
     }
@@ -220,11 +220,11 @@ impl Spool {
         id
     }
 
-    /// Writes down that events wait no longer. `live` are those that still do.
+    /// Writes down that events wait no longer. `undelivered` are those that still do.
     pub(super) fn settle<'a>(
         &mut self,
-        events: impl Iterator<Item = &'a Kept>,
-        live: impl Iterator<Item = &'a Kept>,
+        events: impl Iterator<Item = &'a SpooledEvent>,
+        undelivered: impl Iterator<Item = &'a SpooledEvent>,
     ) {
         if self.retry.is_some() {
             return;
@@ -239,18 +239,18 @@ impl Spool {
         if self.retry.is_none()
             && self.bytes > COMPACT_BYTES
             && self.settled_bytes > self.bytes / 2
-            && let Err(source) = self.rewrite(live)
+            && let Err(source) = self.rewrite(undelivered)
         {
-            self.fails(&source);
+            self.record_failure(&source);
         }
     }
 
     /// Tries again to have a file, of what waits now.
-    pub(super) fn mend<'a>(&mut self, live: impl Iterator<Item = &'a Kept>) {
-        match self.rewrite(live) {
+    pub(super) fn retry_write<'a>(&mut self, undelivered: impl Iterator<Item = &'a SpooledEvent>) {
+        match self.rewrite(undelivered) {
             Ok(()) => {
                 self.retry = None;
-                self.folder.recovers();
+                self.folder.record_recovery();
             }
             Err(_) => self.retry = Some(Instant::now() + RETRY),
         }
@@ -263,20 +263,23 @@ impl Spool {
             Err(source) => {
                 // What was written of it must not run into the next line. If this fails too, the checksum tells.
                 let _ = file.set_len(self.bytes);
-                self.fails(&source);
+                self.record_failure(&source);
             }
         }
     }
 
-    fn fails(&mut self, source: &io::Error) {
+    fn record_failure(&mut self, source: &io::Error) {
         self.retry = Some(Instant::now() + RETRY);
-        self.folder.fails(&self.path, source);
+        self.folder.record_failure(&self.path, source);
     }
 
     /// Replaces the file by one that holds only what waits.
-    fn rewrite<'a>(&mut self, live: impl Iterator<Item = &'a Kept>) -> io::Result<()> {
+    fn rewrite<'a>(
+        &mut self,
+        undelivered: impl Iterator<Item = &'a SpooledEvent>,
+    ) -> io::Result<()> {
         self.folder.lock()?;
-        let text: String = live
+        let text: String = undelivered
             .map(|event| line(&format!("{} {}", event.id, event.json)))
             .collect();
         let new = self.path.with_extension("new");
@@ -306,7 +309,7 @@ fn append_to(path: &Path) -> io::Result<File> {
 }
 
 /// The events of a file that were not settled, in order, and a number above all that are in it.
-fn waiting(text: &[u8], path: &Path) -> (Vec<Kept>, u64) {
+fn waiting(text: &[u8], path: &Path) -> (Vec<SpooledEvent>, u64) {
     let mut events = BTreeMap::new();
     let mut next_id = 1;
     let mut damaged = 0;
@@ -329,7 +332,9 @@ fn waiting(text: &[u8], path: &Path) -> (Vec<Kept>, u64) {
     if damaged > 0 {
         warn!(path = %path.display(), lines = damaged, "damaged lines of the spool were passed over");
     }
-    let events = events.into_iter().map(|(id, json)| Kept { id, json });
+    let events = events
+        .into_iter()
+        .map(|(id, json)| SpooledEvent { id, json });
     (events.collect(), next_id)
 }
 
@@ -359,21 +364,21 @@ mod tests {
     use super::*;
 
     /// In a folder that is there and nobody's.
-    fn open(path: &Path) -> (Spool, Vec<Kept>) {
+    fn open(path: &Path) -> (Spool, Vec<SpooledEvent>) {
         let folder = Folder {
             path: std::env::temp_dir(),
             lock: OnceLock::from(append_to(path).unwrap()),
-            trouble: watch::Sender::default(),
+            failures: watch::Sender::default(),
         };
         Spool::open(Arc::new(folder), path.to_owned()).unwrap()
     }
 
-    fn appended(spool: &mut Spool, json: Arc<str>) -> Kept {
+    fn appended(spool: &mut Spool, json: Arc<str>) -> SpooledEvent {
         let id = spool.append(&json);
-        Kept { id, json }
+        SpooledEvent { id, json }
     }
 
-    fn jsons(kept: &[Kept]) -> Vec<&str> {
+    fn jsons(kept: &[SpooledEvent]) -> Vec<&str> {
         kept.iter().map(|kept| &*kept.json).collect()
     }
 
@@ -383,7 +388,7 @@ mod tests {
         let _ = std::fs::remove_file(&path);
         let (mut spool, waiting) = open(&path);
         assert!(waiting.is_empty());
-        let events: Vec<Kept> = (0..4)
+        let events: Vec<SpooledEvent> = (0..4)
             .map(|i| appended(&mut spool, format!("{{\"n\":{i}}}").into()))
             .collect();
         spool.settle(events[..1].iter(), events[1..].iter());

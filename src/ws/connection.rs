@@ -1,4 +1,4 @@
-//! One WebSocket: bytes → frame → `ClientFrame` → verb → reply; and its goodbye.
+//! One WebSocket: bytes → frame → `ClientFrame` → verb → reply; and its close.
 //!
 //! The task keeps no buffer while nothing comes: it reads into its worker's buffer and keeps only what is incomplete.
 
@@ -16,32 +16,32 @@ use bytes::{Bytes, BytesMut};
 use tracing::field::display;
 use tracing::{debug, info, warn};
 
-use super::GOODBYE;
+use super::CLOSE_TIMEOUT;
 use super::header::{self, Fault};
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
-use crate::limits::Place;
+use crate::limits::Permit;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
 use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, excerpt};
 
 /// The whole life of an accepted connection.
-pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, place: Place) {
+pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, permit: Permit) {
     let app = peer.app().id.clone();
     let socket_id = peer.socket_id();
     let lifecycle = &node.metrics().by_reason().lifecycle;
-    if lifecycle.note(Lifecycle::Connected) {
+    if lifecycle.count_and_allow_log(Lifecycle::Connected) {
         let address = peer.address().map(display);
         info!(app.id = %app, socket.id = %socket_id, address, "connected");
     }
-    node.feed().tell(Some(&app), Kind::Connected, || Entry {
+    node.feed().record(Some(&app), Kind::Connected, || Entry {
         socket_id: Some(socket_id),
         address: peer.address(),
         ..Entry::default()
     });
     if !buffered.is_empty() {
-        peer.heard(buffered.len());
+        peer.on_read(buffered.len());
     }
 
     let mut connection = Connection {
@@ -61,21 +61,21 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
     };
     // Nothing more is sent to it by others, and what they still try is in vain.
     peer.end(ending.clone());
-    if lifecycle.note(Lifecycle::Disconnected) {
+    if lifecycle.count_and_allow_log(Lifecycle::Disconnected) {
         info!(app.id = %app, socket.id = %socket_id, reason = %ending, "disconnected");
     }
-    node.feed().tell(Some(&app), Kind::Disconnected, || {
+    node.feed().record(Some(&app), Kind::Disconnected, || {
         disconnected(&connection.session, &ending)
     });
     // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
     Box::pin(node.disconnect(connection.session)).await;
-    let goodbye = async {
-        if peer.say_goodbye(&ending).await.is_ok() && ending != Ending::Gone {
+    let closing = async {
+        if peer.send_close(&ending).await.is_ok() && ending != Ending::Gone {
             peer.socket().discard().await;
         }
     };
-    let _ = Box::pin(tokio::time::timeout(GOODBYE, goodbye)).await;
-    drop(place);
+    let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+    drop(permit);
 }
 
 fn disconnected<'a>(session: &'a Session, ending: &'a Ending) -> Entry<'a> {
@@ -121,7 +121,7 @@ impl Connection {
             buffer = self.buffer();
             match peer.socket().try_read(&mut buffer) {
                 Ok(0) => return Ending::Gone,
-                Ok(bytes) => peer.heard(bytes),
+                Ok(bytes) => peer.on_read(bytes),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Ending::Gone,
             }
@@ -280,8 +280,8 @@ impl Connection {
         channel: Option<&str>,
     ) {
         let peer = &self.session.peer;
-        self.show(reason, code, channel);
-        if !tally(self.node.metrics().by_reason()).note(reason) {
+        self.record_in_feed(reason, code, channel);
+        if !tally(self.node.metrics().by_reason()).count_and_allow_log(reason) {
             return;
         }
         warn!(
@@ -297,12 +297,12 @@ impl Connection {
         );
     }
 
-    fn show<R: Reason>(&self, reason: R, code: ErrorCode, channel: Option<&str>) {
+    fn record_in_feed<R: Reason>(&self, reason: R, code: ErrorCode, channel: Option<&str>) {
         let peer = &self.session.peer;
         let app = peer.app();
         self.node
             .feed()
-            .tell(Some(&app.id), Kind::Refused, || Entry {
+            .record(Some(&app.id), Kind::Refused, || Entry {
                 socket_id: Some(peer.socket_id()),
                 user_id: self.session.user_id().map(|user| user.as_str()),
                 channel,

@@ -8,8 +8,8 @@ use actix_http::ws::{self, HandshakeError};
 use actix_http::{Request, RequestHead, Version};
 use bytes::BytesMut;
 
-use super::GOODBYE;
-use crate::limits::NoEntry;
+use super::CLOSE_TIMEOUT;
+use crate::limits::AdmissionRefused;
 use crate::net::{HeadTooLarge, Socket, last_answer};
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};
@@ -90,7 +90,7 @@ pub(super) struct Fault {
 
 impl Fault {
     /// There is no room, or the server goes down.
-    pub(super) fn unavailable(why: NoEntry) -> Self {
+    pub(super) fn unavailable(why: AdmissionRefused) -> Self {
         Self {
             status: "503 Service Unavailable",
             header: "Retry-After: 15\r\n",
@@ -153,14 +153,14 @@ pub(super) fn verify(head: &RequestHead) -> Result<(), Fault> {
 
 /// Writes all of it, ends our direction and waits for the other side's end, for a while.
 async fn say(socket: &Socket, bytes: &[u8]) {
-    let goodbye = async {
+    let closing = async {
         if write_all(socket, bytes).await.is_ok() {
             socket.finish();
             socket.discard().await;
         }
     };
     // Whoever does not take it in time is left alone.
-    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
 }
 
 async fn write_all(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {

@@ -18,22 +18,22 @@ use tracing::warn;
 
 use crate::feed::{Entry, Kind};
 use crate::hub::{Hub, Identity};
-use crate::limits::{Gate, NoEntry, Place};
+use crate::limits::{AdmissionGate, AdmissionRefused, Permit};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies, Upgrade, check_head};
-use crate::node::{Hello, Node, Refusal};
+use crate::node::{Node, Refusal, UpgradeParams};
 use crate::protocol::{CloseCode, unmounted};
 use connection::serve;
 use handshake::{Fault, Handshake, verify};
 
-/// How long a goodbye may take: the rest of the outbox, the close frame, and the other side's end.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How long a close may take: the rest of the outbox, the close frame, and the other side's end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The upgrade service of one worker.
 pub struct Upgrades {
     node: Arc<Node>,
     hub: Rc<Hub>,
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
     path_prefix: Rc<str>,
     proxies: Arc<TrustedProxies>,
 }
@@ -44,7 +44,7 @@ impl Upgrades {
     pub fn new(
         node: Arc<Node>,
         hub: Rc<Hub>,
-        gate: Arc<Gate>,
+        gate: Arc<AdmissionGate>,
         path_prefix: &str,
         proxies: Arc<TrustedProxies>,
     ) -> Self {
@@ -70,41 +70,47 @@ impl Upgrades {
             self.refused(request, client, UpgradeRefused::Handshake);
             return spawn(fault.answer(socket));
         }
-        let place = match self.gate.enter() {
-            Ok(place) => place,
+        let permit = match self.gate.acquire() {
+            Ok(permit) => permit,
             Err(why) => {
                 let reason = match why {
-                    NoEntry::ShuttingDown => UpgradeRefused::ShuttingDown,
-                    NoEntry::Full => UpgradeRefused::MaxConnections,
-                    NoEntry::NoFiles => UpgradeRefused::NoRoom,
+                    AdmissionRefused::ShuttingDown => UpgradeRefused::ShuttingDown,
+                    AdmissionRefused::Full => UpgradeRefused::MaxConnections,
+                    AdmissionRefused::NoFiles => UpgradeRefused::NoRoom,
                 };
                 self.refused(request, client, reason);
                 return spawn(Fault::unavailable(why).answer(socket));
             }
         };
         let handshake = Handshake::new(request, socket, unread);
-        match self.node.connect(&self.hello(request, client)) {
-            Ok(identity) => self.accept(identity, handshake, place),
+        match self.node.connect(&self.params(request, client)) {
+            Ok(identity) => self.accept(identity, handshake, permit),
             Err(refusal) => {
                 self.rejected(request, client, &refusal);
                 spawn(async move {
                     handshake.reject(&refusal).await;
-                    drop(place);
+                    drop(permit);
                 });
             }
         }
     }
 
     /// Tells those who watch the app that the path names; if there is none, all who watch.
-    fn show<R: Reason>(&self, request: &Request, client: Client, reason: R, code: Option<u16>) {
+    fn record_in_feed<R: Reason>(
+        &self,
+        request: &Request,
+        client: Client,
+        reason: R,
+        code: Option<u16>,
+    ) {
         let feed = self.node.feed();
         if !feed.is_watched() {
             return;
         }
         let apps = self.node.apps();
-        let key = self.hello(request, client).key;
+        let key = self.params(request, client).key;
         let app = key.and_then(|key| apps.by_key(key));
-        feed.tell(app.map(|app| &app.id), Kind::Refused, || Entry {
+        feed.record(app.map(|app| &app.id), Kind::Refused, || Entry {
             event: Some(format!("GET {}", apps.shown_path(request.path())).into()),
             key: key.map(|key| apps.masked_key(key)),
             address: client.address,
@@ -115,8 +121,14 @@ impl Upgrades {
 
     /// Counts an upgrade that is answered with an HTTP error, and says why.
     fn refused(&self, request: &Request, client: Client, reason: UpgradeRefused) {
-        self.show(request, client, reason, None);
-        if self.node.metrics().by_reason().upgrades.note(reason) {
+        self.record_in_feed(request, client, reason, None);
+        if self
+            .node
+            .metrics()
+            .by_reason()
+            .upgrades
+            .count_and_allow_log(reason)
+        {
             warn!(
                 path = self.node.apps().shown_path(request.path()),
                 reason = reason.label(),
@@ -134,7 +146,7 @@ impl Upgrades {
         unmounted(path, &self.path_prefix)
     }
 
-    fn hello<'a>(&self, request: &'a Request, client: Client) -> Hello<'a> {
+    fn params<'a>(&self, request: &'a Request, client: Client) -> UpgradeParams<'a> {
         let path = self.path(request);
         let query = request.uri().query().unwrap_or_default();
         let parameter = |name: &str| {
@@ -145,7 +157,7 @@ impl Upgrades {
             let value = request.head().headers.get(name)?;
             value.to_str().ok()
         };
-        Hello {
+        UpgradeParams {
             key: path
                 .strip_prefix("/app/")
                 .filter(|key| !key.is_empty() && !key.contains('/')),
@@ -158,7 +170,7 @@ impl Upgrades {
     }
 
     /// The hub has the connection before anything else happens on this worker: a reload that follows finds it there.
-    fn accept(&self, identity: Identity, handshake: Handshake, place: Place) {
+    fn accept(&self, identity: Identity, handshake: Handshake, permit: Permit) {
         let opening = self
             .node
             .greeting(&identity)
@@ -169,15 +181,21 @@ impl Upgrades {
             Arc::clone(&self.node),
             peer,
             handshake.buffered,
-            place,
+            permit,
         ));
     }
 
     /// Counts a WebSocket that is accepted only to be closed, and says why.
     fn rejected(&self, request: &Request, client: Client, refusal: &Refusal) {
         let code = refusal.code;
-        self.show(request, client, code, Some(code.number()));
-        if self.node.metrics().by_reason().connections.note(code) {
+        self.record_in_feed(request, client, code, Some(code.number()));
+        if self
+            .node
+            .metrics()
+            .by_reason()
+            .connections
+            .count_and_allow_log(code)
+        {
             warn!(
                 path = self.node.apps().shown_path(request.path()),
                 code = code.number(),
@@ -204,7 +222,7 @@ impl Upgrade for Upgrades {
         is_handshake || head.method == Method::GET && self.path(request).starts_with("/app/")
     }
 
-    fn take(&self, request: Request, socket: Socket, unread: BytesMut) {
+    fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) {
         self.upgrade(&request, socket, unread);
     }
 }

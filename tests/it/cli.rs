@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use tidewire::auth::{Secret, body_md5, request_string};
 
 use crate::config::{APPS, Folder, run, stderr, stdout};
-use crate::harness::{Config, PATIENCE, Papers, Server, Ws, eventually};
+use crate::harness::{Config, PATIENCE, Server, TestCertificates, Ws, eventually};
 
 /// Checks the signature of a URL's query as a server does, and returns the query without it.
 #[track_caller]
@@ -95,9 +95,12 @@ fn sign_keeps_the_query_and_leaves_the_prefix_unsigned() {
 /// The listener without TLS is the one for backends.
 #[test]
 fn sign_goes_where_backends_go() {
-    let papers = Papers::new();
-    papers.sign_server("server");
-    let (cert, key) = (papers.quoted("server.crt"), papers.quoted("server.key"));
+    let certificates = TestCertificates::new();
+    certificates.sign_server("server");
+    let (cert, key) = (
+        certificates.quoted("server.crt"),
+        certificates.quoted("server.key"),
+    );
     let folder = Folder::with(&format!("[server.tls]\ncert = {cert}\nkey = {key}\n{APPS}"));
     let signed = |flags: &[&str], plain: Option<&str>| {
         let mut command = folder.tidewire(flags);

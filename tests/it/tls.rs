@@ -1,45 +1,46 @@
 //! TLS by the server itself: the same protocol over it, certificates that change, and what is said when it fails.
 
 use crate::harness::{
-    APP, Config, Filled, Http, Message, PATIENCE, Papers, Server, TARGET, Wire, Ws, event_body,
-    eventually, request,
+    APP, Config, Filled, Http, Message, PATIENCE, Server, TARGET, TestCertificates, Wire, Ws,
+    event_body, eventually, request,
 };
 
-fn papers() -> Papers {
-    let papers = Papers::new();
-    papers.sign_server("server");
-    papers
+fn certificates() -> TestCertificates {
+    let certificates = TestCertificates::new();
+    certificates.sign_server("server");
+    certificates
 }
 
-fn config(papers: &Papers) -> Config {
+fn config(certificates: &TestCertificates) -> Config {
     Config::new().more(&format!(
         "\n[server.tls]\ncert = {}\nkey = {}\nplain_port = 0\n",
-        papers.quoted("server.crt"),
-        papers.quoted("server.key")
+        certificates.quoted("server.crt"),
+        certificates.quoted("server.key")
     ))
 }
 
-fn wire(server: &Server, papers: &Papers) -> Wire {
+fn wire(server: &Server, certificates: &TestCertificates) -> Wire {
     let wire = Wire::connect(server.public);
-    wire.start_tls(&papers.text("ca.crt")).expect("a handshake")
+    wire.start_tls(&certificates.text("ca.crt"))
+        .expect("a handshake")
 }
 
-fn connect(server: &Server, papers: &Papers) -> Ws {
-    let mut ws = Ws::over(wire(server, papers), TARGET, &[]).expect("an upgrade");
+fn connect(server: &Server, certificates: &TestCertificates) -> Ws {
+    let mut ws = Ws::over(wire(server, certificates), TARGET, &[]).expect("an upgrade");
     ws.established();
     ws
 }
 
 #[test]
 fn websockets_and_the_http_api_are_served_over_tls_and_beside_it() {
-    let papers = papers();
-    let server = Server::start(&config(&papers));
-    let mut ws = connect(&server, &papers);
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates));
+    let mut ws = connect(&server, &certificates);
     ws.subscribe("private-x", None);
     // More than a record of TLS and the kernel's buffers take at once.
     let data = "x".repeat(10_000);
     let body = event_body("private-x", "e", &data);
-    let mut over_tls = Http::over(wire(&server, &papers));
+    let mut over_tls = Http::over(wire(&server, &certificates));
     let mut beside = Http::connect(server.plain.expect("a second listener"));
     for http in [&mut over_tls, &mut beside] {
         for _ in 0..50 {
@@ -57,16 +58,16 @@ fn websockets_and_the_http_api_are_served_over_tls_and_beside_it() {
 
 #[test]
 fn a_slow_reader_over_tls_is_closed_and_the_others_lose_nothing() {
-    let papers = papers();
-    let server = Server::start(&config(&papers).server("outbox_bytes", "65536"));
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates).server("outbox_bytes", "65536"));
     let slow: Vec<Ws> = (0..3)
         .map(|_| {
-            let mut ws = connect(&server, &papers);
+            let mut ws = connect(&server, &certificates);
             ws.subscribe("x", None);
             ws
         })
         .collect();
-    let mut reader = connect(&server, &papers);
+    let mut reader = connect(&server, &certificates);
     reader.subscribe("x", None);
     let mut publisher = Http::connect(server.plain.unwrap());
     let mut published = 0;
@@ -87,9 +88,9 @@ fn a_slow_reader_over_tls_is_closed_and_the_others_lose_nothing() {
 
 #[test]
 fn an_app_that_wants_tls_takes_what_came_over_it() {
-    let papers = papers();
-    let server = Server::start(&config(&papers).app("tls_only", "true"));
-    drop(connect(&server, &papers));
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates).app("tls_only", "true"));
+    drop(connect(&server, &certificates));
     let plain = Wire::connect(server.plain.unwrap());
     let mut ws = Ws::over(plain, TARGET, &[]).expect("an upgrade");
     assert!(ws.text().contains("4000"));
@@ -98,9 +99,9 @@ fn an_app_that_wants_tls_takes_what_came_over_it() {
 
 #[test]
 fn a_drain_says_4200_over_tls_too() {
-    let papers = papers();
-    let mut server = Server::start(&config(&papers).server("drain_seconds", "1"));
-    let mut ws = connect(&server, &papers);
+    let certificates = certificates();
+    let mut server = Server::start(&config(&certificates).server("drain_seconds", "1"));
+    let mut ws = connect(&server, &certificates);
     server.terminate();
     assert!(ws.text().contains("4200"));
     assert_eq!(ws.closed().0, 4200);
@@ -109,8 +110,8 @@ fn a_drain_says_4200_over_tls_too() {
 
 #[test]
 fn plain_http_on_the_tls_port_is_told_so() {
-    let papers = papers();
-    let server = Server::start(&config(&papers));
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates));
     let mut http = Http::connect(server.public);
     http.write(&request("GET", "/", &[], ""));
     let answer = http.read();
@@ -127,10 +128,10 @@ fn plain_http_on_the_tls_port_is_told_so() {
 
 #[test]
 fn what_fails_before_http_costs_nobody_else_anything() {
-    let papers = papers();
-    let server = Server::start(&config(&papers));
-    let mut ws = connect(&server, &papers);
-    let stranger = Papers::new();
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates));
+    let mut ws = connect(&server, &certificates);
+    let stranger = TestCertificates::new();
     let refused = Wire::connect(server.public).start_tls(&stranger.text("ca.crt"));
     assert!(refused.is_err(), "the authority is not known");
     let mut garbage = Wire::connect(server.public);
@@ -144,20 +145,20 @@ fn what_fails_before_http_costs_nobody_else_anything() {
 
 #[test]
 fn a_changed_certificate_is_for_new_connections_and_a_broken_one_for_nobody() {
-    let papers = papers();
-    papers.sign_server("next");
-    let server = Server::start(&config(&papers));
-    let mut ws = connect(&server, &papers);
-    let first = wire(&server, &papers).certificate();
+    let certificates = certificates();
+    certificates.sign_server("next");
+    let server = Server::start(&config(&certificates));
+    let mut ws = connect(&server, &certificates);
+    let first = wire(&server, &certificates).certificate();
 
     // The key of another certificate: both stay as they were.
-    papers.replace("server.key", "next.key");
+    certificates.replace("server.key", "next.key");
     eventually(PATIENCE, "the mismatch is logged", || {
         let log = server.log();
         log.contains("it is not the key of the first certificate in")
             .then_some(())
     });
-    assert_eq!(wire(&server, &papers).certificate(), first);
+    assert_eq!(wire(&server, &certificates).certificate(), first);
     let health = server.admin("/health").json();
     assert!(
         health["config"]["error"]
@@ -165,21 +166,24 @@ fn a_changed_certificate_is_for_new_connections_and_a_broken_one_for_nobody() {
             .is_some_and(|error| error.contains("server.key"))
     );
 
-    papers.replace("server.crt", "next.crt");
+    certificates.replace("server.crt", "next.crt");
     eventually(PATIENCE, "new connections see the next one", || {
-        (wire(&server, &papers).certificate() != first).then_some(())
+        (wire(&server, &certificates).certificate() != first).then_some(())
     });
     ws.silent();
 }
 
 #[test]
 fn files_that_are_missing_or_do_not_fit_stop_the_start() {
-    let papers = papers();
-    papers.sign_server("other");
+    let certificates = certificates();
+    certificates.sign_server("other");
     let with = |lines: &str| Config::new().more(&format!("\n[server.tls]\n{lines}\n"));
-    let (cert, key) = (papers.quoted("server.crt"), papers.quoted("server.key"));
-    let missing = papers.quoted("missing.crt");
-    let other = papers.quoted("other.key");
+    let (cert, key) = (
+        certificates.quoted("server.crt"),
+        certificates.quoted("server.key"),
+    );
+    let missing = certificates.quoted("missing.crt");
+    let other = certificates.quoted("other.key");
     for (lines, said) in [
         (format!("cert = {cert}"), "key must be set too"),
         (format!("key = {key}"), "cert must be set too"),
@@ -212,13 +216,13 @@ fn files_that_are_missing_or_do_not_fit_stop_the_start() {
 
 #[test]
 fn a_connection_that_ends_without_goodbye_is_forgotten() {
-    let papers = papers();
-    let server = Server::start(&config(&papers));
-    let mut ws = connect(&server, &papers);
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates));
+    let mut ws = connect(&server, &certificates);
     ws.subscribe("presence-x", Some(r#"{"user_id":"1"}"#));
     drop(ws);
     server.await_count("connections", 0);
-    let mut ws = connect(&server, &papers);
+    let mut ws = connect(&server, &certificates);
     ws.send(&"x".repeat(100_000));
     // Too big for a message: it is told so and closed.
     while ws.next() != Message::Ended {}
@@ -227,10 +231,10 @@ fn a_connection_that_ends_without_goodbye_is_forgotten() {
 /// The other way round is refused before HTTP.
 #[test]
 fn tls_on_a_port_in_the_clear_is_logged_as_that_with_the_address() {
-    let papers = papers();
+    let certificates = certificates();
     let server = Server::start(&Config::new());
     let mut bystander = Ws::subscribed(&server, "x");
-    let attempt = Wire::connect(server.public).start_tls(&papers.text("ca.crt"));
+    let attempt = Wire::connect(server.public).start_tls(&certificates.text("ca.crt"));
     assert!(attempt.is_err());
     // In whatever pieces it comes.
     let mut byte = Wire::connect(server.public);

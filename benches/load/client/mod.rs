@@ -206,7 +206,7 @@ impl Client {
         specs: impl IntoIterator<Item = Spec>,
         at_a_time: usize,
     ) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(30);
+        const TIMEOUT: Duration = Duration::from_secs(30);
         let mut specs = specs.into_iter().peekable();
         let mut progress = (self.counts.opened, Instant::now());
         while specs.peek().is_some() || self.opening > 0 {
@@ -223,7 +223,7 @@ impl Client {
             if progress.0 != self.counts.opened {
                 progress = (self.counts.opened, Instant::now());
             }
-            if progress.1.elapsed() > PATIENCE {
+            if progress.1.elapsed() > TIMEOUT {
                 let waiting = self.opening;
                 return Err(format!("{waiting} connections do not get ahead").into());
             }

@@ -43,7 +43,7 @@ use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, User, UserId};
 use crate::registry::Registry;
-use crate::supervise::indispensable;
+use crate::supervise::spawn_critical;
 use crate::webhook::Webhooks;
 use cluster_state::LinkState;
 use link::local_delivery::LocalDelivery;
@@ -241,7 +241,7 @@ fn run(links: Vec<LinkDeps>) -> std::io::Result<()> {
     let run = move || {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             for deps in links {
-                indispensable("link", Link::new(deps).run());
+                spawn_critical("link", Link::new(deps).run());
             }
             std::future::pending::<()>().await;
         });

@@ -12,10 +12,10 @@ use serde::Deserialize;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::admin::Admin;
-use crate::admin::access::OwnPage;
+use crate::admin::access::SameOrigin;
 use crate::admin::sessions::{Sessions, Ticket};
 use crate::feed::{Filter, Seen, Watch};
-use crate::limits::Place;
+use crate::limits::Permit;
 
 /// How often a watcher is sent what there is.
 const BEAT: Duration = Duration::from_millis(100);
@@ -31,22 +31,22 @@ const FRAME_BYTES: usize = 64 * 1024;
 
 /// What is watched.
 #[derive(Deserialize)]
-pub(super) struct Which {
+pub(super) struct FeedQuery {
     app: String,
 }
 
 /// `GET feed?app=`: a WebSocket. What it sends are filters, `{"channel":"","event":"","text":"","kinds":[]}`, the last of
-/// which counts: entries that fit are told before others. A refusal that a page should show comes as a close frame, as browsers show no other.
+/// query counts: entries that fit are told before others. A refusal that a page should show comes as a close frame, as browsers show no other.
 pub(super) async fn watch(
     admin: Data<Admin>,
-    page: OwnPage,
+    page: SameOrigin,
     sessions: Data<Sessions>,
-    which: Query<Which>,
+    query: Query<FeedQuery>,
     (request, payload): (HttpRequest, Payload),
 ) -> Result<HttpResponse, actix_web::Error> {
     let (response, session, incoming) = actix_ws::handle(&request, payload)?;
-    let refusal = match (admin.app(&which.app), admin.watchers.enter()) {
-        (Ok(app), Some(place)) => {
+    let refusal = match (admin.app(&query.app), admin.watchers.acquire()) {
+        (Ok(app), Some(permit)) => {
             let watcher = Watcher {
                 watch: admin.node.feed().watch(&app.id),
                 session,
@@ -54,7 +54,7 @@ pub(super) async fn watch(
                 ticket: page.0.ticket,
                 frame: String::new(),
                 refusal: None,
-                _place: place,
+                _permit: permit,
             };
             tokio::task::spawn_local(watcher.serve(incoming));
             return Ok(response);
@@ -95,7 +95,7 @@ struct Watcher {
     frame: String,
     /// What it has said wrong.
     refusal: Option<CloseReason>,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl Watcher {

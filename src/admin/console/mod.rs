@@ -1,9 +1,9 @@
-//! The debug console: pages for operators (`assets`), what they ask (`answers`), and the feed that they watch (`feed`).
+//! The debug console: pages for operators (`assets`), their JSON API (`api`), and the feed that they watch (`feed`).
 //!
 //! The pages hold nothing secret and are for everybody who reaches this port; everything they ask is for an
-//! [`OwnPage`](super::access::OwnPage).
+//! [`SameOrigin`](super::access::SameOrigin).
 
-mod answers;
+mod api;
 mod assets;
 mod feed;
 mod series;
@@ -28,19 +28,19 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         .error_handler(|error, _| Problem::new(StatusCode::BAD_REQUEST, error.to_string()).into());
     let api = web::scope("/console/api")
         .app_data(query)
-        .service(read_at("/session", answers::session))
-        .service(read_at("/series", answers::series))
-        .service(read_at("/apps/{app}/channels", answers::channels))
-        .service(read_at("/apps/{app}/channels/{channel}", answers::channel))
-        .service(read_at("/apps/{app}/connections", answers::connections))
+        .service(read_at("/session", api::session))
+        .service(read_at("/series", api::series))
+        .service(read_at("/apps/{app}/channels", api::channels))
+        .service(read_at("/apps/{app}/channels/{channel}", api::channel))
+        .service(read_at("/apps/{app}/connections", api::connections))
         .service(write_at(
             "/apps/{app}/connections/{socket_id}/close",
-            answers::close,
+            api::close,
         ))
-        .service(write_at("/apps/{app}/events", answers::publish))
-        .service(write_at("/signature", answers::signature))
+        .service(write_at("/apps/{app}/events", api::publish))
+        .service(write_at("/signature", api::signature))
         .service(read_at("/feed", feed::watch))
-        .default_service(web::to(answers::unknown));
+        .default_service(web::to(api::unknown));
     config
         .service(api)
         .service(read_at("/console", assets::begin))

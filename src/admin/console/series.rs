@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_secs(5);
 const POINTS: usize = 180;
 
 /// How long a worker may take to say what it has measured.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The points. Clones share them.
 #[derive(Clone, Default)]
@@ -90,7 +90,7 @@ impl Point {
 
 impl Sample {
     async fn take(node: &Node) -> Self {
-        let publish_to_socket = node.publish_to_socket(PATIENCE).await;
+        let publish_to_socket = node.publish_to_socket(TIMEOUT).await;
         let (mut messages_in, mut messages_out) = (0, 0);
         for app in node.apps().iter() {
             messages_in += app.metrics.messages_received.get();

@@ -10,7 +10,7 @@ use super::target::{Authorities, Configuration, Identity};
 use super::{Error, print, tail};
 use crate::client::{Address, Dialer};
 use report::Report;
-use steps::Patient;
+use steps::Diagnosis;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -65,7 +65,7 @@ impl Doctor {
             let text = "the publish needs the app's id: give --app, or set TIDEWIRE_APP_ID";
             return Err(Error::Usage(text.to_owned()));
         }
-        let patient = Patient {
+        let diagnosis = Diagnosis {
             dialer: Dialer {
                 address: address.for_sockets(),
                 trust: self.authorities.trust()?,
@@ -75,9 +75,9 @@ impl Doctor {
             credentials,
         };
         let mut report = Report::new(!self.json);
-        actix_rt::System::new().block_on(patient.examine(&mut report));
+        actix_rt::System::new().block_on(diagnosis.examine(&mut report));
         if self.json {
-            print(&report.json(&patient.dialer.address))?;
+            print(&report.json(&diagnosis.dialer.address))?;
         }
         report.verdict()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::Error;
-use crate::cli::text::{shown, shown_json, wrapped};
+use crate::cli::text::{printable, printable_json, wrapped};
 use crate::client::Address;
 
 /// The steps, in their order.
@@ -141,7 +141,7 @@ impl Report {
             "exit_code": failed.map_or(0, Step::exit_code),
             "steps": steps,
         });
-        shown_json(&report.to_string())
+        printable_json(&report.to_string())
     }
 
     /// The exit code.
@@ -180,9 +180,9 @@ impl Finding {
             "{:<10} {status:<8}{:>10}  {}\n",
             self.step.name(),
             took.unwrap_or_default(),
-            shown(&self.found)
+            printable(&self.found)
         );
-        let advice = self.advice.as_deref().map(shown);
+        let advice = self.advice.as_deref().map(printable);
         let advice = advice.iter().flat_map(|advice| wrapped(advice, WIDTH));
         for (number, line) in advice.enumerate() {
             let mark = if number == 0 { "→" } else { " " };

@@ -9,16 +9,16 @@ use super::report::{Report, Step};
 use crate::cli::advice;
 use crate::cli::api::Api;
 use crate::client::{
-    self, Address, Answer, Connection, Credentials, Dialer, Said, Socket, TlsFacts,
+    self, Address, Answer, Connection, Credentials, Dialer, ServerMessage, Socket, TlsFacts,
 };
 
 /// How long the answer to a subscription, and the event, may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The event that is published.
 const EVENT: &str = "tidewire-doctor";
 
 /// What is examined.
-pub(super) struct Patient {
+pub(super) struct Diagnosis {
     pub(super) dialer: Dialer,
     pub(super) api: Address,
     pub(super) credentials: Credentials,
@@ -27,7 +27,7 @@ pub(super) struct Patient {
 /// A step that failed is in the report; nothing comes after it.
 struct Ended;
 
-impl Patient {
+impl Diagnosis {
     /// Takes all steps, as far as they go.
     pub(super) async fn examine(&self, report: &mut Report) {
         // What it says is in the report.
@@ -140,7 +140,7 @@ impl Patient {
         let prefix = if is_signed { "private-" } else { "" };
         let channel = format!("{prefix}tidewire-doctor-{:016x}", rand::random::<u64>());
         let begun = Instant::now();
-        let end = begun + PATIENCE;
+        let end = begun + TIMEOUT;
         if let Err(error) = connection.subscribe(&channel, is_signed, None).await {
             return Err(self.fail(report, Step::Subscribe, begun, &error));
         }
@@ -151,18 +151,18 @@ impl Patient {
                 Err(_) => {
                     let error = client::Error::Timeout {
                         doing: "the subscription was to be answered",
-                        within: PATIENCE,
+                        within: TIMEOUT,
                     };
                     return Err(self.fail(report, Step::Subscribe, begun, &error));
                 }
             };
             match said {
-                Said::Subscribed { channel: told, .. } if told == channel => {
+                ServerMessage::Subscribed { channel: told, .. } if told == channel => {
                     let found = format!("{channel} is accepted");
                     report.ok(Step::Subscribe, begun.elapsed(), &found, None);
                     return Ok(channel);
                 }
-                Said::Refused { message, .. } => {
+                ServerMessage::Refused { message, .. } => {
                     let advice = advice::refused_subscription(&message);
                     report.failed(Step::Subscribe, begun.elapsed(), &message, advice);
                     return Err(Ended);
@@ -224,10 +224,10 @@ impl Patient {
         begun: Instant,
         report: &mut Report,
     ) -> Result<(), Ended> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             match timeout_at(end, connection.next()).await {
-                Ok(Ok(Said::Event(frame)))
+                Ok(Ok(ServerMessage::Event(frame)))
                     if frame.event == EVENT && frame.text().contains(mark) =>
                 {
                     let found = "the event came back, counted from the publish";
@@ -237,7 +237,7 @@ impl Patient {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(self.fail(report, Step::Event, begun, &error)),
                 Err(_) => {
-                    let found = format!("no event within {} s", PATIENCE.as_secs());
+                    let found = format!("no event within {} s", TIMEOUT.as_secs());
                     report.failed(
                         Step::Event,
                         begun.elapsed(),

@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::target::{Authorities, Configuration, Identity, Place};
-use super::text::{shown, shown_lines};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::text::{printable, printable_lines};
 use super::{Error, advice};
-use crate::client::{self, Credentials, Dialer, Retry, Said};
+use crate::client::{self, Credentials, Dialer, Retry, ServerMessage};
 use crate::protocol::error::{Comeback, comeback};
 use output::{Output, Printed};
 use plan::Plan;
@@ -77,7 +77,7 @@ pub(super) struct Tail {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    place: Place,
+    target: ServerTarget,
     #[command(flatten)]
     authorities: Authorities,
 }
@@ -125,7 +125,7 @@ impl Tail {
         )?;
         let credentials = self.identity.credentials(configuration, None)?;
         let dialer = Dialer {
-            address: self.place.address(configuration)?.for_sockets(),
+            address: self.target.address(configuration)?.for_sockets(),
             trust: self.authorities.trust()?,
             origin: self.origin,
         };
@@ -164,8 +164,8 @@ impl Run {
                 Ok(None) => continue,
                 Err(error) => error,
             };
-            let what_to_do = shown_lines(&advice::of(&ended, &self.dialer.address));
-            let text = shown_lines(&ended.to_string());
+            let what_to_do = printable_lines(&advice::of(&ended, &self.dialer.address));
+            let text = printable_lines(&ended.to_string());
             let pause = retry.after(&ended, begun.elapsed(), rand::random());
             match pause.filter(|_| self.was_connected || is_of_the_protocol(&ended)) {
                 Some(pause) => {
@@ -212,7 +212,7 @@ impl Run {
         }
         loop {
             let said = connection.next().await?;
-            if let (Said::SignedIn, Some(channel)) = (&said, &self.plan.user_channel) {
+            if let (ServerMessage::SignedIn, Some(channel)) = (&said, &self.plan.user_channel) {
                 connection.subscribe(channel, false, None).await?;
             }
             if let Some(end) = self.take(said) {
@@ -223,11 +223,11 @@ impl Run {
     }
 
     /// What to make of something said; an end, if it is one.
-    fn take(&mut self, said: Said) -> Option<Result<End, Error>> {
+    fn take(&mut self, said: ServerMessage) -> Option<Result<End, Error>> {
         let printed = match said {
-            Said::Event(frame) => self.output.event(&frame),
-            Said::Notice(frame) => self.output.notice(&frame),
-            Said::Subscribed { channel, members } => {
+            ServerMessage::Event(frame) => self.output.event(&frame),
+            ServerMessage::Notice(frame) => self.output.notice(&frame),
+            ServerMessage::Subscribed { channel, members } => {
                 let who = members.map(|members| {
                     let count = members.len();
                     let some: Vec<String> = members.into_iter().take(20).collect();
@@ -237,16 +237,16 @@ impl Run {
                 self.output.note(&format!("subscribed to {channel}{who}"));
                 Ok(Printed::More)
             }
-            Said::SignedIn => {
+            ServerMessage::SignedIn => {
                 self.output.note("signed in");
                 Ok(Printed::More)
             }
-            Said::Refused {
+            ServerMessage::Refused {
                 channel,
                 code,
                 message,
             } => return self.refused(channel, code, &message),
-            Said::Nothing => Ok(Printed::More),
+            ServerMessage::Nothing => Ok(Printed::More),
         };
         match printed {
             Ok(Printed::More) => None,
@@ -263,7 +263,7 @@ impl Run {
     ) -> Option<Result<End, Error>> {
         // The server tells a refused subscription twice, for clients that hear only one of the two.
         if self.plan.is_news(message) {
-            let message = shown(message);
+            let message = printable(message);
             match code.map(comeback) {
                 // The close that follows says what to do.
                 Some(Comeback::Never | Comeback::AtOnce) if channel.is_none() => {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::cli::text::{shown, shown_json, shown_lines};
+use crate::cli::text::{printable, printable_json, printable_lines};
 use crate::client::Frame;
 use crate::clock;
 use crate::protocol::{ChannelKind, ChannelName};
@@ -103,15 +103,17 @@ impl Output {
             };
             // What was read as JSON can be written as JSON; and a raw value may hold line ends between its parts.
             let json = serde_json::to_string(&line).map_err(io::Error::other)?;
-            shown_json(&json.replace(['\n', '\r'], " "))
+            printable_json(&json.replace(['\n', '\r'], " "))
         } else {
-            let channel = shown(frame.channel.as_deref().unwrap_or("-"));
-            let user = frame.user_id().map(|id| format!(" (from {})", shown(&id)));
+            let channel = printable(frame.channel.as_deref().unwrap_or("-"));
+            let user = frame
+                .user_id()
+                .map(|id| format!(" (from {})", printable(&id)));
             format!(
                 "{time}  {channel}  {}{}  {}",
-                shown(&frame.event),
+                printable(&frame.event),
                 user.unwrap_or_default(),
-                shown(&frame.text())
+                printable(&frame.text())
             )
         };
         match writeln!(io::stdout(), "{line}") {
@@ -132,7 +134,7 @@ impl Output {
     /// Says what is wrong.
     pub(super) fn complain(&self, text: &str) {
         // Whoever does not read stderr does not miss the events.
-        let _ = writeln!(io::stderr(), "tidewire: {}", shown_lines(text));
+        let _ = writeln!(io::stderr(), "tidewire: {}", printable_lines(text));
     }
 }
 

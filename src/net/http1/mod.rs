@@ -26,7 +26,7 @@ use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
 use super::Socket;
-use crate::limits::Gate;
+use crate::limits::AdmissionGate;
 use body::Body;
 use wire::{BodyKind, Wire};
 
@@ -34,19 +34,19 @@ use wire::{BodyKind, Wire};
 const HEAD_BYTES: usize = 48 * 1024;
 
 /// How long the head of a request may take, from its first byte; the first one from the connection's beginning.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection is kept without a request: longer than the pools of common clients and proxies keep theirs.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long a body may take to arrive, or an answer to be taken, beyond the time that [`LEAST_RATE`] gives it.
-const TRANSFER: Duration = Duration::from_secs(10);
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The slowest that is waited for, in bytes a second.
 const LEAST_RATE: u64 = 4096;
 
 /// How long a client may take to read the last answer of a connection.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An answer is written when this many bytes of it are there.
 const OUTPUT_BYTES: usize = 32 * 1024;
@@ -95,7 +95,7 @@ impl Fault {
                 "408 Request Timeout",
                 format!(
                     "The request line and the headers did not arrive within {} seconds.\n",
-                    HEAD.as_secs()
+                    HEAD_TIMEOUT.as_secs()
                 ),
             )),
             Self::AnswerTimeout | Self::Broken => None,
@@ -118,7 +118,7 @@ pub trait Upgrade {
     /// Whether a request that offers an upgrade is for it. If not, the request is answered as if it offered none.
     fn takes(&self, request: &Request) -> bool;
     /// Takes the connection; `unread` came behind the request.
-    fn take(&self, request: Request, socket: Socket, unread: BytesMut);
+    fn take_over(&self, request: Request, socket: Socket, unread: BytesMut);
 }
 
 /// What is spoken on the connections of one listener of one worker.
@@ -127,7 +127,7 @@ pub struct Http<S> {
     /// None: the service itself answers upgrades, and gets what follows the request as its body.
     upgrade: Option<Box<dyn Upgrade>>,
     /// When it is closed, connections without a request end, others after their answer.
-    gate: Arc<Gate>,
+    gate: Arc<AdmissionGate>,
     config: actix_http::ServiceConfig,
 }
 
@@ -138,8 +138,8 @@ where
 {
     /// To be made on the worker's thread.
     #[must_use]
-    pub fn new(service: S, upgrade: Option<Box<dyn Upgrade>>, gate: Arc<Gate>) -> Self {
-        let keep_alive = actix_http::KeepAlive::Timeout(KEEP_ALIVE);
+    pub fn new(service: S, upgrade: Option<Box<dyn Upgrade>>, gate: Arc<AdmissionGate>) -> Self {
+        let keep_alive = actix_http::KeepAlive::Timeout(KEEP_ALIVE_TIMEOUT);
         let config = actix_http::ServiceConfigBuilder::new().keep_alive(keep_alive);
         Self {
             service,
@@ -176,7 +176,7 @@ where
         {
             socket.finish();
             // Closing a socket with unread bytes would reset the connection, and the last answer with it.
-            let _ = tokio::time::timeout(LINGER, socket.discard()).await;
+            let _ = tokio::time::timeout(LINGER_TIMEOUT, socket.discard()).await;
         }
     }
 
@@ -190,9 +190,9 @@ where
         B: MessageBody,
     {
         let mut closed = pin!(self.gate.closed());
-        let mut wait = HEAD;
+        let mut wait = HEAD_TIMEOUT;
         while let Some(mut request) = next_request(wire, wait, closed.as_mut()).await? {
-            wait = KEEP_ALIVE;
+            wait = KEEP_ALIVE_TIMEOUT;
             request.head_mut().peer_addr = peer;
             let has_upgrade = self.upgrade.as_deref();
             if let Some(upgrade) = has_upgrade
@@ -200,7 +200,7 @@ where
                 && upgrade.takes(&request)
             {
                 if let Some((socket, unread)) = wire.borrow_mut().take() {
-                    upgrade.take(request, socket, unread);
+                    upgrade.take_over(request, socket, unread);
                 }
                 return Ok(());
             }
@@ -265,7 +265,7 @@ async fn next_request(
         }
         if unread > 0 && !has_begun {
             has_begun = true;
-            deadline = deadline.min(Instant::now() + HEAD);
+            deadline = deadline.min(Instant::now() + HEAD_TIMEOUT);
         }
         let filled = poll_fn(|cx| {
             if !has_begun && closed.as_mut().poll(cx).is_ready() {
@@ -319,5 +319,5 @@ async fn flush(wire: &RefCell<Wire>) -> Result<(), Fault> {
 
 /// How long so many bytes may take.
 fn time_for(bytes: usize) -> Duration {
-    TRANSFER + Duration::from_secs(bytes as u64 / LEAST_RATE)
+    TRANSFER_TIMEOUT + Duration::from_secs(bytes as u64 / LEAST_RATE)
 }

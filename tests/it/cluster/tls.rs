@@ -1,20 +1,23 @@
 //! Redis over TLS, with an authority and a certificate of one's own on both sides.
 
-use crate::harness::{Config, Nodes, PATIENCE, Papers, RedisServer, Server, Ws, eventually};
+use crate::harness::{
+    Config, Nodes, PATIENCE, RedisServer, Server, TestCertificates, Ws, eventually,
+};
 
 use super::{event, publish};
 
 /// Both sides of what an authority has signed: the server's certificate and a client's.
-fn papers() -> Papers {
-    let papers = Papers::new();
-    papers.sign("server", "-addext subjectAltName=IP:127.0.0.1");
-    papers.sign("client", "");
-    papers
+fn certificates() -> TestCertificates {
+    let certificates = TestCertificates::new();
+    certificates.sign("server", "-addext subjectAltName=IP:127.0.0.1");
+    certificates.sign("client", "");
+    certificates
 }
 
 /// A server that speaks TLS on another port, and only to those whom the authority knows.
-fn server(papers: &Papers) -> RedisServer {
-    let [ca, cert, key] = ["ca.crt", "server.crt", "server.key"].map(|name| papers.path(name));
+fn server(certificates: &TestCertificates) -> RedisServer {
+    let [ca, cert, key] =
+        ["ca.crt", "server.crt", "server.key"].map(|name| certificates.path(name));
     RedisServer::with_tls(&[
         ("tls-ca-cert-file", &ca),
         ("tls-cert-file", &cert),
@@ -23,25 +26,25 @@ fn server(papers: &Papers) -> RedisServer {
     ])
 }
 
-fn config(papers: &Papers, redis: &RedisServer) -> Config {
+fn config(certificates: &TestCertificates, redis: &RedisServer) -> Config {
     Config::new()
         .redis("url", &format!("{:?}", redis.tls_url()))
-        .redis("ca_file", &papers.quoted("ca.crt"))
+        .redis("ca_file", &certificates.quoted("ca.crt"))
 }
 
-fn with_client(papers: &Papers, config: &Config) -> Config {
+fn with_client(certificates: &TestCertificates, config: &Config) -> Config {
     let config = config
         .clone()
-        .redis("cert_file", &papers.quoted("client.crt"));
-    config.redis("key_file", &papers.quoted("client.key"))
+        .redis("cert_file", &certificates.quoted("client.crt"));
+    config.redis("key_file", &certificates.quoted("client.key"))
 }
 
 #[test]
 fn nodes_show_their_certificate_and_check_the_servers() {
-    let papers = papers();
-    let redis = server(&papers);
-    let known = config(&papers, &redis);
-    let nodes = Nodes::same(&with_client(&papers, &known), 2);
+    let certificates = certificates();
+    let redis = server(&certificates);
+    let known = config(&certificates, &redis);
+    let nodes = Nodes::same(&with_client(&certificates, &known), 2);
     let mut subscriber = Ws::subscribed(&nodes[0], "x");
     assert_eq!(publish(&nodes[1], "x", "1").status(), 200);
     assert_eq!(subscriber.text(), event("x", "1"));
@@ -49,7 +52,7 @@ fn nodes_show_their_certificate_and_check_the_servers() {
 
 #[test]
 fn who_cannot_be_trusted_is_said() {
-    let (ours, foreign) = (papers(), papers());
+    let (ours, foreign) = (certificates(), certificates());
     let redis = server(&ours);
     // Without a certificate, and with an authority that does not know the server.
     let nameless = Server::start(&config(&ours, &redis));
@@ -68,8 +71,8 @@ fn who_cannot_be_trusted_is_said() {
 /// Either side may be the one that is wrong about TLS.
 #[test]
 fn a_port_of_the_other_kind_is_said() {
-    let papers = papers();
-    let redis = server(&papers);
+    let certificates = certificates();
+    let redis = server(&certificates);
     let plain = redis.url();
     let tls = redis.tls_url();
     for (url, expected) in [

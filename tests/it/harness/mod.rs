@@ -1,12 +1,12 @@
 //! What every suite needs: a running server, the credentials it knows, clients, and waiting with a deadline.
 
+mod certificates;
 mod config;
 mod credentials;
 mod exposition;
 mod http;
 mod nodes;
 mod observer;
-mod papers;
 mod ports;
 mod proxy;
 mod receiver;
@@ -20,13 +20,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use certificates::TestCertificates;
 pub(crate) use config::Config;
 pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
 pub(crate) use exposition::Exposition;
 pub(crate) use http::{Http, Response, request};
 pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};
-pub(crate) use papers::Papers;
 pub(crate) use ports::free_port;
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Receiver, Reply};

@@ -11,8 +11,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::cost::Cost;
 use crate::harness::{
-    Config, Http, Message, Opcode, PATIENCE, Papers, Server, TARGET, Wire, Ws, eventually, frame,
-    request, subscribe_frame,
+    Config, Http, Message, Opcode, PATIENCE, Server, TARGET, TestCertificates, Wire, Ws,
+    eventually, frame, request, subscribe_frame,
 };
 
 /// An upgrade as a stranger may write it.
@@ -89,16 +89,18 @@ fn client_hello() -> Vec<u8> {
 #[test]
 fn handshakes_of_tls_that_stop_half_way_end_and_hold_nobody_up() {
     const MANY: usize = 300;
-    let papers = Papers::new();
-    papers.sign_server("server");
+    let certificates = TestCertificates::new();
+    certificates.sign_server("server");
     let server = Server::start(&Config::new().more(&format!(
         "\n[server.tls]\ncert = {}\nkey = {}\nplain_port = 0\n",
-        papers.quoted("server.crt"),
-        papers.quoted("server.key")
+        certificates.quoted("server.crt"),
+        certificates.quoted("server.key")
     )));
     let newcomer = || {
         let wire = Wire::connect(server.public);
-        let wire = wire.start_tls(&papers.text("ca.crt")).expect("a handshake");
+        let wire = wire
+            .start_tls(&certificates.text("ca.crt"))
+            .expect("a handshake");
         let mut ws = Ws::over(wire, TARGET, &[]).expect("an upgrade");
         ws.established();
         ws.subscribe("x", None);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::cost::Cost;
 use crate::harness::{
-    Config, Message, Opcode, PATIENCE, Papers, Server, TARGET, Wire, Ws, eventually, frame,
+    Config, Message, Opcode, PATIENCE, Server, TARGET, TestCertificates, Wire, Ws, eventually,
+    frame,
 };
 
 /// Six bytes each: the cheapest frame there is.
@@ -46,15 +47,17 @@ fn a_client_that_pings_and_does_not_read_is_owed_one_pong() {
 
 #[test]
 fn over_tls_it_is_no_other() {
-    let papers = Papers::new();
-    papers.sign_server("server");
+    let certificates = TestCertificates::new();
+    certificates.sign_server("server");
     let server = Server::start(&Config::new().more(&format!(
         "\n[server.tls]\ncert = {}\nkey = {}\n",
-        papers.quoted("server.crt"),
-        papers.quoted("server.key")
+        certificates.quoted("server.crt"),
+        certificates.quoted("server.key")
     )));
     let wire = Wire::connect(server.public);
-    let wire = wire.start_tls(&papers.text("ca.crt")).expect("a handshake");
+    let wire = wire
+        .start_tls(&certificates.text("ca.crt"))
+        .expect("a handshake");
     let mut attacker = Ws::over(wire, TARGET, &[]).expect("an upgrade");
     attacker.established();
     let before = Cost::of(&server);

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::cost::Cost;
 use crate::harness::{
-    APP, Config, Filled, PATIENCE, Papers, Server, Wire, Ws, event_body, eventually, request,
+    APP, Config, Filled, PATIENCE, Server, TestCertificates, Wire, Ws, event_body, eventually,
+    request,
 };
 
 const EVENTS: &str = "/apps/app-id/events";
@@ -107,14 +108,14 @@ fn assert_all_end(mut states: Vec<State>) {
 
 #[test]
 fn every_state_of_a_connection_ends() {
-    let papers = Papers::new();
-    papers.sign_server("server");
+    let certificates = TestCertificates::new();
+    certificates.sign_server("server");
     let server = Server::start(&Config::new().more(&format!(
         "\n[server.tls]\ncert = {}\nkey = {}\nplain_port = 0\n",
-        papers.quoted("server.crt"),
-        papers.quoted("server.key")
+        certificates.quoted("server.crt"),
+        certificates.quoted("server.key")
     )));
-    let authority = papers.text("ca.crt");
+    let authority = certificates.text("ca.crt");
     let tls = || {
         Wire::connect(server.public)
             .start_tls(&authority)

@@ -13,7 +13,7 @@ use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::{Error, Subscribed, Subscriber, Watched, sends_count};
 use crate::app::App;
 use crate::protocol::{ChannelName, User, UserId};
-use crate::registry::{self, Join, Leave, UserState};
+use crate::registry::{self, EndedSubscription, NewSubscription, UserState};
 
 impl Redis {
     fn post_change(&self, change: LocalChange) {
@@ -27,7 +27,7 @@ impl Redis {
         channel: &ChannelName,
         subscriber: Subscriber<'_>,
     ) -> Result<Subscribed, Error> {
-        let join = Join {
+        let new = NewSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -43,16 +43,16 @@ impl Redis {
             since: Instant::now(),
             answer,
         };
-        let joined = self.registry.join(&join, Instant::now(), |joined, _| {
+        let counted = self.registry.subscribe(&new, Instant::now(), |outcome, _| {
             self.post_change(LocalChange {
                 app: app.id.clone(),
                 subject: Subject::Channel(channel.clone()),
-                local: local_state(app, channel, joined.subscriptions),
+                local: local_state(app, channel, outcome.subscriptions),
                 change: subscriber.member.cloned().map(MemberChange::Joined),
                 waiter: Some(waiter),
             });
         });
-        joined.map_err(|registry::PresenceFull| Error::PresenceFull)?;
+        counted.map_err(|registry::PresenceFull| Error::PresenceFull)?;
         match answered.await {
             Ok(Ok(answered)) => Ok(Subscribed {
                 since: answered.since,
@@ -77,7 +77,7 @@ impl Redis {
         channel: &ChannelName,
         subscriber: Subscriber<'_>,
     ) {
-        let leave = Leave {
+        let ended = EndedSubscription {
             app: &app.id,
             channel,
             worker: subscriber.worker,
@@ -85,16 +85,17 @@ impl Redis {
             tell_count: false,
             lingers: None,
         };
-        self.registry.leave(&leave, Instant::now(), |left, _| {
-            let gone = leave.user.filter(|_| left.member_removed);
-            self.post_change(LocalChange {
-                app: app.id.clone(),
-                subject: Subject::Channel(channel.clone()),
-                local: local_state(app, channel, left.subscriptions),
-                change: gone.cloned().map(MemberChange::Left),
-                waiter: None,
+        self.registry
+            .unsubscribe(&ended, Instant::now(), |outcome, _| {
+                let gone = ended.user.filter(|_| outcome.member_removed);
+                self.post_change(LocalChange {
+                    app: app.id.clone(),
+                    subject: Subject::Channel(channel.clone()),
+                    local: local_state(app, channel, outcome.subscriptions),
+                    change: gone.cloned().map(MemberChange::Left),
+                    waiter: None,
+                });
             });
-        });
     }
 
     /// Posts a user's state on this node. The waiter is answered when Redis knows it.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use super::{Problem, read};
 use crate::admin::Admin;
-use crate::admin::access::OwnPage;
+use crate::admin::access::SameOrigin;
 use crate::app::App;
-use crate::http::{Asked, Step, Wish};
-use crate::node::{Connection, Query as Which, Unavailable};
+use crate::http::{ExplainRequest, OperatorPublish, Step};
+use crate::node::{ConnectionInfo, ConnectionQuery, Unavailable};
 use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, excerpt};
 
 /// How many channels or connections are listed unless more are asked for.
@@ -29,10 +29,10 @@ const REST_BYTES: usize = 64 * 1024;
 /// Bytes of a request that is to be explained.
 const REQUEST_BYTES: usize = 1024 * 1024;
 
-type Answer = Result<HttpResponse, Problem>;
+type ApiResult = Result<HttpResponse, Problem>;
 
 /// `GET session`: who this is for, and which apps there are.
-pub(super) async fn session(admin: Data<Admin>, _: OwnPage) -> HttpResponse {
+pub(super) async fn session(admin: Data<Admin>, _: SameOrigin) -> HttpResponse {
     let apps = admin.apps();
     let app = |app: &Arc<App>| {
         json!({
@@ -49,7 +49,7 @@ pub(super) async fn session(admin: Data<Admin>, _: OwnPage) -> HttpResponse {
 }
 
 /// `GET series`: the charts' numbers.
-pub(super) async fn series(admin: Data<Admin>, _: OwnPage) -> HttpResponse {
+pub(super) async fn series(admin: Data<Admin>, _: SameOrigin) -> HttpResponse {
     HttpResponse::Ok().json(admin.series.json())
 }
 
@@ -72,10 +72,10 @@ impl Listing {
 /// `GET apps/{id}/channels?prefix=&limit=`: the occupied ones of the whole cluster.
 pub(super) async fn channels(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     app: Path<String>,
     listing: Query<Listing>,
-) -> Answer {
+) -> ApiResult {
     let app = admin.app(&app)?;
     let found = admin.node.channels(&app, &listing.prefix).await?;
     let shown = found.iter().take(listing.limit()).map(|(name, counts)| {
@@ -92,9 +92,9 @@ pub(super) async fn channels(
 /// `GET apps/{id}/channels/{name}`: who is there, and what a cache channel repeats.
 pub(super) async fn channel(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     path: Path<(String, String)>,
-) -> Answer {
+) -> ApiResult {
     let (app, name) = path.into_inner();
     let app = admin.app(&app)?;
     let name = percent_decode_str(&name).decode_utf8_lossy().into_owned();
@@ -135,12 +135,12 @@ fn member(member: &Member) -> Value {
 /// `GET apps/{id}/connections?limit=&find=`: this node's, the youngest first.
 pub(super) async fn connections(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     app: Path<String>,
     listing: Query<Listing>,
-) -> Answer {
+) -> ApiResult {
     let app = admin.app(&app)?;
-    let query = Which {
+    let query = ConnectionQuery {
         app: app.id.clone(),
         find: listing.find.trim().to_owned(),
         limit: listing.limit(),
@@ -150,7 +150,7 @@ pub(super) async fn connections(
     Ok(HttpResponse::Ok().json(json!({ "connections": connections, "total": found.total })))
 }
 
-fn connection(connection: &Connection) -> Value {
+fn connection(connection: &ConnectionInfo) -> Value {
     json!({
         "socket_id": connection.socket_id.to_string(),
         "user_id": connection.user_id.as_ref().map(|user| user.as_str()),
@@ -167,13 +167,17 @@ fn connection(connection: &Connection) -> Value {
 
 /// `POST apps/{id}/connections/{socket_id}/close`: closes one of this node's with 4200, at which clients come back at
 /// once.
-pub(super) async fn close(admin: Data<Admin>, _: OwnPage, path: Path<(String, String)>) -> Answer {
+pub(super) async fn close(
+    admin: Data<Admin>,
+    _: SameOrigin,
+    path: Path<(String, String)>,
+) -> ApiResult {
     let (app, socket_id) = path.into_inner();
     let app = admin.app(&app)?;
     let socket_id: SocketId = socket_id
         .parse()
         .map_err(|error| bad(format!("Invalid socket_id: {error}")))?;
-    if !admin.node.drop_connection(&app.id, socket_id).await {
+    if !admin.node.close_connection(&app.id, socket_id).await {
         return Err(Problem::new(
             StatusCode::NOT_FOUND,
             "No such connection on this node: it has ended, or another node has it",
@@ -192,14 +196,14 @@ struct Event {
 /// `POST apps/{id}/events`: publishes as the app's backend would.
 pub(super) async fn publish(
     admin: Data<Admin>,
-    _: OwnPage,
+    _: SameOrigin,
     app: Path<String>,
     payload: Payload,
-) -> Answer {
+) -> ApiResult {
     let app = admin.app(&app)?;
     let most = app.limits.event_body_bytes() + REST_BYTES;
     let event: Event = read(payload, most).await?;
-    let wish = Wish {
+    let wish = OperatorPublish {
         channel: &event.channel,
         event: &event.event,
         data: &event.data,
@@ -211,7 +215,7 @@ pub(super) async fn publish(
 }
 
 #[derive(Deserialize)]
-struct Pasted {
+struct PastedRequest {
     app: Option<String>,
     method: String,
     url: String,
@@ -220,9 +224,9 @@ struct Pasted {
 }
 
 /// `POST signature`: what of a request's signature is wrong.
-pub(super) async fn signature(admin: Data<Admin>, _: OwnPage, payload: Payload) -> Answer {
-    let pasted: Pasted = read(payload, REQUEST_BYTES).await?;
-    let explained = admin.api.explain(&Asked {
+pub(super) async fn signature(admin: Data<Admin>, _: SameOrigin, payload: Payload) -> ApiResult {
+    let pasted: PastedRequest = read(payload, REQUEST_BYTES).await?;
+    let explained = admin.api.explain(&ExplainRequest {
         app: pasted.app.as_deref(),
         method: &pasted.method,
         url: &pasted.url,
@@ -242,7 +246,7 @@ pub(super) async fn signature(admin: Data<Admin>, _: OwnPage, payload: Payload) 
 }
 
 /// What is not there.
-pub(super) async fn unknown(_: OwnPage, request: HttpRequest) -> Answer {
+pub(super) async fn unknown(_: SameOrigin, request: HttpRequest) -> ApiResult {
     let text = format!(
         "Nothing is here for {:?} on {:?}",
         request.method().as_str(),

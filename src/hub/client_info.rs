@@ -9,7 +9,7 @@ const KINDS: usize = 1024;
 
 /// What a client says of itself in its upgrade. Only shown, never believed; bounded by who makes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct About {
+pub struct ClientInfo {
     /// The `Origin` of its page.
     pub origin: Option<String>,
     /// Its library and version: `js 8.4.0`.
@@ -18,20 +18,20 @@ pub struct About {
 
 /// All kinds that a worker's connections are of, and some that they were of.
 #[derive(Default)]
-pub(super) struct Abouts(HashSet<Rc<About>>);
+pub(super) struct ClientInfoInterner(HashSet<Rc<ClientInfo>>);
 
-impl Abouts {
-    pub(super) fn intern(&mut self, about: About) -> Option<Rc<About>> {
-        if about == About::default() {
+impl ClientInfoInterner {
+    pub(super) fn intern(&mut self, client_info: ClientInfo) -> Option<Rc<ClientInfo>> {
+        if client_info == ClientInfo::default() {
             return None;
         }
-        if let Some(known) = self.0.get(&about) {
+        if let Some(known) = self.0.get(&client_info) {
             return Some(Rc::clone(known));
         }
         if self.0.len() >= KINDS {
             self.0.retain(|known| Rc::strong_count(known) > 1);
         }
-        let fresh = (self.0.len() < KINDS).then(|| Rc::new(about))?;
+        let fresh = (self.0.len() < KINDS).then(|| Rc::new(client_info))?;
         self.0.insert(Rc::clone(&fresh));
         Some(fresh)
     }
@@ -41,26 +41,31 @@ impl Abouts {
 mod tests {
     use super::*;
 
-    fn about(number: usize) -> About {
-        About {
+    fn client_info(number: usize) -> ClientInfo {
+        ClientInfo {
             client: Some(number.to_string()),
-            ..About::default()
+            ..ClientInfo::default()
         }
     }
 
     #[test]
     fn one_kind_is_kept_once_and_no_more_than_so_many() {
-        let mut abouts = Abouts::default();
-        assert!(abouts.intern(About::default()).is_none());
-        let kept: Vec<_> = (0..KINDS).map(|n| abouts.intern(about(n))).collect();
-        let again = abouts.intern(about(7)).unwrap();
+        let mut client_infos = ClientInfoInterner::default();
+        assert!(client_infos.intern(ClientInfo::default()).is_none());
+        let kept: Vec<_> = (0..KINDS)
+            .map(|n| client_infos.intern(client_info(n)))
+            .collect();
+        let again = client_infos.intern(client_info(7)).unwrap();
         assert!(Rc::ptr_eq(&again, kept[7].as_ref().unwrap()));
-        assert!(abouts.intern(about(KINDS)).is_none(), "there is no room");
+        assert!(
+            client_infos.intern(client_info(KINDS)).is_none(),
+            "there is no room"
+        );
         drop((kept, again));
         assert!(
-            abouts.intern(about(KINDS)).is_some(),
+            client_infos.intern(client_info(KINDS)).is_some(),
             "nobody is of the others"
         );
-        assert_eq!(abouts.0.len(), 1);
+        assert_eq!(client_infos.0.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What a listener does with a connection before HTTP: it needs a place, may begin with the header of a proxy, and may
+//! What a listener does with a connection before HTTP: it needs a permit, may begin with the header of a proxy, and may
 //! be TLS.
 
 use std::error::Error as _;
@@ -15,11 +15,11 @@ use tracing::{debug, warn};
 
 use super::socket::TLS_HANDSHAKE;
 use super::{Certificates, Socket, TrustedProxies, last_answer, proxy_header};
-use crate::limits::{Place, Room};
-use crate::metrics::{ArrivalRefused, Metrics, Reason as _};
+use crate::limits::{ConcurrencyLimit, Permit};
+use crate::metrics::{AcceptRefused, Metrics, Reason as _};
 
 /// How long the header of a proxy and the TLS handshake may take together.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a connection was turned away before HTTP.
 #[derive(Debug, thiserror::Error)]
@@ -40,22 +40,22 @@ enum Error {
 
 impl Error {
     /// The same as metrics and logs name it.
-    fn reason(&self) -> ArrivalRefused {
+    fn reason(&self) -> AcceptRefused {
         match self {
-            Self::NotAProxy => ArrivalRefused::NotAProxy,
-            Self::ProxyHeader(_) => ArrivalRefused::ProxyHeader,
-            Self::NotTls => ArrivalRefused::NotTls,
-            Self::Handshake(_) => ArrivalRefused::Handshake,
-            Self::TooSlow => ArrivalRefused::TooSlow,
-            Self::Gone(_) => ArrivalRefused::Gone,
+            Self::NotAProxy => AcceptRefused::NotAProxy,
+            Self::ProxyHeader(_) => AcceptRefused::ProxyHeader,
+            Self::NotTls => AcceptRefused::NotTls,
+            Self::Handshake(_) => AcceptRefused::Handshake,
+            Self::TooSlow => AcceptRefused::TooSlow,
+            Self::Gone(_) => AcceptRefused::Gone,
         }
     }
 }
 
 /// How one listener receives connections.
 #[derive(Clone)]
-pub struct Reception {
-    room: Arc<Room>,
+pub struct Acceptor {
+    connections: Arc<ConcurrencyLimit>,
     metrics: Metrics,
     /// Some: connections begin with the header of one of these proxies.
     proxies: Option<Arc<TrustedProxies>>,
@@ -63,14 +63,14 @@ pub struct Reception {
 }
 
 /// A connection that may speak HTTP, and who is at the other end: as the header of a proxy says, where one came.
-pub type Arrival = (Socket, Option<SocketAddr>);
+pub type Accepted = (Socket, Option<SocketAddr>);
 
-impl Reception {
+impl Acceptor {
     /// Connections in the clear.
     #[must_use]
-    pub fn plain(room: Arc<Room>, metrics: Metrics) -> Self {
+    pub fn plain(connections: Arc<ConcurrencyLimit>, metrics: Metrics) -> Self {
         Self {
-            room,
+            connections,
             metrics,
             proxies: None,
             tls: None,
@@ -98,10 +98,10 @@ impl Reception {
     ///
     /// # Errors
     /// It was turned away, and the reason is logged and counted. Its sender is the only one who loses anything.
-    pub async fn receive(&self, stream: TcpStream) -> io::Result<Arrival> {
-        let Some(place) = self.room.enter() else {
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+        let Some(permit) = self.connections.acquire() else {
             let peer = stream.peer_addr().ok();
-            self.refused(peer, ArrivalRefused::NoRoom, None);
+            self.refused(peer, AcceptRefused::NoRoom, None);
             // Refused at once, whatever it wanted to say.
             return Err(io::Error::other("no room"));
         };
@@ -109,9 +109,9 @@ impl Reception {
         let _ = stream.set_nodelay(true);
         let peer = stream.peer_addr().ok();
         if self.proxies.is_none() && self.tls.is_none() {
-            return Ok((Socket::plain(stream, false, Some(place)), peer));
+            return Ok((Socket::plain(stream, false, Some(permit)), peer));
         }
-        let prepared = tokio::time::timeout(PATIENCE, self.prepare(stream, peer, place)).await;
+        let prepared = tokio::time::timeout(TIMEOUT, self.prepare(stream, peer, permit)).await;
         prepared.unwrap_or(Err(Error::TooSlow)).map_err(|error| {
             self.refused(
                 peer,
@@ -123,20 +123,20 @@ impl Reception {
     }
 
     /// Counts a connection that was turned away, and says why.
-    fn refused(&self, peer: Option<SocketAddr>, reason: ArrivalRefused, problem: Option<String>) {
+    fn refused(&self, peer: Option<SocketAddr>, reason: AcceptRefused, problem: Option<String>) {
         let address = peer.map(|peer| display(peer.ip()));
-        let arrivals = &self.metrics.by_reason().arrivals;
-        if reason == ArrivalRefused::Gone {
+        let accepts = &self.metrics.by_reason().accepts;
+        if reason == AcceptRefused::Gone {
             // Port scans and health checks that only connect.
-            arrivals.count(reason);
+            accepts.count(reason);
             debug!(address, problem, "{}", reason.text());
-        } else if arrivals.note(reason) {
+        } else if accepts.count_and_allow_log(reason) {
             warn!(
                 reason = reason.label(),
                 address,
                 problem,
                 "{}: {}",
-                ArrivalRefused::WHAT,
+                AcceptRefused::WHAT,
                 reason.text()
             );
         }
@@ -146,8 +146,8 @@ impl Reception {
         &self,
         mut stream: TcpStream,
         mut peer: Option<SocketAddr>,
-        place: Place,
-    ) -> Result<Arrival, Error> {
+        permit: Permit,
+    ) -> Result<Accepted, Error> {
         let mut secure = false;
         if let Some(proxies) = &self.proxies {
             let proxy = stream.peer_addr()?.ip();
@@ -161,8 +161,8 @@ impl Reception {
             secure = proxied.tls;
         }
         let socket = match &self.tls {
-            Some(acceptor) => Self::handshake(acceptor, stream, place).await?,
-            None => Socket::plain(stream, secure, Some(place)),
+            Some(acceptor) => Self::handshake(acceptor, stream, permit).await?,
+            None => Socket::plain(stream, secure, Some(permit)),
         };
         Ok((socket, peer))
     }
@@ -170,7 +170,7 @@ impl Reception {
     async fn handshake(
         acceptor: &TlsAcceptor,
         mut stream: TcpStream,
-        place: Place,
+        permit: Permit,
     ) -> Result<Socket, Error> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 0 {
@@ -181,7 +181,7 @@ impl Reception {
             return Err(Error::NotTls);
         }
         let stream = acceptor.accept(stream).await.map_err(Error::Handshake)?;
-        Ok(Socket::tls(stream, Some(place)))
+        Ok(Socket::tls(stream, Some(permit)))
     }
 }
 

@@ -15,15 +15,15 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Counts since the last line.
 #[derive(Debug, Default)]
-pub(super) struct Drops {
+pub(super) struct DropLog {
     /// When what was counted is told; none if there may be a line at once.
     until: Option<Instant>,
     public: u64,
     kinds: [u64; WebhookKind::ALL.len()],
 }
 
-impl Drops {
-    pub(super) fn note(&mut self, tag: &Tag, metrics: &Metrics, endpoint: &str) {
+impl DropLog {
+    pub(super) fn record(&mut self, tag: &Tag, metrics: &Metrics, endpoint: &str) {
         metrics.webhook_dropped.inc();
         if tag.is_public {
             metrics.webhook_dropped_public.inc();
@@ -34,17 +34,17 @@ impl Drops {
             *count += 1;
         }
         if self.until.is_none() {
-            self.tell(endpoint);
+            self.log(endpoint);
         }
     }
 
-    /// When [`Drops::tell`] is due.
+    /// When [`DropLog::log`] is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.until
     }
 
     /// Says what was dropped since the last time, if anything was.
-    pub(super) fn tell(&mut self, endpoint: &str) {
+    pub(super) fn log(&mut self, endpoint: &str) {
         let total: u64 = self.kinds.iter().sum();
         let mut kinds = String::new();
         for (kind, count) in WebhookKind::ALL.iter().zip(self.kinds) {

@@ -37,7 +37,7 @@ struct Event<'a> {
 }
 
 impl Attempt<'_> {
-    pub(super) fn tell(&self, feed: &Feed, sender: &Sender) {
+    pub(super) fn record(&self, feed: &Feed, sender: &Sender) {
         if !feed.is_watched() {
             return;
         }
@@ -47,13 +47,13 @@ impl Attempt<'_> {
         // Of one channel, the entry is found under it.
         let first = events.first().map(|event| &*event.channel);
         let one = first.filter(|first| events.iter().all(|event| event.channel == *first));
-        feed.tell(Some(&sender.app().id), Kind::Webhook, || Entry {
+        feed.record(Some(&sender.app().id), Kind::Webhook, || Entry {
             channel: one,
             event: Some(names(&events).into()),
             data: body,
             status: self.status(),
             reason: self.reason().map(Cow::Owned),
-            url: Some(sender.place().into()),
+            url: Some(sender.url().into()),
             duration_ms: Some(u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX)),
             ..Entry::default()
         });

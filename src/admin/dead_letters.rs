@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::access::Operator;
 use crate::clock::epoch_ms;
-use crate::webhook::Letter;
+use crate::webhook::DeadLetter;
 
-/// Which letters: all, or one.
+/// RedeliverQuery letters: all, or one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Which {
+pub(super) struct RedeliverQuery {
     id: Option<u64>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Which {
 /// "first_attempt_ms":1327078148132,"last_attempt_ms":…,"error":"…"}]}`, times in milliseconds since 1970.
 pub(super) async fn list(admin: Data<Admin>, _: Operator) -> HttpResponse {
     let letters = admin.node.webhooks().dead_letters().await;
-    let letters: Vec<Value> = letters.iter().map(shown).collect();
+    let letters: Vec<Value> = letters.iter().map(to_json).collect();
     HttpResponse::Ok().json(json!({"dead_letters": letters}))
 }
 
@@ -29,13 +29,13 @@ pub(super) async fn list(admin: Data<Admin>, _: Operator) -> HttpResponse {
 pub(super) async fn redeliver(
     admin: Data<Admin>,
     _: Operator,
-    which: Query<Which>,
+    which: Query<RedeliverQuery>,
 ) -> HttpResponse {
     let redelivered = admin.node.webhooks().redeliver(which.id).await;
     HttpResponse::Ok().json(json!({"redelivered": redelivered}))
 }
 
-fn shown(letter: &Letter) -> Value {
+fn to_json(letter: &DeadLetter) -> Value {
     // They are JSON of our own making.
     let event = |event: &std::sync::Arc<str>| serde_json::from_str(event).unwrap_or(Value::Null);
     json!({

@@ -16,15 +16,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::Settings;
-use super::aside::{Aside, Behind, Tried};
-use super::dead::{DeadLetters, Letter};
-use super::drops::Drops;
-use super::endpoint::{Backlog, Order, Posted, QUEUE_BYTES};
-use super::queue::{Queue, Waiting};
+use super::aside::{Aside, Attempted, WaitingBehind};
+use super::dead_letters::{DeadLetter, DeadLetters};
+use super::drop_log::DropLog;
+use super::endpoint::{Backlog, EndpointCommand, Posted, QUEUE_BYTES};
+use super::feed_entry::Attempt;
+use super::queue::{Queue, QueuedEvent};
 use super::request::Request;
 use super::sender::{Failure, Sender};
-use super::shown::Attempt;
-use super::spool::{Kept, Spool};
+use super::spool::{Spool, SpooledEvent};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 
@@ -34,7 +34,7 @@ const LONGEST_LAST_PAUSE: Duration = Duration::from_millis(250);
 const BATCH_BYTES: usize = 256 * 1024;
 
 /// What all endpoints share.
-pub(super) struct Outside {
+pub(super) struct DeliveryContext {
     pub(super) metrics: Metrics,
     pub(super) feed: Feed,
     /// The id of the next dead letter.
@@ -42,87 +42,87 @@ pub(super) struct Outside {
 }
 
 /// What an endpoint's task gets: events by their class, and orders.
-type Incoming = ([mpsc::Receiver<Posted>; 2], mpsc::Receiver<Order>);
+type Incoming = ([mpsc::Receiver<Posted>; 2], mpsc::Receiver<EndpointCommand>);
 
 /// The task.
-pub(super) struct Courier {
+pub(super) struct DeliveryTask {
     sender: Rc<Sender>,
     settings: Settings,
-    outside: Outside,
+    context: DeliveryContext,
     backlog: Arc<Backlog>,
     incoming: Incoming,
     queue: Queue,
     /// Events and their bytes, in the queue and out of it.
     held: (usize, usize),
     /// Events that were taken and put back: they have waited for others already.
-    gathered: usize,
+    put_back_events: usize,
     /// The one under way.
     current: Option<Request>,
     aside: Aside,
     dead: DeadLetters,
-    drops: Drops,
+    drops: DropLog,
     spool: Option<Spool>,
-    hurried: Rc<Notify>,
-    hurries: bool,
+    flush_now: Rc<Notify>,
+    flushing: bool,
 }
 
 /// What comes from outside, or is due.
-enum Happened {
+enum TaskEvent {
     Posted(Posted),
-    Asked(Order),
-    Tried(Tried),
-    Due,
+    Command(EndpointCommand),
+    Attempted(Attempted),
+    TimerDue,
     Closed,
 }
 
-impl Courier {
+impl DeliveryTask {
     pub(super) fn new(
         sender: Rc<Sender>,
         settings: Settings,
         spool: Option<Spool>,
-        outside: Outside,
+        context: DeliveryContext,
         (backlog, incoming): (Arc<Backlog>, Incoming),
     ) -> Self {
         Self {
             queue: Queue::new(settings.queue_events, QUEUE_BYTES),
             sender,
             settings,
-            outside,
+            context,
             backlog,
             incoming,
             held: (0, 0),
-            gathered: 0,
+            put_back_events: 0,
             current: None,
             aside: Aside::default(),
             dead: DeadLetters::default(),
-            drops: Drops::default(),
+            drops: DropLog::default(),
             spool,
-            hurried: Rc::default(),
-            hurries: false,
+            flush_now: Rc::default(),
+            flushing: false,
         }
     }
 
     /// Queues what was left, or given up, before.
-    pub(super) fn restore(&mut self, events: impl Iterator<Item = Waiting>) {
+    pub(super) fn restore(&mut self, events: impl Iterator<Item = QueuedEvent>) {
         for event in events {
-            self.backlog.add(0, event.kept.json.len());
-            self.wait(event);
+            self.backlog.add(0, event.spooled.json.len());
+            self.enqueue(event);
         }
     }
 
     pub(super) async fn run(mut self) {
         loop {
             if self.queue.is_empty() {
-                if !self.more(std::future::pending()).await {
+                if !self.handle_next(std::future::pending()).await {
                     return;
                 }
                 continue;
             }
-            self.gather().await;
+            self.fill_batch().await;
             let batch = self.sender.webhook().batch;
             let max = if batch { self.settings.batch_size } else { 1 };
             let events = self.queue.take(max, BATCH_BYTES);
-            self.gathered = self.gathered.saturating_sub(events.len());
+            self.put_back_events = self.put_back_events.saturating_sub(events.len());
             if !events.is_empty() {
                 self.deliver(Request::new(events)).await;
             }
@@ -130,19 +130,19 @@ impl Courier {
     }
 
     /// Lets a batch fill up.
-    async fn gather(&mut self) {
+    async fn fill_batch(&mut self) {
         let Some(oldest) = self.queue.oldest() else {
             return;
         };
         let end = oldest + self.settings.batch_window;
         let batch = self.sender.webhook().batch;
         while batch
-            && !self.hurries
-            && self.gathered == 0
+            && !self.flushing
+            && self.put_back_events == 0
             && self.queue.size().0 < self.settings.batch_size
             && Instant::now() < end
         {
-            self.more(sleep_until(end)).await;
+            self.handle_next(sleep_until(end)).await;
         }
     }
 
@@ -153,51 +153,54 @@ impl Courier {
             let (sender, body) = (Rc::clone(&self.sender), request.body.clone());
             self.current = Some(request);
             let begun = Instant::now();
-            let result = self.meanwhile(async move { sender.send(body).await }).await;
+            let result = self
+                .handle_events_during(async move { sender.send(body).await })
+                .await;
             let Some(request) = self.current.take() else {
                 return;
             };
-            let again = self.tried(request, result, begun.elapsed());
-            let Some((request, pause)) = again.and_then(|again| self.give_way(again)) else {
+            let again = self.finish_attempt(request, result, begun.elapsed());
+            let Some((request, pause)) = again.and_then(|again| self.split_or_set_aside(again))
+            else {
                 break;
             };
             self.current = Some(request);
             self.pause(pause).await;
             next = self.current.take();
         }
-        self.note();
+        self.update_gauges();
     }
 
     /// What an attempt comes to: the request and the pause before the next one, unless it is over.
-    fn tried(
+    fn finish_attempt(
         &mut self,
         mut request: Request,
         result: Result<u16, Failure>,
         took: Duration,
     ) -> Option<(Request, Duration)> {
         request.attempts += 1;
-        let shown = Attempt {
+        let attempt = Attempt {
             body: &request.body,
             number: request.attempts,
             answer: result.as_ref().copied(),
             took,
         };
-        shown.tell(&self.outside.feed, &self.sender);
-        let (app, url) = (&self.sender.app().id, self.sender.place());
+        attempt.record(&self.context.feed, &self.sender);
+        let (app, url) = (&self.sender.app().id, self.sender.url());
         let Err(error) = result else {
             if request.attempts > 1 {
                 info!(app.id = %app, url, "a webhook is delivered again");
             }
-            self.outside.metrics.webhook_deliveries.inc();
-            self.end(&request.events);
+            self.context.metrics.webhook_deliveries.inc();
+            self.finish(&request.events);
             return None;
         };
-        self.outside.metrics.webhook_failures.inc();
+        self.context.metrics.webhook_failures.inc();
         if request.attempts == 1 {
             warn!(app.id = %app, url, %error, "a webhook failed and is retried");
         }
         let Some(pause) = request.failed(&error, self.settings.retry) else {
-            self.bury(request, &error);
+            self.dead_letter(request, &error);
             return None;
         };
         Some((request, pause))
@@ -205,7 +208,10 @@ impl Courier {
 
     /// Lets others go on if it is this request that the endpoint refuses: of several channels, one half is tried without
     /// the other at once; of one channel, it steps aside.
-    fn give_way(&mut self, (request, pause): (Request, Duration)) -> Option<(Request, Duration)> {
+    fn split_or_set_aside(
+        &mut self,
+        (request, pause): (Request, Duration),
+    ) -> Option<(Request, Duration)> {
         if !request.is_refused() {
             return Some((request, pause));
         }
@@ -217,13 +223,13 @@ impl Courier {
         if !self.aside.has_room() {
             return Some((request, pause));
         }
-        let behind = Behind {
+        let behind = WaitingBehind {
             events: self.queue.take_channel(channel).into(),
             channel,
         };
         warn!(
             app.id = %self.sender.app().id,
-            url = self.sender.place(),
+            url = self.sender.url(),
             waiting_behind = behind.events.len(),
             "a webhook is refused again and again: those of other channels go on, it is retried beside them"
         );
@@ -232,30 +238,30 @@ impl Courier {
     }
 
     /// An attempt at a request that had stepped aside is over.
-    fn tried_aside(&mut self, tried: Tried) {
-        let Tried {
+    fn finish_aside_attempt(&mut self, tried: Attempted) {
+        let Attempted {
             request,
             behind,
             result,
             took,
         } = tried;
-        match self.tried(request, result, took) {
+        match self.finish_attempt(request, result, took) {
             Some((request, pause)) => {
-                let pause = self.in_a_hurry(pause);
+                let pause = self.shorten_pause(pause);
                 self.aside.add(request, behind, pause);
             }
             None => self.put_back(behind.events.into()),
         }
-        self.note();
+        self.update_gauges();
     }
 
-    fn put_back(&mut self, events: Vec<Waiting>) {
-        self.gathered += events.len();
+    fn put_back(&mut self, events: Vec<QueuedEvent>) {
+        self.put_back_events += events.len();
         self.queue.put_back(events.into_iter());
     }
 
-    fn in_a_hurry(&self, pause: Duration) -> Duration {
-        if self.hurries {
+    fn shorten_pause(&self, pause: Duration) -> Duration {
+        if self.flushing {
             pause.min(LONGEST_LAST_PAUSE)
         } else {
             pause
@@ -263,102 +269,102 @@ impl Courier {
     }
 
     async fn pause(&mut self, pause: Duration) {
-        let hurried = Rc::clone(&self.hurried);
-        let pause = self.in_a_hurry(pause);
-        self.meanwhile(async move {
+        let flush_now = Rc::clone(&self.flush_now);
+        let pause = self.shorten_pause(pause);
+        self.handle_events_during(async move {
             tokio::select! {
                 () = sleep(pause) => {}
-                () = hurried.notified() => {}
+                () = flush_now.notified() => {}
             }
         })
         .await;
     }
 
     /// Takes in whatever comes until `work` is done.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+    async fn handle_events_during<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
-                happened = self.next() => {
-                    if matches!(happened, Happened::Closed) {
+                event = self.next() => {
+                    if matches!(event, TaskEvent::Closed) {
                         return work.await;
                     }
-                    self.handle(happened);
+                    self.handle_event(event);
                 }
             }
         }
     }
 
     /// Takes in one thing, or lets `end` come. Whether there can be more.
-    async fn more(&mut self, end: impl Future<Output = ()>) -> bool {
-        let happened = tokio::select! {
+    async fn handle_next(&mut self, end: impl Future<Output = ()>) -> bool {
+        let event = tokio::select! {
             () = end => return true,
-            happened = self.next() => happened,
+            event = self.next() => event,
         };
-        self.handle(happened)
+        self.handle_event(event)
     }
 
     /// May be dropped and called again at any time.
-    async fn next(&mut self) -> Happened {
+    async fn next(&mut self) -> TaskEvent {
         let retry = self.spool.as_ref().and_then(Spool::retry);
         let due = retry.into_iter().chain(self.drops.due()).min();
-        let ([guarded, public], asked) = &mut self.incoming;
+        let ([guarded, public], commands) = &mut self.incoming;
         tokio::select! {
-            posted = guarded.recv() => posted.map_or(Happened::Closed, Happened::Posted),
-            posted = public.recv() => posted.map_or(Happened::Closed, Happened::Posted),
-            Some(order) = asked.recv() => Happened::Asked(order),
-            tried = self.aside.next(&self.sender) => Happened::Tried(tried),
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Happened::Due,
+            posted = guarded.recv() => posted.map_or(TaskEvent::Closed, TaskEvent::Posted),
+            posted = public.recv() => posted.map_or(TaskEvent::Closed, TaskEvent::Posted),
+            Some(command) = commands.recv() => TaskEvent::Command(command),
+            tried = self.aside.next(&self.sender) => TaskEvent::Attempted(tried),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => TaskEvent::TimerDue,
         }
     }
 
     /// Whether there can be more.
-    fn handle(&mut self, happened: Happened) -> bool {
-        match happened {
-            Happened::Posted(posted) => self.receive(posted),
-            Happened::Asked(order) => self.obey(order),
-            Happened::Tried(tried) => self.tried_aside(tried),
-            Happened::Due => self.look_after(),
-            Happened::Closed => return false,
+    fn handle_event(&mut self, event: TaskEvent) -> bool {
+        match event {
+            TaskEvent::Posted(posted) => self.receive(posted),
+            TaskEvent::Command(command) => self.handle_command(command),
+            TaskEvent::Attempted(tried) => self.finish_aside_attempt(tried),
+            TaskEvent::TimerDue => self.run_due_timers(),
+            TaskEvent::Closed => return false,
         }
         true
     }
 
     /// What was dropped is told, a spool that cannot be written is tried again, each if it is due.
-    fn look_after(&mut self) {
+    fn run_due_timers(&mut self) {
         let now = Instant::now();
         if self.drops.due().is_some_and(|due| due <= now) {
-            self.drops.tell(&self.name());
+            self.drops.log(&self.name());
         }
         if let Some(mut spool) = self
             .spool
             .take_if(|spool| spool.retry().is_some_and(|at| at <= now))
         {
-            spool.mend(self.live());
+            spool.retry_write(self.undelivered());
             self.spool = Some(spool);
         }
     }
 
     fn name(&self) -> String {
-        format!("app {}: {}", self.sender.app().id, self.sender.place())
+        format!("app {}: {}", self.sender.app().id, self.sender.url())
     }
 
     fn receive(&mut self, posted: Posted) {
-        let kept = Kept {
+        let spooled = SpooledEvent {
             id: 0,
             json: posted.json,
         };
-        self.wait(Waiting::new(kept, posted.tag));
+        self.enqueue(QueuedEvent::new(spooled, posted.tag));
     }
 
     /// Queues an event, behind a request of its channel that has stepped aside if there is one. Only what stays is
     /// written down.
-    fn wait(&mut self, event: Waiting) {
+    fn enqueue(&mut self, event: QueuedEvent) {
         let size = self.queue.size();
-        let outside = (self.held.0 - size.0, self.held.1 - size.1);
-        let (channel, json) = (event.tag.channel, Arc::clone(&event.kept.json));
-        let is_new = event.kept.id == 0;
+        let elsewhere = (self.held.0 - size.0, self.held.1 - size.1);
+        let (channel, json) = (event.tag.channel, Arc::clone(&event.spooled.json));
+        let is_new = event.spooled.id == 0;
         self.held = (self.held.0 + 1, self.held.1 + json.len());
         let is_full = self.held.0 > self.settings.queue_events || self.held.1 > QUEUE_BYTES;
         let dropped = match self.aside.line(channel) {
@@ -367,18 +373,18 @@ impl Courier {
                 line.push_back(event);
                 Vec::new()
             }
-            None => self.queue.push(event, outside),
+            None => self.queue.push(event, elsewhere),
         };
         let stays = !dropped
             .iter()
-            .any(|dropped| Arc::ptr_eq(&dropped.kept.json, &json));
+            .any(|dropped| Arc::ptr_eq(&dropped.spooled.json, &json));
         if stays
             && is_new
             && let Some(spool) = &mut self.spool
         {
             let id = spool.append(&json);
             match self.aside.line(channel).and_then(VecDeque::back_mut) {
-                Some(newest) => newest.kept.id = id,
+                Some(newest) => newest.spooled.id = id,
                 None => self.queue.name_newest(id),
             }
         }
@@ -387,43 +393,43 @@ impl Courier {
             self.drop_all(&dropped);
         }
         if self.held.0 == 1 {
-            self.note();
+            self.update_gauges();
         }
     }
 
-    fn drop_all(&mut self, dropped: &[Waiting]) {
+    fn drop_all(&mut self, dropped: &[QueuedEvent]) {
         let name = self.name();
         for event in dropped {
-            let metrics = &self.outside.metrics;
-            self.drops.note(&event.tag, metrics, &name);
+            let metrics = &self.context.metrics;
+            self.drops.record(&event.tag, metrics, &name);
         }
-        self.end(dropped);
+        self.finish(dropped);
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Renew(app, webhook) => {
+    fn handle_command(&mut self, command: EndpointCommand) {
+        match command {
+            EndpointCommand::Reconfigure(app, webhook) => {
                 self.sender = Rc::new(self.sender.renewed(app, *webhook));
             }
-            Order::Hurry => {
-                self.hurries = true;
-                self.hurried.notify_one();
-                self.aside.hurry();
+            EndpointCommand::FlushNow => {
+                self.flushing = true;
+                self.flush_now.notify_one();
+                self.aside.retry_now();
             }
-            // Whoever asked may have gone.
-            Order::Letters(answer) => drop(answer.send(self.dead.list())),
-            Order::Redeliver(id, answer) => {
+            // The caller may have gone.
+            EndpointCommand::ListDeadLetters(answer) => drop(answer.send(self.dead.list())),
+            EndpointCommand::Redeliver(id, answer) => {
                 let letters = self.dead.take(id);
                 let count = letters.len();
                 let events = letters.into_iter().flatten();
-                self.restore(events.map(|event| Waiting::new(event.kept, event.tag)));
+                self.restore(events.map(|event| QueuedEvent::new(event.spooled, event.tag)));
                 let _ = answer.send(count);
             }
         }
     }
 
     /// Says since when the oldest waits, and how many have stepped aside.
-    fn note(&self) {
+    fn update_gauges(&self) {
         let current = self.current.iter().flat_map(|request| &request.events);
         let taken = current.chain(self.aside.iter()).map(|event| event.since);
         self.backlog
@@ -432,18 +438,18 @@ impl Courier {
     }
 
     /// Dead letters stay in the spool: after a restart they are tried again.
-    fn bury(&mut self, request: Request, error: &Failure) {
-        let place = self.sender.place();
+    fn dead_letter(&mut self, request: Request, error: &Failure) {
+        let place = self.sender.url();
         let count = request.events.len();
-        let (app, metrics) = (&self.sender.app().id, &self.outside.metrics);
+        let (app, metrics) = (&self.sender.app().id, &self.context.metrics);
         error!(app.id = %app, url = place, %error, events = count, "a webhook is given up");
         metrics.webhook_dead.inc_by(count as u64);
         let jsons = request.events.iter();
-        let letter = Letter {
-            id: self.outside.letters.fetch_add(1, Ordering::Relaxed),
+        let letter = DeadLetter {
+            id: self.context.letters.fetch_add(1, Ordering::Relaxed),
             app: app.as_str().into(),
             url: place.into(),
-            events: jsons.map(|event| Arc::clone(&event.kept.json)).collect(),
+            events: jsons.map(|event| Arc::clone(&event.spooled.json)).collect(),
             first_attempt: request.first_attempt,
             last_attempt: SystemTime::now(),
             error: error.to_string(),
@@ -451,40 +457,40 @@ impl Courier {
         self.forget(&request.events);
         let max = self.settings.dead_letters;
         if let Some(dropped) = self.dead.push(letter, request.events, max) {
-            self.outside.metrics.webhook_dead_dropped.inc();
+            self.context.metrics.webhook_dead_dropped.inc();
             self.settle(&dropped);
         }
     }
 
     /// These are delivered, or dropped.
-    fn end(&mut self, events: &[Waiting]) {
+    fn finish(&mut self, events: &[QueuedEvent]) {
         self.forget(events);
         self.settle(events);
     }
 
-    fn forget(&mut self, events: &[Waiting]) {
+    fn forget(&mut self, events: &[QueuedEvent]) {
         for event in events {
-            self.backlog.remove(1, event.kept.json.len());
-            self.held = (self.held.0 - 1, self.held.1 - event.kept.json.len());
+            self.backlog.remove(1, event.spooled.json.len());
+            self.held = (self.held.0 - 1, self.held.1 - event.spooled.json.len());
         }
     }
 
-    fn settle(&mut self, events: &[Waiting]) {
+    fn settle(&mut self, events: &[QueuedEvent]) {
         let Some(mut spool) = self.spool.take() else {
             return;
         };
-        let written = events.iter().map(|event| &event.kept);
-        spool.settle(written.filter(|kept| kept.id != 0), self.live());
+        let written = events.iter().map(|event| &event.spooled);
+        spool.settle(written.filter(|e| e.id != 0), self.undelivered());
         self.spool = Some(spool);
     }
 
     /// All that is to survive a restart.
-    fn live(&self) -> impl Iterator<Item = &Kept> {
+    fn undelivered(&self) -> impl Iterator<Item = &SpooledEvent> {
         let current = self.current.iter().flat_map(|request| &request.events);
         current
             .chain(self.aside.iter())
             .chain(self.queue.iter())
             .chain(self.dead.events())
-            .map(|event| &event.kept)
+            .map(|event| &event.spooled)
     }
 }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::queue::Waiting;
+use super::queue::QueuedEvent;
 
 /// A request that was given up.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Names it, among all endpoints, as long as the process runs.
     pub id: u64,
     /// The app's id.
@@ -27,16 +27,16 @@ pub struct Letter {
 
 /// One endpoint's.
 #[derive(Debug, Default)]
-pub(super) struct DeadLetters(VecDeque<(Letter, Vec<Waiting>)>);
+pub(super) struct DeadLetters(VecDeque<(DeadLetter, Vec<QueuedEvent>)>);
 
 impl DeadLetters {
     /// Adds a letter. The oldest goes if there are more than `max` then.
     pub(super) fn push(
         &mut self,
-        letter: Letter,
-        events: Vec<Waiting>,
+        letter: DeadLetter,
+        events: Vec<QueuedEvent>,
         max: usize,
-    ) -> Option<Vec<Waiting>> {
+    ) -> Option<Vec<QueuedEvent>> {
         self.0.push_back((letter, events));
         let dropped = self.0.len() > max;
         dropped
@@ -46,12 +46,12 @@ impl DeadLetters {
     }
 
     /// A copy of all, the oldest first.
-    pub(super) fn list(&self) -> Vec<Letter> {
+    pub(super) fn list(&self) -> Vec<DeadLetter> {
         self.0.iter().map(|(letter, _)| letter.clone()).collect()
     }
 
     /// Takes one out, or all: their events in order, letter by letter.
-    pub(super) fn take(&mut self, id: Option<u64>) -> Vec<Vec<Waiting>> {
+    pub(super) fn take(&mut self, id: Option<u64>) -> Vec<Vec<QueuedEvent>> {
         let all = std::mem::take(&mut self.0);
         let mut taken = Vec::new();
         for (letter, events) in all {
@@ -65,7 +65,7 @@ impl DeadLetters {
     }
 
     /// The events of all, the oldest first.
-    pub(super) fn events(&self) -> impl Iterator<Item = &Waiting> {
+    pub(super) fn events(&self) -> impl Iterator<Item = &QueuedEvent> {
         self.0.iter().flat_map(|(_, events)| events)
     }
 }

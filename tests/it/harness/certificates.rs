@@ -7,18 +7,18 @@ use super::new_folder;
 
 /// A folder of PEM files: `ca.crt` and `ca.key` of the authority, `NAME.crt` and `NAME.key` of whom it signed. It goes
 /// at the end of the test.
-pub(crate) struct Papers {
+pub(crate) struct TestCertificates {
     folder: PathBuf,
 }
 
-impl Papers {
+impl TestCertificates {
     /// An authority.
     pub(crate) fn new() -> Self {
-        let papers = Self {
+        let certificates = Self {
             folder: new_folder(),
         };
-        papers.openssl("req -x509 -newkey ed25519 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt");
-        papers
+        certificates.openssl("req -x509 -newkey ed25519 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt");
+        certificates
     }
 
     /// Signs a certificate for a name, with more arguments of `openssl req`.
@@ -67,7 +67,7 @@ impl Papers {
     }
 }
 
-impl Drop for Papers {
+impl Drop for TestCertificates {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
