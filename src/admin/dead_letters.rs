@@ -10,7 +10,7 @@ use super::access::Operator;
 use crate::clock::epoch_ms;
 use crate::webhook::DeadLetter;
 
-/// RedeliverQuery letters: all, or one.
+/// Which dead letters to queue again: all, or one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RedeliverQuery {

@@ -1,7 +1,7 @@
-//! One channel's subscribers on one worker, and the deliveries that wait for their turn.
+//! One channel's subscribers on one worker, and its backlog of deliveries.
 //!
-//! Subscribers live in numbered slots that do not move, so a walk may be interrupted between slices while others come
-//! and go: who comes during a walk has a `since` above its number and is passed over.
+//! Subscribers live in numbered slots that do not move, so a walk may pause between slices while subscribers come and
+//! go. A subscriber that comes during a walk has a `since` above the delivery's number and does not get it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,8 +17,8 @@ use crate::protocol::{ChannelName, Encoded};
 /// The `since` of a subscription whose acceptance is still awaited: no delivery has a number above it.
 const PENDING: u64 = u64::MAX;
 
-/// How many deliveries are held for one channel's pending subscriptions. A subscription that waits for longer than
-/// that many events is better started again: its connection is closed as a slow consumer and comes back.
+/// How many deliveries are held for one channel's pending subscriptions. A connection that needs more is closed as a
+/// slow consumer and reconnects.
 const MAX_HELD: usize = 1024;
 
 pub(super) struct LocalChannel {
@@ -32,7 +32,7 @@ pub(super) struct LocalChannel {
     position: Cell<usize>,
 }
 
-/// Sixteen bytes: what a walk reads for each subscriber before it touches the connection.
+/// Sixteen bytes, all that a walk reads for a subscriber before it touches the connection.
 struct LocalSubscriber {
     peer: Rc<Peer>,
     since: u64,
@@ -60,17 +60,17 @@ impl LocalChannel {
         &self.name
     }
 
-    /// How many slots a walk passes, free ones included.
+    /// The number of slots, including free ones: the length of a walk.
     pub(super) fn slots(&self) -> usize {
         self.slots.borrow().len()
     }
 
-    /// How many subscribers there are.
+    /// The number of subscribers.
     pub(super) fn len(&self) -> usize {
         self.slots.borrow().len() - self.free.borrow().len()
     }
 
-    /// Adds a pending subscriber; the number of its slot.
+    /// Adds a pending subscriber. Returns the number of its slot.
     pub(super) fn subscribe(&self, peer: Rc<Peer>) -> u32 {
         let mut slots = self.slots.borrow_mut();
         let subscriber = Some(LocalSubscriber {
@@ -104,7 +104,7 @@ impl LocalChannel {
         });
     }
 
-    /// Frees a slot; how many subscribers are left.
+    /// Frees a slot. Returns how many subscribers are left.
     pub(super) fn unsubscribe(&self, index: u32) -> usize {
         let mut slots = self.slots.borrow_mut();
         let mut free = self.free.borrow_mut();
@@ -117,8 +117,8 @@ impl LocalChannel {
         slots.len() - free.len()
     }
 
-    /// Walks up to `most` slots from `from`; how many subscribers were sent to. Allocates nothing, and counts once for
-    /// all of them.
+    /// Walks up to `most` slots from `from`. Returns how many subscribers were sent to. Allocates nothing, and counts
+    /// once for all of them.
     pub(super) fn deliver(&self, delivery: &Delivery, from: usize, most: usize) -> usize {
         let slots = self.slots.borrow();
         let mut sent = 0;
@@ -155,14 +155,14 @@ impl LocalChannel {
         !self.backlog.borrow().is_empty()
     }
 
-    /// Queues a delivery behind the channel's others; whether it is the first.
+    /// Adds a delivery to the backlog. Returns whether it is the first.
     pub(super) fn push_backlog(&self, delivery: Delivery) -> bool {
         let mut backlog = self.backlog.borrow_mut();
         backlog.push_back(delivery);
         backlog.len() == 1
     }
 
-    /// The delivery under way and the slot where it goes on.
+    /// The delivery in progress and the slot where it continues.
     pub(super) fn current(&self) -> Option<(Delivery, usize)> {
         self.backlog
             .borrow()
@@ -170,7 +170,7 @@ impl LocalChannel {
             .map(|delivery| (delivery.clone(), self.position.get()))
     }
 
-    /// Notes that `slots` more were walked; whether that finished the delivery and made way for the next.
+    /// Advances the walk by `slots`. Returns whether the delivery is finished.
     pub(super) fn advance(&self, slots: usize) -> bool {
         let position = self.position.get() + slots;
         let finished = position >= self.slots();
@@ -183,8 +183,8 @@ impl LocalChannel {
 }
 
 impl LocalSubscriber {
-    /// Sends a delivery unless it came before the subscription or is not for this connection; whether it is on its
-    /// way. Counts nothing: that is done for many at once.
+    /// Sends a delivery unless it is older than the subscription or excludes this connection. Returns whether it was
+    /// sent. Counts nothing: the caller counts for many at once.
     fn deliver_if_due(&self, delivery: &Delivery) -> bool {
         if delivery.number <= self.since || delivery.except == Some(self.peer.socket_id()) {
             return false;

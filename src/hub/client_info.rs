@@ -1,13 +1,13 @@
-//! What clients say of themselves, each kind of client kept once for a worker: thousands of connections are of a few
-//! kinds, and an idle connection pays for a pointer.
+//! The origin and library of a connection's client. A worker keeps each distinct value once: thousands of connections
+//! share a few values, and an idle connection pays for a pointer.
 
 use std::collections::HashSet;
 use std::rc::Rc;
 
-/// How many kinds are kept at a time. Of clients of further kinds nothing is kept.
+/// How many distinct values a worker keeps. Further ones are not kept.
 const KINDS: usize = 1024;
 
-/// What a client says of itself in its upgrade. Only shown, never believed; bounded by who makes it.
+/// What a client's upgrade says about the client. It is shown, never trusted. The maker bounds its length.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {
     /// The `Origin` of its page.
@@ -16,7 +16,7 @@ pub struct ClientInfo {
     pub client: Option<String>,
 }
 
-/// All kinds that a worker's connections are of, and some that they were of.
+/// The values of a worker's connections, and some of former ones.
 #[derive(Default)]
 pub(super) struct ClientInfoInterner(HashSet<Rc<ClientInfo>>);
 

@@ -1,8 +1,7 @@
-//! Deadlines of all connections of a worker in buckets of one second: one timer per worker, not one per connection.
+//! Pings and time-outs of a worker's connections, in buckets of one second: one timer per worker, not per connection.
 //!
-//! Life is judged by what is received; writing to a socket proves nothing about the peer. Each connection stands in
-//! exactly one bucket, the one of the next moment at which something may have to be done about it. Knows no timers:
-//! the worker calls [`Heartbeat::tick`] with the second it is.
+//! Only received bytes prove that a client is alive; a successful write does not. Each connection is in exactly one
+//! bucket, that of its next check. Knows no timers: the worker calls [`Heartbeat::tick`] with the current second.
 //!
 //! One rule for all protocol versions: the ping is a WebSocket's, which RFC 6455 obliges every client to answer and
 //! whose WebSocket stack does it, however old the library above it is. `pusher:ping` would be answered from version 5 on.
@@ -28,14 +27,14 @@ pub(super) struct Heartbeat {
     buckets: RefCell<BTreeMap<u32, Vec<BucketEntry>>>,
 }
 
-/// A connection in a bucket: its key may be another's by the time the bucket is due, its socket id tells.
+/// A connection in a bucket. Its key may belong to another connection by then; the socket id tells them apart.
 #[derive(Debug, Clone, Copy)]
 struct BucketEntry {
     key: usize,
     socket_id: SocketId,
 }
 
-/// What a connection notes of its own life, in seconds of its worker's clock.
+/// When a connection began, last read, and was pinged, in seconds of its worker's clock.
 #[derive(Debug)]
 pub(super) struct Pulse {
     since: u32,
@@ -63,7 +62,7 @@ impl Pulse {
     }
 }
 
-/// What is due for a connection.
+/// What to do about a connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
     Nothing,
@@ -95,7 +94,7 @@ impl Heartbeat {
             .push(entry);
     }
 
-    /// Looks after every connection whose bucket is due; how many were closed for their silence.
+    /// Checks every connection whose bucket is due. Returns how many were closed for silence.
     pub(super) fn tick(
         &self,
         now: u32,
@@ -132,7 +131,7 @@ impl Heartbeat {
     }
 }
 
-/// What is to be done about a connection now, and when to look again.
+/// What to do about a connection now, and the second of its next check.
 fn next_action(peer: &Peer, now: u32, activity_timeout: u32) -> (Action, u32) {
     let pulse = &peer.pulse;
     let last_read = pulse.last_read.get();

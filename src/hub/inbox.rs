@@ -1,8 +1,8 @@
-//! What other threads may ask of a worker: one queue per worker, bounded in bytes.
+//! The commands that other threads send to a worker: one queue per worker, bounded in bytes.
 //!
 //! Posting never waits and never fails, so that it can happen under a registry lock and in the order of the changes.
-//! The bound is kept by whoever is about to cause deliveries: they await [`Inboxes::wait_for_capacity`] first, and are refused
-//! when there is none in time. So a queue exceeds its bound by at most what the commands under way cause.
+//! Callers keep the bound: before they cause deliveries they await [`Inboxes::wait_for_capacity`], which refuses them
+//! after two seconds. So a queue exceeds its bound by at most the deliveries of the calls under way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,23 +18,23 @@ use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
 /// How long a publisher waits for capacity before it is refused.
 const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a command costs beside its frame.
+/// The cost of a command beside its frame, in bytes.
 const COMMAND_BYTES: usize = 128;
 
 /// One event for the subscribers of one channel.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// Rising within a channel; subscriptions made at a higher one do not get it.
+    /// Rises within a channel. Subscriptions with a `since` at or above it do not get the delivery.
     pub number: u64,
-    /// What is sent.
+    /// The encoded event.
     pub frame: Encoded,
-    /// The connection that is passed over.
+    /// The connection that does not get it.
     pub except: Option<SocketId>,
-    /// Since when this node has it, if somebody published it; what it says of its own accord is not measured.
+    /// When this node accepted the publication. None for the server's own events, whose latency is not measured.
     pub accepted: Option<Instant>,
 }
 
-/// One thing to do for a worker.
+/// A command to a worker.
 #[derive(Debug)]
 pub enum WorkerCommand {
     /// Send to a channel's subscribers.
@@ -62,15 +62,15 @@ pub enum WorkerCommand {
         /// How many.
         per_tick: usize,
     },
-    /// Make every connection follow the apps as of now.
+    /// Give every connection the newest snapshot of its app.
     ReloadApps(Arc<CurrentApps>),
-    /// Count.
+    /// Report the worker's counts.
     Report(oneshot::Sender<WorkerReport>),
-    /// Say how long publications took until now.
+    /// Report the publish latencies observed so far.
     ReportLatency(oneshot::Sender<Observed>),
     /// List connections.
     ListConnections(Box<ConnectionQuery>, oneshot::Sender<ConnectionList>),
-    /// Close one connection, so that it comes back; whether it is here.
+    /// Close one connection with a code that makes its client reconnect. Answers whether this worker has it.
     CloseConnection {
         /// Whose.
         app: AppId,
@@ -81,35 +81,35 @@ pub enum WorkerCommand {
     },
 }
 
-/// What a worker holds.
+/// A worker's counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkerReport {
     /// Live connections.
     pub connections: usize,
     /// Channels with a local subscriber, internal ones included.
     pub channels: usize,
-    /// Their subscribers.
+    /// Subscriptions of these channels.
     pub subscriptions: usize,
-    /// Bytes that wait for sockets.
+    /// Bytes in all outboxes.
     pub outbox_bytes: usize,
-    /// CPU time that its thread has used.
+    /// CPU time of its thread.
     pub cpu: Duration,
-    /// By how much its clock's ticks came late, all of them together.
+    /// The sum of its clock's delays.
     pub lag: Duration,
-    /// From a publication's acceptance until it was handed to the sockets.
+    /// Latencies from a publication's acceptance to the last write to a socket.
     pub publish_to_socket: Observed,
 }
 
-/// How much waits for a worker.
+/// The length of a worker's queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InboxDepth {
-    /// Commands, deliveries included that are under way in slices.
+    /// Commands, including deliveries in progress.
     pub commands: usize,
     /// Their bytes.
     pub bytes: usize,
 }
 
-/// The receiving end: one worker's.
+/// The receiving end of one worker's queue.
 #[derive(Debug)]
 pub struct Inbox {
     commands: mpsc::UnboundedReceiver<WorkerCommand>,
@@ -154,7 +154,7 @@ pub struct InboxPool(Unclaimed);
 type Unclaimed = std::sync::Mutex<Vec<(u16, Inbox)>>;
 
 impl InboxPool {
-    /// A worker's index and inbox; none when all are taken.
+    /// Takes a worker's index and inbox. None when all are taken.
     #[must_use]
     pub fn claim(&self) -> Option<(u16, Inbox)> {
         self.0
@@ -221,7 +221,7 @@ impl Inboxes {
         Ok(())
     }
 
-    /// Posts a command. A worker that is gone (at the end of the process) needs none.
+    /// Posts a command. It is lost if the worker is gone, which happens only at the end of the process.
     pub fn post(&self, worker: u16, command: WorkerCommand) {
         let Some(worker) = self.workers.get(usize::from(worker)) else {
             return;
@@ -237,7 +237,7 @@ impl Inboxes {
         }
     }
 
-    /// Asks every worker what it holds.
+    /// The reports of all workers.
     pub async fn reports(&self) -> Vec<WorkerReport> {
         let mut reports = Vec::new();
         for report in self.ask(WorkerCommand::Report) {
@@ -246,8 +246,7 @@ impl Inboxes {
         reports
     }
 
-    /// Asks every worker something, for those who cannot wait for one that is stuck: none of those that do not answer in
-    /// time.
+    /// Asks every worker and waits up to `timeout`. None for each worker that does not answer in time.
     pub async fn ask_within<T>(
         &self,
         timeout: Duration,
@@ -274,7 +273,7 @@ impl Inboxes {
         self.indexes().map(ask).collect()
     }
 
-    /// What waits for each worker.
+    /// The queue length of each worker.
     #[must_use]
     pub fn depths(&self) -> Vec<InboxDepth> {
         self.workers.iter().map(|w| w.level.depth()).collect()
@@ -331,12 +330,12 @@ impl Inbox {
         command
     }
 
-    /// Counts a delivery that was taken out but must wait for its turn.
+    /// Counts a delivery that left the queue for its channel's backlog.
     pub(super) fn count_deferred(&self, delivery: &Delivery) {
         self.level.rise(delivery.cost());
     }
 
-    /// Uncounts it.
+    /// Uncounts a delivery of the backlog.
     pub(super) fn uncount_deferred(&self, delivery: &Delivery) {
         self.level.fall(delivery.cost());
     }

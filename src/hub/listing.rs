@@ -1,7 +1,7 @@
-//! A worker's connections for people who look: who they are, what they are subscribed to, what waits for them.
+//! Lists a worker's connections for operators: identity, subscriptions, outbox.
 //!
-//! Nothing is kept for this: the answer is put together by a walk over the app's connections and channels, in slices
-//! between which the worker does everything else. What changes meanwhile may be in the answer or not.
+//! Nothing is kept for this: each list comes from a walk over the app's connections and channels, in slices between
+//! which the worker does its other work. A change during the walk may be in the list or not.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -16,59 +16,59 @@ use super::peer::Peer;
 use crate::app::AppId;
 use crate::protocol::{ChannelKind, SocketId, UserId};
 
-/// How many connections or subscriptions are looked at in one turn of the worker.
+/// How many connections or subscriptions the walk visits in one turn of the worker.
 const WALK_SLICE: usize = 1024;
 
-/// How many of a connection's channels are named.
+/// How many channels of a connection are named.
 const MAX_CHANNELS: usize = 50;
 
-/// Which connections.
+/// A search for connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionQuery {
-    /// Of this app.
+    /// The app of the connections.
     pub app: AppId,
-    /// Whose socket id, user or address contains this; empty: all.
+    /// A part of the socket id, user id or address. Empty: all connections.
     pub find: String,
-    /// How many, the youngest first.
+    /// The most connections to return, the youngest first.
     pub limit: usize,
 }
 
-/// Some connections.
+/// The result of a [`ConnectionQuery`].
 #[derive(Debug, Default)]
 pub struct ConnectionList {
     /// The youngest first.
     pub connections: Vec<ConnectionInfo>,
-    /// How many there are in all.
+    /// How many connections match.
     pub total: usize,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub struct ConnectionInfo {
-    /// Its public name.
+    /// The connection's public name.
     pub socket_id: SocketId,
-    /// Who is signed in on it.
+    /// The signed-in user.
     pub user_id: Option<UserId>,
-    /// Where its client is.
+    /// The client's address.
     pub address: Option<IpAddr>,
     /// The `Origin` of its page.
     pub origin: Option<String>,
-    /// Its library and version.
+    /// The client's library and version.
     pub client: Option<String>,
-    /// The protocol version that it speaks.
+    /// The protocol version of the client.
     pub protocol: u8,
-    /// Some of the channels that it is subscribed to.
+    /// Up to 50 of its channels.
     pub subscriptions: Vec<String>,
-    /// How many channels that are.
+    /// The number of its channels.
     pub subscription_count: usize,
-    /// Bytes that wait for its socket.
+    /// The memory cost of its outbox, in bytes.
     pub outbox_bytes: usize,
-    /// For how long it has been there.
+    /// Its age in seconds.
     pub age_seconds: u32,
 }
 
 impl ConnectionList {
-    /// Those of several workers.
+    /// Merges the lists of several workers.
     #[must_use]
     pub fn merged(parts: impl Iterator<Item = Self>, limit: usize) -> Self {
         let mut all = Self::default();
@@ -122,7 +122,7 @@ pub(super) async fn list(
         }
     });
     let connections = connections.collect();
-    // Who asked may have gone.
+    // The receiver may be gone.
     let _ = answer.send(ConnectionList { connections, total });
 }
 

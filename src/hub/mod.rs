@@ -1,9 +1,9 @@
-//! One worker's share of the server: which of its connections are subscribed to what, and the walk that delivers.
+//! One worker's connections, their subscriptions, and the delivery of events to them.
 //!
 //! Single-threaded by ownership: plain `Rc`/`RefCell`, no locks, no atomics per subscriber. Knows no HTTP, no Redis
-//! and no registry. Invariants: what one channel's subscribers get from the inbox, they get in the inbox's order; a
-//! subscription gets exactly the deliveries numbered above its `since`; a walk over a large channel is cut into
-//! slices so that other channels and sockets are served in between.
+//! and no registry. Invariants: the subscribers of one channel get its deliveries in the inbox's order; a subscription
+//! gets exactly the deliveries numbered above its `since`; a walk over a large channel is cut into slices, between
+//! which other channels and sockets are served.
 
 mod channel;
 mod client_info;
@@ -74,7 +74,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Where.
+    /// The channel of the subscription.
     #[must_use]
     pub fn channel(&self) -> &ChannelName {
         self.channel.name()
@@ -107,7 +107,7 @@ impl Hub {
         self.index
     }
 
-    /// Takes a connection in, under its heartbeat.
+    /// Adds a connection and puts it under the heartbeat. While the worker drains, the connection is closed at once.
     #[must_use]
     pub fn admit(self: &Rc<Self>, identity: Identity, socket: Socket) -> Rc<Peer> {
         let mut peers = self.peers.borrow_mut();
@@ -121,7 +121,7 @@ impl Hub {
         peer
     }
 
-    /// Lets a connection go. Its slots must have been released.
+    /// Removes a connection. Its slots must have been unsubscribed.
     pub fn dismiss(&self, peer: &Peer) {
         let mut peers = self.peers.borrow_mut();
         if peers
@@ -155,13 +155,13 @@ impl Hub {
         }
     }
 
-    /// Ends the pending state in one step: sends `first`, then what was held, and from now on everything numbered
-    /// above `since`.
+    /// Ends the pending state in one step: sends the frames of `first`, then the held deliveries above `since`. Later
+    /// deliveries above `since` follow as they come.
     pub fn activate(&self, slot: &Slot, since: u64, first: &[Encoded]) {
         slot.channel.activate(slot.index, since, first);
     }
 
-    /// Takes a connection off a channel; the channel goes with its last subscriber.
+    /// Unsubscribes a connection. The channel is removed with its last subscriber.
     pub fn unsubscribe(&self, slot: &Slot) {
         let channel = &slot.channel;
         if channel.unsubscribe(slot.index) > 0 {
@@ -177,7 +177,7 @@ impl Hub {
         }
     }
 
-    /// A buffer to read into: the worker's, or a fresh one while another connection has it.
+    /// A buffer to read into: the worker's, or a new one while another connection uses it.
     #[must_use]
     pub fn take_buffer(&self) -> BytesMut {
         let mut buffer = std::mem::take(&mut *self.scratch.borrow_mut());
@@ -185,7 +185,7 @@ impl Hub {
         buffer
     }
 
-    /// Gives an emptied buffer back.
+    /// Returns a buffer. It must be empty.
     pub fn return_buffer(&self, buffer: BytesMut) {
         debug_assert!(buffer.is_empty());
         *self.scratch.borrow_mut() = buffer;
@@ -195,7 +195,7 @@ impl Hub {
         self.channels.borrow().get(app)?.get(channel).cloned()
     }
 
-    /// Serves the inbox until its senders are gone. The worker's main loop.
+    /// The worker's main loop: executes the inbox's commands until its senders are gone.
     pub async fn serve(self: Rc<Self>, mut inbox: Inbox) {
         let mut next: Option<WorkerCommand> = None;
         loop {
@@ -217,7 +217,8 @@ impl Hub {
         }
     }
 
-    /// Executes one command; a delivery too large for one turn is put behind. Returns how many sockets it wrote to.
+    /// Executes one command. A delivery that is too large for one turn joins the backlog. Returns how many sockets were
+    /// written to.
     fn execute(self: &Rc<Self>, command: WorkerCommand, inbox: &Inbox) -> usize {
         match command {
             WorkerCommand::Deliver {
@@ -253,7 +254,7 @@ impl Hub {
                 0
             }
             WorkerCommand::Report(answer) => {
-                // Who asked may have gone: then nobody wants to know.
+                // The receiver may be gone; then nobody needs the report.
                 let _ = answer.send(self.report());
                 0
             }
@@ -277,7 +278,7 @@ impl Hub {
         }
     }
 
-    /// One slice of the delivery that has waited longest; its channel goes to the end of the queue if more is left.
+    /// Delivers one slice of the oldest delivery in the backlog. Its channel moves to the end if more is left.
     fn deliver_slice(&self, inbox: &Inbox) {
         let Some(channel) = self.backlogged.borrow_mut().pop_front() else {
             return;
@@ -306,14 +307,14 @@ impl Hub {
         sent
     }
 
-    /// Once for a publication, when the last of its subscribers here has been reached.
+    /// Records the latency of a publication. Called once, after its last subscriber of this worker.
     fn record_delivered(&self, delivery: &Delivery) {
         if let Some(accepted) = delivery.accepted {
             self.publish_to_socket.observe(accepted.elapsed());
         }
     }
 
-    /// Closes some connections now, all later ones at once. Called once per tick until none is left.
+    /// Closes up to `most` connections now, and every new one at once. Called once per tick until none is left.
     fn drain(&self, code: CloseCode, most: usize) -> usize {
         self.closing.set(Some(code));
         let open: Vec<Rc<Peer>> = self
@@ -331,7 +332,7 @@ impl Hub {
         open.len()
     }
 
-    /// Closes one connection; whether it is here.
+    /// Closes one connection. Returns whether it belongs to this worker.
     fn close_connection(&self, app: &AppId, socket_id: SocketId) -> bool {
         let peers = self.peers.borrow();
         let mut peers = peers.iter().map(|(_, peer)| peer);
@@ -342,25 +343,25 @@ impl Hub {
         found.is_some()
     }
 
-    /// What is said of itself by many is kept once.
+    /// Shares equal values between connections.
     fn intern(&self, client_info: ClientInfo) -> Option<Rc<ClientInfo>> {
         self.client_infos.borrow_mut().intern(client_info)
     }
 
-    /// Gives each connection its app as it is now, and ends those whose app is gone or disabled. One pass without a
-    /// pause: a few milliseconds for tens of thousands of connections.
+    /// Gives each connection the newest snapshot of its app, and closes those whose app is gone or disabled. One pass
+    /// without a pause: a few milliseconds for tens of thousands of connections.
     fn reload_apps(&self, apps: &Apps) {
         for (_, peer) in self.peers.borrow().iter() {
             peer.reload_app(apps);
         }
     }
 
-    /// Notes by how much a tick of the worker's clock came late: for so long something else had the thread.
+    /// Adds the delay of a tick of the worker's clock: for that long other work held the thread.
     pub fn record_lag(&self, by: Duration) {
         self.lag.set(self.lag.get() + by);
     }
 
-    /// One second of the worker's clock: probes and closes silent connections.
+    /// Advances the worker's clock by a second: pings and closes silent connections.
     pub fn tick(&self, second: u32) {
         let silent = self
             .heartbeat
@@ -388,7 +389,7 @@ impl Hub {
         }
     }
 
-    /// Whether anybody is subscribed here; for assertions.
+    /// Whether the worker has neither a connection nor a channel. For assertions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.channels.borrow().is_empty() && self.peers.borrow().is_empty()
@@ -407,7 +408,7 @@ impl Hub {
     }
 }
 
-/// The CPU time of the thread that asks.
+/// The CPU time of the calling thread.
 fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     // The clock begins at zero.

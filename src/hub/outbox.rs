@@ -1,4 +1,4 @@
-//! Try the socket; keep what the kernel did not take; say when that is too much.
+//! The bytes of one connection that the kernel has not taken yet, up to a limit.
 //!
 //! An empty outbox owns no allocation. Frames are kept as shares of the encoded bytes, not as copies.
 
@@ -10,44 +10,44 @@ use bytes::{Buf, Bytes};
 use crate::net::Socket;
 use crate::protocol::Encoded;
 
-/// What an entry costs beside its bytes: its place in the queue, which may be twice as large as it need be, and the
-/// allocation of a frame that is for this connection alone. For small frames it is most of the cost.
+/// The cost of an entry beside its bytes: its place in the queue, whose capacity may be twice its length, and the
+/// allocation of a frame for this connection alone. For small frames it is most of the cost.
 const ENTRY_BYTES: usize = 128;
 
-/// What waits for one socket.
+/// The frames that wait for one socket.
 #[derive(Debug, Default)]
 pub(super) struct Outbox(Option<Box<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
-    /// What they cost: their bytes that were not sent yet, and [`ENTRY_BYTES`] for each.
+    /// Their cost: the bytes not sent yet, and [`ENTRY_BYTES`] for each frame.
     cost: usize,
-    /// Whether the first one has been sent in part: it must be finished before anything else can follow.
+    /// Whether the first frame was sent in part. It must be finished before another frame.
     partial: bool,
-    /// Which one is a pong.
+    /// The index of the waiting pong.
     pong: Option<usize>,
 }
 
-/// What became of a frame.
+/// What happened to a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SendOutcome {
     /// The kernel has all of it.
     Complete,
-    /// (Part of) it waits behind nothing else, here or in TLS: the connection's task must wait for the socket.
+    /// It is the first that waits, wholly or in part, here or in TLS: the connection's task must wait for the socket.
     Pending,
-    /// It waits behind others.
+    /// It waits behind other frames.
     Queued,
-    /// It waits in the place of another, which is not sent.
+    /// It waits in place of another frame, which is dropped.
     Replaced,
-    /// There was no room for it.
+    /// The outbox is full.
     Refused,
     /// The connection is broken.
     Broken,
 }
 
 impl Outbox {
-    /// What it costs, in bytes.
+    /// The cost of all frames, in bytes.
     pub(super) fn cost(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.cost)
     }
@@ -56,7 +56,7 @@ impl Outbox {
         self.0.is_none()
     }
 
-    /// Writes a frame or keeps it; when what waits costs `most` there is no room for more.
+    /// Writes a frame or queues it. Refuses it if the queue would cost more than `most` bytes.
     pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, most: usize) -> SendOutcome {
         let bytes = frame.bytes();
         if let Some(queue) = &mut self.0 {
@@ -82,8 +82,8 @@ impl Outbox {
         SendOutcome::Pending
     }
 
-    /// Writes a pong or keeps it, instead of one that waits already: RFC 6455 §5.5.3 asks for an answer to the latest
-    /// ping only, so a connection owes one pong however many pings it was sent.
+    /// Writes a pong or queues it in place of a waiting one: RFC 6455 §5.5.3 asks for an answer to the latest ping only,
+    /// so a connection owes one pong for any number of pings.
     pub(super) fn send_pong(
         &mut self,
         pong: &Encoded,
@@ -104,7 +104,7 @@ impl Outbox {
         sent
     }
 
-    /// Writes what the kernel takes now. The allocation goes with the last byte.
+    /// Writes what the kernel takes now. The allocation is freed with the last byte.
     ///
     /// # Errors
     /// `WouldBlock` when something is left, else the connection is broken.
@@ -125,7 +125,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Forgets what was not begun, so that a close frame can still follow: for a connection that is being given up.
+    /// Drops all frames but one sent in part, so that a close frame can follow.
     pub(super) fn discard_unsent(&mut self) {
         let Some(queue) = &mut self.0 else { return };
         queue.frames.truncate(usize::from(queue.partial));
@@ -143,14 +143,14 @@ impl Queue {
         self.frames.push_back(bytes);
     }
 
-    /// Forgets the first one, which has been sent.
+    /// Removes the first frame, which has been sent.
     fn pop(&mut self) {
         self.frames.pop_front();
         self.cost -= ENTRY_BYTES;
         self.pong = self.pong.and_then(|at| at.checked_sub(1));
     }
 
-    /// Puts a pong in the place of one of which nothing has been sent; whether there is one.
+    /// Replaces a waiting pong of which nothing was sent. Returns whether there was one.
     fn replace_pong(&mut self, bytes: &Bytes) -> bool {
         let untouched = self.pong.filter(|&at| at > 0 || !self.partial);
         let Some(waiting) = untouched.and_then(|at| self.frames.get_mut(at)) else {

@@ -1,6 +1,6 @@
-//! `Peer`: what the worker's other parts may do with a connection: send to it, end it, note that it lives.
+//! `Peer`: a connection as the rest of its worker uses it: to send to it, to end it, to record that it is alive.
 //!
-//! The connection's own task (in `ws`) reads; it is woken when the outbox needs flushing or when somebody ended it.
+//! The connection's own task (in `ws`) reads. It is woken when the outbox needs flushing or the connection was ended.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,39 +19,39 @@ use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
 use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
 
-/// Who a connection is; fixed from its first moment.
+/// A connection's identity. It does not change.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Its public name.
+    /// The connection's public name.
     pub socket_id: SocketId,
-    /// Its app at that moment.
+    /// The app as of the upgrade.
     pub app: Arc<App>,
-    /// The protocol version that it speaks.
+    /// The protocol version of the client.
     pub protocol: u8,
-    /// What its client says of itself.
+    /// Origin and library of the client.
     pub client_info: ClientInfo,
-    /// Where its client is; none where a proxy hides it.
+    /// The client's address. None where a proxy hides it.
     pub address: Option<IpAddr>,
 }
 
 /// How a connection ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// The other side closed it, or it broke: there is nobody to tell.
+    /// The client closed it without a close frame, or it broke. Nothing is sent.
     Gone,
-    /// The other side sent a close frame: it is answered with the same code.
+    /// The client sent a close frame, which is answered with the same code.
     Answered(Option<u16>),
-    /// We close it.
+    /// The server closes it.
     Close {
-        /// With which code.
+        /// The close code.
         code: CloseCode,
-        /// And which text.
+        /// The reason for the client's developer.
         text: String,
     },
 }
 
 impl Ending {
-    /// Closes with the code's own text.
+    /// A close by the server with the code's own text.
     #[must_use]
     pub fn close(code: CloseCode) -> Self {
         Self::Close {
@@ -78,7 +78,7 @@ pub struct Peer {
     socket_id: SocketId,
     app: RefCell<Arc<App>>,
     protocol: u8,
-    /// Shared with the others of which the same is true; most connections are of few kinds.
+    /// Shared with the connections of equal clients.
     client_info: Option<Rc<ClientInfo>>,
     address: Option<IpAddr>,
     socket: Socket,
@@ -112,20 +112,20 @@ impl Peer {
         }
     }
 
-    /// Its public name.
+    /// The connection's public name.
     #[must_use]
     pub fn socket_id(&self) -> SocketId {
         self.socket_id
     }
 
-    /// Its app as of now.
+    /// The app's current snapshot.
     #[must_use]
     pub fn app(&self) -> Arc<App> {
         Arc::clone(&self.app.borrow())
     }
 
-    /// Goes over to its app in a newer snapshot, or ends. What has been admitted stays: `authorize_within` is for
-    /// connections that begin under it, and `connections` for those that come.
+    /// Takes the app from a newer snapshot, or ends if it is gone or disabled. Limits of admission do not apply again:
+    /// `authorize_within` and `connections` concern new connections only.
     pub(super) fn reload_app(&self, apps: &Apps) {
         let mut app = self.app.borrow_mut();
         match apps.by_id(app.id.as_str()) {
@@ -139,7 +139,7 @@ impl Peer {
         }
     }
 
-    /// Its worker's hub.
+    /// The hub of its worker.
     #[must_use]
     pub fn hub(&self) -> &Rc<Hub> {
         &self.hub
@@ -157,12 +157,12 @@ impl Peer {
         self.app.borrow().id == *app
     }
 
-    /// For how many seconds it has been there.
+    /// Its age in seconds.
     pub(super) fn age(&self) -> u32 {
         self.hub.now().saturating_sub(self.pulse.since())
     }
 
-    /// Where its client is; none where a proxy hides it.
+    /// The client's address. None where a proxy hides it.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
@@ -172,18 +172,19 @@ impl Peer {
         self.key
     }
 
-    /// Whether it has signed in or subscribed to a private or presence channel, as far as its app asks for it.
+    /// Whether it has signed in or subscribed to a private or presence channel. True from the start if the app does not
+    /// require it.
     #[must_use]
     pub fn is_authorized(&self) -> bool {
         self.authorized.get()
     }
 
-    /// It has.
+    /// Records a sign-in or an authorized subscription.
     pub fn authorize(&self) {
         self.authorized.set(true);
     }
 
-    /// Sends a frame that is for this connection alone, and counts it.
+    /// Sends a frame to this connection alone and counts it.
     pub fn send(&self, frame: &Encoded) {
         if self.send_uncounted(frame) {
             let app = self.app.borrow();
@@ -191,8 +192,8 @@ impl Peer {
         }
     }
 
-    /// Hands a frame over: straight to the socket if nothing waits, else behind what waits; whether it is on its way.
-    /// A full outbox ends the connection as a slow consumer; nobody waits for it.
+    /// Writes a frame to the socket, or queues it if others wait. Returns whether it was taken. A full outbox ends the
+    /// connection as a slow consumer; no caller ever waits.
     pub(super) fn send_uncounted(&self, frame: &Encoded) -> bool {
         if self.is_ending() {
             return false;
@@ -204,7 +205,7 @@ impl Peer {
         self.after_send(sent)
     }
 
-    /// Answers a ping. A client that pings without reading is owed one pong, not one for each.
+    /// Answers a ping. A client that pings without reading is owed one pong in all.
     pub fn answer_ping(&self, payload: &[u8]) {
         if self.is_ending() {
             return;
@@ -219,7 +220,7 @@ impl Peer {
         }
     }
 
-    /// Draws the conclusions from what became of a frame; whether there is one more to be counted as sent.
+    /// Wakes or ends the connection after a send. Returns whether the frame counts as sent.
     fn after_send(&self, sent: SendOutcome) -> bool {
         match sent {
             SendOutcome::Complete | SendOutcome::Queued => return true,
@@ -234,7 +235,7 @@ impl Peer {
         false
     }
 
-    /// Ends a connection for which more waits than may.
+    /// Ends the connection because its outbox is full.
     pub(super) fn end_as_slow(&self) {
         if !self.is_ending() {
             self.hub.metrics().slow_consumers.inc();
@@ -252,25 +253,25 @@ impl Peer {
         }
     }
 
-    /// How somebody ended it.
+    /// How it was ended. None while it lives.
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
         self.ending.borrow().as_deref().cloned()
     }
 
-    /// Whether somebody ended it.
+    /// Whether it was ended.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.ending.borrow().is_some()
     }
 
-    /// What waits for the socket, in bytes of memory.
+    /// The memory cost of the outbox, in bytes.
     #[must_use]
     pub fn outbox_bytes(&self) -> usize {
         self.outbox.borrow().cost()
     }
 
-    /// Notes that bytes were read: the only sign of life that counts.
+    /// Records that bytes were read, which alone proves that the client is alive.
     pub fn on_read(&self, bytes: usize) {
         self.pulse.on_read(self.hub.now());
         let app = self.app.borrow();
@@ -283,8 +284,8 @@ impl Peer {
         &self.socket
     }
 
-    /// What the connection's task does first whenever it is woken: registers itself, flushes the outbox, and learns
-    /// whether the connection has ended.
+    /// The first step of the connection's task whenever it is woken: registers its waker and flushes the outbox. Ready
+    /// when the connection was ended.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Ending> {
         self.register(cx);
         if self.poll_flush(cx).is_err() {
@@ -296,9 +297,8 @@ impl Peer {
         }
     }
 
-    /// Sends what ends a connection: the `pusher:error` where the code has one, the close frame, and everything that still waits for
-    /// the socket, except for a slow consumer, which would not read it. Ends when it is all written; the caller
-    /// bounds the time.
+    /// Sends the rest of the outbox, the `pusher:error` where the code has one, and the close frame. A slow consumer's
+    /// outbox is discarded, as it would not be read. Completes when all is written; the caller bounds the time.
     pub async fn send_close(&self, ending: &Ending) -> io::Result<()> {
         let frames = match ending {
             Ending::Gone => return Ok(()),
@@ -340,7 +340,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Whether the kernel has everything; if not, the task is woken when the socket takes more.
+    /// Returns whether the kernel has everything. If not, the task is woken when the socket takes more.
     fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.is_empty() {

@@ -1,5 +1,5 @@
-//! What a listener does with a connection before HTTP: it needs a permit, may begin with the header of a proxy, and may
-//! be TLS.
+//! The steps of a new connection before HTTP: a permit, the header of a proxy where the listener expects one, and the
+//! TLS handshake where it has a certificate.
 
 use std::error::Error as _;
 use std::io;
@@ -18,10 +18,10 @@ use super::{Certificates, Socket, TrustedProxies, last_answer, proxy_header};
 use crate::limits::{ConcurrencyLimit, Permit};
 use crate::metrics::{AcceptRefused, Metrics, Reason as _};
 
-/// How long the header of a proxy and the TLS handshake may take together.
+/// The time for the header of a proxy and the TLS handshake together.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a connection was turned away before HTTP.
+/// Why a connection was refused before HTTP.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("no trusted proxy")]
@@ -39,7 +39,7 @@ enum Error {
 }
 
 impl Error {
-    /// The same as metrics and logs name it.
+    /// The reason as metrics and logs name it.
     fn reason(&self) -> AcceptRefused {
         match self {
             Self::NotAProxy => AcceptRefused::NotAProxy,
@@ -52,21 +52,21 @@ impl Error {
     }
 }
 
-/// How one listener receives connections.
+/// Accepts the connections of one listener.
 #[derive(Clone)]
 pub struct Acceptor {
     connections: Arc<ConcurrencyLimit>,
     metrics: Metrics,
-    /// Some: connections begin with the header of one of these proxies.
+    /// The proxies whose header begins every connection. None: connections have no such header.
     proxies: Option<Arc<TrustedProxies>>,
     tls: Option<TlsAcceptor>,
 }
 
-/// A connection that may speak HTTP, and who is at the other end: as the header of a proxy says, where one came.
+/// A connection that is ready for HTTP, and its client's address: the one in the header of a proxy, where it came.
 pub type Accepted = (Socket, Option<SocketAddr>);
 
 impl Acceptor {
-    /// Connections in the clear.
+    /// An acceptor without TLS.
     #[must_use]
     pub fn plain(connections: Arc<ConcurrencyLimit>, metrics: Metrics) -> Self {
         Self {
@@ -77,32 +77,32 @@ impl Acceptor {
         }
     }
 
-    /// The same with TLS.
+    /// Adds TLS.
     ///
     /// # Errors
-    /// The cryptography and the TLS library do not go together.
+    /// The cryptography and the TLS library do not fit.
     pub fn with_tls(mut self, certificates: &Arc<Certificates>) -> Result<Self, rustls::Error> {
         let config = certificates.server_config()?;
         self.tls = Some(TlsAcceptor::from(Arc::new(config)));
         Ok(self)
     }
 
-    /// The same, each connection beginning with a proxy's header.
+    /// Expects the header of a proxy at the beginning of each connection.
     #[must_use]
     pub fn behind(mut self, proxies: Arc<TrustedProxies>) -> Self {
         self.proxies = Some(proxies);
         self
     }
 
-    /// Takes a connection as far as HTTP.
+    /// Prepares a connection for HTTP.
     ///
     /// # Errors
-    /// It was turned away, and the reason is logged and counted. Its sender is the only one who loses anything.
+    /// The connection was refused. The reason is logged and counted, and no other connection is affected.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let Some(permit) = self.connections.acquire() else {
             let peer = stream.peer_addr().ok();
             self.refused(peer, AcceptRefused::NoRoom, None);
-            // Refused at once, whatever it wanted to say.
+            // Refused at once, before anything is read.
             return Err(io::Error::other("no room"));
         };
         // Small frames must not wait for the answer to the one before. It fails only where the connection is gone.
@@ -122,7 +122,7 @@ impl Acceptor {
         })
     }
 
-    /// Counts a connection that was turned away, and says why.
+    /// Counts and logs a refused connection.
     fn refused(&self, peer: Option<SocketAddr>, reason: AcceptRefused, problem: Option<String>) {
         let address = peer.map(|peer| display(peer.ip()));
         let accepts = &self.metrics.by_reason().accepts;
@@ -156,7 +156,7 @@ impl Acceptor {
             }
             let header = proxy_header::read(&mut stream).await;
             let proxied = header.map_err(Error::ProxyHeader)?;
-            // Whom the proxy hides is nobody known: its own address would make a stranger one of this machine.
+            // A client that the proxy hides is unknown. The proxy's own address could make a stranger local.
             peer = proxied.client;
             secure = proxied.tls;
         }
@@ -185,7 +185,7 @@ impl Acceptor {
     }
 }
 
-/// Tells whoever speaks HTTP here, in HTTP, that this is the wrong port for it.
+/// Answers plain HTTP on a TLS port with an HTTP error that says so.
 async fn explain(stream: &mut TcpStream) -> io::Result<()> {
     const TEXT: &str = "This port speaks TLS, and the request came in the clear: use https:// or wss:// (pusher-js: forceTLS: true; server SDKs: useTLS: true).\n";
     let response = last_answer("400 Bad Request", "", TEXT);

@@ -1,4 +1,4 @@
-//! The server's certificate, which can be replaced while connections live: each handshake takes the one of its moment.
+//! The server's certificate. It can be replaced while connections live; each handshake uses the current one.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::clock;
 pub struct Certificates(watch::Sender<Arc<CertifiedKey>>);
 
 impl Certificates {
-    /// Begins with this one.
+    /// Starts with this certificate.
     #[must_use]
     pub fn new(first: Arc<CertifiedKey>) -> Arc<Self> {
         Arc::new(Self(watch::Sender::new(first)))
     }
 
-    /// From now on uses another one. Connections that are there go on.
+    /// Uses another certificate for new connections. Open connections are not affected.
     pub fn replace(&self, next: Arc<CertifiedKey>) {
         self.0.send_replace(next);
     }
 
-    /// Whether another certificate than this one is in use.
+    /// Whether the certificate in use differs from `other`.
     #[must_use]
     pub fn differ(&self, other: &CertifiedKey) -> bool {
         self.current().cert != other.cert
@@ -36,10 +36,10 @@ impl Certificates {
         Arc::clone(&self.0.borrow())
     }
 
-    /// How to speak TLS with it. WebSockets need HTTP/1.1, so nothing else is offered.
+    /// The TLS configuration. It offers HTTP/1.1 only, which WebSockets need.
     ///
     /// # Errors
-    /// If the cryptography has no version of TLS that is known here, which its choice rules out.
+    /// The cryptography has no known version of TLS. The one in use always has.
     pub(super) fn server_config(self: &Arc<Self>) -> Result<ServerConfig, rustls::Error> {
         let builder = ServerConfig::builder_with_details(
             Arc::new(ring::default_provider()),

@@ -1,7 +1,7 @@
-//! How large the head of a request may be, before anybody reads more of it than its length.
+//! The limits of a request's head, checked before anything else reads it.
 //!
-//! The HTTP machinery takes heads of 128 KiB and 96 fields. What is done with a head afterwards is linear in it, but
-//! the sum is more than a request that nobody signed should cost.
+//! The HTTP parser takes heads of 128 KiB and 96 fields. Later work is linear in the head, but its sum is more than an
+//! unsigned request should cost.
 
 use actix_http::{RequestHead, StatusCode};
 
@@ -14,7 +14,7 @@ const FIELD_BYTES: usize = 32 * 1024;
 /// Parameters of the query.
 const PARAMETERS: usize = 100;
 
-/// Why a head is too large; the texts are for those who sent it.
+/// Why a head is too large. The texts are for the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadTooLarge {
     /// 414.
@@ -29,7 +29,7 @@ pub enum HeadTooLarge {
 }
 
 impl HeadTooLarge {
-    /// How HTTP says it.
+    /// The status of the answer.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
@@ -40,10 +40,10 @@ impl HeadTooLarge {
     }
 }
 
-/// Whether a head is of a size that somebody may have meant.
+/// Checks the size of a head.
 ///
 /// # Errors
-/// It is too large.
+/// The head is too large.
 pub fn check_head(head: &RequestHead) -> Result<(), HeadTooLarge> {
     let target = head
         .uri

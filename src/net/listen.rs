@@ -51,22 +51,22 @@ pub fn listen(keys: &'static str, host: &str, port: u16) -> Result<TcpListener, 
     Ok(listener)
 }
 
-/// Files that do not depend on the settings: listeners, pollers, pipes, what is being read; some to spare.
+/// Files that do not depend on the settings: listeners, pollers, pipes, files being read, and a reserve.
 const BASE: u64 = 64;
 /// Pollers and queues of one worker.
 const OF_WORKER: u64 = 4;
 /// Connections of the admin port at a time; further ones wait until they are accepted.
 pub const ADMIN_CONNECTIONS: u16 = 32;
-/// Connections to Redis: those of a cluster's buckets, and as many while they are made anew.
+/// Connections to Redis: those of a cluster's buckets, and as many again while they reconnect.
 const OF_REDIS: u64 = 48;
 /// A webhook's connection and its spool.
 const OF_WEBHOOK: u64 = 2;
-/// Below so many clients there is no point in starting.
+/// With room for fewer clients the server does not start.
 const LEAST_CLIENTS: u64 = 16;
-/// Connections that no WebSocket may use up, so that backends are heard: an eighth, but within these bounds.
+/// Connections reserved for HTTP requests of backends: an eighth of all, but within these bounds.
 const HTTP_SHARE: RangeInclusive<u64> = 16..=1024;
 
-/// What a server needs files for beside its public connections.
+/// What the server opens files for, beside its public connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs {
     /// Worker threads.
@@ -107,20 +107,20 @@ pub struct TooFewFiles {
     others: u64,
 }
 
-/// How the limit of open files is shared out among the public connections.
+/// The public connections that the limit of open files allows.
 #[derive(Debug, Clone, Default)]
 pub struct FileBudget {
-    /// All of them.
+    /// All public connections.
     pub connections: Arc<ConcurrencyLimit>,
-    /// How many of them may be WebSockets; none: any number.
+    /// How many of them may be WebSockets. None: any number.
     pub sockets: Option<usize>,
 }
 
-/// Raises the soft limit of open files to the hard one, for every connection is one, and shares out what it leaves
-/// beside the server's own. Systems keep the soft limit at 1,024 for the sake of programs that use `select`.
+/// Raises the soft limit of open files to the hard one and divides the files that the server does not need itself.
+/// Systems keep the soft limit at 1,024 for programs that use `select`.
 ///
 /// # Errors
-/// It leaves too little.
+/// The limit leaves too few files.
 pub fn file_budget(needs: Needs) -> Result<FileBudget, TooFewFiles> {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -146,7 +146,7 @@ pub fn file_budget(needs: Needs) -> Result<FileBudget, TooFewFiles> {
     })
 }
 
-/// How many connections there may be, and how many of them WebSockets.
+/// The most connections, and the most WebSockets among them.
 fn shares(limit: u64, others: u64) -> Result<(u64, u64), TooFewFiles> {
     let least = others.saturating_add(HTTP_SHARE.start() + LEAST_CLIENTS);
     if limit < least {

@@ -1,5 +1,5 @@
-//! A connection below requests and WebSockets: the listener, the room for open files, the header of a proxy, TLS,
-//! HTTP/1.1 itself, and who is at the other end when proxies are in between.
+//! A connection below requests and WebSockets: the listener, the budget of open files, the header of a proxy, TLS,
+//! HTTP/1.1 itself, and the address of a client behind proxies.
 //!
 //! Knows no path and no app.
 

@@ -1,9 +1,9 @@
-//! Who is at the other end when proxies are in between: `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded`
-//! (RFC 7239), as far as they come from proxies that the operator trusts.
+//! The client behind proxies, from the headers `X-Forwarded-For`, `X-Forwarded-Proto` and `Forwarded` (RFC 7239) of
+//! proxies that the operator trusts.
 //!
-//! Anybody can send these headers. The list is read from its end, where the nearest proxy wrote, up to the first
-//! address that is no trusted proxy's: that is the client, and what stands before it is hearsay. An element that cannot
-//! be read makes the client unknown, and an unknown client is trusted with nothing.
+//! Anybody can send these headers. The list is read from its end, where the nearest proxy wrote, up to the first address
+//! that is no trusted proxy's. That address is the client's, and anything before it is unverified. An unreadable element
+//! makes the client unknown, and an unknown client gets no trust.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,21 +14,21 @@ const X_FOR: &str = "x-forwarded-for";
 const X_PROTO: &str = "x-forwarded-proto";
 const FORWARDED: &str = "forwarded";
 
-/// The networks whose proxies are believed.
+/// The networks of trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
-/// Who made a request, as far as it can be told.
+/// The client of a request, as far as it is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Client {
-    /// None where a proxy hides it or says it in a way that cannot be read, or the connection is gone already.
+    /// The client's address. None if a proxy hides it or sends an unreadable one, or if the connection is gone.
     pub address: Option<IpAddr>,
-    /// Whether it came over TLS, to this server or to the proxy that says so.
+    /// Whether the client speaks TLS to this server, or to the proxy that says so.
     pub secure: bool,
 }
 
 impl Client {
-    /// Whether it is on this machine.
+    /// Whether the client is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.address
@@ -37,7 +37,7 @@ impl Client {
 }
 
 impl TrustedProxies {
-    /// Those networks; single addresses are networks of one.
+    /// Trusts these networks. A single address is a network of one.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
@@ -50,7 +50,7 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who made a request that came over a connection from `peer`, itself over TLS or not.
+    /// The client of a request on a connection from `peer`, where `tls` is whether that connection is TLS.
     #[must_use]
     pub fn client(&self, peer: Option<SocketAddr>, tls: bool, headers: &HeaderMap) -> Client {
         let direct = Client {
@@ -95,7 +95,7 @@ impl TrustedProxies {
         }
     }
 
-    /// The last hop that is no trusted proxy. Where all are, the first; where one hides its client, nobody.
+    /// The last hop that is no trusted proxy. The first hop if all are; none if a proxy hides its client.
     fn nearest(
         &self,
         proxy: Option<IpAddr>,

@@ -1,6 +1,6 @@
 //! The header of the PROXY protocol, version 1 or 2, that a proxy puts before everything else on a connection.
 //!
-//! Nothing behind it is taken from the connection: what follows is TLS or HTTP.
+//! Only the header is read from the connection. TLS or HTTP follows.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,25 +12,25 @@ use tokio::io::AsyncReadExt as _;
 /// No header is shorter: a line of version 1 without addresses. Version 2 has a byte more.
 const LEAST_BYTES: usize = b"PROXY UNKNOWN\r\n".len();
 
-/// What a header may have at most: version 1 has up to 107 bytes, version 2 what its extensions need.
+/// The longest header. Version 1 has up to 107 bytes, version 2 as many as its extensions need.
 const MOST_BYTES: usize = 2048;
 
 /// The fixed part of version 2; its last two bytes tell the length of the rest.
 const FIXED_V2: usize = 16;
 
-/// What a proxy says of a connection.
+/// The facts in a proxy's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Proxied {
-    /// None for the proxy's own connections, such as health checks, and where it hides its client.
+    /// The client's address. None for the proxy's own connections, such as health checks, and for hidden clients.
     pub(super) client: Option<SocketAddr>,
-    /// Whether the client spoke TLS to the proxy; only version 2 can say so.
+    /// Whether the client speaks TLS to the proxy. Only version 2 can say so.
     pub(super) tls: bool,
 }
 
-/// Takes the header off a connection.
+/// Reads the header from a connection.
 ///
 /// # Errors
-/// The connection broke, or what came is no header.
+/// The connection broke, or the bytes are no header.
 pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Proxied> {
     let mut header = vec![0; LEAST_BYTES];
     stream.read_exact(&mut header).await?;
@@ -53,7 +53,7 @@ pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Proxied> {
     }
 }
 
-/// How many more bytes surely belong to an incomplete header.
+/// How many more bytes certainly belong to an incomplete header.
 async fn missing(header: &[u8], stream: &TcpStream) -> io::Result<usize> {
     if header[0] == b'\r' {
         return Ok(match header.get(FIXED_V2 - 2..FIXED_V2) {

@@ -1,5 +1,5 @@
-//! The io object of one connection, with TLS or without. Everybody else tries to read and write and is told when it
-//! may again; what kind of stream that happens on stays here.
+//! The socket of one connection, with or without TLS. Callers try to read and write, and are woken when they may try
+//! again. Only this file knows the kind of stream.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,10 +15,10 @@ use tokio_rustls::server::TlsStream;
 
 use crate::limits::Permit;
 
-/// Bytes that TLS may hold back for one connection when the kernel takes no more, beside the outbox.
+/// Bytes that TLS may buffer for one connection when the kernel takes no more, beside the outbox.
 const TLS_BYTES: usize = 32 * 1024;
 
-/// What the first byte of TLS is: a handshake record.
+/// The first byte of a TLS connection: the type of a handshake record.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A connected stream. Reads and writes by `try_…` never wait and need no exclusive access.
@@ -26,7 +26,7 @@ pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 pub struct Socket {
     io: Io,
     secure: bool,
-    /// Given back when the connection is closed.
+    /// Released when the connection is closed.
     _permit: Option<Permit>,
 }
 
@@ -38,7 +38,7 @@ enum Io {
 }
 
 impl Socket {
-    /// Without TLS; `secure` where a proxy ended it. A permit in the room for open files, if any, is kept for as long as the connection.
+    /// A socket without TLS. `secure` if a proxy ended TLS. The permit is held as long as the socket.
     #[must_use]
     pub fn plain(stream: TcpStream, secure: bool, permit: Option<Permit>) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Socket {
         }
     }
 
-    /// With TLS, after the handshake.
+    /// A socket with TLS, after the handshake.
     #[must_use]
     pub fn tls(mut stream: TlsStream<TcpStream>, permit: Option<Permit>) -> Self {
         stream.get_mut().1.set_buffer_limit(Some(TLS_BYTES));
@@ -59,13 +59,13 @@ impl Socket {
         }
     }
 
-    /// Whether its client speaks TLS, to this server or to the proxy whose header on the connection said so.
+    /// Whether the client speaks TLS to this server, or to the proxy whose header says so.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Ready when a read may give something; otherwise the context's task is woken when it may.
+    /// Ready when a read may return bytes. Otherwise the task is woken when it may.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.io {
             Io::Plain(stream) => stream.poll_read_ready(cx),
@@ -76,7 +76,7 @@ impl Socket {
         }
     }
 
-    /// Ready when a write may take something; otherwise the context's task is woken when it may.
+    /// Ready when a write may take bytes. Otherwise the task is woken when it may.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.io {
             Io::Plain(stream) => stream.poll_write_ready(cx),
@@ -84,10 +84,10 @@ impl Socket {
         }
     }
 
-    /// Appends what is there. `Ok(0)` is the end of the stream.
+    /// Appends the bytes that are available. `Ok(0)` is the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is there, else the connection is broken.
+    /// `WouldBlock` if no bytes are available. With any other error the connection is broken.
     pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         match &self.io {
             Io::Plain(stream) => stream.try_read_buf(buffer),
@@ -105,10 +105,11 @@ impl Socket {
         }
     }
 
-    /// Writes what the kernel takes. With TLS that may be less than was taken from the caller: see [`Self::is_flushed`].
+    /// Writes the bytes that the kernel takes and returns their number. TLS may buffer some of them: see
+    /// [`Self::is_flushed`].
     ///
     /// # Errors
-    /// `WouldBlock` when it takes nothing, else the connection is broken.
+    /// `WouldBlock` if it takes none. With any other error the connection is broken.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &self.io {
             Io::Plain(stream) => stream.try_write(bytes),
@@ -119,7 +120,7 @@ impl Socket {
         }
     }
 
-    /// Whether the kernel has everything that was written. If not, somebody must call [`Self::poll_flush`].
+    /// Whether the kernel has all written bytes. If not, the caller must call [`Self::poll_flush`].
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         match &self.io {

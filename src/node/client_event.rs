@@ -94,9 +94,8 @@ impl Node {
         check_size(command, &app.limits)?;
         if !session.take_client_event(Instant::now()) {
             self.metrics.client_events_limited.inc();
-            return Err(ClientEventError::TooFast(
-                app.limits.client_events_per_second,
-            ));
+            let limit = app.limits.client_events_per_second;
+            return Err(ClientEventError::TooFast(limit));
         }
         let accepted = Instant::now();
         self.inboxes.wait_for_capacity().await?;
@@ -142,7 +141,7 @@ impl Node {
             Err(adapter::Error::Unreachable(why)) => {
                 return Err(ClientEventError::Unreachable(why));
             }
-            // Publishing joins nothing.
+            // Publishing subscribes nobody.
             Err(adapter::Error::PresenceFull) => {}
         }
         Ok(())

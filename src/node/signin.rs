@@ -85,13 +85,12 @@ impl Node {
         if !app.watchlist {
             user.watchlist.clear();
         }
-        let hub = session.peer.hub();
-        let connections =
-            hub.subscribe(&ChannelName::connections_of(&user.member.id), &session.peer);
+        let (peer, hub) = (&session.peer, session.peer.hub());
+        let connections = hub.subscribe(&ChannelName::connections_of(&user.member.id), peer);
         let watches: Vec<_> = user
             .watchlist
             .iter()
-            .map(|watched| hub.subscribe(&ChannelName::watchers_of(watched), &session.peer))
+            .map(|watched| hub.subscribe(&ChannelName::watchers_of(watched), peer))
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();

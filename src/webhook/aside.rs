@@ -1,5 +1,5 @@
-//! Requests that have stepped aside: an endpoint refuses them again and again and may take others. They are retried
-//! beside everything else, one at a time, until their time is over; later events of their channels wait behind them.
+//! Requests that have stepped aside because the endpoint refuses them again and again. They are retried beside the
+//! others, one at a time, until their time is over. Later events of their channels wait behind them.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,30 +13,30 @@ use super::queue::QueuedEvent;
 use super::request::Request;
 use super::sender::{Failure, Sender};
 
-/// Requests that may be aside at a time; the next one that is refused holds up everything until one has ended.
+/// Requests that may be aside at a time. Beyond it a refused request blocks the endpoint until one has ended.
 const MAX: usize = 16;
 
-/// A request of one channel, and what waits behind it.
+/// A request of one channel, and the events behind it.
 struct Parked {
     request: Request,
     behind: WaitingBehind,
     due: Instant,
 }
 
-/// Later events of a channel.
+/// Later events of a request's channel.
 pub(super) struct WaitingBehind {
     pub(super) channel: u64,
     pub(super) events: VecDeque<QueuedEvent>,
 }
 
-/// An attempt under way.
+/// An attempt in progress.
 struct InFlight {
     channel: u64,
     begun: Instant,
     sending: Pin<Box<dyn Future<Output = Result<u16, Failure>>>>,
 }
 
-/// How an attempt ended.
+/// A finished attempt.
 pub(super) struct Attempted {
     pub(super) request: Request,
     pub(super) behind: WaitingBehind,
@@ -44,7 +44,7 @@ pub(super) struct Attempted {
     pub(super) took: Duration,
 }
 
-/// All of one endpoint.
+/// The requests of one endpoint that have stepped aside.
 #[derive(Default)]
 pub(super) struct Aside {
     parked: Vec<Parked>,
@@ -60,14 +60,14 @@ impl Aside {
         self.parked.len()
     }
 
-    /// All events, those that wait behind requests too.
+    /// The events of all requests and those behind them.
     pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedEvent> {
         self.parked
             .iter()
             .flat_map(|parked| parked.request.events.iter().chain(&parked.behind.events))
     }
 
-    /// Adds a request, to be tried after a pause.
+    /// Adds a request, whose next attempt is after `pause`.
     pub(super) fn add(&mut self, request: Request, behind: WaitingBehind, pause: Duration) {
         self.parked.push(Parked {
             request,
@@ -76,14 +76,14 @@ impl Aside {
         });
     }
 
-    /// Where an event waits, if a request of its channel is here.
+    /// The events behind the request of a channel, if there is one.
     pub(super) fn line(&mut self, channel: u64) -> Option<&mut VecDeque<QueuedEvent>> {
         let mut parked = self.parked.iter_mut();
         let found = parked.find(|parked| parked.behind.channel == channel)?;
         Some(&mut found.behind.events)
     }
 
-    /// All are due: the server is about to end.
+    /// Makes all requests due: the server is about to end.
     pub(super) fn retry_now(&mut self) {
         let now = Instant::now();
         for parked in &mut self.parked {
@@ -91,7 +91,7 @@ impl Aside {
         }
     }
 
-    /// The next attempt, when it is due and over. May be dropped and called again at any time.
+    /// Waits for the next attempt to be due and finished. Cancel-safe.
     pub(super) async fn next(&mut self, sender: &Rc<Sender>) -> Attempted {
         loop {
             let in_flight = match &mut self.in_flight {

@@ -1,4 +1,4 @@
-//! Requests that were given up: kept for people to look at and to send again, bounded for each endpoint.
+//! Dead letters: requests that were given up, kept so that operators can inspect and resend them. Bounded per endpoint.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use super::queue::QueuedEvent;
 /// A request that was given up.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// Names it, among all endpoints, as long as the process runs.
+    /// Unique among all endpoints until the process ends.
     pub id: u64,
     /// The app's id.
     pub app: Arc<str>,
-    /// Where it should have gone, without the query, which may hold a token.
+    /// The endpoint's URL without the query, which may hold a token.
     pub url: Arc<str>,
     /// The events, each a JSON object.
     pub events: Vec<Arc<str>>,
-    /// When it was tried first.
+    /// When the first attempt began.
     pub first_attempt: SystemTime,
-    /// When it was tried last.
+    /// When the last attempt ended.
     pub last_attempt: SystemTime,
-    /// How that ended.
+    /// Why the last attempt failed.
     pub error: String,
 }
 
-/// One endpoint's.
+/// The dead letters of one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct DeadLetters(VecDeque<(DeadLetter, Vec<QueuedEvent>)>);
 
 impl DeadLetters {
-    /// Adds a letter. The oldest goes if there are more than `max` then.
+    /// Adds a letter. If there are more than `max`, removes the oldest and returns its events.
     pub(super) fn push(
         &mut self,
         letter: DeadLetter,
@@ -45,12 +45,12 @@ impl DeadLetters {
             .map(|(_, events)| events)
     }
 
-    /// A copy of all, the oldest first.
+    /// Copies of all letters, the oldest first.
     pub(super) fn list(&self) -> Vec<DeadLetter> {
         self.0.iter().map(|(letter, _)| letter.clone()).collect()
     }
 
-    /// Takes one out, or all: their events in order, letter by letter.
+    /// Removes one letter, or all. Returns their events, letter by letter.
     pub(super) fn take(&mut self, id: Option<u64>) -> Vec<Vec<QueuedEvent>> {
         let all = std::mem::take(&mut self.0);
         let mut taken = Vec::new();
@@ -64,7 +64,7 @@ impl DeadLetters {
         taken
     }
 
-    /// The events of all, the oldest first.
+    /// The events of all letters, the oldest first.
     pub(super) fn events(&self) -> impl Iterator<Item = &QueuedEvent> {
         self.0.iter().flat_map(|(_, events)| events)
     }

@@ -1,8 +1,8 @@
-//! The task behind an endpoint: takes in what is posted, delivers it, and keeps what failed.
+//! The task of an endpoint: queues posted events, delivers them, and keeps failed requests.
 //!
-//! A request that is not answered with 2xx is retried with the same bytes until it succeeds or its time is over and it
-//! becomes a dead letter. Meanwhile it holds up what comes after it, unless the endpoint refuses it again and again:
-//! then it steps aside, cut down to one channel first, and only its own channel waits behind it.
+//! A request that is not answered with 2xx is retried with the same bytes until it succeeds, or until its time is over
+//! and it becomes a dead letter. Meanwhile later events wait. If the endpoint refuses one request again and again, the
+//! request is cut down to one channel and steps aside: only events of that channel wait behind it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -33,7 +33,7 @@ const LONGEST_LAST_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes of events in one request; a larger one goes alone.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// What all endpoints share.
+/// Handles that all endpoints share.
 pub(super) struct DeliveryContext {
     pub(super) metrics: Metrics,
     pub(super) feed: Feed,
@@ -41,10 +41,10 @@ pub(super) struct DeliveryContext {
     pub(super) letters: Arc<AtomicU64>,
 }
 
-/// What an endpoint's task gets: events by their class, and orders.
+/// The task's receivers: events by their class, and commands.
 type Incoming = ([mpsc::Receiver<Posted>; 2], mpsc::Receiver<EndpointCommand>);
 
-/// The task.
+/// The task of one endpoint.
 pub(super) struct DeliveryTask {
     sender: Rc<Sender>,
     settings: Settings,
@@ -52,11 +52,11 @@ pub(super) struct DeliveryTask {
     backlog: Arc<Backlog>,
     incoming: Incoming,
     queue: Queue,
-    /// Events and their bytes, in the queue and out of it.
+    /// Undelivered events and their bytes, in the queue and outside it.
     held: (usize, usize),
-    /// Events that were taken and put back: they have waited for others already.
+    /// Events that were taken and put back. They do not wait for a batch again.
     put_back_events: usize,
-    /// The one under way.
+    /// The request in progress.
     current: Option<Request>,
     aside: Aside,
     dead: DeadLetters,
@@ -66,7 +66,7 @@ pub(super) struct DeliveryTask {
     flushing: bool,
 }
 
-/// What comes from outside, or is due.
+/// What the task reacts to.
 enum TaskEvent {
     Posted(Posted),
     Command(EndpointCommand),
@@ -102,7 +102,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Queues what was left, or given up, before.
+    /// Queues events of the spool or of dead letters.
     pub(super) fn restore(&mut self, events: impl Iterator<Item = QueuedEvent>) {
         for event in events {
             self.backlog.add(0, event.spooled.json.len());
@@ -129,7 +129,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Lets a batch fill up.
+    /// Waits until a batch is full or its window is over.
     async fn fill_batch(&mut self) {
         let Some(oldest) = self.queue.oldest() else {
             return;
@@ -146,7 +146,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Tries until it succeeds, is given up, or steps aside.
+    /// Sends a request until it succeeds, is given up, or steps aside.
     async fn deliver(&mut self, request: Request) {
         let mut next = Some(request);
         while let Some(request) = next.take() {
@@ -171,7 +171,7 @@ impl DeliveryTask {
         self.update_gauges();
     }
 
-    /// What an attempt comes to: the request and the pause before the next one, unless it is over.
+    /// Handles the result of an attempt. Returns the request and the pause before its next attempt, unless it is over.
     fn finish_attempt(
         &mut self,
         mut request: Request,
@@ -280,7 +280,7 @@ impl DeliveryTask {
         .await;
     }
 
-    /// Takes in whatever comes until `work` is done.
+    /// Handles events until `work` is done.
     async fn handle_events_during<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
@@ -296,7 +296,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Takes in one thing, or lets `end` come. Whether there can be more.
+    /// Handles the next event, or waits for `end` if that comes first. Returns whether there can be more events.
     async fn handle_next(&mut self, end: impl Future<Output = ()>) -> bool {
         let event = tokio::select! {
             () = end => return true,
@@ -305,7 +305,7 @@ impl DeliveryTask {
         self.handle_event(event)
     }
 
-    /// May be dropped and called again at any time.
+    /// The next event. Cancel-safe.
     async fn next(&mut self) -> TaskEvent {
         let retry = self.spool.as_ref().and_then(Spool::retry);
         let due = retry.into_iter().chain(self.drops.due()).min();
@@ -319,7 +319,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Whether there can be more.
+    /// Handles an event. Returns whether there can be more.
     fn handle_event(&mut self, event: TaskEvent) -> bool {
         match event {
             TaskEvent::Posted(posted) => self.receive(posted),
@@ -331,7 +331,7 @@ impl DeliveryTask {
         true
     }
 
-    /// What was dropped is told, a spool that cannot be written is tried again, each if it is due.
+    /// Logs dropped events and retries a broken spool, each if it is due.
     fn run_due_timers(&mut self) {
         let now = Instant::now();
         if self.drops.due().is_some_and(|due| due <= now) {
@@ -358,8 +358,8 @@ impl DeliveryTask {
         self.enqueue(QueuedEvent::new(spooled, posted.tag));
     }
 
-    /// Queues an event, behind a request of its channel that has stepped aside if there is one. Only what stays is
-    /// written down.
+    /// Queues an event, or puts it behind a request of its channel that has stepped aside. Only an event that is not
+    /// dropped goes to the spool.
     fn enqueue(&mut self, event: QueuedEvent) {
         let size = self.queue.size();
         let elsewhere = (self.held.0 - size.0, self.held.1 - size.1);
@@ -428,7 +428,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Says since when the oldest waits, and how many have stepped aside.
+    /// Updates the age of the oldest event and the number of requests aside.
     fn update_gauges(&self) {
         let current = self.current.iter().flat_map(|request| &request.events);
         let taken = current.chain(self.aside.iter()).map(|event| event.since);
@@ -437,7 +437,7 @@ impl DeliveryTask {
         self.backlog.note_aside(self.aside.len());
     }
 
-    /// Dead letters stay in the spool: after a restart they are tried again.
+    /// Gives a request up. Dead letters stay in the spool, so a restart tries them again.
     fn dead_letter(&mut self, request: Request, error: &Failure) {
         let place = self.sender.url();
         let count = request.events.len();
@@ -462,7 +462,7 @@ impl DeliveryTask {
         }
     }
 
-    /// These are delivered, or dropped.
+    /// Ends delivered or dropped events.
     fn finish(&mut self, events: &[QueuedEvent]) {
         self.forget(events);
         self.settle(events);
@@ -484,7 +484,7 @@ impl DeliveryTask {
         self.spool = Some(spool);
     }
 
-    /// All that is to survive a restart.
+    /// All events that must survive a restart.
     fn undelivered(&self) -> impl Iterator<Item = &SpooledEvent> {
         let current = self.current.iter().flat_map(|request| &request.events);
         current

@@ -1,4 +1,4 @@
-//! What a full queue has dropped, for the log: a line at once, then their sum at most every ten seconds.
+//! Logs the events that a full queue drops: the first at once, then a sum at most every ten seconds.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::tag::Tag;
 use crate::metrics::Metrics;
 use crate::protocol::WebhookKind;
 
-/// From line to line.
+/// The shortest time between two lines.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Counts since the last line.
 #[derive(Debug, Default)]
 pub(super) struct DropLog {
-    /// When what was counted is told; none if there may be a line at once.
+    /// When the next line is due. None if a line may be logged at once.
     until: Option<Instant>,
     public: u64,
     kinds: [u64; WebhookKind::ALL.len()],
@@ -43,7 +43,7 @@ impl DropLog {
         self.until
     }
 
-    /// Says what was dropped since the last time, if anything was.
+    /// Logs the drops since the last line, if there were any.
     pub(super) fn log(&mut self, endpoint: &str) {
         let total: u64 = self.kinds.iter().sum();
         let mut kinds = String::new();

@@ -1,4 +1,4 @@
-//! One endpoint: the way to it for everyone. Posting never waits; behind it is one task, `delivery_task`.
+//! One endpoint as the rest of the server sees it. Posting never waits; delivery is one task, in `delivery_task`.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -22,22 +22,22 @@ use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind};
 use crate::supervise::spawn_critical;
 
-/// A task that does not keep up with what is posted is told in the log at most this often.
+/// How often at most the log warns that a task does not keep up.
 const WARN_INTERVAL_MS: u64 = 10_000;
-/// Events of public channels, and of others, that may be on their way to the task's queue, which is their real bound.
+/// Events of public channels, and of others, that may be on their way to the task's queue, whose bound is the real one.
 const INTAKE_EVENTS: usize = 64 * 1024;
 /// Bytes of events that may wait for one endpoint, on their way or in the queue.
 pub(super) const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the task is asked for.
+/// A command to an endpoint's task.
 pub(super) enum EndpointCommand {
-    /// Send in another way from now on: the next request, or the next attempt.
+    /// Use a new configuration from the next attempt on.
     Reconfigure(Arc<App>, Box<Webhook>),
-    /// Pause no longer: the server is about to end.
+    /// Send without pauses: the server is about to end.
     FlushNow,
-    /// The dead letters.
+    /// List the dead letters.
     ListDeadLetters(oneshot::Sender<Vec<DeadLetter>>),
-    /// Queue dead letters again, one or all; how many that were.
+    /// Queue one dead letter again, or all. Answers with their number.
     Redeliver(Option<u64>, oneshot::Sender<usize>),
 }
 
@@ -47,12 +47,13 @@ pub(super) struct Posted {
     pub(super) tag: Tag,
 }
 
-/// The queue's end for everyone.
+/// The sending end of an endpoint's queue.
 pub(super) struct Endpoint {
     app: AppId,
     webhook: Webhook,
     spool: Option<PathBuf>,
-    /// Of channels that need an authorization, and of public ones: a flood of these must not fill the way of those.
+    /// One for channels that need an authorization and one for public channels, so that a flood of public ones cannot
+    /// fill both.
     intakes: [mpsc::Sender<Posted>; 2],
     commands: mpsc::Sender<EndpointCommand>,
     backlog: Arc<Backlog>,
@@ -60,16 +61,16 @@ pub(super) struct Endpoint {
     name: String,
 }
 
-/// What waits until it is delivered, dropped or dead.
+/// Counts of the events that are not yet delivered, dropped or dead.
 pub(super) struct Backlog {
-    /// Since the task has it, and so the spool.
+    /// Events that the task has, and so the spool.
     events: AtomicUsize,
-    /// Since the posting.
+    /// Bytes of all posted events.
     bytes: AtomicUsize,
     started: Instant,
-    /// Since when the oldest waits, in milliseconds after `started`; the greatest number: nothing waits.
+    /// When the oldest was posted, in milliseconds after `started`. `u64::MAX`: nothing waits.
     oldest_ms: AtomicU64,
-    /// When an intake that is full may be told again.
+    /// When the next warning of a full intake may be logged.
     quiet_until_ms: AtomicU64,
     /// Requests that have stepped aside.
     aside: AtomicUsize,
@@ -113,7 +114,7 @@ impl Backlog {
         self.oldest_ms.store(oldest, Ordering::Relaxed);
     }
 
-    /// Whether the caller is the one who may tell now that an intake is full.
+    /// Whether the caller may log a warning of a full intake now. True for one caller in each interval.
     fn may_warn(&self) -> bool {
         let now = self.now_ms();
         let until = self.quiet_until_ms.load(Ordering::Relaxed);
@@ -127,7 +128,7 @@ impl Backlog {
 }
 
 impl Endpoint {
-    /// Starts the task on this thread. What is left in the spool goes first.
+    /// Starts the task on this thread. Events left in the spool go first.
     pub(super) fn start(
         sender: Sender,
         settings: &Settings,
@@ -165,12 +166,12 @@ impl Endpoint {
         endpoint
     }
 
-    /// Whether it is the one of this webhook, apart from what [`EndpointCommand::Reconfigure`] changes.
+    /// Whether it is the endpoint of this webhook. What [`EndpointCommand::Reconfigure`] can change is not compared.
     pub(super) fn is_of(&self, app: &AppId, webhook: &Webhook) -> bool {
         self.app == *app && self.webhook.identity() == webhook.identity()
     }
 
-    /// Its file.
+    /// Its spool file.
     pub(super) fn spool(&self) -> Option<PathBuf> {
         self.spool.clone()
     }
@@ -179,7 +180,7 @@ impl Endpoint {
         self.webhook.wants(kind, channel)
     }
 
-    /// Hands an event to the task, or drops it if the task does not keep up.
+    /// Sends an event to the task, or drops it if the task does not keep up.
     pub(super) fn post(&self, json: Arc<str>, tag: Tag) {
         let is_full = self.backlog.bytes.load(Ordering::Relaxed) > 2 * QUEUE_BYTES;
         self.backlog.add(0, json.len());
@@ -210,7 +211,7 @@ impl Endpoint {
         self.backlog.events.load(Ordering::Relaxed)
     }
 
-    /// Those included that are on their way to the task.
+    /// Undelivered events, including those on their way to the task.
     pub(super) fn unfinished(&self) -> usize {
         let on_their_way = |intake: &mpsc::Sender<_>| intake.max_capacity() - intake.capacity();
         // In this order none is missed that arrives meanwhile.

@@ -1,4 +1,4 @@
-//! What those who watch an app see of the attempts at its webhooks.
+//! The feed entry of an attempt to deliver a webhook.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use serde::Deserialize;
 use super::sender::{Failure, Sender};
 use crate::feed::{Entry, Feed, Kind};
 
-/// How many names of events are told of one request.
+/// How many event names an entry lists.
 const NAMES: usize = 5;
 
 /// One attempt at a request.
 pub(super) struct Attempt<'a> {
     pub(super) body: &'a [u8],
-    /// From one on.
+    /// The attempt's number, from one on.
     pub(super) number: u32,
-    /// The status of the answer, if it was taken.
+    /// The status of the answer, or why there was no success.
     pub(super) answer: Result<u16, &'a Failure>,
     pub(super) took: Duration,
 }
 
-/// What of a body is looked into; it is of this server's making.
+/// The parts of a request's body that an entry shows.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
@@ -44,7 +44,7 @@ impl Attempt<'_> {
         let body = std::str::from_utf8(self.body).ok();
         let parsed = body.and_then(|body| serde_json::from_str::<Body<'_>>(body).ok());
         let events = parsed.map_or_else(Vec::new, |body| body.events);
-        // Of one channel, the entry is found under it.
+        // An entry of one channel is found under that channel.
         let first = events.first().map(|event| &*event.channel);
         let one = first.filter(|first| events.iter().all(|event| event.channel == *first));
         feed.record(Some(&sender.app().id), Kind::Webhook, || Entry {

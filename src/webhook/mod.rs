@@ -1,10 +1,9 @@
-//! Webhooks: telling an app's backend over HTTP what happens on its channels (docs: `server_api/webhooks`).
+//! Webhooks: HTTP requests that notify an app's backend of events on its channels (docs: `server_api/webhooks`).
 //!
-//! [`Webhooks::post`] is called from any worker and never waits: it picks the app's endpoints that want the event and
-//! puts it into the queue of each. Behind every endpoint is one task with its own queue, retries and dead letters, so
-//! that a slow or dead one holds up nobody else, and nothing of one app travels with another's. All tasks live on the
-//! thread that called [`Webhooks::start`]. A reload keeps the queues of what stays; an endpoint that is not configured
-//! any more gets what waited for it, and nothing new.
+//! [`Webhooks::post`] is called from any worker and never waits: it queues an event for each of the app's endpoints that
+//! want it. Every endpoint has one task with its own queue, retries and dead letters, so a slow or dead endpoint delays
+//! no other, and no request carries events of two apps. All tasks run on the thread that called [`Webhooks::start`]. A
+//! reload keeps the queues of endpoints that stay. A removed endpoint still gets its queued events, and no new ones.
 
 mod aside;
 mod dead_letters;
@@ -43,42 +42,42 @@ use sender::Sender;
 use spool::Folder;
 use tag::Tagger;
 
-/// Webhooks cannot be told.
+/// Webhooks cannot be started or reloaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `spool` cannot be used.
+    /// The folder `spool` cannot be used.
     #[error(transparent)]
     Spool(#[from] spool::Error),
-    /// The TLS library and its cryptography do not go together.
+    /// The TLS library and its cryptography do not fit.
     #[error("cannot speak TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// How often a shutdown looks whether the queues are empty.
+/// How often a shutdown checks whether the queues are empty.
 const FINISH_TICK: Duration = Duration::from_millis(20);
 
 /// `[webhooks]`, for all apps.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a return cancels a leaving.
+    /// How long a channel or member must be gone before a webhook says so.
     pub linger: Duration,
     /// How long one exchange with an endpoint may take.
     pub timeout: Duration,
-    /// How long after its first attempt a request is retried.
+    /// How long a request is retried, from its first attempt.
     pub retry: Duration,
-    /// Events that may wait for one endpoint. Beyond it the newest is dropped.
+    /// Events that may wait for one endpoint. Beyond it the longest line loses its newest event.
     pub queue_events: usize,
-    /// Failed requests that are kept for one endpoint. Beyond it the oldest is dropped.
+    /// Dead letters of one endpoint. Beyond it the oldest is dropped.
     pub dead_letters: usize,
-    /// Events in one request, where an endpoint takes several.
+    /// Events in one request, for endpoints that take batches.
     pub batch_size: usize,
-    /// How long the first of them waits for the others.
+    /// How long the first event of a batch waits for others.
     pub batch_window: Duration,
-    /// Where undelivered events survive a restart.
+    /// The folder in which undelivered events survive a restart.
     pub spool: Option<PathBuf>,
 }
 
-/// The way to all endpoints. Cheap to clone and shared by all workers.
+/// All endpoints of all apps. Cheap to clone and shared by all workers.
 #[derive(Clone)]
 pub struct Webhooks(Arc<Shared>);
 
@@ -93,11 +92,11 @@ struct Shared {
     tls: Arc<rustls::ClientConfig>,
 }
 
-/// All endpoints there have been; a reload puts another table in its place.
+/// All endpoints since the start. A reload replaces the table.
 #[derive(Clone, Default)]
 struct Table {
     active: HashMap<AppId, Vec<Arc<Endpoint>>>,
-    /// Of webhooks that are not configured any more: kept for what waits for them and for their return.
+    /// Endpoints that were removed from the configuration. Their queues are still delivered, and they may return.
     retired: Vec<Arc<Endpoint>>,
 }
 
@@ -137,11 +136,11 @@ impl Webhooks {
         Ok(webhooks)
     }
 
-    /// Has the webhooks of these apps and no others from now on, on the thread of [`Webhooks::start`]. What stays
-    /// keeps its queue and gets its new headers and secrets.
+    /// Replaces the webhooks by those of `apps`, on the thread of [`Webhooks::start`]. An endpoint that stays keeps its
+    /// queue and gets its new headers and secrets.
     ///
     /// # Errors
-    /// The spool cannot be used for a new one; who is told stays as it was.
+    /// The spool cannot be used for a new endpoint. The webhooks stay as they were.
     pub async fn reload(&self, apps: &Apps) -> Result<(), Error> {
         let mut retired = self.all();
         let mut table = Table::default();
@@ -194,8 +193,8 @@ impl Webhooks {
         Ok(Endpoint::start(sender, &shared.settings, spool, context))
     }
 
-    /// Queues an event for the endpoints that want it. Never waits, so it may be called where order is made: under
-    /// the registry's locks. `source` is the connection that made it so, if it is known.
+    /// Queues an event for the endpoints that want it. Never waits, so it may be called under the registry's locks, which
+    /// give events their order. `source` is the connection that caused the event, if known.
     pub fn post(
         &self,
         app: &AppId,
@@ -220,8 +219,8 @@ impl Webhooks {
         }
     }
 
-    /// Tells those who watch the app, whether it has webhooks or not: what is posted here is said once, by the node that
-    /// it falls to. Client events are told by who relays them.
+    /// Records the event in the feed, whether the app has webhooks or not: exactly one node posts each event. Client
+    /// events are recorded where they are relayed.
     fn record_in_feed(&self, app: &AppId, channel: &ChannelName, event: &WebhookEvent<'_>) {
         let (kind, user) = match event {
             WebhookEvent::ChannelOccupied => (Kind::Occupied, None),
@@ -238,25 +237,25 @@ impl Webhooks {
         });
     }
 
-    /// Events that wait for endpoints.
+    /// The number of events that wait for endpoints.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.all().iter().map(|endpoint| endpoint.queued()).sum()
     }
 
-    /// Requests that endpoints refuse and that have stepped aside.
+    /// The number of refused requests that have stepped aside.
     #[must_use]
     pub fn aside(&self) -> usize {
         self.all().iter().map(|endpoint| endpoint.aside()).sum()
     }
 
-    /// Why undelivered events would not survive a restart at present, though a spool is configured.
+    /// Why the configured spool cannot be written at present. None if it can, or if there is none.
     #[must_use]
     pub fn spool_problem(&self) -> Option<String> {
         self.0.folder.as_ref()?.problem()
     }
 
-    /// How long the longest-waiting event has been waiting.
+    /// The age of the oldest undelivered event.
     #[must_use]
     pub fn lag(&self) -> Duration {
         let lags = self.all();
@@ -264,7 +263,7 @@ impl Webhooks {
         lags.max().unwrap_or_default()
     }
 
-    /// Before the end: everything that waits is tried now, until nothing is left or the time is over.
+    /// Delivers what waits without further pauses, until nothing is left or `timeout` is over. Called before the end.
     pub async fn finish(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         for endpoint in self.all() {
@@ -297,7 +296,7 @@ impl Webhooks {
         }
     }
 
-    /// The requests that were given up.
+    /// The dead letters of all endpoints.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = Vec::new();
         for endpoint in self.all() {
@@ -312,7 +311,7 @@ impl Webhooks {
         letters
     }
 
-    /// Queues the events of dead letters again, of all or of one. Returns how many letters that were.
+    /// Queues the events of one dead letter again, or of all. Returns the number of letters.
     pub async fn redeliver(&self, id: Option<u64>) -> usize {
         let mut letters = 0;
         for endpoint in self.all() {

@@ -1,12 +1,12 @@
-//! What waits for one endpoint, shared fairly between its sources.
+//! The events that wait for one endpoint, in a queue that is fair to their sources.
 //!
-//! Anybody may subscribe to public channels, and so make webhooks. Each connection therefore has a line of its own for
-//! what it causes on public channels; every other channel has one too, as only those get there whom the app's backend
-//! let in. Lines take turns, so a long one delays no other. At the bound the longest line loses its newest event, of
-//! public channels as long as at least half of what waits is of them: a flood loses its own.
+//! Anybody may subscribe to public channels and so cause webhooks. Each connection therefore has its own line for the
+//! events it causes on public channels. Every other channel has its own line too, since the app's backend authorizes its
+//! subscribers. Lines take turns, so a long one delays no other. At the bound the longest line loses its newest event.
+//! It is a line of public channels as long as at least half of the events are of them, so a flood loses its own events.
 //!
 //! *Invariant:* the events of one channel stay in order: as long as one waits, its channel's next ones join its line.
-//! *Invariant:* of an event that is dropped, the one that takes it back is dropped too, so what is delivered alternates.
+//! *Invariant:* the opposite of a dropped event is dropped too, so delivered events alternate.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -15,19 +15,19 @@ use tokio::time::Instant;
 use super::spool::SpooledEvent;
 use super::tag::Tag;
 
-/// Events of one line that are taken before it is the next one's turn.
+/// Events that one line may take in a turn.
 const TURN: usize = 32;
 
-/// Dropped events that are remembered: a flood of 20,000 in a second and what it takes back within three.
+/// Dropped events whose opposite is still to be dropped: enough for a flood of 20,000 a second for three seconds.
 const MAX_DROPPED_PAIRS: usize = 64 * 1024;
 
-/// An event that waits.
+/// A waiting event.
 #[derive(Debug, Clone)]
 pub(super) struct QueuedEvent {
     pub(super) spooled: SpooledEvent,
     pub(super) tag: Tag,
     pub(super) since: Instant,
-    /// Its place among all; none as long as it has not been in the queue.
+    /// Its position among all events. None before it was queued.
     at: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ impl QueuedEvent {
     }
 }
 
-/// Whose line it is: whether of public channels, and the connection or the channel.
+/// Whether the line is of public channels, and its connection or channel.
 type LineKey = (bool, u64);
 
 #[derive(Debug)]
@@ -50,18 +50,18 @@ pub(super) struct Queue {
     max_events: usize,
     max_bytes: usize,
     bytes: usize,
-    /// All events by their arrival.
+    /// All events in the order of arrival.
     events: BTreeMap<u64, QueuedEvent>,
     next: u64,
-    /// The events of each, and the number of its turn.
+    /// The number of each line's turn, and its events.
     lines: HashMap<LineKey, (i64, VecDeque<u64>)>,
-    /// Whose turn it is, who comes after, and how many were taken in this turn.
+    /// The lines in the order of their turns, and how many events were taken in the current turn.
     turns: BTreeMap<i64, LineKey>,
     taken: usize,
     /// Lines by their length: of channels that need an authorization, and of public ones.
     lengths: [BTreeSet<(usize, LineKey)>; 2],
     counts: [usize; 2],
-    /// The line in which events of a channel wait, and how many.
+    /// The line in which a channel's events wait, and their number.
     homes: HashMap<u64, (LineKey, usize)>,
     owed: DroppedPairs,
 }
@@ -93,14 +93,14 @@ impl Queue {
         (self.events.len(), self.bytes)
     }
 
-    /// Gives the event that came last its number in the spool.
+    /// Sets the spool number of the newest event.
     pub(super) fn name_newest(&mut self, id: u64) {
         if let Some(mut newest) = self.events.last_entry() {
             newest.get_mut().spooled.id = id;
         }
     }
 
-    /// Since when the oldest has been waiting.
+    /// When the oldest event was queued.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.events.first_key_value().map(|(_, event)| event.since)
     }
@@ -135,7 +135,7 @@ impl Queue {
         dropped
     }
 
-    /// Puts back what was taken, before whatever else waits of the same channels.
+    /// Puts events back, before the other events of their channels.
     pub(super) fn put_back(&mut self, events: impl DoubleEndedIterator<Item = QueuedEvent>) {
         for event in events.rev() {
             let own = event.tag.line();
@@ -147,7 +147,7 @@ impl Queue {
         }
     }
 
-    /// Takes up to `max` events, as many as fit into `max_bytes`, and at least one if there is any.
+    /// Takes up to `max` events and `max_bytes`, but at least one event if there is any.
     pub(super) fn take(&mut self, max: usize, max_bytes: usize) -> Vec<QueuedEvent> {
         let mut taken = Vec::new();
         let mut bytes = 0;
@@ -252,7 +252,7 @@ impl Queue {
         Some(event)
     }
 
-    /// The line at the front goes to the end.
+    /// Moves the first line to the end.
     fn end_turn(&mut self) {
         self.taken = 0;
         let Some((_, line)) = self.turns.pop_first() else {
@@ -273,7 +273,7 @@ impl Queue {
         }
     }
 
-    /// The newest event of the longest line.
+    /// Drops the newest event of the longest line.
     fn drop_one(&mut self) -> Option<QueuedEvent> {
         let [guarded, public] = self.counts;
         let class = usize::from(public >= guarded);
@@ -287,7 +287,7 @@ impl Queue {
     }
 }
 
-/// Channels and members of which an event was dropped, and with it the next one, which takes it back.
+/// Channels and members of which an event was dropped, so that their next event, its opposite, is dropped too.
 #[derive(Debug, Default)]
 struct DroppedPairs {
     pairs: HashSet<u64>,
@@ -309,7 +309,7 @@ impl DroppedPairs {
         }
     }
 
-    /// Whether the pair's next event is dropped as well.
+    /// Returns whether the pair's next event must be dropped, and forgets the pair.
     fn settle(&mut self, pair: u64) -> bool {
         self.pairs.remove(&pair)
     }

@@ -1,4 +1,4 @@
-//! One request: the events it carries, its bytes, and how its attempts went.
+//! One request: its events, its bytes, and its attempts so far.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use crate::protocol::webhook;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// After so many refusals a request does not hold up those of other channels any longer.
+/// After this many refusals a request no longer delays other channels.
 const REFUSALS: u32 = 3;
 
 /// A request with at least one event. Its bytes are the same in every attempt.
@@ -52,19 +52,19 @@ impl Request {
         (self.started.elapsed() + pause < timeout).then_some(pause)
     }
 
-    /// Whether the endpoint seems to refuse this one, rather than everything.
+    /// Whether the endpoint seems to refuse this request, rather than all.
     pub(super) fn is_refused(&self) -> bool {
         self.refusals >= REFUSALS
     }
 
-    /// The channel of all its events; none if they are of several.
+    /// The channel of its events. None if they are of several.
     pub(super) fn channel(&self) -> Option<u64> {
         let mut channels = self.events.iter().map(|event| event.tag.channel);
         let first = channels.next()?;
         channels.all(|channel| channel == first).then_some(first)
     }
 
-    /// The first half of a refused one, as another request, and the events of the second.
+    /// Splits a refused request: a new request of the first half of its events, and the other events.
     pub(super) fn halved(mut self) -> (Self, Vec<QueuedEvent>) {
         let rest = self.events.split_off(self.events.len() / 2);
         let half = Self {

@@ -56,7 +56,7 @@ pub(super) fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
     Ok(Arc::new(fetch::tls(roots)?))
 }
 
-/// How to reach one endpoint. Endpoints share no connection.
+/// The HTTP client of one endpoint. Endpoints share no connection.
 pub(super) struct Sender {
     tls: Arc<ClientConfig>,
     /// None without a host, which `config` refuses.
@@ -82,7 +82,7 @@ impl Sender {
         }
     }
 
-    /// The way to the same endpoint as the configuration has it now.
+    /// A sender to the same endpoint with a new configuration.
     pub(super) fn renewed(&self, app: Arc<App>, webhook: Webhook) -> Self {
         Self::new(Arc::clone(&self.tls), app, webhook, self.timeout)
     }
@@ -95,7 +95,7 @@ impl Sender {
         &self.webhook
     }
 
-    /// The URL for people: without its query, which may hold a token.
+    /// The URL for logs: without its query, which may hold a token.
     pub(super) fn url(&self) -> String {
         let url = &self.webhook.url;
         let scheme = url.scheme_str().unwrap_or_default();
@@ -103,7 +103,7 @@ impl Sender {
         format!("{scheme}://{authority}{}", url.path())
     }
 
-    /// One attempt; the status that it was answered with.
+    /// Makes one attempt. Returns the status of the answer.
     pub(super) async fn send(&self, body: Bytes) -> Result<u16, Failure> {
         let server = self.server.as_ref().ok_or(fetch::Error::Closed)?;
         let request = self.request(body);
@@ -151,7 +151,7 @@ impl Sender {
         }
     }
 
-    /// Says once if the endpoint is not on the public internet: right for many, and good to know if it is a mistake.
+    /// Logs once if the endpoint is not on the public internet, which may be intended or a mistake.
     pub(super) async fn note_private(&self) {
         let url = &self.webhook.url;
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);

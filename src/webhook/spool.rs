@@ -25,39 +25,39 @@ use tracing::{error, info, warn};
 
 use crate::app::{App, Webhook};
 
-/// From this size on a file is written anew when it is mostly of settled events.
+/// From this size on a file is rewritten when it holds mostly settled events.
 const COMPACT_BYTES: u64 = 1024 * 1024;
 
-/// How often a file that cannot be written is tried again.
+/// How often a write to a broken file is retried.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The spool cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {} (spool of [webhooks]): {source}", path.display())]
 pub struct Error {
-    /// The folder or a file in it.
+    /// The folder, or a file in it.
     path: PathBuf,
-    /// What the system says.
+    /// The system's error.
     source: io::Error,
 }
 
-/// An event that waits, with its number in the spool; 0 if it was not written down.
+/// An undelivered event and its number in the spool, which is 0 if it was not written.
 #[derive(Debug, Clone)]
 pub(super) struct SpooledEvent {
     pub(super) id: u64,
     pub(super) json: Arc<str>,
 }
 
-/// The folder.
+/// The spool's folder.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    /// Taken for this process; not yet, if there was no room for the file.
+    /// Held by this process. Empty as long as a full disk leaves no room for the lock file.
     lock: OnceLock<File>,
     failures: watch::Sender<WriteFailures>,
 }
 
-/// What is wrong with the files.
+/// How many files cannot be written, and the first error.
 #[derive(Debug, Clone, Default)]
 struct WriteFailures {
     files: usize,
@@ -65,7 +65,7 @@ struct WriteFailures {
 }
 
 impl Folder {
-    /// Makes it if need be, and takes it for this process. A full disk is no error.
+    /// Creates the folder if needed and locks it for this process. A full disk is no error.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let folder = Self {
             path: path.to_owned(),
@@ -98,7 +98,7 @@ impl Folder {
         }
     }
 
-    /// Why events do not survive a restart at present.
+    /// Why events would not survive a restart at present.
     pub(super) fn problem(&self) -> Option<String> {
         self.failures.borrow().problem.clone()
     }
@@ -124,7 +124,7 @@ impl Folder {
         });
     }
 
-    /// The spool of an endpoint and the events that wait in it.
+    /// Opens the spool of an endpoint. Returns it with its undelivered events.
     pub(super) fn spool(
         self: &Arc<Self>,
         app: &App,
@@ -134,7 +134,7 @@ impl Folder {
         Spool::open(Arc::clone(self), self.path.join(name))
     }
 
-    /// Says which files hold events for endpoints that are not configured any more; they are left alone.
+    /// Logs the files that hold events for endpoints that are not configured. They are left alone.
     pub(super) fn warn_of_others(&self, known: &[PathBuf]) {
         let entries = std::fs::read_dir(&self.path).into_iter().flatten();
         for path in entries.flatten().map(|entry| entry.path()) {
@@ -150,7 +150,7 @@ impl Folder {
     }
 }
 
-/// Whether the disk takes no more, or no more of a file, as opposed to a folder that cannot be one.
+/// Whether the error is a lack of room, not a folder that cannot be used.
 fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -158,17 +158,17 @@ fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// One endpoint's file.
+/// The file of one endpoint.
 #[derive(Debug)]
 pub(super) struct Spool {
     folder: Arc<Folder>,
     path: PathBuf,
-    /// None if it could not even be made.
+    /// None if it could not be created.
     file: Option<File>,
     next_id: u64,
     bytes: u64,
     settled_bytes: u64,
-    /// When it is tried again, if it cannot be written.
+    /// When the next write is tried, if the file is broken.
     retry: Option<Instant>,
 }
 
@@ -209,8 +209,8 @@ impl Spool {
         self.retry
     }
 
-    /// Writes an event down. If that fails it is delivered all the same, but would not survive.
-    /// Returns its number.
+    /// Writes an event to the file and returns its number. If the write fails the event is delivered all the same, but
+    /// would not survive a restart.
     pub(super) fn append(&mut self, json: &str) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -220,7 +220,7 @@ impl Spool {
         id
     }
 
-    /// Writes down that events wait no longer. `undelivered` are those that still do.
+    /// Marks events as settled. `undelivered` are the others, for a rewrite of the file.
     pub(super) fn settle<'a>(
         &mut self,
         events: impl Iterator<Item = &'a SpooledEvent>,
@@ -245,7 +245,7 @@ impl Spool {
         }
     }
 
-    /// Tries again to have a file, of what waits now.
+    /// Retries to write the file, with all undelivered events.
     pub(super) fn retry_write<'a>(&mut self, undelivered: impl Iterator<Item = &'a SpooledEvent>) {
         match self.rewrite(undelivered) {
             Ok(()) => {
@@ -273,7 +273,7 @@ impl Spool {
         self.folder.record_failure(&self.path, source);
     }
 
-    /// Replaces the file by one that holds only what waits.
+    /// Replaces the file by one that holds only undelivered events.
     fn rewrite<'a>(
         &mut self,
         undelivered: impl Iterator<Item = &'a SpooledEvent>,
@@ -308,7 +308,7 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The events of a file that were not settled, in order, and a number above all that are in it.
+/// The unsettled events of a file in order, and a number above all numbers in it.
 fn waiting(text: &[u8], path: &Path) -> (Vec<SpooledEvent>, u64) {
     let mut events = BTreeMap::new();
     let mut next_id = 1;

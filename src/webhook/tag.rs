@@ -1,4 +1,4 @@
-//! What the queue needs to know of an event: its channel, whose it is, and which other event takes it back.
+//! The queue's view of an event: its channel, its source, and its opposite.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -6,21 +6,21 @@ use serde::Deserialize;
 
 use crate::protocol::{ChannelKind, ChannelName, SocketId, UserId, WebhookEvent, WebhookKind};
 
-/// Of one event. Names are hashed with a key that nobody knows, so nobody makes two of them equal.
+/// The tag of an event. Names are hashed with a secret key, so nobody can construct a collision.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tag {
     pub(super) kind: WebhookKind,
     pub(super) channel: u64,
     /// Whether anybody may subscribe to the channel.
     pub(super) is_public: bool,
-    /// Who made it so, of public channels; all that nobody is known of count as one.
+    /// The connection that caused it, for public channels. Events without a known cause share one source.
     source: u64,
-    /// What is occupied and vacated, or added and removed.
+    /// The channel that is occupied or vacated, or the member that is added or removed.
     pub(super) pair: Option<u64>,
 }
 
 impl Tag {
-    /// Whose line it waits in.
+    /// The line it waits in.
     pub(super) fn line(&self) -> (bool, u64) {
         match self.is_public {
             true => (true, self.source),
@@ -29,11 +29,11 @@ impl Tag {
     }
 }
 
-/// Makes tags, the same for the same names as long as the process runs.
+/// Makes tags. Equal names give equal tags until the process ends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tagger(RandomState);
 
-/// What of an event is read again.
+/// The fields of a spooled event that a tag needs.
 #[derive(Deserialize)]
 struct Written {
     name: String,
@@ -79,7 +79,7 @@ impl Tagger {
         }
     }
 
-    /// Of an event that was written down; none of a text that is none.
+    /// The tag of a spooled event. None if the text is no event.
     pub(super) fn read(&self, json: &str) -> Option<Tag> {
         let written: Written = serde_json::from_str(json).ok()?;
         let kind = WebhookKind::ALL

@@ -1,8 +1,8 @@
-//! HTTP/1.1 on one connection: one request at a time, and a deadline for each state that a client can keep it in.
+//! HTTP/1.1 on one connection: one request at a time, and a deadline for each state.
 //!
-//! A pipelined request is read when the one before it is answered and the answer is written. So answers keep their
-//! order, a client that does not read is not read either, and a connection costs one request, one answer and the head
-//! of the next request at most. An upgrade takes over a connection that owes no answer.
+//! A pipelined request is read after the answer before it is written. So answers keep their order, a client that does
+//! not read its answers is not served, and a connection costs at most one request, one answer and the head of the next
+//! request. An upgrade takes over a connection that owes no answer.
 //!
 //! Parsing and encoding are the framework's codec. This module knows no path, no app and no WebSocket.
 
@@ -30,47 +30,47 @@ use crate::limits::AdmissionGate;
 use body::Body;
 use wire::{BodyKind, Wire};
 
-/// The most bytes of a request's head that are read. What a head within it may hold is [`super::check_head`]'s affair.
+/// The most bytes of a request's head that are read. [`super::check_head`] limits its parts.
 const HEAD_BYTES: usize = 48 * 1024;
 
-/// How long the head of a request may take, from its first byte; the first one from the connection's beginning.
+/// The time for the head of a request, from its first byte. For the first request, from the start of the connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection is kept without a request: longer than the pools of common clients and proxies keep theirs.
+/// How long a connection stays open without a request: longer than the pools of common clients and proxies keep it.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How long a body may take to arrive, or an answer to be taken, beyond the time that [`LEAST_RATE`] gives it.
+/// The time for a body to arrive or an answer to be read, in addition to the time at [`LEAST_RATE`].
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The slowest that is waited for, in bytes a second.
+/// The slowest accepted transfer, in bytes a second.
 const LEAST_RATE: u64 = 4096;
 
 /// How long a client may take to read the last answer of a connection.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An answer is written when this many bytes of it are there.
+/// The output buffer is written when it holds this many bytes.
 const OUTPUT_BYTES: usize = 32 * 1024;
 
-/// In a request's extensions if its client speaks TLS, to this server or to the proxy whose header said so.
+/// A request's extension: its client speaks TLS to this server, or to the proxy whose header says so.
 #[derive(Debug, Clone, Copy)]
 pub struct Secure;
 
-/// Why a connection ended that its client had not finished with.
+/// Why the server ended a connection early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// What came is not HTTP/1.1. Answered with 400.
+    /// The bytes are not HTTP/1.1. Answered with 400.
     Malformed,
-    /// What came is TLS, and the connection is in the clear. Answered with 400.
+    /// The bytes are TLS, and the listener has no TLS. Answered with 400.
     Tls,
     /// The head of a request is longer than [`HEAD_BYTES`]. Answered with 431.
     HeadTooLarge,
-    /// The first line of a request is. Answered with 414.
+    /// The first line of a request is longer than that. Answered with 414.
     TargetTooLong,
     /// The head of a request did not arrive in time. Answered with 408.
     HeadTimeout,
-    /// The client did not take an answer in time.
+    /// The client did not read an answer in time.
     AnswerTimeout,
-    /// The connection broke, or an answer did.
+    /// The connection broke, or an answer could not be made.
     Broken,
 }
 
@@ -103,8 +103,8 @@ impl Fault {
     }
 }
 
-/// A whole answer in plain text, after which the connection ends. `status` is e.g. `400 Bad Request`; `headers` are
-/// lines, each with its end.
+/// A complete answer in plain text that ends the connection. `status` is e.g. `400 Bad Request`. Each line in `headers`
+/// ends with CRLF.
 #[must_use]
 pub fn last_answer(status: &str, headers: &str, text: &str) -> String {
     format!(
@@ -115,18 +115,18 @@ pub fn last_answer(status: &str, headers: &str, text: &str) -> String {
 
 /// Takes connections over from HTTP.
 pub trait Upgrade {
-    /// Whether a request that offers an upgrade is for it. If not, the request is answered as if it offered none.
+    /// Whether it takes over the connection of a request that offers an upgrade. If not, the offer is ignored.
     fn takes(&self, request: &Request) -> bool;
-    /// Takes the connection; `unread` came behind the request.
+    /// Takes over the connection. `unread` are the bytes read after the request.
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut);
 }
 
-/// What is spoken on the connections of one listener of one worker.
+/// The HTTP server of one listener on one worker.
 pub struct Http<S> {
     service: S,
-    /// None: the service itself answers upgrades, and gets what follows the request as its body.
+    /// None: the service answers upgrades itself, and gets the following bytes as the request's body.
     upgrade: Option<Box<dyn Upgrade>>,
-    /// When it is closed, connections without a request end, others after their answer.
+    /// When the gate closes, idle connections end, and the others end after their answer.
     gate: Arc<AdmissionGate>,
     config: actix_http::ServiceConfig,
 }
