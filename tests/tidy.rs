@@ -233,7 +233,7 @@ fn long_files_are_listed_with_their_reason() {
 /// Tasks and threads that `supervise` does not look after, and why each may end alone.
 const UNSUPERVISED: &[(&str, usize, &str)] = &[
     (
-        "src/adapter/redis/connection.rs",
+        "src/adapter/redis/connection/mod.rs",
         1,
         "its link notices, and connects again",
     ),

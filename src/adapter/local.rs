@@ -1,39 +1,40 @@
-//! One node: every answer is in the registry, and nothing is ever awaited.
+//! The adapter of a single node: the registry answers everything, and no method awaits.
 
 use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::outlet::{Outlet, Told};
+use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, Answer, Counts, Error, Event, LastEvent, Published, Reach, Subscribed, Subscriber,
-    Watched, count_frame, tells_count,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, Published, Subscribed,
+    Subscriber, Watched, count_frame, sends_count,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
 use crate::registry::{
-    self, Audience, EndedSubscription, NewSubscription, Registry, Standing, Vacated,
+    self, Audience, EndedSubscription, NewSubscription, Registry, UserState, Vacated,
 };
 use crate::webhook::Webhooks;
 
-/// How often held-back subscription counts are looked for.
+/// How often subscription counts that were held back are sent.
 const COUNT_TICK: Duration = Duration::from_secs(1);
 
-/// How often those are looked for who have stayed away: what webhooks say of it is later by at most this.
+/// How often leavings are checked against the vacate delay. It delays `channel_vacated` and `member_removed` by at most
+/// this much.
 const VACATED_TICK: Duration = Duration::from_millis(250);
 
-/// The adapter of a node that is alone.
+/// The adapter of a node without a cluster.
 pub struct Local {
     registry: Arc<Registry>,
-    outlet: Outlet,
+    fanout: Fanout,
     webhooks: Webhooks,
     metrics: Metrics,
 }
 
 impl Local {
-    /// Over this process's registry and workers.
+    /// Makes an adapter over this process's registry and workers.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -43,38 +44,39 @@ impl Local {
     ) -> Self {
         Self {
             registry,
-            outlet: Outlet::new(inboxes),
+            fanout: Fanout::new(inboxes),
             webhooks,
             metrics,
         }
     }
 
-    /// Tells the counts of busy channels that were held back, and forgets last events that have expired; runs for as
-    /// long as the server.
-    pub async fn tell_due_counts(self: Arc<Self>) {
+    /// Sends the counts of busy channels that were held back, and drops last events that have expired. Runs as long as
+    /// the server.
+    pub async fn send_due_counts(self: Arc<Self>) {
         let mut interval = tokio::time::interval(COUNT_TICK);
         loop {
             interval.tick().await;
             let now = Instant::now();
             self.registry
                 .due_counts(now, |app, channel, count, audience| {
-                    self.tell_count(app, channel, (count, None), audience);
+                    self.send_count(app, channel, (count, None), audience);
                 });
             self.registry.expire_last_events(now);
         }
     }
 
-    /// Lets webhooks know who has left and not come back within `delay`; runs for as long as the server.
-    pub async fn announce_vacated(self: Arc<Self>, delay: Duration) {
+    /// Posts a webhook for each channel and member that has stayed away for `delay`. Runs as long as the server.
+    pub async fn post_vacated(self: Arc<Self>, delay: Duration) {
         let mut interval = tokio::time::interval(VACATED_TICK);
         loop {
             interval.tick().await;
-            self.announce_left(delay);
+            self.post_left(delay);
         }
     }
 
-    /// Lets webhooks know who left at least `delay` ago; with none, everybody who has left, before the end.
-    pub fn announce_left(&self, delay: Duration) {
+    /// Posts a webhook for each channel and member that left at least `delay` ago. A delay of zero includes all of them,
+    /// for the shutdown.
+    pub fn post_left(&self, delay: Duration) {
         let now = Instant::now();
         self.registry
             .due_vacated(delay, now, |app, channel, vacated, last| {
@@ -86,8 +88,8 @@ impl Local {
             });
     }
 
-    /// Tells a count to the subscribers and to webhooks.
-    fn tell_count(
+    /// Sends a count to the subscribers and to webhooks.
+    fn send_count(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -95,14 +97,15 @@ impl Local {
         audience: &Audience<'_>,
     ) {
         if let Some(frame) = count_frame(channel, count) {
-            self.outlet.tell(app, channel, Told::all(&frame), audience);
+            self.fanout
+                .send(app, channel, Outgoing::all(&frame), audience);
         }
         let event = WebhookEvent::SubscriptionCount(count);
         self.webhooks.post(app, channel, &event, source);
     }
 
-    /// What webhooks say of a join, as the channel's lock has it.
-    fn announce(
+    /// Posts the webhooks that a subscription causes. The channel's lock is held, so they are in the order of the changes.
+    fn post_webhooks(
         &self,
         new: &NewSubscription<'_>,
         outcome: &registry::SubscribeOutcome,
@@ -132,24 +135,24 @@ impl Local {
             worker: subscriber.worker,
             member: subscriber.member,
             max_members: app.limits.presence_members,
-            tell_count: tells_count(app, channel),
+            tell_count: sends_count(app, channel),
         };
         let outcome = self
             .registry
             .subscribe(&new, Instant::now(), |outcome, audience| {
-                self.announce(&new, outcome, subscriber.socket_id);
+                self.post_webhooks(&new, outcome, subscriber.socket_id);
                 if let Some(member) = subscriber.member.filter(|_| outcome.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
-                    let told = Told {
+                    let outgoing = Outgoing {
                         frame: &frame,
                         except: Some(subscriber.socket_id),
                         accepted: None,
                     };
-                    self.outlet.tell(&app.id, channel, told, audience);
+                    self.fanout.send(&app.id, channel, outgoing, audience);
                 }
                 if outcome.tell_count {
                     let count = (outcome.subscriptions, Some(subscriber.socket_id));
-                    self.tell_count(&app.id, channel, count, audience);
+                    self.send_count(&app.id, channel, count, audience);
                 }
             });
         let outcome = outcome.map_err(|_| Error::PresenceFull)?;
@@ -167,25 +170,25 @@ impl Local {
             channel,
             worker: subscriber.worker,
             user,
-            tell_count: tells_count(app, channel),
+            tell_count: sends_count(app, channel),
             lingers: Some(subscriber.socket_id),
         };
         self.registry
             .unsubscribe(&ended, Instant::now(), |outcome, audience| {
                 if let Some(user_id) = user.filter(|_| outcome.member_removed) {
                     let frame = ServerFrame::MemberRemoved { channel, user_id }.encode();
-                    self.outlet
-                        .tell(&app.id, channel, Told::all(&frame), audience);
+                    self.fanout
+                        .send(&app.id, channel, Outgoing::all(&frame), audience);
                 }
                 if outcome.tell_count {
                     let count = (outcome.subscriptions, Some(subscriber.socket_id));
-                    self.tell_count(&app.id, channel, count, audience);
+                    self.send_count(&app.id, channel, count, audience);
                 }
             });
     }
 }
 
-fn now<'a, T: Send + 'a>(answer: Result<T, Error>) -> Answer<'a, T> {
+fn now<'a, T: Send + 'a>(answer: Result<T, Error>) -> AdapterFuture<'a, T> {
     Box::pin(ready(answer))
 }
 
@@ -195,7 +198,7 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Subscribed> {
+    ) -> AdapterFuture<'a, Subscribed> {
         now(self.subscribe(app, channel, subscriber))
     }
 
@@ -204,21 +207,21 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, ()> {
+    ) -> AdapterFuture<'a, ()> {
         self.unsubscribe(app, channel, subscriber);
         now(Ok(()))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         let mut subscriptions = 0;
         let evicted = self
             .registry
             .publish(&app.id, event.channel, event.keep, |audience| {
                 subscriptions = audience.subscriptions();
-                self.outlet.tell(
+                self.fanout.send(
                     &app.id,
                     event.channel,
-                    Told {
+                    Outgoing {
                         frame: &event.frame,
                         except: event.except,
                         accepted: Some(event.accepted),
@@ -228,12 +231,12 @@ impl Adapter for Local {
             });
         self.metrics.cache_evictions.inc_by(evicted as u64);
         now(Ok(Published {
-            reach: Reach::Everywhere,
+            scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
         }))
     }
 
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
         now(Ok(self.registry.counts(&app.id, channel)))
     }
 
@@ -241,7 +244,7 @@ impl Adapter for Local {
         &'a self,
         app: &'a App,
         prefix: &'a str,
-    ) -> Answer<'a, Vec<(ChannelName, Counts)>> {
+    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
         now(Ok(self.registry.channels(&app.id, prefix)))
     }
 
@@ -250,7 +253,7 @@ impl Adapter for Local {
         app: &'a App,
         channel: &'a ChannelName,
         _: bool,
-    ) -> Answer<'a, Vec<Member>> {
+    ) -> AdapterFuture<'a, Vec<Member>> {
         now(Ok(self.registry.members(&app.id, channel)))
     }
 
@@ -258,7 +261,7 @@ impl Adapter for Local {
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
-    ) -> Answer<'a, Option<LastEvent>> {
+    ) -> AdapterFuture<'a, Option<LastEvent>> {
         now(Ok(self.registry.last_event(
             &app.id,
             channel,
@@ -271,38 +274,40 @@ impl Adapter for Local {
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> Answer<'a, Vec<Watched>> {
+    ) -> AdapterFuture<'a, Vec<Watched>> {
         let id = &user.member.id;
         self.registry.sign_in(&app.id, id, worker, |user| {
             if user.connections == 1 {
-                self.outlet.tell_status(&app.id, id, true, &user.watchers);
+                self.fanout
+                    .notify_watchers(&app.id, id, true, &user.watchers);
             }
         });
         let watch = |watched: &UserId| {
             let mut online = false;
-            let tell = |user: &Standing<'_>| online = user.connections > 0;
+            let tell = |state: &UserState<'_>| online = state.connections > 0;
             let since = self.registry.watch(&app.id, watched, worker, tell);
             Watched { since, online }
         };
         now(Ok(user.watchlist.iter().map(watch).collect()))
     }
 
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {
         for watched in &user.watchlist {
             self.registry.unwatch(&app.id, watched, worker, |_| {});
         }
         let id = &user.member.id;
         self.registry.sign_out(&app.id, id, worker, |user| {
             if user.connections == 0 {
-                self.outlet.tell_status(&app.id, id, false, &user.watchers);
+                self.fanout
+                    .notify_watchers(&app.id, id, false, &user.watchers);
             }
         });
         now(Ok(()))
     }
 
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
-        self.registry.reach(&app.id, user, |standing| {
-            self.outlet.terminate(&app.id, user, &standing.reach);
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {
+        self.registry.with_user_state(&app.id, user, |state| {
+            self.fanout.terminate(&app.id, user, &state.signed_in);
         });
         now(Ok(()))
     }

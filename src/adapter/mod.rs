@@ -1,11 +1,11 @@
-//! The seam to the rest of a cluster: what the server may ask of "all nodes together". Nobody above it knows how many
-//! nodes there are.
+//! The seam between this node and its cluster: [`Adapter`] answers for all nodes together. Code above it does not know
+//! how many nodes there are.
 //!
-//! Everything that subscribers are told because of an answer here (events, members, counts, watchlists) is posted to
-//! the workers' inboxes by the adapter itself, in the order in which the changes happened.
+//! The adapter itself posts to the workers' inboxes everything that subscribers receive because of a call here (events,
+//! members, counts, watchlists), in the order in which the changes happened.
 
+mod fanout;
 mod local;
-mod outlet;
 pub mod redis;
 
 use std::future::Future;
@@ -21,152 +21,163 @@ use crate::protocol::{
     ChannelKind, ChannelName, Encoded, Member, ServerFrame, SocketId, User, UserId,
 };
 
-/// An answer that may have to be awaited. The local adapter's are ready at once.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+/// The future that each method of [`Adapter`] returns. Those of [`Local`] are ready at once.
+pub type AdapterFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
-/// Why the adapter could not do it.
+/// Why the adapter refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A presence channel has as many members as the app allows.
+    /// The presence channel has as many members as the app allows.
     #[error("the presence channel is full")]
     PresenceFull,
     /// This node's workers cannot keep up.
     #[error(transparent)]
     Overloaded(#[from] crate::hub::inbox::InboxFull),
-    /// The cluster did not take it or answer it in time.
+    /// Redis refused the command or did not answer in time.
     #[error("{0}")]
     Unreachable(Arc<str>),
 }
 
-/// What became of an event.
+/// The result of [`Adapter::publish`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// How far it got.
-    pub reach: Reach,
-    /// How many subscriptions its channel had; none where that is not known.
+    /// Which nodes deliver the event.
+    pub scope: DeliveryScope,
+    /// The channel's subscriptions at that moment; `None` if they are not known.
     pub subscriptions: Option<usize>,
 }
 
-/// How far an event got.
+/// Which nodes deliver an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// To the subscribers of this node alone: the cluster cannot be told.
+pub enum DeliveryScope {
+    /// Only this node, because Redis did not take the event.
     ThisNode,
-    /// To the subscribers of all nodes.
+    /// All nodes.
     Everywhere,
 }
 
-/// A connection that subscribes or leaves.
+/// A connection that subscribes or unsubscribes.
 #[derive(Debug, Clone, Copy)]
 pub struct Subscriber<'a> {
-    /// Its worker on this node.
+    /// The worker that owns the connection.
     pub worker: u16,
-    /// Its name, so that it is not told of its own joining.
+    /// Excludes the connection from the `member_added` that it causes, and identifies it in webhooks.
     pub socket_id: SocketId,
-    /// Who it is, on a presence channel.
+    /// The member that it joins as; `None` unless the channel is a presence channel.
     pub member: Option<&'a Member>,
 }
 
-/// What a new subscriber learns.
+/// The result of [`Adapter::subscribe`].
 #[derive(Debug)]
 pub struct Subscribed {
-    /// Deliveries up to this number came before the subscription.
+    /// Deliveries up to this sequence number preceded the subscription.
     pub since: u64,
-    /// Everybody on a presence channel, the joiner included.
+    /// All members of a presence channel, the new one included.
     pub members: Vec<Member>,
-    /// A cache channel's last event.
+    /// The last event of a cache channel.
     pub last_event: Option<LastEvent>,
 }
 
 /// An event for one channel.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// Where.
+    /// The channel that it is published on.
     pub channel: &'a ChannelName,
-    /// The frame for every subscriber.
+    /// The frame that every subscriber receives.
     pub frame: Encoded,
-    /// The connection that is passed over.
+    /// The connection that does not receive it.
     pub except: Option<SocketId>,
-    /// What a cache channel keeps of it; client events are not kept.
+    /// What a cache channel keeps; `None` for client events, which are not kept.
     pub keep: Option<LastEvent>,
-    /// Since when this node has it.
+    /// When this node accepted it.
     pub accepted: Instant,
 }
 
-/// A watched user, as of the sign-in.
+/// The state of a watched user at the watcher's sign-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
-    /// Deliveries up to this number came before the watching.
+    /// Deliveries up to this sequence number preceded the watch.
     pub since: u64,
     /// Whether the user has a signed-in connection.
     pub online: bool,
 }
 
-/// The seam. Two implementations: [`Local`], and one over Redis.
+/// The seam. It has two implementations: [`Local`] for one node, [`redis::Redis`] for several.
 pub trait Adapter: Send + Sync {
-    /// Counts a subscription and tells the others.
+    /// Counts a subscription and notifies the channel's other subscribers.
+    ///
+    /// # Errors
+    /// The presence channel is full, or the server stops. The subscription is not counted then.
     fn subscribe<'a>(
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Subscribed>;
+    ) -> AdapterFuture<'a, Subscribed>;
 
-    /// Uncounts a subscription and tells the others.
+    /// Uncounts a subscription and notifies the channel's other subscribers.
     fn unsubscribe<'a>(
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, ()>;
+    ) -> AdapterFuture<'a, ()>;
 
     /// Delivers an event to all subscribers of its channel.
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published>;
+    ///
+    /// # Errors
+    /// Redis did not take the event in time.
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published>;
 
-    /// One channel's counts.
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts>;
+    /// Counts the subscriptions and users of one channel.
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts>;
 
-    /// The occupied channels whose names start with `prefix`.
+    /// Lists the occupied channels whose names start with `prefix`, with their counts.
     fn channels<'a>(
         &'a self,
         app: &'a App,
         prefix: &'a str,
-    ) -> Answer<'a, Vec<(ChannelName, Counts)>>;
+    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>>;
 
-    /// The users on a presence channel, in no order; with their `user_info` only if it is asked for.
+    /// Lists the members of a presence channel, in no order, with their `user_info` only if `with_info` is set.
     fn members<'a>(
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
         with_info: bool,
-    ) -> Answer<'a, Vec<Member>>;
+    ) -> AdapterFuture<'a, Vec<Member>>;
 
-    /// What a cache channel would repeat.
+    /// Returns the event that a cache channel would repeat to a new subscriber.
     fn last_event<'a>(
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
-    ) -> Answer<'a, Option<LastEvent>>;
+    ) -> AdapterFuture<'a, Option<LastEvent>>;
 
-    /// Counts a signed-in connection and its watches; tells the user's watchers. The answer is in the order of the
-    /// watchlist.
-    fn sign_in<'a>(&'a self, app: &'a App, user: &'a User, worker: u16)
-    -> Answer<'a, Vec<Watched>>;
+    /// Counts a signed-in connection and its watches, and notifies the user's watchers. The answer has the order of
+    /// the watchlist.
+    fn sign_in<'a>(
+        &'a self,
+        app: &'a App,
+        user: &'a User,
+        worker: u16,
+    ) -> AdapterFuture<'a, Vec<Watched>>;
 
     /// Undoes [`Adapter::sign_in`].
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()>;
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()>;
 
-    /// Ends the connections signed in as a user.
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()>;
+    /// Closes all connections that are signed in as the user.
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()>;
 }
 
-/// Presence channels have members instead, and plumbing is not counted (protocol §3.9, §3.11).
-fn tells_count(app: &App, channel: &ChannelName) -> bool {
+/// Whether subscribers of the channel receive `subscription_count`. Presence channels have members instead, and
+/// the server's own channels are not counted (protocol §3.9, §3.11).
+fn sends_count(app: &App, channel: &ChannelName) -> bool {
     app.subscription_count && channel.kind().is_listed() && channel.kind() != ChannelKind::Presence
 }
 
-/// What subscribers are told of their number. Those of an encrypted channel are told nothing that is not encrypted:
-/// the Java client decrypts whatever has data, and its event thread ends with a count (protocol §3.6).
+/// The `subscription_count` frame; `None` for an encrypted channel: the Java client decrypts every event that has
+/// data, and a plain count ends its event thread (protocol §3.6).
 fn count_frame(channel: &ChannelName, count: usize) -> Option<Encoded> {
     (channel.kind() != ChannelKind::Encrypted)
         .then(|| ServerFrame::SubscriptionCount { channel, count }.encode())

@@ -16,7 +16,7 @@ use super::redis_url::{self, HostPort, Server};
 use super::tls;
 use super::tree::Tree;
 use super::values::{FilePath, Masked, Word};
-use crate::adapter::redis::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
+use crate::adapter::redis::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology};
 
 /// `on_outage`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -129,7 +129,7 @@ impl Section<'_, '_> {
         let place = self.place(url);
         let seconds = |number: u32| Duration::from_secs(number.into());
         Ok(Some(Settings {
-            place: place?,
+            topology: place?,
             login: login?,
             tls: tls?,
             prefix: raw.prefix.0.clone(),
@@ -203,13 +203,13 @@ impl Section<'_, '_> {
         server.map(Some).map_err(|text| self.say("url", text))
     }
 
-    fn place(&mut self, url: Option<Server>) -> Result<Place, Told> {
+    fn place(&mut self, url: Option<Server>) -> Result<Topology, Told> {
         let raw = self.raw;
         if let Some(url) = url {
-            return Ok(Place::Standalone(url.address, url.database));
+            return Ok(Topology::Standalone(url.address, url.database));
         }
         if let Some(cluster) = &raw.cluster {
-            return Ok(Place::Cluster(self.addresses("cluster", cluster)?));
+            return Ok(Topology::Cluster(self.addresses("cluster", cluster)?));
         }
         let sentinel = raw.sentinel.as_deref().unwrap_or_default();
         let sentinels = self.addresses("sentinel", sentinel);
@@ -230,7 +230,7 @@ impl Section<'_, '_> {
             },
             Login::default(),
         );
-        Ok(Place::Sentinel {
+        Ok(Topology::Sentinel {
             sentinels: sentinels?,
             primary: primary?.0.clone(),
             login: login?,

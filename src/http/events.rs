@@ -12,7 +12,7 @@ use super::Api;
 use super::error::ApiError;
 use super::signed::Signed;
 use crate::app::App;
-use crate::node::{Node, Publication, PublishOutcome, Reach};
+use crate::node::{DeliveryScope, Node, Publication, PublishOutcome};
 use crate::protocol::{
     ChannelKind, ChannelName, EventName, SocketId, excerpt, parse, parse_object,
 };
@@ -70,14 +70,14 @@ async fn check_and_publish(
 pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
     let (request, published) = check_and_publish(signed.node(), &signed.app, &signed.body).await?;
     let Some(requested_counts) = request.requested_counts else {
-        return Ok(empty(published.reach));
+        return Ok(empty(published.scope));
     };
     let mut channels = Map::new();
     for channel in &request.publication.channels {
         let info = counts(signed.node(), &signed.app, channel, requested_counts).await?;
         channels.insert(channel.to_string(), info);
     }
-    Ok(accepted(published.reach).json(serde_json::json!({ "channels": channels })))
+    Ok(accepted(published.scope).json(serde_json::json!({ "channels": channels })))
 }
 
 /// An event that an operator wants published.
@@ -152,17 +152,17 @@ pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, A
     let requests = batch.iter().enumerate().map(check);
     let requests = requests.collect::<Result<Vec<_>, _>>()?;
     signed.node().admit_events(&signed.app, requests.len())?;
-    let mut reach = Reach::Everywhere;
+    let mut scope = DeliveryScope::Everywhere;
     for request in &requests {
         let publication = &request.publication;
         let published = signed.node().publish(&signed.app, publication).await?;
-        reach = reach.min(published.reach);
+        scope = scope.min(published.scope);
     }
     if requests
         .iter()
         .all(|request| request.requested_counts.is_none())
     {
-        return Ok(empty(reach));
+        return Ok(empty(scope));
     }
     let mut infos = Vec::new();
     for request in &requests {
@@ -171,21 +171,21 @@ pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, A
             infos.push(counts(signed.node(), &signed.app, channel, requested_counts).await?);
         }
     }
-    Ok(accepted(reach).json(serde_json::json!({ "batch": infos })))
+    Ok(accepted(scope).json(serde_json::json!({ "batch": infos })))
 }
 
 /// `{}`.
-fn empty(reach: Reach) -> HttpResponse {
+fn empty(scope: DeliveryScope) -> HttpResponse {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    accepted(reach)
+    accepted(scope)
         .insert_header((CONTENT_TYPE, JSON))
         .body("{}")
 }
 
 /// 200; a header says so where the event did not get to the whole cluster.
-fn accepted(reach: Reach) -> HttpResponseBuilder {
+fn accepted(scope: DeliveryScope) -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
-    if reach == Reach::ThisNode {
+    if scope == DeliveryScope::ThisNode {
         response.insert_header(("X-Tidewire-Delivery", "local"));
     }
     response

@@ -21,10 +21,10 @@ pub use query::ChannelInfo;
 pub use signin::SigninError;
 pub use subscribe::SubscribeError;
 
+/// How far an event got.
+pub use crate::adapter::DeliveryScope;
 /// Why a verb cannot be carried out now.
 pub use crate::adapter::Error as Unavailable;
-/// How far an event got.
-pub use crate::adapter::Reach;
 /// How the other nodes are doing.
 pub use crate::adapter::redis::{ClusterState, LiveNode};
 /// What one worker holds.

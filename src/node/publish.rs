@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::Node;
-use crate::adapter::{self, Event, LastEvent, Reach};
+use crate::adapter::{self, DeliveryScope, Event, LastEvent};
 use crate::app::App;
 use crate::feed::{Entry, Kind};
 use crate::protocol::{ChannelName, EventName, ServerFrame, SocketId};
@@ -27,7 +27,7 @@ pub struct Publication {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishOutcome {
     /// How far it got: as far as on the channel where it got least far.
-    pub reach: Reach,
+    pub scope: DeliveryScope,
     /// How many subscriptions its channels had together; none where that is not known of each.
     pub subscriptions: Option<usize>,
 }
@@ -81,7 +81,7 @@ impl Node {
         let accepted = Instant::now();
         self.inboxes.wait_for_capacity().await?;
         let mut published = PublishOutcome {
-            reach: Reach::Everywhere,
+            scope: DeliveryScope::Everywhere,
             subscriptions: Some(0),
         };
         for channel in channels {
@@ -105,10 +105,10 @@ impl Node {
                 accepted,
             };
             let adapter::Published {
-                reach,
+                scope,
                 subscriptions,
             } = self.adapter.publish(app, event).await?;
-            published.reach = published.reach.min(reach);
+            published.scope = published.scope.min(scope);
             let sum = published.subscriptions.zip(subscriptions);
             published.subscriptions = sum.map(|(all, of_channel)| all + of_channel);
             app.metrics.events_published.inc();

@@ -167,7 +167,7 @@ impl Registry {
     /// Keeps a channel's last event in its shard, which the caller has locked. [`Registry::make_room`] must follow
     /// when the lock is gone.
     pub(super) fn keep(&self, at: usize, cache: &mut Cache, key: Key, event: LastEvent) {
-        let serial = self.stamp();
+        let serial = self.next_sequence();
         self.budget
             .change(at, cache, |cache| cache.put(key, serial, event));
     }

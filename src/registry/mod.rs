@@ -9,11 +9,11 @@
 mod cache;
 mod channel;
 mod counts;
-mod lingering;
 mod rates;
 #[cfg(test)]
 mod tests;
 mod users;
+mod vacate_delay;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -28,11 +28,11 @@ use cache::{Budget, Cache};
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
-use lingering::Lingering;
-pub use lingering::Vacated;
 use rates::Rates;
-pub use users::Standing;
+pub use users::UserState;
 use users::Users;
+use vacate_delay::VacateDelay;
+pub use vacate_delay::Vacated;
 
 #[expect(clippy::disallowed_types, reason = "the one home of shared locks")]
 type Lock<T> = std::sync::Mutex<T>;
@@ -56,11 +56,11 @@ struct Shard {
     channels: HashMap<AppId, HashMap<ChannelName, Channel>>,
     cache: Cache,
     due_counts: VecDeque<(Instant, AppId, ChannelName)>,
-    lingering: Lingering,
+    vacate_delay: VacateDelay,
 }
 
 /// Whom a change concerns, handed to the caller's closure while the channel is locked: what is posted to these
-/// workers with [`Audience::next`] as its number is in the order in which the changes happened.
+/// workers with [`Audience::next_sequence`] as its number is in the order in which the changes happened.
 pub struct Audience<'a> {
     workers: &'a Workers,
     sequence: &'a AtomicU64,
@@ -87,7 +87,7 @@ impl Audience<'_> {
     /// A number greater than all that were given for this channel before, and than the `since` of every
     /// subscription that exists.
     #[must_use]
-    pub fn next(&self) -> u64 {
+    pub fn next_sequence(&self) -> u64 {
         self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
@@ -230,11 +230,12 @@ impl Registry {
             }
         }
         let channel = channels.entry(new.channel.clone()).or_default();
-        let since = self.stamp();
+        let since = self.next_sequence();
         channel.workers.add(new.worker);
         let subscriptions = channel.workers.total();
         let member_added = new.member.is_some_and(|member| channel.add_member(member));
-        let (occupied, member_appeared) = shard.lingering.on_subscribe(new, channel, member_added);
+        let (occupied, member_appeared) =
+            shard.vacate_delay.on_subscribe(new, channel, member_added);
         let is_cache = new.channel.is_cache();
         let last_event = is_cache
             .then(|| shard.cache.get(new.app, new.channel, now))
@@ -309,7 +310,7 @@ impl Registry {
         );
         if ended.lingers.is_some() {
             shard
-                .lingering
+                .vacate_delay
                 .on_unsubscribe(ended, channel, member_removed, now);
         }
         if subscriptions == 0 {
@@ -350,7 +351,7 @@ impl Registry {
 
     /// A number above all that were given to deliveries so far, and below all that will be.
     #[must_use]
-    pub fn stamp(&self) -> u64 {
+    pub fn next_sequence(&self) -> u64 {
         self.sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -397,7 +398,7 @@ impl Registry {
         mut tell: impl FnMut(&AppId, &ChannelName, Vacated<'_>, Option<SocketId>),
     ) {
         for shard in &self.shards {
-            lock(shard).lingering.due(delay, now, &mut tell);
+            lock(shard).vacate_delay.due(delay, now, &mut tell);
         }
     }
 
@@ -421,7 +422,7 @@ fn lock<T>(lock: &Lock<T>) -> impl std::ops::DerefMut<Target = T> {
 impl Shard {
     /// A cache channel has a value: the next miss is told again.
     fn filled(&mut self, app: &AppId, name: &ChannelName) {
-        self.lingering.filled(app, name);
+        self.vacate_delay.filled(app, name);
         if let Some(channel) = self.channels.get_mut(app).and_then(|c| c.get_mut(name)) {
             channel.missed = false;
         }

@@ -147,7 +147,7 @@ fn numbers_rise_so_that_a_subscription_gets_exactly_what_comes_after_it() {
     let number = |registry: &Registry| {
         let number = RefCell::new(0);
         registry.publish(&app, &room, None, |audience| {
-            *number.borrow_mut() = audience.next()
+            *number.borrow_mut() = audience.next_sequence()
         });
         number.into_inner()
     };
@@ -222,16 +222,16 @@ fn users_are_online_from_their_first_connection_to_their_last() {
     let told = RefCell::new(Vec::new());
     let tell = |word: &'static str| {
         let told = &told;
-        move |user: &Standing<'_>| {
+        move |state: &UserState<'_>| {
             let workers = |audience: &Audience<'_>| audience.workers().collect::<Vec<_>>();
-            let (reach, watchers) = (workers(&user.reach), workers(&user.watchers));
+            let (signed_in, watchers) = (workers(&state.signed_in), workers(&state.watchers));
             told.borrow_mut()
-                .push((word, user.connections, reach, watchers));
+                .push((word, state.connections, signed_in, watchers));
         }
     };
     registry.sign_in(&app, &ada, 0, tell("in"));
     registry.sign_in(&app, &ada, 1, tell("in"));
-    registry.reach(&app, &ada, tell("reach"));
+    registry.with_user_state(&app, &ada, tell("reach"));
     registry.sign_out(&app, &ada, 0, tell("out"));
     registry.sign_out(&app, &ada, 1, tell("out"));
     registry.unwatch(&app, &ada, 3, tell("unwatched"));

@@ -1,4 +1,4 @@
-//! Who is signed in, and who watches them: the registry's second family of shards, one entry per user.
+//! Signed-in users and their watchers: the registry's second family of shards, with one entry per user.
 
 use std::collections::HashMap;
 
@@ -8,21 +8,21 @@ use crate::app::AppId;
 use crate::protocol::UserId;
 use crate::slack::Slack as _;
 
-pub(super) type Users = HashMap<AppId, HashMap<UserId, Presence>>;
+pub(super) type Users = HashMap<AppId, HashMap<UserId, UserRecord>>;
 
-/// One user: who is signed in as them, and who watches them.
+/// One user: the workers with connections that are signed in as the user, and those with watchers.
 #[derive(Debug, Default)]
-pub(super) struct Presence {
+pub(super) struct UserRecord {
     connections: Workers,
     watchers: Workers,
 }
 
-/// How a user stands on this node after a change, handed to the caller's closure while the user is locked.
-pub struct Standing<'a> {
-    /// Connections signed in as the user.
+/// A user's state on this node after a change. The caller's closure gets it while the user is locked.
+pub struct UserState<'a> {
+    /// Connections that are signed in as the user.
     pub connections: usize,
-    /// Their workers.
-    pub reach: Audience<'a>,
+    /// The workers of those connections.
+    pub signed_in: Audience<'a>,
     /// The workers whose connections watch the user.
     pub watchers: Audience<'a>,
 }
@@ -34,11 +34,11 @@ impl Registry {
         app: &AppId,
         user: &UserId,
         worker: u16,
-        tell: impl FnOnce(&Standing<'_>),
+        tell: impl FnOnce(&UserState<'_>),
     ) {
-        self.with_user(app, user, |presence| {
-            presence.connections.add(worker);
-            tell(&presence.standing(self));
+        self.with_user(app, user, |record| {
+            record.connections.add(worker);
+            tell(&record.state(self));
         });
     }
 
@@ -48,26 +48,26 @@ impl Registry {
         app: &AppId,
         user: &UserId,
         worker: u16,
-        tell: impl FnOnce(&Standing<'_>),
+        tell: impl FnOnce(&UserState<'_>),
     ) {
-        self.with_user(app, user, |presence| {
-            presence.connections.remove(worker);
-            tell(&presence.standing(self));
+        self.with_user(app, user, |record| {
+            record.connections.remove(worker);
+            tell(&record.state(self));
         });
     }
 
-    /// Counts a watcher. Says since which number it hears of changes.
+    /// Counts a watcher. Returns the sequence number after which it receives changes.
     pub fn watch(
         &self,
         app: &AppId,
         user: &UserId,
         worker: u16,
-        tell: impl FnOnce(&Standing<'_>),
+        tell: impl FnOnce(&UserState<'_>),
     ) -> u64 {
-        self.with_user(app, user, |presence| {
-            presence.watchers.add(worker);
-            let since = self.stamp();
-            tell(&presence.standing(self));
+        self.with_user(app, user, |record| {
+            record.watchers.add(worker);
+            let since = self.next_sequence();
+            tell(&record.state(self));
             since
         })
     }
@@ -78,26 +78,31 @@ impl Registry {
         app: &AppId,
         user: &UserId,
         worker: u16,
-        tell: impl FnOnce(&Standing<'_>),
+        tell: impl FnOnce(&UserState<'_>),
     ) {
-        self.with_user(app, user, |presence| {
-            presence.watchers.remove(worker);
-            tell(&presence.standing(self));
+        self.with_user(app, user, |record| {
+            record.watchers.remove(worker);
+            tell(&record.state(self));
         });
     }
 
-    /// Lets `tell` know how a user stands.
-    pub fn reach(&self, app: &AppId, user: &UserId, tell: impl FnOnce(&Standing<'_>)) {
-        self.with_user(app, user, |presence| tell(&presence.standing(self)));
+    /// Calls `tell` with a user's state.
+    pub fn with_user_state(&self, app: &AppId, user: &UserId, tell: impl FnOnce(&UserState<'_>)) {
+        self.with_user(app, user, |record| tell(&record.state(self)));
     }
 
-    /// Finds or makes a user's entry, and forgets it when nothing is left in it.
-    fn with_user<T>(&self, app: &AppId, user: &UserId, act: impl FnOnce(&mut Presence) -> T) -> T {
+    /// Finds or makes a user's entry, and removes it if it is empty afterwards.
+    fn with_user<T>(
+        &self,
+        app: &AppId,
+        user: &UserId,
+        act: impl FnOnce(&mut UserRecord) -> T,
+    ) -> T {
         let mut users = lock(&self.users[self.index((app, user))]);
         let of_app = users.entry(app.clone()).or_default();
-        let presence = of_app.entry(user.clone()).or_default();
-        let result = act(presence);
-        if presence.connections.0.is_empty() && presence.watchers.0.is_empty() {
+        let record = of_app.entry(user.clone()).or_default();
+        let result = act(record);
+        if record.connections.0.is_empty() && record.watchers.0.is_empty() {
             of_app.remove(user);
             of_app.give_back();
             if of_app.is_empty() {
@@ -108,15 +113,15 @@ impl Registry {
     }
 }
 
-impl Presence {
-    fn standing<'a>(&'a self, registry: &'a Registry) -> Standing<'a> {
+impl UserRecord {
+    fn state<'a>(&'a self, registry: &'a Registry) -> UserState<'a> {
         let audience = |workers| Audience {
             workers,
             sequence: &registry.sequence,
         };
-        Standing {
+        UserState {
             connections: self.connections.total(),
-            reach: audience(&self.connections),
+            signed_in: audience(&self.connections),
             watchers: audience(&self.watchers),
         }
     }

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::adapter::redis::{self, ClusterState, Inside, Redis, Settings as RedisSettings};
+use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
 use crate::app::CurrentApps;
@@ -270,11 +270,11 @@ enum Cluster {
 }
 
 impl Cluster {
-    async fn start(settings: Option<RedisSettings>, inside: Inside) -> Result<Self, Error> {
+    async fn start(settings: Option<RedisSettings>, deps: Deps) -> Result<Self, Error> {
         if let Some(settings) = settings {
-            return Ok(Self::Nodes(Redis::start(settings, inside).await?));
+            return Ok(Self::Nodes(Redis::start(settings, deps).await?));
         }
-        let Inside {
+        let Deps {
             registry,
             inboxes,
             webhooks,
@@ -282,10 +282,10 @@ impl Cluster {
             linger,
             feed: _,
             apps: _,
-        } = inside;
+        } = deps;
         let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
-        spawn_critical("counts", Arc::clone(&local).tell_due_counts());
-        spawn_critical("lingering", Arc::clone(&local).announce_vacated(linger));
+        spawn_critical("counts", Arc::clone(&local).send_due_counts());
+        spawn_critical("lingering", Arc::clone(&local).post_vacated(linger));
         Ok(Self::Alone(local))
     }
 
@@ -305,7 +305,7 @@ impl Cluster {
 
     async fn finish(&self) {
         match self {
-            Self::Alone(local) => local.announce_left(Duration::ZERO),
+            Self::Alone(local) => local.post_left(Duration::ZERO),
             Self::Nodes(redis) => redis.finish().await,
         }
     }
@@ -353,7 +353,7 @@ impl Services {
         let registry = Arc::new(Registry::new(server.cache_bytes));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed).await?;
         let apps = Arc::new(CurrentApps::new(settings.apps));
-        let inside = Inside {
+        let deps = Deps {
             registry: Arc::clone(&registry),
             inboxes: inboxes.clone(),
             webhooks: webhooks.clone(),
@@ -362,7 +362,7 @@ impl Services {
             feed: feed.clone(),
             apps: Arc::clone(&apps),
         };
-        let adapter = Cluster::start(settings.redis, inside).await?;
+        let adapter = Cluster::start(settings.redis, deps).await?;
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
         let acceptors = acceptors(&server, files.connections, certificates.as_ref(), &metrics)?;

@@ -1,52 +1,26 @@
-//! Several nodes as one, over Redis.
+//! The adapter of several nodes that share a Redis.
 //!
-//! A node says what it holds (subscriptions, members, signed-in users) under a lease that it keeps renewing, and is
-//! told what the others do through one topic for each channel or user that its clients are interested in. Scripts in
-//! Redis change the state and publish what follows from it in one step, so that exactly one node learns that a
-//! channel became occupied or a member left. Every event is numbered and kept in a log for a moment, which closes the
-//! gap after a lost connection.
+//! A node registers what it holds (subscriptions, members, signed-in users) under a lease that it keeps renewing. It
+//! subscribes to one topic for each channel or user that its clients are interested in, and learns there what the other
+//! nodes do. Scripts in Redis change the state and publish the consequences in one step, so exactly one node learns that
+//! a channel became occupied or a member left. Redis numbers every event and keeps it in a log for a moment, which closes
+//! the gap after a lost connection.
 //!
-//! | file | what it is about |
+//! | folder | what it holds |
 //! | --- | --- |
-//! | `settings` | what `[redis]` says |
-//! | `names` | keys, topics, and the buckets that they are in |
-//! | `message` | what nodes say to each other |
-//! | `scripts/` | what happens in Redis |
-//! | `connection`, `connect` | one connection, and finding its server |
-//! | `holding`, `sending`, `asking` | what the rest of the server wants, for each command or request |
-//! | `request` | what that asks of a link |
-//! | `link` | the task that owns a bucket |
-//! | `topic`, `queue`, `saying`, `flight` | what it knows of each topic, what waits, what it says, what is awaited |
-//! | `replies`, `registered`, `catch_up`, `ending` | what it hears |
-//! | `voice` | what it tells clients |
-//! | `showing` | what it tells the consoles of other nodes |
-//! | `nodes` | who the nodes are, and whether they are one cluster |
+//! | `wire` | what all nodes share: keys, messages, scripts |
+//! | `connection` | one connection to one Redis server, and finding that server |
+//! | `link` | the task behind a bucket: what this node has registered, and what it delivers here |
+//! | `ops` | what the rest of the server asks for: membership, publishes, queries |
 //!
-//! Knows nothing of sockets and HTTP. Nobody outside knows of Redis.
+//! This module knows neither sockets nor HTTP, and no module outside it knows Redis.
 
-mod asking;
-mod catch_up;
-mod connect;
+mod cluster_state;
 mod connection;
-mod ending;
-mod flight;
-mod holding;
-mod kept;
 mod link;
-mod message;
-mod names;
-mod nodes;
-mod queue;
-mod registered;
-mod replies;
-mod request;
-mod saying;
-mod sending;
+mod ops;
 mod settings;
-mod showing;
-mod state;
-mod topic;
-mod voice;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -54,13 +28,14 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-pub use nodes::LiveNode;
-pub use settings::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
-pub use state::ClusterState;
+pub use cluster_state::ClusterState;
+pub use link::node_directory::LiveNode;
+pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology};
 
-use super::outlet::Outlet;
+use super::fanout::Fanout;
 use super::{
-    Adapter, Answer, Counts, Event, LastEvent, Published, Reach, Subscribed, Subscriber, Watched,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Event, LastEvent, Published, Subscribed,
+    Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::feed::Feed;
@@ -70,56 +45,56 @@ use crate::protocol::{ChannelName, Member, User, UserId};
 use crate::registry::Registry;
 use crate::supervise::spawn_critical;
 use crate::webhook::Webhooks;
-use link::{Link, Parts};
-use message::Content;
-use names::{Bucket, Subject};
-use request::{Alone, Request};
-use sending::Unsent;
-use state::LinkState;
-use voice::Voice;
+use cluster_state::LinkState;
+use link::local_delivery::LocalDelivery;
+use link::request::{LocalOnlyEvent, Request};
+use link::{Link, LinkDeps};
+use ops::publish::Unsent;
+use wire::keys::{Bucket, Subject};
+use wire::message::Content;
 
-/// How many KiB of events may wait for Redis, in all. Beyond it publishers wait.
-const BUDGET: u32 = 64 * 1024;
+/// KiB of events that may wait for Redis, in all links together. Publishers wait beyond it.
+const BUDGET_KIB: u32 = 64 * 1024;
 
-/// How long a start waits for Redis before the node serves without it, not ready.
-const START: Duration = Duration::from_secs(3);
+/// How long the start waits for Redis. After it the node serves without Redis and is not ready.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long Redis may take to be told that this node goes.
-const END: Duration = Duration::from_secs(5);
+/// How long the shutdown waits until Redis has forgotten this node.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The same, if it is away already.
-const END_WITHOUT: Duration = Duration::from_millis(500);
+/// The same, if Redis is already unreachable.
+const SHUTDOWN_TIMEOUT_WHEN_DOWN: Duration = Duration::from_millis(500);
 
 /// Why a node cannot be part of its cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The nodes there are of another kind.
+    /// Live nodes under the same prefix speak another wire version.
     #[error("{0}")]
     Refused(Arc<str>),
-    /// The system refuses a thread.
+    /// The system refused a thread.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// What the adapter is made of.
-pub struct Inside {
-    /// This node's own state.
+/// What the adapter needs of the server.
+pub struct Deps {
+    /// This node's counts and members.
     pub registry: Arc<Registry>,
-    /// Its workers.
+    /// The inboxes of this node's workers.
     pub inboxes: Inboxes,
-    /// Who is told for all nodes.
+    /// Receives the webhook events that this node is the one to report.
     pub webhooks: Webhooks,
-    /// What is counted.
+    /// The process's metrics.
     pub metrics: Metrics,
-    /// How long webhooks wait for a return.
+    /// How long a leaving waits for a return before webhooks report it.
     pub linger: Duration,
-    /// Who watches what happens.
+    /// The console's feed.
     pub feed: Feed,
-    /// The apps of this node.
+    /// The configured apps, which nodes compare with each other.
     pub apps: Arc<CurrentApps>,
 }
 
-/// The adapter of a node that is one of several.
+/// The adapter of one node of a cluster.
 pub struct Redis {
     settings: Arc<Settings>,
     registry: Arc<Registry>,
@@ -131,22 +106,22 @@ pub struct Redis {
     events: AtomicU64,
 }
 
-/// The way to a link.
+/// A link's bucket and the queue of its requests.
 struct Handle {
     bucket: Bucket,
     requests: mpsc::UnboundedSender<Request>,
 }
 
 impl Redis {
-    /// Starts the links, on a thread of their own, and waits a little for Redis.
+    /// Starts the links on a thread of their own, and waits 3 s for Redis at most.
     ///
     /// # Errors
-    /// The nodes there speak another version, or there is no thread to be had.
-    pub async fn start(settings: Settings, inside: Inside) -> Result<Arc<Self>, Error> {
+    /// Live nodes speak another wire version, or the system refused a thread.
+    pub async fn start(settings: Settings, deps: Deps) -> Result<Arc<Self>, Error> {
         let settings = Arc::new(settings);
         let node: u64 = rand::random();
-        let is_cluster = matches!(settings.place, Place::Cluster(_));
-        let (mut links, mut states, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let is_cluster = matches!(settings.topology, Topology::Cluster(_));
+        let (mut links, mut states, mut link_deps) = (Vec::new(), Vec::new(), Vec::new());
         for bucket in Bucket::all(&settings.prefix, is_cluster) {
             #[expect(
                 clippy::disallowed_methods,
@@ -154,15 +129,15 @@ impl Redis {
             )]
             let (sender, requests) = mpsc::unbounded_channel();
             let (state, states_end) = watch::channel(LinkState::new());
-            parts.push(Parts {
+            link_deps.push(LinkDeps {
                 settings: Arc::clone(&settings),
                 node: format!("{node:016x}"),
-                linger: inside.linger,
+                linger: deps.linger,
                 bucket: bucket.clone(),
-                voice: inside.voice(),
-                // One link of a node is enough.
-                feed: parts.is_empty().then(|| inside.feed.clone()),
-                apps: parts.is_empty().then(|| Arc::clone(&inside.apps)),
+                delivery: deps.delivery(),
+                // One link of a node relays the feed and introduces the node.
+                feed: link_deps.is_empty().then(|| deps.feed.clone()),
+                apps: link_deps.is_empty().then(|| Arc::clone(&deps.apps)),
                 requests,
                 state,
             });
@@ -172,17 +147,17 @@ impl Redis {
             });
             states.push(states_end);
         }
-        run(parts)?;
-        let budget = Arc::new(Semaphore::new(BUDGET as usize));
+        run(link_deps)?;
+        let budget = Arc::new(Semaphore::new(BUDGET_KIB as usize));
         let state = ClusterState {
             links: states.into(),
             budget: Arc::clone(&budget),
         };
-        state.settled(START).await.map_err(Error::Refused)?;
+        state.settled(START_TIMEOUT).await.map_err(Error::Refused)?;
         Ok(Arc::new(Self {
             settings,
-            registry: inside.registry,
-            metrics: inside.metrics,
+            registry: deps.registry,
+            metrics: deps.metrics,
             links,
             state,
             budget,
@@ -191,22 +166,26 @@ impl Redis {
         }))
     }
 
-    /// How the cluster is doing.
+    /// The state of the links, for health checks and metrics.
     #[must_use]
     pub fn state(&self) -> ClusterState {
         self.state.clone()
     }
 
-    /// Gives up everything that this node holds, tells webhooks what lingers if it is the last node, and gives its
-    /// lease back.
+    /// Leaves the cluster: releases everything that this node holds, posts the webhooks that still wait if it is the last
+    /// node, and gives its lease back.
     pub async fn finish(&self) {
-        let patience = if self.state.is_up() { END } else { END_WITHOUT };
+        let timeout = if self.state.is_up() {
+            SHUTDOWN_TIMEOUT
+        } else {
+            SHUTDOWN_TIMEOUT_WHEN_DOWN
+        };
         let finished: Vec<_> = self
             .links
             .iter()
             .map(|link| {
                 let (answer, finished) = oneshot::channel();
-                link.post(Request::Finish(answer));
+                link.post(Request::Shutdown(answer));
                 finished
             })
             .collect();
@@ -215,19 +194,19 @@ impl Redis {
                 let _ = link.await;
             }
         };
-        if tokio::time::timeout(patience, all).await.is_err() {
+        if tokio::time::timeout(timeout, all).await.is_err() {
             tracing::warn!(
                 "Redis was not told in time that this node goes: its lease will end by itself"
             );
         }
     }
 
-    fn link(&self, token: &str) -> &Handle {
-        &self.links[Bucket::index(token, self.links.len())]
+    fn link(&self, topic_id: &str) -> &Handle {
+        &self.links[Bucket::index(topic_id, self.links.len())]
     }
 
-    fn outage(&self, token: &str) -> String {
-        let at = Bucket::index(token, self.links.len());
+    fn outage(&self, topic_id: &str) -> String {
+        let at = Bucket::index(topic_id, self.links.len());
         let seconds = self.settings.publish_timeout.as_secs();
         let reason = self.state.links.get(at).map(|link| {
             let link = link.borrow();
@@ -243,26 +222,26 @@ impl Redis {
     }
 }
 
-impl Inside {
-    fn voice(&self) -> Voice {
-        Voice::new(
+impl Deps {
+    fn delivery(&self) -> LocalDelivery {
+        LocalDelivery::new(
             Arc::clone(&self.registry),
-            Outlet::new(self.inboxes.clone()),
+            Fanout::new(self.inboxes.clone()),
             self.webhooks.clone(),
             self.metrics.clone(),
         )
     }
 }
 
-/// Runs the links for as long as the process, on a thread that nothing else holds up: webhooks leave from another.
-fn run(links: Vec<Parts>) -> std::io::Result<()> {
+/// Runs the links as long as the process, on a thread of their own: webhooks, which could hold them up, use another.
+fn run(links: Vec<LinkDeps>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let run = move || {
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            for parts in links {
-                spawn_critical("link", Link::new(parts).run());
+            for deps in links {
+                spawn_critical("link", Link::new(deps).run());
             }
             std::future::pending::<()>().await;
         });
@@ -274,14 +253,14 @@ fn run(links: Vec<Parts>) -> std::io::Result<()> {
 }
 
 impl Handle {
-    /// A link that is gone (with the process) needs nothing.
+    /// A link ends only with the process, so a request that it no longer takes is dropped.
     fn post(&self, request: Request) {
         let _ = self.requests.send(request);
     }
 }
 
-impl From<connection::Broken> for super::Error {
-    fn from(connection::Broken(why): connection::Broken) -> Self {
+impl From<connection::ConnectionError> for super::Error {
+    fn from(connection::ConnectionError(why): connection::ConnectionError) -> Self {
         Self::Unreachable(why.into())
     }
 }
@@ -292,7 +271,7 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, Subscribed> {
+    ) -> AdapterFuture<'a, Subscribed> {
         Box::pin(self.join(app, channel, subscriber))
     }
 
@@ -301,20 +280,20 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         subscriber: Subscriber<'a>,
-    ) -> Answer<'a, ()> {
-        // Nobody waits for it: what is said later of the same channel is said after it.
+    ) -> AdapterFuture<'a, ()> {
+        // No need to wait: the link registers later changes of the same channel after this one.
         self.leave(app, channel, subscriber);
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> Answer<'a, Published> {
+    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         Box::pin(async move {
             let Event {
                 channel,
                 frame,
                 except,
                 keep,
-                // What is measured begins when the event has come back from Redis.
+                // The delivery is measured from the moment when the event has come back from Redis.
                 accepted: _,
             } = event;
             let subject = Subject::Channel(channel.clone());
@@ -322,12 +301,14 @@ impl Adapter for Redis {
                 except,
                 frame: frame.clone(),
             };
-            let sent = self.send(&app.id, &subject, content, keep.as_ref()).await;
+            let sent = self
+                .publish_to_link(&app.id, &subject, content, keep.as_ref())
+                .await;
             let Unsent { id, why } = match sent {
                 Ok(subscriptions) => {
-                    let reach = Reach::Everywhere;
+                    let scope = DeliveryScope::Everywhere;
                     return Ok(Published {
-                        reach,
+                        scope,
                         subscriptions,
                     });
                 }
@@ -337,34 +318,35 @@ impl Adapter for Redis {
                 self.metrics.cluster_publish_refused.inc();
                 return Err(super::Error::Unreachable(why.into()));
             }
-            let token = subject.token(&app.id);
-            self.link(&token).post(Request::Alone(Alone {
-                app: app.id.clone(),
-                channel: channel.clone(),
-                frame,
-                except,
-                id,
-            }));
+            let topic_id = subject.topic_id(&app.id);
+            self.link(&topic_id)
+                .post(Request::LocalOnlyEvent(LocalOnlyEvent {
+                    app: app.id.clone(),
+                    channel: channel.clone(),
+                    frame,
+                    except,
+                    id,
+                }));
             Ok(Published {
-                reach: Reach::ThisNode,
+                scope: DeliveryScope::ThisNode,
                 subscriptions: None,
             })
         })
     }
 
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> Answer<'a, Counts> {
-        Box::pin(self.count(&app.id, channel))
+    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
+        Box::pin(self.channel_counts(&app.id, channel))
     }
 
     fn channels<'a>(
         &'a self,
         app: &'a App,
         prefix: &'a str,
-    ) -> Answer<'a, Vec<(ChannelName, Counts)>> {
+    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
         Box::pin(async move {
             let mut found = Vec::new();
             for link in &self.links {
-                self.list(link, &app.id, prefix, &mut found).await?;
+                self.list_bucket(link, &app.id, prefix, &mut found).await?;
             }
             Ok(found)
         })
@@ -375,16 +357,16 @@ impl Adapter for Redis {
         app: &'a App,
         channel: &'a ChannelName,
         with_info: bool,
-    ) -> Answer<'a, Vec<Member>> {
-        Box::pin(self.users(&app.id, channel, with_info))
+    ) -> AdapterFuture<'a, Vec<Member>> {
+        Box::pin(self.channel_members(&app.id, channel, with_info))
     }
 
     fn last_event<'a>(
         &'a self,
         app: &'a App,
         channel: &'a ChannelName,
-    ) -> Answer<'a, Option<LastEvent>> {
-        Box::pin(self.kept(&app.id, channel))
+    ) -> AdapterFuture<'a, Option<LastEvent>> {
+        Box::pin(self.kept_event(&app.id, channel))
     }
 
     fn sign_in<'a>(
@@ -392,19 +374,21 @@ impl Adapter for Redis {
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> Answer<'a, Vec<Watched>> {
-        Box::pin(async move { Ok(self.enter(app, user, worker).await) })
+    ) -> AdapterFuture<'a, Vec<Watched>> {
+        Box::pin(async move { Ok(self.sign_in_user(app, user, worker).await) })
     }
 
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> Answer<'a, ()> {
-        self.exit(app, user, worker);
+    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {
+        self.sign_out_user(app, user, worker);
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> Answer<'a, ()> {
+    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
-            let sent = self.send(&app.id, &subject, Content::Terminate, None).await;
+            let sent = self
+                .publish_to_link(&app.id, &subject, Content::Terminate, None)
+                .await;
             sent.map(drop).map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();
                 super::Error::Unreachable(why.into())

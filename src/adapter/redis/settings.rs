@@ -1,54 +1,54 @@
-//! `[redis]`, checked: where the servers are and what this node promises with them.
+//! The checked settings of `[redis]`.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// `[redis]`.
+/// The settings of `[redis]`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the servers are.
-    pub place: Place,
-    /// Who this node is to them.
+    /// Which servers there are, and how to find the primary.
+    pub topology: Topology,
+    /// User and password for Redis.
     pub login: Login,
-    /// How to speak TLS to all of them; none: in the clear.
+    /// TLS for the connections to all servers; `None`: plain TCP.
     pub tls: Option<Tls>,
-    /// What the names of all keys and topics begin with; has no braces.
+    /// The prefix of all keys and topics. It has no braces.
     pub prefix: String,
-    /// How long a node counts without a sign of life.
+    /// How long a node counts as alive after its last heartbeat.
     pub lease: Duration,
-    /// How long a publish, a subscription or a question waits for Redis.
+    /// How long a publish, a subscription or a query waits for Redis.
     pub publish_timeout: Duration,
-    /// What becomes of a publish that Redis did not take in that time.
+    /// What happens to a publish that Redis did not take within `publish_timeout`.
     pub on_outage: OnOutage,
-    /// What is kept of each channel to close gaps.
+    /// The bounds of each channel's log.
     pub log: LogLimits,
 }
 
-/// Where the servers are.
+/// Which servers there are, and how to find the primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// One server, with the number of its database.
+pub enum Topology {
+    /// One server, and the number of its database.
     Standalone(Address, u32),
-    /// Whatever these say is the primary.
+    /// Sentinels, which name the primary.
     Sentinel {
-        /// The sentinels; any of them will do.
+        /// The sentinels. The first that answers is enough.
         sentinels: Vec<Address>,
-        /// The name under which they watch it.
+        /// The name of the primary in the sentinels' configuration.
         primary: String,
-        /// Who this node is to the sentinels.
+        /// User and password for the sentinels.
         login: Login,
     },
-    /// A cluster: some of its servers, from which the others are learnt.
+    /// A Redis Cluster: some of its servers, which name the others.
     Cluster(Vec<Address>),
 }
 
 /// A host and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// A name or an address; IPv6 without brackets.
+    /// A host name or an IP address; IPv6 without brackets.
     pub host: String,
-    /// The port.
+    /// The TCP port.
     pub port: u16,
 }
 
@@ -63,10 +63,10 @@ impl fmt::Display for Address {
     }
 }
 
-/// A user and a password of Redis' ACL; a password alone is the default user's.
+/// A user and a password of Redis' ACL. A password alone belongs to the user `default`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Login {
-    /// The user.
+    /// The ACL's user; `None` for `default`.
     pub username: Option<String>,
     /// The password. Sent to Redis, never printed.
     pub password: Option<String>,
@@ -78,7 +78,7 @@ impl fmt::Debug for Login {
     }
 }
 
-/// A TLS configuration: certificates that are trusted, and perhaps one to show.
+/// A TLS configuration: trusted certificates, and perhaps a client certificate.
 #[derive(Clone)]
 pub struct Tls(pub Arc<rustls::ClientConfig>);
 
@@ -88,22 +88,22 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What becomes of a publish that Redis did not take in time.
+/// What happens to a publish that Redis did not take in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnOutage {
-    /// It is refused with 503.
+    /// The publisher gets 503.
     Error,
-    /// It is delivered to this node's clients alone, and the answer says so.
+    /// This node's clients receive it, and the answer says that no other node does.
     Local,
 }
 
-/// The bounds of each channel's log; it ends at whichever comes first.
+/// The bounds of each channel's log. The oldest events go when any of them is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogLimits {
-    /// Events; 0: there is no log.
+    /// Events; 0 switches the log off.
     pub events: u32,
-    /// Their bytes.
+    /// Bytes of all events.
     pub bytes: u32,
-    /// How long after its channel's last event it is kept.
+    /// Seconds that the log lives after the channel's last event.
     pub seconds: u32,
 }

@@ -1,7 +1,7 @@
 //! `[redis]`: what it may say and what comes of it.
 
 use super::*;
-use crate::adapter::redis::{Address, LogLimits, Login, OnOutage, Place, Settings as Redis};
+use crate::adapter::redis::{Address, LogLimits, Login, OnOutage, Settings as Redis, Topology};
 
 /// A configuration with this section.
 pub(super) fn file(section: &str) -> String {
@@ -39,7 +39,7 @@ fn an_empty_section_is_none() {
 #[test]
 fn a_url_is_enough() {
     let Redis {
-        place,
+        topology,
         login: who,
         tls,
         prefix,
@@ -48,7 +48,7 @@ fn a_url_is_enough() {
         on_outage,
         log,
     } = redis("url = \"redis://h\"", &[]);
-    assert_eq!(place, Place::Standalone(address("h", 6379), 0));
+    assert_eq!(topology, Topology::Standalone(address("h", 6379), 0));
     assert_eq!(who, Login::default());
     assert!(tls.is_none());
     assert_eq!(prefix, "tidewire");
@@ -84,16 +84,16 @@ const SENTINEL: &str = r#"
 #[test]
 fn every_key_arrives() {
     let variables = [("HIDDEN", "hidden too")];
-    let sentinel = Place::Sentinel {
+    let sentinel = Topology::Sentinel {
         sentinels: vec![address("s1", 26379), address("::1", 7000)],
         primary: "mymaster".to_owned(),
         login: login("watcher", "hidden too"),
     };
-    let cluster = Place::Cluster(vec![address("r1", 6379), address("r2", 7001)]);
+    let cluster = Topology::Cluster(vec![address("r1", 6379), address("r2", 7001)]);
     for (section, place) in [
         (
             "url = \"redis://h:1/2\"",
-            Place::Standalone(address("h", 1), 2),
+            Topology::Standalone(address("h", 1), 2),
         ),
         (SENTINEL, sentinel),
         ("cluster = [\"r1\", \"r2:7001\"]", cluster),
@@ -101,7 +101,7 @@ fn every_key_arrives() {
         let file = file(&format!("{section}{EVERY_OTHER_KEY}"));
         let loaded = load_text(&file, &variables).unwrap();
         let redis = loaded.settings.redis.as_ref().unwrap();
-        assert_eq!(redis.place, place);
+        assert_eq!(redis.topology, place);
         assert_eq!(redis.login, login("node", "hidden"));
         assert_eq!(redis.prefix, "live:1");
         assert_eq!(redis.lease.as_secs(), 3);
@@ -180,9 +180,12 @@ fn user_and_password_come_from_the_url_or_keys_or_files() {
     }
     let of_variable = redis("url = \"${REDIS_URL}\"", &variables);
     assert!(of_variable.tls.is_some());
-    assert_eq!(of_variable.place, Place::Standalone(address("h", 7000), 3));
+    assert_eq!(
+        of_variable.topology,
+        Topology::Standalone(address("h", 7000), 3)
+    );
     let section = format!("sentinel = [\"h\"]\nsentinel_master = \"m\"\nsentinel_{file}");
-    let Place::Sentinel { login: who, .. } = redis(&section, &[]).place else {
+    let Topology::Sentinel { login: who, .. } = redis(&section, &[]).topology else {
         panic!("{section}");
     };
     assert_eq!(who, login("", "of-file"));
@@ -199,7 +202,10 @@ fn the_environment_is_above_the_file() {
         ("TIDEWIRE_REDIS__TLS", "true"),
     ];
     let found = redis(section, &variables);
-    assert_eq!(found.place, Place::Standalone(address("variable", 6379), 1));
+    assert_eq!(
+        found.topology,
+        Topology::Standalone(address("variable", 6379), 1)
+    );
     assert_eq!(found.login, login("", "123"));
     assert_eq!((found.lease.as_secs(), found.log.events), (30, 1));
     assert_eq!(found.prefix, "7");
@@ -211,7 +217,7 @@ fn the_environment_is_above_the_file() {
         ("TIDEWIRE_REDIS__SENTINEL_MASTER", "1"),
     ];
     let redis = load_text(APP, &variables).unwrap().settings.redis.unwrap();
-    let Place::Sentinel { sentinels, .. } = redis.place else {
+    let Topology::Sentinel { sentinels, .. } = redis.topology else {
         panic!("{redis:?}");
     };
     let expected = [address("a", 1), address("b", 26379), address("::1", 2)];

@@ -1,0 +1,260 @@
+//! The commands that a link sends. Each method builds one command and queues it on the connection.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Link;
+use super::in_flight::{Call, PendingReply, Registration};
+use super::request::{LocalState, MemberChange, Publish};
+use super::shutdown::Shutdown;
+use super::topic::Topic;
+use crate::adapter::redis::Topology;
+use crate::adapter::redis::connection::Connection;
+use crate::adapter::redis::settings::Settings;
+use crate::adapter::redis::wire::keys::{Bucket, Subject};
+use crate::adapter::redis::wire::message::{Position, WIRE_VERSION};
+use crate::adapter::redis::wire::scripts::Script;
+
+/// Dead nodes, due counts and vacated channels that the reply to one heartbeat lists, each.
+pub(super) const HEARTBEAT_BATCH: usize = 100;
+
+impl Link {
+    pub(super) fn heartbeat(&mut self, connection: &mut Connection) {
+        let last = matches!(self.shutdown, Shutdown::Flushing(_));
+        let bucket = &self.deps.bucket;
+        let mut keys = vec![
+            &bucket.nodes,
+            &bucket.wire,
+            &bucket.epoch,
+            &bucket.due,
+            &bucket.linger,
+        ];
+        if self.feed_relay.is_some() {
+            keys.push(&bucket.watch);
+        }
+        let mut command = connection.script(Script::Heartbeat, &keys);
+        command
+            .arg(&self.deps.node)
+            .arg(millis(self.deps.settings.lease))
+            .arg(WIRE_VERSION)
+            .arg(format!("{:016x}", rand::random::<u64>()))
+            .arg(HEARTBEAT_BATCH)
+            .arg(u8::from(last));
+        if let Some(feed_relay) = &self.feed_relay {
+            command.arg(feed_relay.watched(&self.deps.node));
+        }
+        connection.queue(&command);
+        self.in_flight.push(PendingReply::Heartbeat { last });
+    }
+
+    pub(super) fn register(&mut self, name: &Rc<str>, connection: &mut Connection) {
+        let Some(topic) = self.topics.get_mut(name) else {
+            return;
+        };
+        topic.queued = false;
+        if topic.released && !topic.registered && topic.waiters.is_empty() {
+            self.topics.remove(name);
+            return;
+        }
+        let releases = topic.released;
+        let sharded = matches!(self.deps.settings.topology, Topology::Cluster(_));
+        let verb = |verb: &'static str, sharded_verb| if sharded { sharded_verb } else { verb };
+        let mut subscribes = false;
+        if !releases && !topic.subscribed {
+            let mut command = redis::cmd(verb("SUBSCRIBE", "SSUBSCRIBE"));
+            connection.queue(command.arg(&**name));
+            topic.subscribed = true;
+            subscribes = true;
+        }
+        let after = topic.position.filter(|_| !topic.synced && !releases);
+        let (restores, asks_log) = (topic.restored, topic.degraded_since.is_some());
+        let registration = RegisterCommand {
+            bucket: &self.deps.bucket,
+            settings: &self.deps.settings,
+            node: &self.deps.node,
+            linger: self.deps.linger,
+            restores,
+            after,
+        };
+        let command = registration.build(topic, connection);
+        connection.queue(&command);
+        topic.registering = true;
+        // Redis may have the registration from now on, even if the reply is lost.
+        topic.registered = true;
+        let mut unsubscribes = false;
+        if releases && topic.subscribed {
+            let mut command = redis::cmd(verb("UNSUBSCRIBE", "SUNSUBSCRIBE"));
+            connection.queue(command.arg(&**name));
+            (topic.subscribed, topic.synced, topic.members_complete) = (false, false, false);
+            unsubscribes = true;
+        }
+        let waiters = std::mem::take(&mut topic.waiters);
+        if subscribes {
+            self.in_flight.push(PendingReply::Subscribe);
+        }
+        self.in_flight.push(PendingReply::Register(Registration {
+            topic: Rc::clone(name),
+            waiters,
+            releases,
+            after,
+            asks_log,
+            restores,
+        }));
+        if unsubscribes {
+            self.in_flight.push(PendingReply::Unsubscribe);
+        }
+    }
+
+    pub(super) fn send_call(&mut self, call: Call, connection: &mut Connection) {
+        match &call {
+            Call::Publish(publish) => {
+                let command = self.publish_command(publish, connection);
+                connection.queue(&command);
+            }
+            Call::Query(query) => query
+                .commands
+                .iter()
+                .for_each(|command| connection.queue(command)),
+        }
+        self.in_flight.push(PendingReply::Call(call));
+    }
+
+    fn publish_command(&self, publish: &Publish, connection: &Connection) -> redis::Cmd {
+        let Publish {
+            topic_keys, keep, ..
+        } = publish;
+        let mut keys = vec![
+            topic_keys.state.as_str(),
+            &topic_keys.log,
+            &self.deps.bucket.epoch,
+        ];
+        if keep.is_some() {
+            keys.push(&topic_keys.event);
+        }
+        let log = self.deps.settings.log;
+        let mut command = connection.script(Script::Publish, &keys);
+        command
+            .arg(&connection.run)
+            .arg(&topic_keys.topic)
+            .arg(self.publish_verb())
+            .arg(publish.content.kind())
+            .arg(publish.content.body(&publish.id))
+            .arg(log.events)
+            .arg(log.bytes)
+            .arg(log.seconds)
+            .arg(u8::from(publish.again));
+        if let Some(keep) = keep {
+            let life = crate::registry::LAST_EVENT_TTL;
+            command.arg(&keep[..]).arg(millis(life));
+        }
+        command
+    }
+
+    pub(super) fn publish_verb(&self) -> &'static str {
+        publish_verb(&self.deps.settings)
+    }
+
+    pub(super) fn flush_count(&mut self, topic_id: String, connection: &mut Connection) {
+        let bucket = &self.deps.bucket;
+        let mut command = connection.script(Script::FlushCount, &[bucket.state(&topic_id)]);
+        command
+            .arg(bucket.topic(&topic_id))
+            .arg(self.publish_verb());
+        connection.queue(&command);
+        self.in_flight.push(PendingReply::FlushCount(topic_id));
+    }
+}
+
+/// The arguments of a registration that do not come from its topic.
+struct RegisterCommand<'a> {
+    bucket: &'a Bucket,
+    settings: &'a Settings,
+    node: &'a str,
+    linger: Duration,
+    restores: bool,
+    after: Option<Position>,
+}
+
+impl RegisterCommand<'_> {
+    fn build(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
+        let members = topic.take_changes();
+        let flags = self.flags(topic, members.whole);
+        // The keys are built for each registration, so that an idle topic stays small.
+        let topic_keys = self.bucket.topic_keys(topic.subject.topic_id(&topic.app));
+        let keys = self
+            .bucket
+            .register_keys(&topic.app, &topic_keys, self.node);
+        let channel = topic
+            .subject
+            .channel()
+            .map_or("", |channel| channel.as_str());
+        let LocalState {
+            count, max_members, ..
+        } = topic.local;
+        let mut command = connection.script(Script::Register, &keys);
+        command
+            .arg(self.node)
+            .arg(&topic_keys.topic_id)
+            .arg(channel)
+            .arg(&topic_keys.topic)
+            .arg(publish_verb(self.settings))
+            .arg(if topic.released { "release" } else { "set" })
+            .arg(count)
+            .arg(flags)
+            .arg(millis(self.linger))
+            .arg(max_members)
+            .arg(self.settings.log.seconds);
+        match self.after {
+            Some(Position { run, seq }) => command.arg(&run).arg(seq).arg(0),
+            None => command
+                .arg("")
+                .arg(0)
+                .arg(u8::from(topic.degraded_since.is_some())),
+        };
+        for change in &members.changes {
+            match change {
+                MemberChange::Joined(member) => command
+                    .arg(member.id.as_str())
+                    .arg("+")
+                    .arg(member.info.as_deref().unwrap_or_default()),
+                MemberChange::Left(user) => command.arg(user.as_str()).arg("-").arg(""),
+            };
+        }
+        command
+    }
+
+    /// The flags that `scripts/register.lua` explains.
+    fn flags(&self, topic: &Topic, whole: bool) -> String {
+        let is_cache = topic
+            .subject
+            .channel()
+            .is_some_and(|channel| channel.is_cache());
+        let flags = [
+            ('l', topic.subject.is_listed()),
+            ('p', topic.subject.is_presence()),
+            ('c', topic.local.sends_count),
+            ('k', is_cache && !topic.waiters.is_empty()),
+            ('s', topic.subject.is_presence() && !topic.members_complete),
+            ('r', self.restores),
+            ('w', whole),
+            ('u', matches!(topic.subject, Subject::User(_))),
+        ];
+        flags
+            .iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(flag, _)| flag)
+            .collect()
+    }
+}
+
+pub(super) fn publish_verb(settings: &Settings) -> &'static str {
+    if matches!(settings.topology, Topology::Cluster(_)) {
+        "SPUBLISH"
+    } else {
+        "PUBLISH"
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

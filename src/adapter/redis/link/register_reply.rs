@@ -1,0 +1,244 @@
+//! Handles the reply to a registration: delivers missed events, sends clients the differences, answers waiters.
+
+use std::rc::Rc;
+
+use redis::Value;
+use tracing::{info, warn};
+
+use super::catch_up::LogTail;
+use super::commands::millis;
+use super::in_flight::Registration;
+use super::local_delivery::LocalDelivery;
+use super::topic::{Members, Topic};
+use super::{Link, Resync};
+use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::last_event_codec;
+use crate::adapter::redis::wire::message::{Logged, Message, Position, Run, info_of};
+use crate::protocol::{SocketId, UserId, WebhookEvent};
+use crate::registry::LastEvent;
+
+/// The reply to a registration; see `scripts/register.lua`.
+pub(super) struct Registered {
+    log_tail: LogTail,
+    pub(super) count: usize,
+    occupied: bool,
+    pub(super) count_published: bool,
+    cache_miss: bool,
+    appeared: Vec<String>,
+    members: Option<Members>,
+    last_event: Option<LastEvent>,
+}
+
+impl Link {
+    pub(super) fn on_registered(
+        &mut self,
+        registration: Registration,
+        reply: Vec<Value>,
+        connection: &mut Connection,
+    ) -> Result<(), ConnectionError> {
+        let mut reply = reply.into_iter();
+        let status = reply.next().unwrap_or(Value::Nil).text()?;
+        let name = &registration.topic;
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Ok(());
+        };
+        topic.registering = false;
+        if status != "OK" {
+            // The lease had ended, and Redis has dropped what this node held. The next heartbeat renews the lease, and
+            // everything is registered again.
+            topic.full_resync = true;
+            topic.waiters.splice(0..0, registration.waiters);
+            self.enqueue(name);
+            if !std::mem::replace(&mut self.paused, true) {
+                self.heartbeat(connection);
+            }
+            return Ok(());
+        }
+        let registered = Registered::read(&mut reply, connection.run)?;
+        if registration.releases {
+            return self.on_released(name, &registered);
+        }
+        self.apply_registered(registration, registered);
+        Ok(())
+    }
+
+    fn apply_registered(&mut self, registration: Registration, registered: Registered) {
+        let name = &registration.topic;
+        let Some(topic) = self.topics.get_mut(name) else {
+            return;
+        };
+        let delivery = &self.deps.delivery;
+        let source = registration.waiters.iter().find_map(|waiter| waiter.source);
+        registered.post_webhooks(delivery, topic, source);
+        let is_too_late = registration.after.is_none() && !registration.asks_log;
+        if topic.degraded_since.is_some() && !topic.synced && is_too_late {
+            // A waiter timed out while this registration was in flight, so the log is needed: register once more.
+            topic.dirty = true;
+            topic.waiters.splice(0..0, registration.waiters);
+            self.enqueue(name);
+            return;
+        }
+        if !topic.synced {
+            let log_tail = &registered.log_tail;
+            let mut missed = match registration.after {
+                Some(last) => log_tail.after(last),
+                None => log_tail.within(
+                    topic
+                        .degraded_since
+                        .map_or(0, |since| millis(since.elapsed())),
+                ),
+            };
+            // The loss of Redis' memory has already counted the gap.
+            missed.is_complete |= registration.restores;
+            self.resync.recovered += missed.events.len();
+            self.resync.gaps += usize::from(!missed.is_complete);
+            delivery.deliver_missed(topic, &missed);
+        }
+        topic.position = Some(registered.log_tail.at);
+        (topic.synced, topic.degraded_since) = (true, None);
+        topic.restored &= !registration.restores;
+        let count = registered.count;
+        if let Some(members) = registered.members {
+            delivery.sync_members(topic, members, !registration.restores);
+            topic.members_complete = true;
+        }
+        if matches!(topic.subject, Subject::User(_)) && !(registration.restores && count == 0) {
+            delivery.set_online(topic, count > 0);
+        }
+        delivery.answer_waiters(topic, registration.waiters, registered.last_event.as_ref());
+        if registered.count_published {
+            delivery.send_count(topic, count);
+            delivery.post_webhook(topic, &WebhookEvent::SubscriptionCount(count), source);
+        }
+        if topic.needs_registration() {
+            self.enqueue(name);
+        }
+        self.count_resynced();
+    }
+
+    /// Removes a released topic, unless a client has become interested again.
+    pub(super) fn on_released(
+        &mut self,
+        name: &Rc<str>,
+        registered: &Registered,
+    ) -> Result<(), ConnectionError> {
+        let Some(topic) = self.topics.get_mut(name) else {
+            return Ok(());
+        };
+        topic.registered = false;
+        if registered.count_published {
+            let event = WebhookEvent::SubscriptionCount(registered.count);
+            self.deps.delivery.post_webhook(topic, &event, None);
+        }
+        if topic.local.interested {
+            topic.position = None;
+            self.enqueue(name);
+        } else {
+            self.topics.remove(name);
+        }
+        self.count_resynced();
+        Ok(())
+    }
+
+    /// Counts a topic that was registered again after a reconnection, and logs when it is the last one.
+    fn count_resynced(&mut self) {
+        if self.resync.left == 0 {
+            return;
+        }
+        self.resync.left -= 1;
+        if self.resync.left > 0 {
+            return;
+        }
+        let Resync {
+            topics,
+            recovered,
+            gaps,
+            ..
+        } = self.resync;
+        if gaps > 0 {
+            warn!(
+                channels = gaps,
+                recovered,
+                "back in the cluster, but the logs did not reach far enough: events of these channels may be lost"
+            );
+        } else {
+            info!(channels = topics, recovered, "back in the cluster");
+        }
+    }
+}
+
+impl Registered {
+    /// Posts the webhooks of the changes that this registration caused in the cluster.
+    fn post_webhooks(&self, delivery: &LocalDelivery, topic: &Topic, source: Option<SocketId>) {
+        if self.occupied {
+            delivery.post_webhook(topic, &WebhookEvent::ChannelOccupied, source);
+        }
+        for user in self.appeared.iter().filter_map(|id| UserId::new(id)) {
+            delivery.post_webhook(topic, &WebhookEvent::MemberAdded(&user), source);
+        }
+        if self.cache_miss {
+            delivery.post_webhook(topic, &WebhookEvent::CacheMiss, source);
+        }
+    }
+
+    pub(super) fn read(
+        reply: &mut impl Iterator<Item = Value>,
+        present: Run,
+    ) -> Result<Self, ConnectionError> {
+        let mut next = || reply.next().unwrap_or(Value::Nil);
+        let run = next().bytes()?.unwrap_or_default();
+        let seq = next().text()?.parse().unwrap_or_default();
+        let (count, _users) = (next().number()?, next().number()?);
+        let (occupied, count_published, cache_miss) =
+            (next().number()?, next().number()?, next().number()?);
+        let appeared = next().texts()?;
+        let members = match next() {
+            Value::Array(entries) => Some(read_members(entries)?),
+            _ => None,
+        };
+        let log = next().list()?;
+        let last_event = next()
+            .bytes()?
+            .and_then(|bytes| last_event_codec::read(&bytes));
+        Ok(Self {
+            log_tail: LogTail {
+                // A topic without any event has no run yet.
+                at: Position {
+                    run: run.try_into().unwrap_or(present),
+                    seq,
+                },
+                log: log.into_iter().filter_map(read_logged).collect(),
+                now: next().text()?.parse().unwrap_or_default(),
+            },
+            count: usize::try_from(count).unwrap_or_default(),
+            occupied: occupied == 1,
+            count_published: count_published == 1,
+            cache_miss: cache_miss == 1,
+            appeared,
+            members,
+            last_event,
+        })
+    }
+}
+
+fn read_logged(entry: Value) -> Option<Logged> {
+    match Message::decode(entry.bytes().ok()??.into())? {
+        Message::Logged(logged) => Some(logged),
+        _ => None,
+    }
+}
+
+/// Reads members: user ids, each followed by an entry of the nodes that hold it, a bar and the `user_info`.
+pub(crate) fn read_members(entries: Vec<Value>) -> Result<Members, ConnectionError> {
+    let mut members = Members::new();
+    let mut entries = entries.into_iter();
+    while let (Some(user), Some(entry)) = (entries.next(), entries.next()) {
+        let (user, entry) = (user.text()?, entry.text()?);
+        let info = entry.split_once('|').map_or("", |(_, info)| info);
+        if let Some(user) = UserId::new(&user) {
+            members.insert(user, info_of(info));
+        }
+    }
+    Ok(members)
+}

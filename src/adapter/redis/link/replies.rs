@@ -1,0 +1,322 @@
+//! Dispatches what Redis sends, replies and pushed messages, in the order in which it arrives.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use redis::{PushKind, ServerError, Value};
+use tracing::{debug, error, warn};
+
+use super::Link;
+use super::commands::HEARTBEAT_BATCH;
+use super::in_flight::{Call, PendingReply};
+use super::shutdown::Shutdown;
+use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _, error_text};
+use crate::adapter::redis::wire::keys::Subject;
+use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
+use crate::protocol::{UserId, WebhookEvent};
+
+/// How long other nodes have to register again after a loss of Redis' memory.
+const REJOIN_GRACE: Duration = Duration::from_secs(5);
+
+impl Link {
+    /// Handles one value that Redis sent.
+    pub(super) fn on_value(
+        &mut self,
+        value: Value,
+        connection: &mut Connection,
+    ) -> Result<(), ConnectionError> {
+        match value {
+            Value::Push { kind, data } => self.on_push(&kind, data),
+            // This server does not serve the bucket, or not now. A new connection sends the commands again.
+            Value::ServerError(error) if must_reconnect(&error) => {
+                Err(ConnectionError(error_text(&error)))
+            }
+            value => self.on_reply(value, connection),
+        }
+    }
+
+    fn on_push(&mut self, kind: &PushKind, data: Vec<Value>) -> Result<(), ConnectionError> {
+        match kind {
+            PushKind::Message | PushKind::SMessage => {
+                let mut data = data.into_iter();
+                if let (Some(Value::BulkString(topic)), Some(Value::BulkString(message))) =
+                    (data.next(), data.next())
+                {
+                    self.on_message(&topic, message.into());
+                }
+                Ok(())
+            }
+            PushKind::Subscribe
+            | PushKind::SSubscribe
+            | PushKind::Unsubscribe
+            | PushKind::SUnsubscribe => match self.in_flight.oldest().map(|sent| &sent.reply) {
+                Some(PendingReply::Subscribe | PendingReply::Unsubscribe) => {
+                    self.in_flight.pop();
+                    Ok(())
+                }
+                // Redis sends it unasked when a slot has moved to another server.
+                _ => Err(ConnectionError("Redis has ended a subscription".to_owned())),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn on_message(&mut self, topic: &[u8], bytes: Bytes) {
+        let topic = std::str::from_utf8(topic).ok();
+        if topic == Some(&self.deps.bucket.feed) {
+            return self.on_feed_message(&bytes);
+        }
+        self.deps.delivery.metrics.cluster_messages_received.inc();
+        let Some(topic) = topic.and_then(|name| self.topics.get_mut(name)) else {
+            return;
+        };
+        let delivery = &self.deps.delivery;
+        // Until then the reply in flight contains the event.
+        if !topic.synced {
+            return;
+        }
+        match Message::decode(bytes) {
+            Some(Message::Logged(logged)) => {
+                let is_double = |at: Position| at.run == logged.at.run && at.seq >= logged.at.seq;
+                if topic.position.is_some_and(is_double) {
+                    return;
+                }
+                topic.position = Some(logged.at);
+                delivery.deliver(topic, &logged);
+            }
+            Some(Message::MemberAdded(member)) => delivery.member_added(topic, &member),
+            Some(Message::MemberRemoved(user)) => delivery.member_removed(topic, &user),
+            Some(Message::Count(node, _)) if node == self.deps.node => {}
+            Some(Message::Count(_, count)) => delivery.send_count(topic, count),
+            Some(Message::Online(online)) => delivery.set_online(topic, online),
+            None => {
+                delivery.metrics.cluster_messages_refused.inc();
+                debug!(
+                    topic = topic.subject.topic_id(&topic.app),
+                    "a message that no node of ours sent"
+                );
+            }
+        }
+    }
+
+    fn on_reply(
+        &mut self,
+        value: Value,
+        connection: &mut Connection,
+    ) -> Result<(), ConnectionError> {
+        if let Some(sent) = self.in_flight.oldest_mut()
+            && let PendingReply::Call(Call::Query(query)) = &mut sent.reply
+        {
+            query.replies.push(value);
+            if query.replies.len() == query.commands.len()
+                && let Some(PendingReply::Call(Call::Query(query))) =
+                    self.in_flight.pop().map(|sent| sent.reply)
+            {
+                let refusal = query.replies.iter().find_map(|reply| match reply {
+                    Value::ServerError(error) => Some(error_text(error).into()),
+                    _ => None,
+                });
+                // The caller may have stopped waiting.
+                let _ = query.answer.send(refusal.map_or(Ok(query.replies), Err));
+            }
+            return Ok(());
+        }
+        let Some(sent) = self.in_flight.pop() else {
+            return Err(ConnectionError("Redis replied to nothing".to_owned()));
+        };
+        if let Value::ServerError(error) = value {
+            return self.on_refused(sent.reply, &error);
+        }
+        match sent.reply {
+            PendingReply::Heartbeat { last } => {
+                self.on_heartbeat(value.list()?, last, sent.at, connection)
+            }
+            PendingReply::Register(registration) => {
+                self.on_registered(registration, value.list()?, connection)
+            }
+            PendingReply::Call(Call::Publish(publish)) => {
+                // A negative number says that Redis had taken the event before, and did not count.
+                let subscriptions = usize::try_from(value.number()?).ok();
+                let _ = publish.answer.send(Ok(subscriptions));
+                Ok(())
+            }
+            PendingReply::OwnedTopics(node) => self.reap(&node, value.texts()?, connection),
+            PendingReply::DropTopic(topic_id) => self.on_dropped(&topic_id, value.list()?),
+            PendingReply::FlushCount(topic_id) => {
+                let count = usize::try_from(value.number()?).unwrap_or_default();
+                if count > 0 {
+                    self.post_webhook(&topic_id, &WebhookEvent::SubscriptionCount(count));
+                }
+                Ok(())
+            }
+            PendingReply::RemoveNode(node) => {
+                self.on_node_removed(node, value.number()?, connection)
+            }
+            PendingReply::Introduce => self.on_introduced(value.list()?),
+            // The reply is the number of receivers, which does not matter.
+            PendingReply::FeedMessage => Ok(()),
+            // Subscriptions are confirmed by pushed messages, and queries were handled above.
+            PendingReply::Subscribe
+            | PendingReply::Unsubscribe
+            | PendingReply::Call(Call::Query(_)) => {
+                Err(ConnectionError("Redis replied out of turn".to_owned()))
+            }
+        }
+    }
+
+    /// Handles an error reply: Redis is out of memory, or its ACL forbids the command.
+    fn on_refused(
+        &mut self,
+        reply: PendingReply,
+        error: &ServerError,
+    ) -> Result<(), ConnectionError> {
+        let text = error_text(error);
+        match reply {
+            PendingReply::Call(Call::Publish(publish)) => {
+                let _ = publish.answer.send(Err(text.into()));
+                Ok(())
+            }
+            PendingReply::Register(registration) => {
+                warn!(
+                    reason = text,
+                    "Redis refuses a registration, it is tried again"
+                );
+                if let Some(topic) = self.topics.get_mut(&registration.topic) {
+                    topic.registering = false;
+                    topic.full_resync = true;
+                    topic.waiters.splice(0..0, registration.waiters);
+                    self.refused_topics.push(registration.topic);
+                }
+                Ok(())
+            }
+            PendingReply::FlushCount(_)
+            | PendingReply::DropTopic(_)
+            | PendingReply::OwnedTopics(_)
+            | PendingReply::RemoveNode(_)
+            | PendingReply::FeedMessage
+            | PendingReply::Introduce => {
+                warn!(
+                    reason = text,
+                    "Redis refuses housekeeping, it is tried again"
+                );
+                Ok(())
+            }
+            PendingReply::Heartbeat { .. }
+            | PendingReply::Subscribe
+            | PendingReply::Unsubscribe
+            | PendingReply::Call(Call::Query(_)) => Err(ConnectionError(text)),
+        }
+    }
+
+    fn on_heartbeat(
+        &mut self,
+        reply: Vec<Value>,
+        last: bool,
+        asked: Instant,
+        connection: &mut Connection,
+    ) -> Result<(), ConnectionError> {
+        let mut reply = reply.into_iter();
+        let mut next = || reply.next().unwrap_or(Value::Nil);
+        let (status, epoch) = (next().text()?, next().text()?);
+        if status == "WIRE" {
+            return Err(self.wire_mismatch(&epoch));
+        }
+        let has_lapsed = next().number()? == 1;
+        let (dead, counts, gone) = (next().texts()?, next().texts()?, next().texts()?);
+        let nodes = usize::try_from(next().number()?).unwrap_or_default();
+        let watched = next().texts()?;
+
+        let round_trip = asked.elapsed();
+        self.deps
+            .state
+            .send_modify(|state| state.goes_up(round_trip, nodes));
+        let has_forgotten = self.epoch.as_ref().is_some_and(|known| *known != epoch);
+        self.epoch = Some(epoch);
+        if has_forgotten {
+            self.on_memory_loss();
+        }
+        if self.paused || has_lapsed || has_forgotten {
+            self.paused = false;
+            self.resync_all();
+        }
+        let is_more = counts.len() >= HEARTBEAT_BATCH || gone.len() >= HEARTBEAT_BATCH;
+        self.update_feed_watches(&watched, connection);
+        for node in dead {
+            self.request_owned_topics(node, connection);
+        }
+        for topic_id in counts {
+            self.flush_count(topic_id, connection);
+        }
+        for left in gone {
+            match left.split_once('\0') {
+                None => self.post_webhook(&left, &WebhookEvent::ChannelVacated),
+                Some((topic_id, user)) => {
+                    if let Some(user) = UserId::new(user) {
+                        self.post_webhook(topic_id, &WebhookEvent::MemberRemoved(&user));
+                    }
+                }
+            }
+        }
+        if is_more {
+            self.heartbeat(connection);
+        } else if last && matches!(self.shutdown, Shutdown::Flushing(_)) {
+            self.remove_self(connection);
+        }
+        Ok(())
+    }
+
+    /// Reports that the live nodes speak another wire version.
+    fn wire_mismatch(&mut self, version: &str) -> ConnectionError {
+        let problem = format!(
+            "the nodes under the prefix {:?} speak wire version {version}, this one {WIRE_VERSION}: run nodes of one \
+             version, or give this one another prefix",
+            self.deps.settings.prefix
+        );
+        error!("{problem}");
+        let refused: Arc<str> = problem.as_str().into();
+        self.deps
+            .state
+            .send_modify(|state| state.refused = Some(refused));
+        ConnectionError(problem)
+    }
+
+    /// Handles a loss of Redis' memory. Registrations are restored without notifying clients or webhooks, and members of
+    /// other nodes stay until those nodes have had [`REJOIN_GRACE`] to come back.
+    fn on_memory_loss(&mut self) {
+        let mut channels = 0;
+        for topic in self.topics.values_mut().filter(|topic| topic.registered) {
+            topic.restored = true;
+            channels += 1;
+        }
+        self.deps.delivery.metrics.cluster_gaps.inc_by(channels);
+        warn!(
+            channels,
+            "Redis has lost its memory: everything is registered again; events that it took last may not have arrived"
+        );
+        self.recheck_at = Some(Instant::now() + REJOIN_GRACE);
+    }
+
+    /// Posts a webhook of a channel that may have no subscribers here.
+    pub(super) fn post_webhook(&self, topic_id: &str, event: &WebhookEvent<'_>) {
+        if let Some((app, Subject::Channel(channel))) = Subject::parse(topic_id) {
+            let webhooks = &self.deps.delivery.webhooks;
+            webhooks.post(&app, &channel, event, None);
+        }
+    }
+}
+
+/// Whether the command must be sent to another server, or to this one later.
+fn must_reconnect(error: &ServerError) -> bool {
+    const CODES: [&str; 8] = [
+        "MOVED",
+        "ASK",
+        "TRYAGAIN",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "READONLY",
+        "LOADING",
+        "NOSCRIPT",
+    ];
+    CODES.contains(&error.code())
+}

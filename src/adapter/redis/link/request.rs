@@ -1,0 +1,118 @@
+//! The requests that `ops` posts to a link, and their answers.
+//!
+//! Posting never waits, so a change can be posted while the registry has its channel locked, and a link receives the
+//! changes of a channel in the order in which they happened. The callers bound the queue: every connection awaits the
+//! answer to its command before the next one, publishes hold a share of `BUDGET_KIB`, and a leaving follows a joining
+//! that was answered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use redis::Value;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::adapter::Error;
+use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
+use crate::adapter::redis::wire::message::{Content, EventId};
+use crate::app::AppId;
+use crate::protocol::{ChannelName, Encoded, Member, SocketId, UserId};
+use crate::registry::LastEvent;
+
+/// A request to a link.
+#[derive(Debug)]
+pub(crate) enum Request {
+    LocalChange(LocalChange),
+    Publish(Publish),
+    Query(Query),
+    LocalOnlyEvent(LocalOnlyEvent),
+    /// Releases all topics and removes the node. The answer comes when Redis has done it.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// A change of what this node holds of a topic.
+#[derive(Debug)]
+pub(crate) struct LocalChange {
+    pub(crate) app: AppId,
+    pub(crate) subject: Subject,
+    pub(crate) local: LocalState,
+    pub(crate) change: Option<MemberChange>,
+    pub(crate) waiter: Option<Waiter>,
+}
+
+/// What this node holds of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LocalState {
+    /// Subscriptions, or a user's signed-in connections.
+    pub(crate) count: usize,
+    /// Whether clients here need the topic's messages.
+    pub(crate) interested: bool,
+    /// Whether subscribers receive changes of the count.
+    pub(crate) sends_count: bool,
+    /// The limit for the members of a presence channel.
+    pub(crate) max_members: usize,
+}
+
+/// A user's first connection to a presence channel on this node, or the end of the last one.
+#[derive(Debug, Clone)]
+pub(crate) enum MemberChange {
+    Joined(Member),
+    Left(UserId),
+}
+
+/// A caller that waits until Redis has registered its change.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    /// The user that must be a member then; if not, the channel is full.
+    pub(crate) member: Option<UserId>,
+    /// The connection that caused the change, for webhooks.
+    pub(crate) source: Option<SocketId>,
+    /// When the wait began. It ends after `publish_timeout`.
+    pub(crate) since: Instant,
+    pub(crate) answer: oneshot::Sender<Result<TopicSnapshot, Error>>,
+}
+
+/// The topic at the moment of the registration.
+#[derive(Debug, Clone)]
+pub(crate) struct TopicSnapshot {
+    /// Deliveries up to this sequence number preceded the registration.
+    pub(crate) since: u64,
+    pub(crate) members: Vec<Member>,
+    pub(crate) last_event: Option<LastEvent>,
+    /// Whether the user of a user's topic is signed in anywhere.
+    pub(crate) online: bool,
+}
+
+/// An event to publish.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    pub(crate) topic_keys: TopicKeys,
+    pub(crate) id: EventId,
+    pub(crate) content: Content,
+    /// What a cache channel keeps, encoded by `wire::last_event_codec`.
+    pub(crate) keep: Option<Vec<u8>>,
+    /// Whether it was sent on a connection that broke before the reply, so that Redis may have taken it.
+    pub(crate) again: bool,
+    /// Receives the topic's subscriptions, if Redis counted them, or why Redis refused the event.
+    pub(crate) answer: oneshot::Sender<Result<Option<usize>, Arc<str>>>,
+    /// The event's share of the budget, which it gives back when it is dropped.
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Read-only commands, and their replies so far.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) commands: Vec<redis::Cmd>,
+    pub(crate) replies: Vec<Value>,
+    pub(crate) answer: oneshot::Sender<Result<Vec<Value>, Arc<str>>>,
+}
+
+/// An event that Redis did not take in time, and that only this node's subscribers receive.
+#[derive(Debug)]
+pub(crate) struct LocalOnlyEvent {
+    pub(crate) app: AppId,
+    pub(crate) channel: ChannelName,
+    pub(crate) frame: Encoded,
+    pub(crate) except: Option<SocketId>,
+    /// Prevents a second delivery if Redis took the event after all.
+    pub(crate) id: EventId,
+}

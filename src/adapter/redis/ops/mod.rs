@@ -1,0 +1,5 @@
+//! The operations behind the methods of the adapter. Each posts requests to the links and awaits their answers.
+
+mod membership;
+pub(super) mod publish;
+mod queries;

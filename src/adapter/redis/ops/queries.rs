@@ -1,0 +1,179 @@
+//! Queries to Redis. The cost of each grows with the length of its answer, not with the number of nodes.
+
+use std::time::{Duration, Instant};
+
+use redis::Value;
+use tokio::sync::oneshot;
+
+use crate::adapter::redis::connection::ValueExt as _;
+use crate::adapter::redis::link::register_reply::read_members;
+use crate::adapter::redis::link::request::{Query, Request};
+use crate::adapter::redis::wire::{keys, last_event_codec};
+use crate::adapter::redis::{Handle, Redis};
+use crate::adapter::{Counts, Error, LastEvent};
+use crate::app::AppId;
+use crate::protocol::{ChannelName, Member, UserId};
+
+/// Channels that one command lists.
+const PAGE: usize = 1000;
+
+impl Redis {
+    /// Sends read-only commands over the link of a topic, and returns their replies.
+    pub(in crate::adapter::redis) async fn query(
+        &self,
+        topic_id: &str,
+        commands: Vec<redis::Cmd>,
+    ) -> Result<Vec<Value>, Error> {
+        self.query_link(self.link(topic_id), topic_id, commands)
+            .await
+    }
+
+    pub(in crate::adapter::redis) async fn query_link(
+        &self,
+        link: &Handle,
+        topic_id: &str,
+        commands: Vec<redis::Cmd>,
+    ) -> Result<Vec<Value>, Error> {
+        let expected = commands.len();
+        let (answer, answered) = oneshot::channel();
+        let replies = Vec::new();
+        link.post(Request::Query(Query {
+            commands,
+            replies,
+            answer,
+        }));
+        match tokio::time::timeout(self.settings.publish_timeout, answered).await {
+            Ok(Ok(Ok(mut replies))) => {
+                // Callers rely on one reply for each command.
+                replies.resize(expected, Value::Nil);
+                Ok(replies)
+            }
+            Ok(Ok(Err(why))) => Err(Error::Unreachable(
+                format!("Redis refused to answer: {why}").into(),
+            )),
+            Ok(Err(_)) | Err(_) => Err(Error::Unreachable(self.outage(topic_id).into())),
+        }
+    }
+
+    pub(in crate::adapter::redis) async fn channel_counts(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Result<Counts, Error> {
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        let command = counts_command(&self.link(&topic_id).bucket.state(&topic_id));
+        let reply = self.query(&topic_id, vec![command]).await?;
+        read_counts(reply.into_iter().next().unwrap_or(Value::Nil))
+    }
+
+    /// Appends the occupied channels of one bucket to `found`, page by page, so that no command holds up Redis.
+    pub(in crate::adapter::redis) async fn list_bucket(
+        &self,
+        link: &Handle,
+        app: &AppId,
+        prefix: &str,
+        found: &mut Vec<(ChannelName, Counts)>,
+    ) -> Result<(), Error> {
+        let index = link.bucket.channel_index(app);
+        let (mut from, to) = (
+            format!("[{prefix}"),
+            [b"[", prefix.as_bytes(), b"\xff"].concat(),
+        );
+        loop {
+            let mut command = redis::cmd("ZRANGEBYLEX");
+            command
+                .arg(&index)
+                .arg(&from)
+                .arg(&to[..])
+                .arg("LIMIT")
+                .arg(0)
+                .arg(PAGE);
+            let reply = self.query_link(link, &index, vec![command]).await?;
+            let names = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
+            let Some(last) = names.last() else {
+                return Ok(());
+            };
+            from = format!("({last}");
+            let topic_ids = names.iter().map(|name| keys::topic_id_of(app, name));
+            let commands: Vec<_> = topic_ids
+                .map(|topic_id| counts_command(&link.bucket.state(&topic_id)))
+                .collect();
+            let is_last = names.len() < PAGE;
+            let answers = self.query_link(link, &index, commands).await?;
+            for (name, answer) in names.iter().zip(answers) {
+                let counts = read_counts(answer)?;
+                // The channel may have been vacated between the two commands.
+                if counts.subscriptions > 0
+                    && let Ok(name) = ChannelName::parse(name, usize::MAX)
+                {
+                    found.push((name, counts));
+                }
+            }
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the members of a presence channel. Their `user_info` may be long, so it is read only if `with_info` is
+    /// set.
+    pub(in crate::adapter::redis) async fn channel_members(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        with_info: bool,
+    ) -> Result<Vec<Member>, Error> {
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        let mut command = redis::cmd(if with_info { "HGETALL" } else { "HKEYS" });
+        command.arg(self.link(&topic_id).bucket.members(&topic_id));
+        let reply = self.query(&topic_id, vec![command]).await?;
+        let reply = reply.into_iter().next().unwrap_or(Value::Nil);
+        if with_info {
+            let members = read_members(reply.pairs()?)?.into_iter();
+            return Ok(members.map(|(id, info)| Member { id, info }).collect());
+        }
+        let users = reply.texts()?;
+        let users = users.iter().filter_map(|user| UserId::new(user));
+        Ok(users.map(|id| Member { id, info: None }).collect())
+    }
+
+    /// Returns a cache channel's last event, with the rest of its lifetime.
+    pub(in crate::adapter::redis) async fn kept_event(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Result<Option<LastEvent>, Error> {
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        let key = self
+            .link(&topic_id)
+            .bucket
+            .topic_keys(topic_id.clone())
+            .event;
+        let commands = ["GET", "PTTL"].map(|name| redis::cmd(name).arg(&key).clone());
+        let mut reply = self.query(&topic_id, commands.into()).await?.into_iter();
+        let mut next = || reply.next().unwrap_or(Value::Nil);
+        let event = next()
+            .bytes()?
+            .and_then(|bytes| last_event_codec::read(&bytes));
+        let left = Duration::from_millis(u64::try_from(next().number()?).unwrap_or_default());
+        Ok(event.map(|event| LastEvent {
+            expires: Instant::now() + left,
+            ..event
+        }))
+    }
+}
+
+fn counts_command(state: &str) -> redis::Cmd {
+    let mut command = redis::cmd("HMGET");
+    command.arg(state).arg("total").arg("users");
+    command
+}
+
+fn read_counts(reply: Value) -> Result<Counts, Error> {
+    let mut numbers = reply.list()?.into_iter();
+    let mut next = || numbers.next().unwrap_or(Value::Nil).number();
+    Ok(Counts {
+        subscriptions: usize::try_from(next()?).unwrap_or_default(),
+        users: usize::try_from(next()?).unwrap_or_default(),
+    })
+}

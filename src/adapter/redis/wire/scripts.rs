@@ -1,0 +1,34 @@
+//! The scripts that run in Redis. Each changes the state and publishes the consequences in one step.
+
+/// A script that runs in Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    Heartbeat,
+    Register,
+    Publish,
+    FlushCount,
+    RemoveNode,
+    Introduce,
+}
+
+impl Script {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Heartbeat,
+        Self::Register,
+        Self::Publish,
+        Self::FlushCount,
+        Self::RemoveNode,
+        Self::Introduce,
+    ];
+
+    pub(crate) fn source(self) -> &'static str {
+        match self {
+            Self::Heartbeat => include_str!("scripts/heartbeat.lua"),
+            Self::Register => include_str!("scripts/register.lua"),
+            Self::Publish => include_str!("scripts/publish.lua"),
+            Self::FlushCount => include_str!("scripts/flush_count.lua"),
+            Self::RemoveNode => include_str!("scripts/remove_node.lua"),
+            Self::Introduce => include_str!("scripts/introduce.lua"),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+-- Renews a node's lease in one bucket, and returns what is due there.
+--
+-- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  [6 watches of consoles]
+-- ARGV  1 node  2 lease in ms  3 wire version  4 name for a new epoch  5 most of each kind
+--       6 '1': nothing lingers any longer if this node is the last one  7… watches of this node's consoles
+-- -> {'WIRE', version} when live nodes speak another version, else
+--    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, channels and members
+--     that have stayed away, live nodes, watches of all nodes' consoles}
+local nodes, wire, epoch_key, due, linger, watch = unpack(KEYS)
+local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local function ms(number) return string.format('%.0f', number) end
+
+local others = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', nodes, '(' .. ms(now), '+inf')) do
+    if id ~= node then others = others + 1 end
+end
+local known = redis.call('GET', wire)
+if known ~= version then
+    if known and others > 0 then return {'WIRE', known} end
+    redis.call('SET', wire, version)
+end
+
+local lease_end = redis.call('ZSCORE', nodes, node)
+local lapsed = (not lease_end or tonumber(lease_end) <= now) and 1 or 0
+redis.call('ZADD', nodes, ms(now + lease), node)
+
+-- The epoch lives as long as Redis' memory. When it changes, nodes register everything again. Its time tells publishers
+-- that nodes may not have come back yet.
+local epoch = redis.call('GET', epoch_key)
+if not epoch then
+    epoch = ARGV[4] .. ':' .. ms(now)
+    redis.call('SET', epoch_key, epoch)
+end
+-- Neither key outlives its last node by more than a day.
+for _, key in ipairs({wire, epoch_key}) do redis.call('EXPIRE', key, 86400) end
+
+local function take(key, upto)
+    local found = redis.call('ZRANGEBYSCORE', key, '-inf', upto, 'LIMIT', 0, limit)
+    if #found > 0 then redis.call('ZREM', key, unpack(found)) end
+    return found
+end
+local dead = redis.call('ZRANGEBYSCORE', nodes, '-inf', ms(now), 'LIMIT', 0, limit)
+local counts = take(due, ms(now))
+local gone = take(linger, (ARGV[6] == '1' and others == 0) and '+inf' or ms(now))
+
+-- The watch of a console that was closed, or whose node is gone, ends after a few heartbeats.
+local watched = {}
+for i = 7, #ARGV do
+    redis.call('ZADD', watch, ms(now + 3000), ARGV[i])
+    redis.call('PEXPIRE', watch, 3000)
+end
+if watch and redis.call('EXISTS', watch) == 1 then
+    redis.call('ZREMRANGEBYSCORE', watch, '-inf', ms(now))
+    watched = redis.call('ZRANGE', watch, 0, 127)
+end
+return {'OK', epoch, lapsed, dead, counts, gone, others + 1, watched}
