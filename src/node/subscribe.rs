@@ -44,7 +44,7 @@ pub enum SubscribeError {
     /// `auth` is signed wrongly.
     #[error("Invalid signature: Expected HMAC SHA256 hex digest of {expected}, but got {got}")]
     Signature {
-        /// What should have been signed.
+        /// What should have been signed, cut.
         expected: String,
         /// What came.
         got: String,
@@ -311,7 +311,7 @@ fn check(
     check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
         AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
         AuthFault::Key(key) => SubscribeError::AuthKey(key),
-        AuthFault::Signature(got) => SubscribeError::Signature { expected, got },
+        AuthFault::Signature { expected, got } => SubscribeError::Signature { expected, got },
     })
 }
 
