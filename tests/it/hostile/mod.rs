@@ -12,6 +12,7 @@ mod large_heads;
 mod limits;
 mod many;
 mod memory;
+mod pieces;
 mod pings;
 mod replayed;
 mod slow_http;
