@@ -24,7 +24,7 @@ use crate::limits::Place;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
-use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, excerpt};
+use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
 
 /// The whole life of an accepted connection.
 pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, place: Place) {
@@ -300,7 +300,7 @@ impl Connection {
         warn!(
             app.id = %peer.app().id,
             socket.id = %peer.socket_id(),
-            channel = channel.map(excerpt),
+            channel = channel.map(|channel| self.node.apps().shown_path(channel)),
             code = code.number(),
             reason = reason.label(),
             address = peer.address().map(display),
