@@ -8,6 +8,7 @@ pub mod protocol;
 pub mod auth;
 pub mod fetch;
 pub mod metrics;
+pub mod pem;
 
 pub mod app;
 pub mod feed;

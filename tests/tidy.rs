@@ -62,7 +62,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "adapter", "app", "auth", "clock", "limits", "net", "protocol", "webhook",
+            "adapter", "app", "auth", "clock", "limits", "net", "pem", "protocol", "webhook",
         ],
     ),
     // Transports never touch the adapter or the registry, and never each other.
@@ -119,6 +119,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "fetch",
             "limits",
             "metrics",
+            "pem",
             "protocol",
             "supervise",
         ],
@@ -135,7 +136,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     // Speaks to servers as a stranger does.
-    ("client", &["app", "auth", "clock", "fetch", "protocol"]),
+    (
+        "client",
+        &["app", "auth", "clock", "fetch", "pem", "protocol"],
+    ),
     ("app", &["auth", "metrics", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["clock", "limits", "metrics"]),
@@ -148,6 +152,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Requests to servers of others, whoever makes them.
     ("fetch", &["clock"]),
     ("clock", &[]),
+    ("pem", &[]),
     ("protocol", &[]),
 ];
 

@@ -127,38 +127,26 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) fn name(&self) -> &'static str {
+    /// Its name and what it does.
+    pub(crate) fn load(&self) -> (&'static str, &dyn Load) {
         match self {
-            Self::Fanout(_) => "fanout",
-            Self::Unicast(_) => "unicast",
-            Self::Http(_) => "http",
-            Self::Idle(_) => "idle",
-            Self::Mixed(_) => "mixed",
-            Self::Connect(_) => "connect",
-            Self::Churn(_) => "churn",
-            Self::Cluster(_) => "cluster",
-            Self::Slow(_) => "slow",
-            Self::Burst(_) => "burst",
-            Self::Many(_) => "many",
-            Self::Channels(_) => "channels",
+            Self::Fanout(load) => ("fanout", load),
+            Self::Unicast(load) => ("unicast", load),
+            Self::Http(load) => ("http", load),
+            Self::Idle(load) => ("idle", load),
+            Self::Mixed(load) => ("mixed", load),
+            Self::Connect(load) => ("connect", load),
+            Self::Churn(load) => ("churn", load),
+            Self::Cluster(load) => ("cluster", load),
+            Self::Slow(load) => ("slow", load),
+            Self::Burst(load) => ("burst", load),
+            Self::Many(load) => ("many", load),
+            Self::Channels(load) => ("channels", load),
         }
     }
 
-    pub(crate) fn load(&self) -> &dyn Load {
-        match self {
-            Self::Fanout(load) => load,
-            Self::Unicast(load) => load,
-            Self::Http(load) => load,
-            Self::Idle(load) => load,
-            Self::Mixed(load) => load,
-            Self::Connect(load) => load,
-            Self::Churn(load) => load,
-            Self::Cluster(load) => load,
-            Self::Slow(load) => load,
-            Self::Burst(load) => load,
-            Self::Many(load) => load,
-            Self::Channels(load) => load,
-        }
+    pub(crate) fn name(&self) -> &'static str {
+        self.load().0
     }
 }
 

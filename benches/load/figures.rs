@@ -1,8 +1,10 @@
 //! What one run found out: names with units, in the order in which they are read.
 
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::histogram::Histogram;
 use crate::process::Usage;
 
 /// Named numbers. The unit is part of the name.
@@ -27,12 +29,18 @@ impl Figures {
         self.push(format!("system_us_per_{what}"), each(cpu.system));
     }
 
+    /// How many in a second.
+    pub(crate) fn per_second(&mut self, what: &str, count: u64, wall: Duration) {
+        let each = share(wall.as_secs_f64(), count).max(1e-9);
+        self.push(format!("{what}_per_second"), 1.0 / each);
+    }
+
     /// p50, p99, p99.9 and the longest, in milliseconds.
-    pub(crate) fn times(&mut self, what: &str, times: &Histogram) {
+    pub(crate) fn times(&mut self, what: &str, times: &Histogram<u64>) {
         for (name, nanos) in [
-            ("p50", times.quantile(0.5)),
-            ("p99", times.quantile(0.99)),
-            ("p999", times.quantile(0.999)),
+            ("p50", times.value_at_quantile(0.5)),
+            ("p99", times.value_at_quantile(0.99)),
+            ("p999", times.value_at_quantile(0.999)),
             ("max", times.max()),
         ] {
             self.push(format!("{what}_{name}_ms"), millis(nanos));
@@ -63,6 +71,12 @@ impl Serialize for Figures {
         }
         map.end()
     }
+}
+
+/// Durations in nanoseconds, up to an hour, told apart by three digits.
+pub(crate) fn durations() -> crate::Result<Histogram<u64>> {
+    const HOUR: u64 = 3_600_000_000_000;
+    Ok(Histogram::new_with_max(HOUR, 3)?)
 }
 
 /// A part of something that may not have happened at all.

@@ -8,7 +8,6 @@ mod bare;
 mod cli;
 mod client;
 mod figures;
-mod histogram;
 mod machine;
 mod payload;
 mod process;
@@ -73,8 +72,8 @@ fn run(options: &Options, scenario: &Scenario) -> Result<()> {
     for run in 1..=options.runs {
         for target in &targets {
             note(&format!("run {run} of {}: {}", options.runs, target.name));
-            let figures = scenario
-                .load()
+            let (_, load) = scenario.load();
+            let figures = load
                 .run(&bench, target)
                 .map_err(|error| format!("{}: {error}", target.name))?;
             report.add(&target.name, run, figures)?;

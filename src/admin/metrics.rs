@@ -14,7 +14,7 @@ use super::exposition::{Exposition, Format, Kind};
 use super::process::Process;
 use super::{Admin, soketi};
 use crate::app::App;
-use crate::metrics::{AppCounters, BOUNDS, Counters, Reason, RequestRefused, Tallies, Tally};
+use crate::metrics::{AnyTally, AppCounters, BOUNDS, Counters, Tallies, Tally};
 use crate::node::{ClusterState, InboxDepth, Totals, WorkerReport};
 use crate::protocol::{ChannelKind, CloseCode};
 
@@ -107,94 +107,64 @@ impl Page {
         }
     }
 
-    fn tally<R: Reason>(&mut self, name: &str, help: &str, tally: &Tally<R>) {
-        let name = format!("tidewire_{name}");
-        let mut family = self.0.family(&name, Kind::Counter, help);
-        for reason in R::ALL {
-            family.sample(&[("reason", reason.label())], tally.get(*reason));
-        }
-    }
-
+    /// Publishes are told with those that were accepted, by app; of lifecycles only the lines that were not logged.
     fn refusals(&mut self, tallies: &Tallies) {
-        let Tallies {
-            accepts,
-            upgrades,
-            connections,
-            subscriptions,
-            signins,
-            client_events,
-            messages,
-            requests,
-            operators,
-            // With those that were accepted, by app.
-            publishes: _,
-            closed,
-            // Only its lines that were not logged.
-            lifecycle: _,
-        } = tallies;
-        self.tally(
-            "connections_not_begun",
-            "Connections that ended before HTTP",
-            accepts,
-        );
-        self.tally(
-            "upgrades_refused",
-            "Upgrades answered with an HTTP error instead of a WebSocket",
-            upgrades,
-        );
-        self.connections_refused(connections);
-        self.tally(
-            "connections_closed",
-            "WebSocket connections that ended",
-            closed,
-        );
-        self.tally(
-            "subscriptions_refused",
-            "Subscribe and unsubscribe commands refused",
-            subscriptions,
-        );
-        self.tally("signins_refused", "Sign-ins refused", signins);
-        self.tally(
-            "client_events_refused",
-            "Client events dropped",
-            client_events,
-        );
-        self.tally(
-            "messages_refused",
-            "Messages of clients that are no command",
-            messages,
-        );
-        self.tally("http_refused", "HTTP requests refused", requests);
-        self.tally(
-            "admin_refused",
-            "Requests to the operators' port refused for a wrong token",
-            operators,
-        );
-
-        self.auth_failures(tallies);
-        self.suppressed_lines(tallies);
-    }
-
-    fn suppressed_lines(&mut self, tallies: &Tallies) {
-        let suppressed = [
-            tallies.accepts.suppressed(),
-            tallies.upgrades.suppressed(),
-            tallies.connections.suppressed(),
-            tallies.subscriptions.suppressed(),
-            tallies.signins.suppressed(),
-            tallies.client_events.suppressed(),
-            tallies.messages.suppressed(),
-            tallies.requests.suppressed(),
-            tallies.operators.suppressed(),
-            tallies.lifecycle.suppressed(),
+        let families: [(&str, &str, &dyn AnyTally); 9] = [
+            (
+                "connections_not_begun",
+                "Connections that ended before HTTP",
+                &tallies.accepts,
+            ),
+            (
+                "upgrades_refused",
+                "Upgrades answered with an HTTP error instead of a WebSocket",
+                &tallies.upgrades,
+            ),
+            (
+                "connections_closed",
+                "WebSocket connections that ended",
+                &tallies.closed,
+            ),
+            (
+                "subscriptions_refused",
+                "Subscribe and unsubscribe commands refused",
+                &tallies.subscriptions,
+            ),
+            ("signins_refused", "Sign-ins refused", &tallies.signins),
+            (
+                "client_events_refused",
+                "Client events dropped",
+                &tallies.client_events,
+            ),
+            (
+                "messages_refused",
+                "Messages of clients that are no command",
+                &tallies.messages,
+            ),
+            ("http_refused", "HTTP requests refused", &tallies.requests),
+            (
+                "admin_refused",
+                "Requests to the operators' port refused for a wrong token",
+                &tallies.operators,
+            ),
         ];
+        for (name, help, tally) in families {
+            let name = format!("tidewire_{name}");
+            let mut family = self.0.family(&name, Kind::Counter, help);
+            for (reason, count) in tally.counts() {
+                family.sample(&[("reason", reason)], count);
+            }
+        }
+        self.connections_refused(&tallies.connections);
+        self.auth_failures(tallies);
+        let suppressed = tallies.each().into_iter().map(AnyTally::suppressed);
         self.0
             .family(
                 "tidewire_log_lines_suppressed",
                 Kind::Counter,
                 "Log lines that were not written because there were too many for one reason",
             )
-            .sample(&[], suppressed.iter().sum::<u64>());
+            .sample(&[], suppressed.sum::<u64>());
     }
 
     fn auth_failures(&mut self, tallies: &Tallies) {
@@ -203,15 +173,17 @@ impl Page {
             Kind::Counter,
             "Requests, subscriptions and sign-ins that could not prove who they are from",
         );
-        let mut add = |place, failures: Vec<(&str, u64)>| {
-            for (reason, count) in failures {
+        let places: [(&str, &dyn AnyTally); 4] = [
+            ("http", &tallies.requests),
+            ("subscription", &tallies.subscriptions),
+            ("signin", &tallies.signins),
+            ("admin", &tallies.operators),
+        ];
+        for (place, tally) in places {
+            for (reason, count) in tally.authentication_failures() {
                 family.sample(&[("place", place), ("reason", reason)], count);
             }
-        };
-        add("http", authentication(&tallies.requests));
-        add("subscription", authentication(&tallies.subscriptions));
-        add("signin", authentication(&tallies.signins));
-        add("admin", authentication(&tallies.operators));
+        }
     }
 
     fn connections_refused(&mut self, tally: &Tally<CloseCode>) {
@@ -255,9 +227,8 @@ impl Page {
             "Requests to publish an event or a batch, by what came of them",
         );
         family.sample(&[("result", "accepted")], accepted);
-        let refused = &admin.node.metrics().by_reason().publishes;
-        for reason in RequestRefused::ALL {
-            family.sample(&[("result", reason.label())], refused.get(*reason));
+        for (reason, count) in admin.node.metrics().by_reason().publishes.counts() {
+            family.sample(&[("result", reason)], count);
         }
     }
 
@@ -429,12 +400,4 @@ impl Page {
             cluster.round_trip().as_micros() as f64,
         );
     }
-}
-
-/// The reasons that are about who somebody is.
-fn authentication<R: Reason>(tally: &Tally<R>) -> Vec<(&'static str, u64)> {
-    let reasons = R::ALL.iter().filter(|reason| reason.is_authentication());
-    reasons
-        .map(|reason| (reason.label(), tally.get(*reason)))
-        .collect()
 }

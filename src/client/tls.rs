@@ -6,11 +6,10 @@ use std::time::Duration;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
-use crate::fetch;
+use crate::{fetch, pem};
 
 /// The authorities that are believed.
 #[derive(Debug, Clone)]
@@ -22,15 +21,12 @@ pub struct Trust {
 /// Why a text cannot say whom to believe.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAuthorities {
-    /// No certificate.
-    #[error("there is no PEM certificate in it")]
-    None,
-    /// A damaged one.
-    #[error("its PEM is damaged")]
-    Pem,
-    /// One that is none.
-    #[error("a certificate in it cannot be used: {0}")]
-    Certificate(#[from] rustls::Error),
+    /// A text without certificates, or with some that cannot be read.
+    #[error("{0}")]
+    Pem(&'static str),
+    /// Authorities that the library refuses.
+    #[error("{0}")]
+    Tls(#[from] rustls::Error),
     /// A set that cannot be used.
     #[error("{0}")]
     Set(#[from] rustls::client::VerifierBuilderError),
@@ -42,22 +38,15 @@ impl Trust {
     /// # Errors
     /// If the library refuses its own defaults.
     pub fn public() -> Result<Self, InvalidAuthorities> {
-        Self::of(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect())
+        Self::of(pem::public_authorities())
     }
 
     /// The certificates of a PEM text, and no others.
     ///
     /// # Errors
     /// Says what is wrong with the text.
-    pub fn only(pem: &str) -> Result<Self, InvalidAuthorities> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            roots.add(certificate.map_err(|_| InvalidAuthorities::Pem)?)?;
-        }
-        if roots.is_empty() {
-            return Err(InvalidAuthorities::None);
-        }
-        Self::of(roots)
+    pub fn only(text: &str) -> Result<Self, InvalidAuthorities> {
+        Self::of(pem::authorities(text).map_err(InvalidAuthorities::Pem)?)
     }
 
     fn of(roots: RootCertStore) -> Result<Self, InvalidAuthorities> {

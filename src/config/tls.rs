@@ -1,54 +1,17 @@
-//! TLS from PEM texts: whom a client trusts, who it or the server is.
-//!
-//! No message shows what was read.
+//! TLS by the settings: whom a client trusts, who it or the server is.
 
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::clock;
+pub(super) use crate::pem::{authorities, certificates, private_key, public_authorities};
 
 /// A certificate with those above it, and its key.
 pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// The certificates of a text, of which there must be one.
-pub(super) fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, &'static str> {
-    let found: Result<Vec<_>, pem::Error> =
-        CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err("there is no PEM certificate in it"),
-        Ok(found) => Ok(found),
-        Err(_) => Err("its PEM is damaged"),
-    }
-}
-
-/// The authorities of a text.
-pub(super) fn authorities(text: &str) -> Result<RootCertStore, &'static str> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(text)? {
-        roots
-            .add(certificate)
-            .map_err(|_| "a certificate in it is not one of X.509")?;
-    }
-    Ok(roots)
-}
-
-/// Those that browsers trust.
-pub(super) fn public_authorities() -> RootCertStore {
-    webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
-}
-
-/// The first private key of a text.
-pub(super) fn private_key(text: &str) -> Result<PrivateKeyDer<'static>, &'static str> {
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| match error {
-        pem::Error::NoItemsFound => "there is no PEM private key in it that is not encrypted",
-        _ => "its PEM is damaged",
-    })
-}
 
 /// The configuration. The cryptography is named here, so that nothing depends on what a process chose.
 pub(super) fn client(

@@ -123,8 +123,7 @@ impl<'a> Signed<'a> {
         if self.call.is_publish() {
             metrics.publishes_accepted.inc();
         }
-        let path = excerpt(self.call.head.uri.path());
-        debug!(app.id = %self.app.id, path, "request accepted");
+        debug!(app.id = %self.app.id, path = self.call.shown_path(), "request accepted");
         response
     }
 }

@@ -20,7 +20,7 @@ pub use reasons::{
     AcceptRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, OperatorRefused, Reason,
     RequestRefused, SigninRefused, SubscriptionRefused, UpgradeRefused,
 };
-pub use tally::Tally;
+pub use tally::{AnyTally, Tally};
 
 use crate::protocol::CloseCode;
 
@@ -182,6 +182,27 @@ pub struct Tallies {
     pub lifecycle: Tally<Lifecycle>,
 }
 
+impl Tallies {
+    /// All of them.
+    #[must_use]
+    pub fn each(&self) -> [&dyn AnyTally; 12] {
+        [
+            &self.accepts,
+            &self.upgrades,
+            &self.connections,
+            &self.subscriptions,
+            &self.signins,
+            &self.client_events,
+            &self.messages,
+            &self.requests,
+            &self.operators,
+            &self.publishes,
+            &self.closed,
+            &self.lifecycle,
+        ]
+    }
+}
+
 impl Deref for Metrics {
     type Target = Counters;
 
@@ -207,31 +228,9 @@ impl Metrics {
 
     /// Tells how many lines were not logged since the last time, and lets as many as at the start be logged again.
     pub fn end_window(&self) {
-        let Tallies {
-            accepts,
-            upgrades,
-            connections,
-            subscriptions,
-            signins,
-            client_events,
-            messages,
-            requests,
-            operators,
-            // Nobody logs these.
-            publishes: _,
-            closed: _,
-            lifecycle,
-        } = self.by_reason();
-        accepts.end_window();
-        upgrades.end_window();
-        connections.end_window();
-        subscriptions.end_window();
-        signins.end_window();
-        client_events.end_window();
-        messages.end_window();
-        requests.end_window();
-        operators.end_window();
-        lifecycle.end_window();
+        for tally in self.by_reason().each() {
+            tally.end_window();
+        }
     }
 }
 

@@ -35,6 +35,43 @@ impl<R: Reason> Default for Tally<R> {
     }
 }
 
+/// A [`Tally`], whatever its reasons are.
+pub trait AnyTally {
+    /// Each reason's label and how often it was counted.
+    fn counts(&self) -> Vec<(&'static str, u64)>;
+    /// The same of the reasons that are about who somebody is.
+    fn authentication_failures(&self) -> Vec<(&'static str, u64)>;
+    /// How many lines were not logged.
+    fn suppressed(&self) -> u64;
+    /// Logs one line for each reason of which there were more than may be logged, and begins anew.
+    fn end_window(&self);
+}
+
+impl<R: Reason> AnyTally for Tally<R> {
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        self.counts_of(|_| true)
+    }
+
+    fn authentication_failures(&self) -> Vec<(&'static str, u64)> {
+        self.counts_of(R::is_authentication)
+    }
+
+    fn suppressed(&self) -> u64 {
+        self.suppressed.get()
+    }
+
+    fn end_window(&self) {
+        for (reason, more) in self.take_suppressed() {
+            warn!(
+                reason = reason.label(),
+                suppressed = more,
+                "{}: more of the same were not logged",
+                R::WHAT
+            );
+        }
+    }
+}
+
 impl<R: Reason> Tally<R> {
     /// Counts one that nobody logs.
     pub fn count(&self, reason: R) {
@@ -61,22 +98,11 @@ impl<R: Reason> Tally<R> {
         self.counts[reason.index()].count.load(Ordering::Relaxed)
     }
 
-    /// How many lines were not logged.
-    #[must_use]
-    pub fn suppressed(&self) -> u64 {
-        self.suppressed.get()
-    }
-
-    /// One line for each reason of which there were more than may be logged.
-    pub(super) fn end_window(&self) {
-        for (reason, more) in self.take_suppressed() {
-            warn!(
-                reason = reason.label(),
-                suppressed = more,
-                "{}: more of the same were not logged",
-                R::WHAT
-            );
-        }
+    fn counts_of(&self, are_meant: fn(R) -> bool) -> Vec<(&'static str, u64)> {
+        let reasons = R::ALL.iter().filter(|reason| are_meant(**reason));
+        reasons
+            .map(|reason| (reason.label(), self.get(*reason)))
+            .collect()
     }
 
     fn take_suppressed(&self) -> impl Iterator<Item = (R, u64)> {

@@ -113,7 +113,7 @@ impl Node {
 enum AuthFault {
     Format,
     Key(String),
-    Signature(String),
+    Signature { expected: String, got: String },
 }
 
 /// Checks `key:signature` against what should have been signed.
@@ -123,9 +123,21 @@ fn check_auth(app: &crate::app::App, auth: &str, message: &str) -> Result<(), Au
         return Err(AuthFault::Key(crate::protocol::excerpt(key).to_owned()));
     }
     if !app.secrets.verifies(message.as_bytes(), signature) {
-        return Err(AuthFault::Signature(
-            crate::protocol::excerpt(signature).to_owned(),
-        ));
+        return Err(AuthFault::Signature {
+            expected: repeated(message),
+            got: crate::protocol::excerpt(signature).to_owned(),
+        });
     }
     Ok(())
+}
+
+/// What should have been signed, for whoever looks for the difference. Its end is left out where it is long: it holds
+/// what a client sent, as much as a message may have, and is sent back twice.
+fn repeated(message: &str) -> String {
+    const MOST: usize = 1024;
+    let beginning = crate::protocol::beginning(message, MOST);
+    if beginning.len() == message.len() {
+        return beginning.to_owned();
+    }
+    format!("{beginning}… ({} bytes)", message.len())
 }

@@ -20,7 +20,7 @@ pub enum SigninError {
     /// `auth` is signed wrongly.
     #[error("Invalid signature: Expected HMAC SHA256 hex digest of {expected}, but got {got}")]
     Signature {
-        /// What should have been signed.
+        /// What should have been signed, cut.
         expected: String,
         /// What came.
         got: String,
@@ -171,7 +171,7 @@ fn verify(session: &Session, given: &str, user_data: &str) -> Result<User, Signi
     check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
         AuthFault::Format => SigninError::AuthFormat,
         AuthFault::Key(key) => SigninError::AuthKey(key),
-        AuthFault::Signature(got) => SigninError::Signature { expected, got },
+        AuthFault::Signature { expected, got } => SigninError::Signature { expected, got },
     })?;
     const PREFIX_LEN: usize = "#server-to-user-".len();
     let max_id_len = session

@@ -44,7 +44,7 @@ pub enum SubscribeError {
     /// `auth` is signed wrongly.
     #[error("Invalid signature: Expected HMAC SHA256 hex digest of {expected}, but got {got}")]
     Signature {
-        /// What should have been signed.
+        /// What should have been signed, cut.
         expected: String,
         /// What came.
         got: String,
@@ -72,50 +72,55 @@ pub enum SubscribeError {
     Unreachable(Arc<str>),
 }
 
+/// `type` and `status` of a `pusher:subscription_error`.
+type ErrorFrame = Option<(&'static str, u16)>;
+
+const AUTH: ErrorFrame = Some(("AuthError", 401));
+const INVALID: ErrorFrame = Some(("InvalidRequest", 400));
+const LIMIT: ErrorFrame = Some(("LimitReached", 403));
+const TOO_LARGE: ErrorFrame = Some(("LimitReached", 413));
+const SERVER: ErrorFrame = Some(("ServerError", 503));
+/// Nothing failed that anybody waits for.
+const NOBODY_WAITS: ErrorFrame = None;
+
 impl SubscribeError {
     /// The same as metrics and logs name it.
     #[must_use]
     pub fn reason(&self) -> SubscriptionRefused {
-        match self {
-            Self::Name { .. } => SubscriptionRefused::ChannelName,
-            Self::Existing(_) => SubscriptionRefused::Existing,
-            Self::NotSubscribed(_) => SubscriptionRefused::NotSubscribed,
-            Self::AuthRequired(_) => SubscriptionRefused::AuthMissing,
-            Self::AuthFormat(_) => SubscriptionRefused::AuthFormat,
-            Self::AuthKey(_) => SubscriptionRefused::AuthKey,
-            Self::Signature { .. } => SubscriptionRefused::Signature,
-            Self::NoMember(_) => SubscriptionRefused::NoMember,
-            Self::Member(InvalidUser::MemberTooLarge { .. } | InvalidUser::IdTooLong { .. }) => {
-                SubscriptionRefused::MemberTooLarge
-            }
-            Self::Member(_) => SubscriptionRefused::Member,
-            Self::OtherUser(_) => SubscriptionRefused::OtherUser,
-            Self::PresenceFull(_) => SubscriptionRefused::PresenceFull,
-            Self::TooManyChannels(_) => SubscriptionRefused::TooManyChannels,
-            Self::Overloaded(_) => SubscriptionRefused::Overloaded,
-            Self::Unreachable(_) => SubscriptionRefused::Unreachable,
-        }
+        self.named().0
     }
 
     /// `type` and `status` of a `pusher:subscription_error`; none where nothing failed that anybody waits for.
     #[must_use]
     pub fn kind(&self) -> Option<(&'static str, u16)> {
+        self.named().1
+    }
+
+    fn named(&self) -> (SubscriptionRefused, ErrorFrame) {
+        use InvalidUser::{IdTooLong, MemberTooLarge};
+        use SubscriptionRefused as Refused;
         match self {
-            Self::AuthRequired(_)
-            | Self::AuthFormat(_)
-            | Self::AuthKey(_)
-            | Self::Signature { .. }
-            | Self::NoMember(_)
-            | Self::OtherUser(_) => Some(("AuthError", 401)),
-            Self::Member(InvalidUser::MemberTooLarge { .. } | InvalidUser::IdTooLong { .. })
-            | Self::Name {
+            Self::Name {
                 reason: InvalidChannelName::TooLong { .. },
                 ..
-            } => Some(("LimitReached", 413)),
-            Self::Name { .. } | Self::Member(_) => Some(("InvalidRequest", 400)),
-            Self::PresenceFull(_) | Self::TooManyChannels(_) => Some(("LimitReached", 403)),
-            Self::Overloaded(_) | Self::Unreachable(_) => Some(("ServerError", 503)),
-            Self::Existing(_) | Self::NotSubscribed(_) => None,
+            } => (Refused::ChannelName, TOO_LARGE),
+            Self::Name { .. } => (Refused::ChannelName, INVALID),
+            Self::Existing(_) => (Refused::Existing, NOBODY_WAITS),
+            Self::NotSubscribed(_) => (Refused::NotSubscribed, NOBODY_WAITS),
+            Self::AuthRequired(_) => (Refused::AuthMissing, AUTH),
+            Self::AuthFormat(_) => (Refused::AuthFormat, AUTH),
+            Self::AuthKey(_) => (Refused::AuthKey, AUTH),
+            Self::Signature { .. } => (Refused::Signature, AUTH),
+            Self::NoMember(_) => (Refused::NoMember, AUTH),
+            Self::Member(MemberTooLarge { .. } | IdTooLong { .. }) => {
+                (Refused::MemberTooLarge, TOO_LARGE)
+            }
+            Self::Member(_) => (Refused::Member, INVALID),
+            Self::OtherUser(_) => (Refused::OtherUser, AUTH),
+            Self::PresenceFull(_) => (Refused::PresenceFull, LIMIT),
+            Self::TooManyChannels(_) => (Refused::TooManyChannels, LIMIT),
+            Self::Overloaded(_) => (Refused::Overloaded, SERVER),
+            Self::Unreachable(_) => (Refused::Unreachable, SERVER),
         }
     }
 }
@@ -317,7 +322,7 @@ fn check(
     check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
         AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
         AuthFault::Key(key) => SubscribeError::AuthKey(key),
-        AuthFault::Signature(got) => SubscribeError::Signature { expected, got },
+        AuthFault::Signature { expected, got } => SubscribeError::Signature { expected, got },
     })
 }
 

@@ -31,11 +31,15 @@ pub const VERSIONS: std::ops::RangeInclusive<u8> = 4..=7;
 
 /// Shortens untrusted text for an error message or a log line, on a character boundary.
 pub(crate) fn excerpt(text: &str) -> &str {
-    const MAX_BYTES: usize = 200;
-    if text.len() <= MAX_BYTES {
+    beginning(text, 200)
+}
+
+/// As much of a text as has so many bytes, up to a character boundary.
+pub(crate) fn beginning(text: &str, max_bytes: usize) -> &str {
+    if text.len() <= max_bytes {
         return text;
     }
-    let end = (0..=MAX_BYTES)
+    let end = (0..=max_bytes)
         .rev()
         .find(|&i| text.is_char_boundary(i))
         .unwrap_or(0);

@@ -7,12 +7,12 @@ use std::time::Duration;
 use actix_http::Method;
 use actix_http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use bytes::Bytes;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::time::timeout;
 use tracing::info;
 
 use crate::app::{App, Webhook};
-use crate::fetch;
+use crate::{fetch, pem};
 
 const KEY: HeaderName = HeaderName::from_static("x-pusher-key");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-pusher-signature");
@@ -52,8 +52,7 @@ impl Failure {
 
 /// Whom all endpoints believe: public authorities.
 pub(super) fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    Ok(Arc::new(fetch::tls(roots)?))
+    Ok(Arc::new(fetch::tls(pem::public_authorities())?))
 }
 
 /// The HTTP client of one endpoint. Endpoints share no connection.

@@ -24,7 +24,7 @@ use crate::limits::Permit;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
 use crate::protocol::client::{InvalidClientFrame, Subscribe};
-use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, excerpt};
+use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
 
 /// The whole life of an accepted connection.
 pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, permit: Permit) {
@@ -99,7 +99,7 @@ struct Connection {
     session: Session,
     node: Arc<Node>,
     codec: ws::Codec,
-    /// Bytes of an incomplete frame.
+    /// Bytes of an incomplete frame; at the start, what came with the upgrade.
     rest: BytesMut,
     /// The fragments of an unfinished text message.
     text: Option<Box<BytesMut>>,
@@ -109,42 +109,55 @@ impl Connection {
     /// Reads until the connection ends from this side.
     async fn read(&mut self) -> Ending {
         let peer = Rc::clone(&self.session.peer);
-        let mut buffer = std::mem::take(&mut self.rest);
+        let (mut buffer, mut length) = (std::mem::take(&mut self.rest), 0);
         loop {
             if let Err(ending) = self.take_frames(&mut buffer).await {
                 return ending;
             }
-            self.put_away(buffer);
+            self.put_away(buffer, length);
             if poll_fn(|cx| peer.socket().poll_readable(cx)).await.is_err() {
                 return Ending::Gone;
             }
-            buffer = self.buffer();
+            buffer = peer.hub().take_buffer();
             match peer.socket().try_read(&mut buffer) {
                 Ok(0) => return Ending::Gone,
                 Ok(bytes) => peer.on_read(bytes),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Ending::Gone,
             }
+            (buffer, length) = self.behind_rest(buffer);
         }
     }
 
-    /// Something to read into: what is incomplete, or the worker's buffer.
-    fn buffer(&mut self) -> BytesMut {
+    /// What has just been read behind what was incomplete, and how long that is now; 0 if nothing was. A long frame in
+    /// many pieces is so not copied for each of them.
+    fn behind_rest(&mut self, mut read: BytesMut) -> (BytesMut, usize) {
         if self.rest.is_empty() {
-            return self.session.peer.hub().take_buffer();
+            return (read, 0);
         }
         let mut rest = std::mem::take(&mut self.rest);
-        rest.reserve(4096);
-        rest
+        rest.extend_from_slice(&read);
+        read.clear();
+        self.session.peer.hub().return_buffer(read);
+        let length = rest.len();
+        (rest, length)
     }
 
-    /// Keeps what is incomplete in an allocation of its size and gives the buffer back.
-    fn put_away(&mut self, mut buffer: BytesMut) {
+    /// Keeps what is incomplete in an allocation of its own, and gives the worker's buffer back. `length` is how long
+    /// the buffer was, if it is what was incomplete.
+    fn put_away(&mut self, mut buffer: BytesMut, length: usize) {
+        if length > 0 && buffer.len() == length {
+            self.rest = buffer;
+            return;
+        }
+        // Behind a frame there is a part of the last read at most, in the allocation of all that was before it.
         if !buffer.is_empty() {
             self.rest = BytesMut::from(&buffer[..]);
             buffer.clear();
         }
-        self.session.peer.hub().return_buffer(buffer);
+        if length == 0 {
+            self.session.peer.hub().return_buffer(buffer);
+        }
     }
 
     async fn take_frames(&mut self, buffer: &mut BytesMut) -> Result<(), Ending> {
@@ -287,7 +300,7 @@ impl Connection {
         warn!(
             app.id = %peer.app().id,
             socket.id = %peer.socket_id(),
-            channel = channel.map(excerpt),
+            channel = channel.map(|channel| self.node.apps().shown_path(channel)),
             code = code.number(),
             reason = reason.label(),
             address = peer.address().map(display),

@@ -330,6 +330,33 @@ fn a_secret_in_the_place_of_a_key_is_masked() {
     }
 }
 
+/// In the place of a channel's name it is not refused everywhere, and is not logged either.
+#[test]
+fn a_secret_in_the_place_of_a_channel_is_masked() {
+    let trace = [("TIDEWIRE_LOG", "tidewire=trace")];
+    let server = Server::start_with(&Config::new(), &trace);
+    let path = format!("/apps/app-id/channels/{}", APP.secret);
+    assert_eq!(server.get(&path).status(), 200);
+    let mut ws = Ws::connect(&server);
+    ws.subscribe(APP.secret, None);
+    ws.unsubscribe(APP.secret);
+    let private = format!("private-x:{}", APP.secret);
+    for channel in [APP.secret, &private] {
+        let data = serde_json::json!({"channel": channel});
+        ws.send(&serde_json::json!({"event": "pusher:unsubscribe", "data": data}).to_string());
+        ws.text();
+    }
+    // The line follows the answer.
+    ws.send(r#"{"event":"pusher:ping"}"#);
+    ws.text();
+    let log = server.log();
+    let accepted = ["request accepted", "path=\"/apps/app-id/channels/***\""];
+    assert_eq!(lines(&log, &accepted), 1, "{log}");
+    let refused = ["subscription refused", "channel=\"***\""];
+    assert_eq!(lines(&log, &refused), 2, "{log}");
+    assert!(!log.contains(APP.secret), "{log}");
+}
+
 #[test]
 fn nothing_secret_is_logged() {
     let config = Config::new().app("client_events", "true");

@@ -20,6 +20,18 @@ pub(crate) struct Stream {
     pub(crate) bytes: usize,
 }
 
+impl Stream {
+    /// Events for the first channel over the first publisher.
+    pub(crate) fn of_one(rate: f64, bytes: usize) -> Self {
+        Self {
+            rate,
+            channels: 0..1,
+            publishers: 0..1,
+            bytes,
+        }
+    }
+}
+
 /// Nothing, or one of the two ways.
 #[derive(Default)]
 pub(super) enum Feed {

@@ -12,13 +12,14 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
 
 pub(crate) use feed::{Cycle, Schedule, Stream};
 pub(crate) use socket::Spec;
 
 use crate::Result;
-use crate::histogram::Histogram;
+use crate::figures::durations;
 use crate::payload::Finder;
 use crate::target::{Dialect, Server};
 use crate::wire::{self, Frame, find, first_frame, push_frame};
@@ -34,6 +35,9 @@ const READY: usize = 512;
 
 /// How many subscriptions of one connection are on their way at a time.
 const SUBSCRIBING: u32 = 64;
+
+/// How many connections are opened at a time where that is not the subject.
+pub(crate) const AT_A_TIME: usize = 64;
 
 /// Marks publishers among the tokens.
 const PUBLISHER: u64 = 1 << 63;
@@ -54,7 +58,7 @@ pub(crate) struct Group {
     /// Events that were passed over, where numbers go round.
     pub(crate) gaps: u64,
     /// From when an event was due until it was read.
-    pub(crate) latency: Histogram,
+    pub(crate) latency: Histogram<u64>,
     /// Numbers start again at 0 after so many.
     pub(crate) cycle: Option<u32>,
     /// Whether its subscribers are there for all events, so that one that does not come is lost.
@@ -80,11 +84,11 @@ pub(crate) struct Counts {
     pub(crate) answers: u64,
     pub(crate) refused: u64,
     /// From the beginning of a connection to its last subscription.
-    pub(crate) opening: Histogram,
+    pub(crate) opening: Histogram<u64>,
     /// From a request to its answer.
-    pub(crate) answering: Histogram,
+    pub(crate) answering: Histogram<u64>,
     /// How late requests left, by this client's fault.
-    pub(crate) lateness: Histogram,
+    pub(crate) lateness: Histogram<u64>,
     /// What went wrong first.
     pub(crate) problem: Option<String>,
 }
@@ -136,8 +140,8 @@ impl Client {
             channels: vec![Channel::default(); channels],
             finder: Finder::default(),
             buffer: vec![0; READ_BYTES].into(),
-            groups: (0..groups).map(|_| Group::new()).collect(),
-            counts: Counts::new(),
+            groups: (0..groups).map(|_| Group::new()).collect::<Result<_>>()?,
+            counts: Counts::new()?,
         })
     }
 
@@ -229,6 +233,11 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Opens so many subscribers of the first channel.
+    pub(crate) fn subscribe(&mut self, count: usize, group: usize) -> Result<()> {
+        self.open_all((0..count).map(|_| Spec::of(0, group)), AT_A_TIME)
     }
 
     /// How many connections are open.
@@ -333,14 +342,15 @@ impl Client {
     }
 
     /// Begins to count anew; which events came stays known.
-    pub(crate) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) -> Result<()> {
         for group in &mut self.groups {
             group.deliveries = 0;
             group.duplicates = 0;
             group.overtaken = 0;
             group.latency.clear();
         }
-        self.counts = Counts::new();
+        self.counts = Counts::new()?;
+        Ok(())
     }
 
     /// Publishes what is due and takes what came, or waits for something, `most` at the longest.
@@ -391,7 +401,9 @@ impl Client {
             while let Some(planned) = schedule.events.get(schedule.next).copied()
                 && planned.due <= self.now
             {
-                self.counts.lateness.record(self.now - planned.due);
+                self.counts
+                    .lateness
+                    .saturating_record(self.now - planned.due);
                 let request = schedule.requests.get(schedule.next);
                 self.send_request(planned.publisher, request, planned.channel)?;
                 schedule.next += 1;
@@ -463,7 +475,7 @@ impl Client {
         self.counts.answers += 1;
         self.counts
             .answering
-            .record(self.now.saturating_sub(answer.sent));
+            .saturating_record(self.now.saturating_sub(answer.sent));
         if answer.status != 200 {
             // Nobody may expect it.
             self.channels[answer.channel as usize].sent -= 1;
@@ -600,7 +612,7 @@ impl Client {
         self.open += 1;
         self.counts.opened += 1;
         let elapsed = self.now.saturating_sub(socket.begun);
-        self.counts.opening.record(elapsed);
+        self.counts.opening.saturating_record(elapsed);
     }
 
     fn take_frame(&mut self, index: usize, frame: Frame<'_>) {
@@ -630,7 +642,9 @@ impl Client {
         let socket = &mut self.sockets[index];
         let group = &mut self.groups[socket.spec.group];
         group.deliveries += 1;
-        group.latency.record(self.now.saturating_sub(stamp.due));
+        group
+            .latency
+            .saturating_record(self.now.saturating_sub(stamp.due));
         if socket.spec.channels.len() != 1 {
             return;
         }
@@ -716,22 +730,22 @@ impl Client {
 }
 
 impl Group {
-    fn new() -> Self {
-        Self {
+    fn new() -> Result<Self> {
+        Ok(Self {
             deliveries: 0,
             duplicates: 0,
             overtaken: 0,
             gaps: 0,
-            latency: Histogram::new(),
+            latency: durations()?,
             cycle: None,
             stays: true,
-        }
+        })
     }
 }
 
 impl Counts {
-    fn new() -> Self {
-        Self {
+    fn new() -> Result<Self> {
+        Ok(Self {
             opened: 0,
             failed: 0,
             closed: BTreeMap::new(),
@@ -740,11 +754,11 @@ impl Counts {
             published: 0,
             answers: 0,
             refused: 0,
-            opening: Histogram::new(),
-            answering: Histogram::new(),
-            lateness: Histogram::new(),
+            opening: durations()?,
+            answering: durations()?,
+            lateness: durations()?,
             problem: None,
-        }
+        })
     }
 
     /// Connections that the server ended.

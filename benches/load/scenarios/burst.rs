@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{AT_A_TIME, Bench, Load, measure, need_connections, push_delivery, ring};
+use super::{Bench, Load, measure, need_connections, push_delivery, ring};
 use crate::Result;
-use crate::client::{Client, Cycle, Spec};
-use crate::figures::{Figures, share};
+use crate::client::{Client, Cycle};
+use crate::figures::Figures;
 use crate::requests::Signer;
 use crate::target::Target;
 
@@ -35,7 +35,7 @@ impl Load for Burst {
         let server = bench.start(target, Bench::config())?;
         let before = server.resident_kib()?;
         let mut client = Client::new(&[&server], 1, 1)?;
-        client.open_all((0..self.subscribers).map(|_| Spec::of(0, 0)), AT_A_TIME)?;
+        client.subscribe(self.subscribers, 0)?;
         client.add_publishers(0, self.concurrency)?;
         let signer = Signer::new(&server);
         let channels = std::iter::repeat_n(0, self.events);
@@ -50,10 +50,7 @@ impl Load for Burst {
         let deliveries = client.groups[0].deliveries;
         figures.count("expected", (self.subscribers * self.events) as u64);
         push_delivery(&mut figures, &client, &spent);
-        figures.push(
-            "deliveries_per_second",
-            1.0 / share(spent.wall.as_secs_f64(), deliveries).max(1e-9),
-        );
+        figures.per_second("deliveries", deliveries, spent.wall);
         figures.cpu_each("delivery", spent.server, deliveries);
         figures.times("answer", &client.counts.answering);
         figures.push("grown_mib", (server.resident_kib()? - before) / 1024.0);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{AT_A_TIME, Bench, Load, measure, need_connections, needs_channels, push_delivery};
+use super::{Bench, Load, measure, need_connections, needs_channels, push_delivery};
 use crate::Result;
 use crate::client::{Client, Schedule, Spec, Stream};
 use crate::figures::Figures;
@@ -47,18 +47,10 @@ impl Load for Churn {
         let server = bench.start(target, Bench::config())?;
         let mut client = Client::new(&[&server], 1, 2)?;
         client.groups[PASSING].stays = false;
-        client.open_all(
-            (0..self.subscribers).map(|_| Spec::of(0, STAYING)),
-            AT_A_TIME,
-        )?;
+        client.subscribe(self.subscribers, STAYING)?;
         client.add_publishers(0, 1)?;
         let signer = Signer::new(&server);
-        let stream = Stream {
-            rate: self.rate,
-            channels: 0..1,
-            publishers: 0..1,
-            bytes: self.bytes,
-        };
+        let stream = Stream::of_one(self.rate, self.bytes);
         let spent = measure(&mut client, &[&server], |client| {
             let schedule = Schedule::new(client, &signer, &[stream], self.seconds);
             client.publish(schedule);

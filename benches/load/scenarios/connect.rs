@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Bench, Load, measure, need_connections, push_health};
 use crate::Result;
 use crate::client::{Client, Spec};
-use crate::figures::{Figures, share};
+use crate::figures::Figures;
 use crate::target::Target;
 
 /// See the module's head.
@@ -35,10 +35,7 @@ impl Load for Connect {
         let mut figures = Figures::default();
         let opened = client.counts.opened;
         figures.cpu_each("connect", spent.server, opened);
-        figures.push(
-            "connects_per_second",
-            1.0 / share(spent.wall.as_secs_f64(), opened).max(1e-9),
-        );
+        figures.per_second("connects", opened, spent.wall);
         figures.times("connect", &client.counts.opening);
         figures.count("connections", opened);
         push_health(&mut figures, &client, &spent);

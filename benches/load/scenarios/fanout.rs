@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 
-use super::{AT_A_TIME, Bench, Load, WARM_UP_SECONDS, measure, need_connections, push_delivery};
+use super::{AT_A_TIME, Bench, Load, need_connections, push_delivery, steady};
 use crate::Result;
-use crate::client::{Client, Schedule, Spec, Stream};
+use crate::client::{Client, Spec, Stream};
 use crate::figures::{Figures, share};
-use crate::requests::Signer;
 use crate::target::{Server, Target};
 
 /// See the module's head.
@@ -54,20 +53,8 @@ impl Fanout {
         });
         client.open_all(specs, AT_A_TIME)?;
         client.add_publishers(0, 1)?;
-        let signer = Signer::new(nodes[0]);
-        let stream = Stream {
-            rate: self.rate,
-            channels: 0..1,
-            publishers: 0..1,
-            bytes: self.bytes,
-        };
-        let publish = |client: &mut Client, seconds| {
-            let schedule = Schedule::new(client, &signer, std::slice::from_ref(&stream), seconds);
-            client.publish(schedule);
-            client.settle()
-        };
-        publish(&mut client, WARM_UP_SECONDS)?;
-        let spent = measure(&mut client, nodes, |client| publish(client, self.seconds))?;
+        let stream = Stream::of_one(self.rate, self.bytes);
+        let spent = steady(&mut client, nodes, &[stream], self.seconds)?;
 
         let group = &client.groups[0];
         figures.cpu_each("delivery", spent.server, group.deliveries);

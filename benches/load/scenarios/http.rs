@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Bench, Load, measure, push_health, ring, wait};
 use crate::Result;
 use crate::client::{Client, Cycle};
-use crate::figures::{Figures, share};
+use crate::figures::Figures;
 use crate::requests::Signer;
 use crate::target::Target;
 
@@ -55,10 +55,7 @@ impl Load for Http {
         figures.times("answer", &counts.answering);
         figures.count("published", counts.answers);
         figures.count("refused", counts.refused);
-        figures.push(
-            "published_per_second",
-            1.0 / share(spent.wall.as_secs_f64(), counts.answers).max(1e-9),
-        );
+        figures.per_second("published", counts.answers, spent.wall);
         push_health(&mut figures, &client, &spent);
         Ok(figures)
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{AT_A_TIME, Bench, Load, measure, need_connections, push_health, wait};
+use super::{Bench, Load, measure, need_connections, push_health, wait};
 use crate::Result;
-use crate::client::{Client, Spec};
+use crate::client::Client;
 use crate::figures::{Figures, share};
 use crate::target::Target;
 
@@ -27,7 +27,7 @@ impl Load for Idle {
         let server = bench.start(target, Bench::config())?;
         let before = server.resident_kib()?;
         let mut client = Client::new(&[&server], 1, 1)?;
-        client.open_all((0..self.connections).map(|_| Spec::of(0, 0)), AT_A_TIME)?;
+        client.subscribe(self.connections, 0)?;
         // What was needed for the handshakes only has its time to go.
         wait(&mut client, Duration::from_secs(1))?;
         let spent = measure(&mut client, &[&server], |client| {

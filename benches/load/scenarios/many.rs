@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{AT_A_TIME, Bench, Load, measure, need_connections, needs_channels, push_delivery};
+use super::{Bench, Load, measure, need_connections, needs_channels, push_delivery};
 use crate::Result;
-use crate::client::{Client, Schedule, Spec, Stream};
+use crate::client::{Client, Schedule, Stream};
 use crate::figures::Figures;
 use crate::requests::Signer;
 use crate::target::Target;
@@ -35,7 +35,7 @@ impl Load for Many {
         let before = server.resident_kib()?;
         let mut client = Client::new(&[&server], 1, 1)?;
         let begun = Instant::now();
-        client.open_all((0..self.connections).map(|_| Spec::of(0, 0)), AT_A_TIME)?;
+        client.subscribe(self.connections, 0)?;
         let opening = begun.elapsed();
         client.add_publishers(0, 1)?;
         let mut pings = 0;
@@ -78,13 +78,7 @@ impl Many {
 
     /// One event for all.
     fn publish(&self, client: &mut Client, signer: &Signer) -> Result<()> {
-        let stream = Stream {
-            rate: 1.0,
-            channels: 0..1,
-            publishers: 0..1,
-            bytes: 100,
-        };
-        let schedule = Schedule::new(client, signer, &[stream], 1.0);
+        let schedule = Schedule::new(client, signer, &[Stream::of_one(1.0, 100)], 1.0);
         client.publish(schedule);
         client.settle()
     }

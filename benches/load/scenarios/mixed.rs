@@ -2,14 +2,10 @@
 
 use serde::Serialize;
 
-use super::{
-    AT_A_TIME, Bench, Load, WARM_UP_SECONDS, measure, need_connections, needs_channels,
-    push_delivery,
-};
+use super::{AT_A_TIME, Bench, Load, need_connections, needs_channels, push_delivery, steady};
 use crate::Result;
-use crate::client::{Client, Schedule, Spec, Stream};
+use crate::client::{Client, Spec, Stream};
 use crate::figures::Figures;
-use crate::requests::Signer;
 use crate::target::Target;
 
 /// The groups.
@@ -51,7 +47,6 @@ impl Load for Mixed {
         let others = (0..self.subscribers).map(|_| Spec::of(large, LARGE));
         client.open_all(small.chain(others), AT_A_TIME)?;
         client.add_publishers(0, 5)?;
-        let signer = Signer::new(&server);
         let streams = [
             Stream {
                 rate: self.unicast_rate,
@@ -67,15 +62,7 @@ impl Load for Mixed {
                 bytes: self.bytes,
             },
         ];
-        let publish = |client: &mut Client, seconds| {
-            let schedule = Schedule::new(client, &signer, &streams, seconds);
-            client.publish(schedule);
-            client.settle()
-        };
-        publish(&mut client, WARM_UP_SECONDS)?;
-        let spent = measure(&mut client, &[&server], |client| {
-            publish(client, self.seconds)
-        })?;
+        let spent = steady(&mut client, &[&server], &streams, self.seconds)?;
 
         let mut figures = Figures::default();
         figures.times("unicast", &client.groups[SMALL].latency);

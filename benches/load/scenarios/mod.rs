@@ -28,7 +28,7 @@ pub(crate) use mixed::Mixed;
 pub(crate) use slow::Slow;
 pub(crate) use unicast::Unicast;
 
-use crate::client::Client;
+use crate::client::{AT_A_TIME, Client, Schedule, Stream};
 use crate::figures::{Figures, millis};
 use crate::machine::need_connections;
 use crate::payload::{LEAST_BYTES, Stamp, data};
@@ -36,9 +36,6 @@ use crate::process::{Cpus, Usage};
 use crate::requests::{Requests, Signer};
 use crate::target::{Config, Dialect, Server, Target};
 use crate::{Result, note};
-
-/// How many connections are opened at a time where that is not the subject.
-const AT_A_TIME: usize = 64;
 
 /// How much of a steady load goes before the measurement: caches, allocators and schedulers settle.
 const WARM_UP_SECONDS: f64 = 1.0;
@@ -112,7 +109,7 @@ fn measure(
         Ok(sum)
     };
     let own = || Usage::of(&[std::process::id()]);
-    client.reset();
+    client.reset()?;
     let (server_before, own_before, begun) = (usage()?, own()?, Instant::now());
     work(client)?;
     Ok(Spent {
@@ -120,6 +117,24 @@ fn measure(
         server: usage()?.since(server_before),
         client: own()?.since(own_before),
     })
+}
+
+/// Publishes by a schedule at the first server until all of it is delivered: a moment of it to warm up, then what is
+/// measured.
+fn steady(
+    client: &mut Client,
+    servers: &[&Server],
+    streams: &[Stream],
+    seconds: f64,
+) -> Result<Spent> {
+    let signer = Signer::new(servers[0]);
+    let publish = |client: &mut Client, seconds| {
+        let schedule = Schedule::new(client, &signer, streams, seconds);
+        client.publish(schedule);
+        client.settle()
+    };
+    publish(client, WARM_UP_SECONDS)?;
+    measure(client, servers, |client| publish(client, seconds))
 }
 
 /// Lets a client turn for so long.
@@ -171,8 +186,8 @@ fn push_health(figures: &mut Figures, client: &Client, spent: &Spent) {
     figures.push("seconds", spent.wall.as_secs_f64());
     figures.push("server_cpu_percent", spent.server.percent(spent.wall));
     figures.push("client_cpu_percent", spent.client.percent(spent.wall));
-    let late = client.counts.lateness.quantile(0.99);
-    if client.counts.lateness.count() > 0 {
+    let late = client.counts.lateness.value_at_quantile(0.99);
+    if !client.counts.lateness.is_empty() {
         figures.push("late_p99_ms", millis(late));
     }
     if let Some(problem) = &client.counts.problem {

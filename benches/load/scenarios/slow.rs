@@ -66,7 +66,7 @@ impl Load for Slow {
         let mut client = Client::new(&[&server], 1, 2)?;
         client.groups[READING].cycle = Some(EVENTS);
         client.groups[STALLING].stays = false;
-        client.open_all((0..self.reading).map(|_| Spec::of(0, READING)), AT_A_TIME)?;
+        client.subscribe(self.reading, READING)?;
         client.open_all((0..self.stalling).map(|_| self.spec()), AT_A_TIME)?;
         client.add_publishers(0, self.publishers)?;
         let signer = Signer::new(&server);

@@ -3,14 +3,10 @@
 
 use serde::Serialize;
 
-use super::{
-    AT_A_TIME, Bench, Load, WARM_UP_SECONDS, measure, need_connections, needs_channels,
-    push_delivery,
-};
+use super::{AT_A_TIME, Bench, Load, need_connections, needs_channels, push_delivery, steady};
 use crate::Result;
-use crate::client::{Client, Schedule, Spec, Stream};
+use crate::client::{Client, Spec, Stream};
 use crate::figures::Figures;
-use crate::requests::Signer;
 use crate::target::Target;
 
 /// See the module's head.
@@ -44,22 +40,13 @@ impl Load for Unicast {
             AT_A_TIME,
         )?;
         client.add_publishers(0, self.publishers)?;
-        let signer = Signer::new(&server);
         let stream = Stream {
             rate: self.rate,
             channels: 0..self.channels,
             publishers: 0..self.publishers,
             bytes: self.bytes,
         };
-        let publish = |client: &mut Client, seconds| {
-            let schedule = Schedule::new(client, &signer, std::slice::from_ref(&stream), seconds);
-            client.publish(schedule);
-            client.settle()
-        };
-        publish(&mut client, WARM_UP_SECONDS)?;
-        let spent = measure(&mut client, &[&server], |client| {
-            publish(client, self.seconds)
-        })?;
+        let spent = steady(&mut client, &[&server], &[stream], self.seconds)?;
 
         let mut figures = Figures::default();
         let group = &client.groups[0];

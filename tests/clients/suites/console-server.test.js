@@ -76,6 +76,32 @@ describe("the console's section Server", { timeout: 180_000 }, () => {
     assert.equal(await page.locator("#server-workers tbody tr").count(), workers.length);
     if (OVER_REDIS === 0) await shows(page, "#server-cluster", /alone/);
     else await shows(page, "#server-cluster", new RegExp(`Redis\\s+connected[^]*${NODES} live, this one included[^]*Round trip\\s+[\\d.]+ ms`));
+    const rows = page.locator("#server-cluster .nodes li");
+    await eventually("each node", DEADLINE, async () => (await rows.count()) === (OVER_REDIS === 0 ? 0 : NODES));
+    const texts = await rows.allInnerTexts();
+    const own = new RegExp(`^${node.replaceAll(".", "\\.")} this node, (127\\.0\\.0\\.1, )?heard \\d+ s ago$`);
+    if (OVER_REDIS > 0) assert.match(texts[0], own);
+    for (const other of texts.slice(1)) assert.match(other, /^\S+:\d+ (127\.0\.0\.1, )?heard \d+ s ago$/);
+    assert.equal(new Set(texts.map((row) => row.split(" ")[0])).size, texts.length);
+  });
+
+  test("a node with other apps is marked, and what it says of itself is text", async () => {
+    const live = (name, more = {}) => ({ name, address: null, is_this: false, heard_seconds_ago: 2, strange_apps: [], ...more });
+    const nodes = [live("web-10:6001", { heard_seconds_ago: 75 }), live("<i>web-2:6001", { address: "10.0.0.8", strange_apps: ["1001", "<b>2"] }), live("zoo:6001", { is_this: true })];
+    await visit("live");
+    await page.route("**/health", async (route) => {
+      const answer = await route.fetch();
+      const cluster = { status: "up", problem: null, nodes: 3, round_trip_microseconds: 300, waiting_bytes: 0, live_nodes: nodes };
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), cluster } });
+    });
+    await open(page, "server");
+    const rows = page.locator("#server-cluster .nodes li");
+    await eventually("three nodes", DEADLINE, async () => (await rows.count()) === 3);
+    const [own, strange, other] = await rows.allInnerTexts();
+    assert.equal(own, "zoo:6001 this node, heard 2 s ago");
+    assert.match(strange, /^<i>web-2:6001 10\.0\.0\.8, heard 2 s ago\s+other key or secret for app 1001, app <b>2\s+Its events[^]*prefix/);
+    assert.equal(other, "web-10:6001 heard 1 min ago");
+    await page.unrouteAll({ behavior: "wait" });
   });
 
   test("Redis that is away is said in every section", async () => {
@@ -83,7 +109,7 @@ describe("the console's section Server", { timeout: 180_000 }, () => {
     const problem = "Redis has been away for 7 s: <b>refused</b>";
     await page.route("**/health", async (route) => {
       const answer = await route.fetch();
-      const cluster = { status: "down", problem, nodes: 3, round_trip_microseconds: 1500, waiting_bytes: 2048 };
+      const cluster = { status: "down", problem, nodes: 3, round_trip_microseconds: 1500, waiting_bytes: 2048, live_nodes: [] };
       await route.fulfill({ response: answer, json: { ...(await answer.json()), cluster } });
     });
     await shows(page, "#banners", /^Redis has been away for 7 s: <b>refused<\/b>/);

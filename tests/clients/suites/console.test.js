@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 
@@ -148,6 +149,37 @@ describe("the console", { timeout: 300_000 }, () => {
         await page.locator("#copy-kinds button", { hasText: "PHP" }).click();
         assert.ok(!(await page.innerText("#copy-code")).includes(main.secret));
       }
+    }
+  });
+
+  test("the code that can be copied keeps the path of its address", async () => {
+    await visit("create", { options: { permissions: ["clipboard-read", "clipboard-write"] } });
+    const asked = [];
+    const recorder = createServer((request, response) => {
+      asked.push(request.url.split("?")[0]);
+      response.writeHead(200, { "content-type": "application/json" }).end("{}");
+    });
+    await new Promise((resolve) => recorder.listen(0, "127.0.0.1", resolve));
+    try {
+      await page.locator("#copy-base").fill(`http://127.0.0.1:${recorder.address().port}/real/time/`);
+      await page.locator("#create-channel").fill("c");
+      await page.locator("#create-event").fill("e");
+      for (const [language, program] of [
+        ["curl", ["bash", "-c", ""]],
+        ["tidewire", ["bash", "-c", `tidewire() { ${JSON.stringify(binary)} "$@"; };`]],
+        ["Node", [process.execPath, "-e", ""]],
+      ]) {
+        await page.locator("#copy-kinds button", { hasText: language }).click();
+        const code = await page.innerText("#copy-code");
+        const [name, flag, before] = program;
+        const { status, stderr } = await run(name, [flag, before + code], { cwd: clientsDir, env: { SECRET: main.secret } });
+        assert.equal(status, 0, `${code}\n${stderr}`);
+        assert.deepEqual(asked.splice(0), [`/real/time/apps/${main.id}/events`], code);
+      }
+      await page.locator("#copy-kinds button", { hasText: "PHP" }).click();
+      await shows(page, "#copy-code", /'path' => '\/real\/time\/',/);
+    } finally {
+      recorder.close();
     }
   });
 

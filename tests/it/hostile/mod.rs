@@ -3,6 +3,7 @@
 //! Each case asserts three things: what the sender got, that bystanders lost nothing (as CPU of the server or as
 //! counted deliveries, never as wall-clock time), and what memory and descriptors came back to.
 
+mod amplified;
 mod cost;
 mod files;
 mod guessing;
@@ -11,6 +12,7 @@ mod large_heads;
 mod limits;
 mod many;
 mod memory;
+mod pieces;
 mod pings;
 mod replayed;
 mod slow_http;

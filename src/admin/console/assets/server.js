@@ -54,7 +54,7 @@ export class Server {
         ["Read at", dateAndClock(Date.parse(config.loaded_at))],
       ),
       ...(config.error ? [text("pre", "payload", visibleLines(config.error))] : []));
-    byId("server-cluster").replaceChildren(...(cluster ? [clusterFacts(cluster)] : [text("p", "quiet", "This server is alone: its configuration has no [redis].")]));
+    byId("server-cluster").replaceChildren(...(cluster ? [clusterFacts(cluster), nodeList(cluster)] : [text("p", "quiet", "This server is alone: its configuration has no [redis].")]));
     byId("server-workers").replaceChildren(workerTable(workers));
   }
 
@@ -118,6 +118,20 @@ function clusterFacts({ status, problem, nodes, round_trip_microseconds: trip, w
     ["Round trip", `${figure(trip / 1_000)} ms to Redis`],
     ["Waits", `${bytes(waiting)} for Redis' answer`],
   );
+}
+
+/** The live nodes by their names, this one first. A node counts as live until its lease ends, however long it was not heard. */
+function nodeList({ live_nodes: nodes }) {
+  const sorted = nodes.toSorted((a, b) => b.is_this - a.is_this || a.name.localeCompare(b.name, "en", { numeric: true }));
+  return el("ul", { class: "nodes", "aria-label": "Live nodes" }, sorted.map(nodeRow));
+}
+
+function nodeRow({ name, address, is_this: isThis, heard_seconds_ago: heard, strange_apps: strange }) {
+  const known = [isThis && "this node", address && visible(address), `heard ${age(heard)} ago`].filter(Boolean).join(", ");
+  return el("li", {},
+    el("bdi", { class: "what" }, visible(name)), ` ${known}`,
+    strange.length === 0 ? null : el("div", {}, state(false, `other key or secret for app ${strange.map(visible).join(", app ")}`),
+      text("p", "quiet", "Its events, counts and members mix with this node's. Nodes of one cluster need the same apps; another cluster needs another prefix in [redis].")));
 }
 
 function workerTable(workers) {

@@ -37,13 +37,14 @@ function command({ base, app, channel, event, data }) {
 }
 
 function node({ base, app, channel, event, data }) {
-  const { hostname, port, isTls } = parts(base);
+  const { hostname, port, prefix, isTls } = parts(base);
   return [
     `const Pusher = require("pusher");`,
     ``,
     `const pusher = new Pusher({`,
     `  appId: ${JSON.stringify(app.id)}, key: ${JSON.stringify(app.key)}, secret: process.env.SECRET,`,
-    `  host: ${JSON.stringify(hostname)}, port: ${JSON.stringify(port)}, useTLS: ${isTls},`,
+    ...(prefix ? ["  // The package has no option for a path, but puts the port into its URLs as it is."] : []),
+    `  host: ${JSON.stringify(hostname)}, port: ${JSON.stringify(port + prefix)}, useTLS: ${isTls},`,
     `});`,
     `pusher.trigger(${JSON.stringify(channel)}, ${JSON.stringify(event)}, ${literal(data)});`,
   ].join("\n");
@@ -57,18 +58,20 @@ function literal(data) {
 }
 
 function php({ base, app, channel, event, data }) {
-  const { hostname, port, isTls } = parts(base);
+  const { hostname, port, prefix, isTls } = parts(base);
   return [
     `$pusher = new Pusher\\Pusher(${phpText(app.key)}, getenv('SECRET'), ${phpText(app.id)}, [`,
     `    'host' => ${phpText(hostname)}, 'port' => ${port}, 'scheme' => '${isTls ? "https" : "http"}', 'useTLS' => ${isTls},`,
+    ...(prefix ? ["    // Without the slash at its end the last part of the path would be left out.", `    'path' => ${phpText(`${prefix}/`)},`] : []),
     `]);`,
     `// The last argument: the data is a text already, not to be encoded again.`,
     `$pusher->trigger(${phpText(channel)}, ${phpText(event)}, ${phpText(data)}, [], true);`,
   ].join("\n");
 }
 
+/** Of an address: `prefix` is the path before all paths, as `/realtime`, or empty. */
 function parts(base) {
-  const { protocol, hostname, port } = new URL(base);
+  const { protocol, hostname, port, pathname } = new URL(base);
   const isTls = protocol === "https:";
-  return { hostname, port: port || (isTls ? "443" : "80"), isTls };
+  return { hostname, port: port || (isTls ? "443" : "80"), prefix: pathname.replace(/\/+$/, ""), isTls };
 }
