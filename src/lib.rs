@@ -2,6 +2,7 @@
 //!
 //! The modules in reading order; imports go only upwards in this list (`tests/tidy.rs` holds them to it).
 
+pub mod bounded;
 pub mod clock;
 pub mod protocol;
 

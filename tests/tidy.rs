@@ -62,7 +62,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "adapter", "app", "auth", "clock", "limits", "net", "protocol", "webhook",
+            "adapter", "app", "auth", "bounded", "clock", "limits", "net", "protocol", "webhook",
         ],
     ),
     // Transports never touch the adapter or the registry, and never each other.
@@ -114,6 +114,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "app",
             "auth",
+            "bounded",
             "clock",
             "feed",
             "fetch",
@@ -136,13 +137,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // Speaks to servers as a stranger does.
     ("client", &["app", "auth", "clock", "fetch", "protocol"]),
-    ("app", &["auth", "metrics", "protocol"]),
+    ("app", &["auth", "bounded", "metrics", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["clock", "limits", "metrics"]),
     // Anyone may tell it something; it knows nobody who does.
     ("feed", &["app", "clock", "metrics", "protocol"]),
     ("limits", &[]),
     ("metrics", &["protocol"]),
+    // What serde reads numbers of settings with.
+    ("bounded", &[]),
     ("slack", &[]),
     ("supervise", &[]),
     // Requests to servers of others, whoever makes them.

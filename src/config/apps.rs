@@ -1,11 +1,11 @@
 //! `[[apps]]` → `App`s: what must be given is there, no two are alike, and the limits fit what the server holds.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::elsewhere::Elsewhere;
 use super::error::{Origin, Problem, Step};
+use super::listener::Server;
 use super::raw;
 use super::tree::Tree;
 use super::webhooks;
@@ -20,7 +20,7 @@ const DEVELOPMENT_SECRET: &str = "app-secret";
 pub(super) fn build(
     raw: &raw::Raw,
     tree: &Tree,
-    server: &raw::Server,
+    server: &Server,
     elsewhere: &mut Elsewhere<'_>,
     problems: &mut Vec<Problem>,
 ) -> Apps {
@@ -179,40 +179,20 @@ fn built(raw: &raw::App, found: Credentials) -> Result<App, &'static str> {
             .iter()
             .map(|origin| OriginPattern::new(&origin.0))
             .collect(),
-        authorize_within: match raw.authorize_within.get() {
+        authorize_within: match raw.authorize_within {
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),
         },
         api_tokens: found.api_tokens,
         webhooks: Vec::new(),
-        limits: limits(&raw.limits),
+        limits: raw.limits.clone(),
         metrics: Default::default(),
     })
 }
 
-fn limits(raw: &raw::AppLimits) -> Limits {
-    Limits {
-        connections: raw
-            .connections
-            .and_then(|number| NonZeroU32::new(number.get())),
-        events_per_second: raw
-            .events_per_second
-            .and_then(|number| NonZeroU32::new(number.get())),
-        client_events_per_second: raw.client_events_per_second.get(),
-        channels_per_connection: raw.channels_per_connection.amount(),
-        presence_members: raw.presence_members.amount(),
-        presence_member_bytes: raw.presence_member_bytes.amount(),
-        event_bytes: raw.event_bytes.amount(),
-        channels_per_event: raw.channels_per_event.amount(),
-        batch_events: raw.batch_events.amount(),
-        channel_name_length: raw.channel_name_length.amount(),
-        event_name_length: raw.event_name_length.amount(),
-    }
-}
-
 /// A connection or a worker that cannot hold one message would lose every connection that gets it; a cache channel
 /// would forget an event that its budget cannot hold.
-fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut Vec<Problem>) {
+fn fits(limits: &Limits, server: &Server, place: &Place<'_>, problems: &mut Vec<Problem>) {
     let key = if limits.event_bytes >= limits.presence_member_bytes {
         "event_bytes"
     } else {
@@ -220,8 +200,8 @@ fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut
     };
     let needed = limits.message_bytes();
     for (name, available) in [
-        ("outbox_bytes", server.outbox_bytes.amount()),
-        ("inbox_bytes", server.inbox_bytes.amount()),
+        ("outbox_bytes", server.outbox_bytes),
+        ("inbox_bytes", server.inbox_bytes),
     ] {
         if needed > available {
             let text = format!(
@@ -230,7 +210,7 @@ fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut
             problems.push(place.problem(&["limits", key], text));
         }
     }
-    let (needed, available) = (limits.last_event_bytes(), server.cache_bytes.amount());
+    let (needed, available) = (limits.last_event_bytes(), server.cache_bytes);
     if needed > available {
         let text = format!(
             "the last event of a cache channel may then need cache_bytes of {needed} in [server], where it is \

@@ -10,8 +10,9 @@ use super::error::{Error, Step};
 use super::files::Files;
 use super::read::read;
 use super::tree::Tree;
-use super::values::{Host, Whole};
-use super::{Server, Sources, SpareApp, load, port_of, raw};
+use super::values::Host;
+use super::{Admin, Server, Sources, SpareApp, load};
+use crate::bounded::number;
 
 /// Where a file is looked for when none is named.
 pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
@@ -53,10 +54,13 @@ pub fn admin_address(sources: &Sources) -> (String, u16) {
         .flatten();
     let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
     let layers: Vec<Tree> = std::iter::once(environment).chain(file).collect();
-    let defaults = raw::Admin::default();
-    let host: Host = understood(&layers, "host").unwrap_or(defaults.host);
-    let port: Whole<0, 65535> = understood(&layers, "port").unwrap_or(defaults.port);
-    (host.0, port_of(port.get()))
+    let Admin { host, port, .. } = Admin::default();
+    let host_given = understood::<Host>(&layers, "host");
+    let port_given = understood::<Port>(&layers, "port");
+    (
+        host_given.map_or(host, |host| host.0),
+        port_given.map_or(port, |port| port.0),
+    )
 }
 
 /// `[server]` of the server that such sources describe, whether they have an app or not.
@@ -71,6 +75,10 @@ pub fn server_alone(sources: &Sources) -> Result<Server, Error> {
     };
     Ok(load(&sources)?.settings.server)
 }
+
+/// `port`, by itself.
+#[derive(Deserialize)]
+struct Port(#[serde(deserialize_with = "number::<0, 65535, _, _>")] u16);
 
 /// What the first of some layers that says something of a key of `[admin]` says.
 fn understood<T: for<'de> Deserialize<'de>>(layers: &[Tree], key: &str) -> Option<T> {

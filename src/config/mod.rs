@@ -1,13 +1,13 @@
 //! Settings: default < file < environment < flag, checked as a whole, or every problem with its place.
 //!
-//! A setting has one name. The field in `raw` is its key in the file; section and key give the environment variable
+//! A setting has one name. The field of its section is its key in the file; section and key give the environment variable
 //! (`TIDEWIRE_SERVER__PORT`), and the flags of `[server]` are their keys (`--path-prefix`). The only other table of names
 //! is Soketi's (`soketi`). Unknown names and impossible values are errors: nothing falls back to a default.
 //!
 //! The layers are `Tree`s built with the `toml` crate, whose parser gives a place to every key. The `config` crate
 //! would merge layers for us, but it forgets the lines, and the lines are what a message needs.
 //!
-//! Nothing else in this crate reads the environment or the settings' file, and no one else sees the raw structs.
+//! Nothing else in this crate reads the environment or the settings' file, and no one else sees `raw`.
 
 mod apps;
 mod elsewhere;
@@ -31,19 +31,17 @@ mod tree;
 mod values;
 mod webhooks;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::Apps;
 use crate::auth::Secret;
-use crate::net::TrustedProxies;
 use elsewhere::Elsewhere;
 pub use environment::Environment;
 use environment::{Override, Said};
 pub use error::{Error, Origin, Problem};
 use files::Files;
-pub use listener::Tls;
+pub use listener::{Admin, Server, Tls};
 use lookup::found;
 pub use lookup::{PLACES, admin_address, server_alone};
 use raw::Raw;
@@ -51,6 +49,7 @@ use read::read;
 pub use reload::{Reloaded, Watch};
 pub use spare::SpareApp;
 use tree::Tree;
+use values::is_loopback;
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -67,52 +66,6 @@ pub struct Settings {
     pub apps: Apps,
     /// `TIDEWIRE_LOG` and `TIDEWIRE_LOG_FORMAT`.
     pub log: Log,
-}
-
-/// The public listener and what its connections may use.
-#[derive(Debug, Clone)]
-pub struct Server {
-    /// The address or host name to listen on; an IPv6 address has no brackets.
-    pub host: String,
-    /// The port; 0: any free one.
-    pub port: u16,
-    /// A path before all paths: `""`, or as `/realtime`, with no slash at the end. Served with and without it.
-    pub path_prefix: String,
-    /// Seconds of silence after which a client pings, as told to it.
-    pub activity_timeout: u32,
-    /// Worker threads, each with connections of its own; at least 1.
-    pub workers: usize,
-    /// Connections of all apps at a time; none: as many as the system allows.
-    pub max_connections: Option<NonZeroUsize>,
-    /// Bytes that may wait for one connection. Beyond it the connection is closed as slow.
-    pub outbox_bytes: usize,
-    /// Bytes that may wait for one worker. Beyond it publishers wait, then get 503.
-    pub inbox_bytes: usize,
-    /// Bytes for the last events of cache channels, of all apps.
-    pub cache_bytes: usize,
-    /// Seconds over which a shutdown spreads the closing of connections.
-    pub drain_seconds: u32,
-    /// Whether API tokens are taken over plain HTTP from beyond loopback.
-    pub allow_plain_tokens: bool,
-    /// Whose word on who the client is counts.
-    pub trusted_proxies: TrustedProxies,
-    /// Whether each connection begins with the header of one of them.
-    pub proxy_protocol: bool,
-    /// None: in the clear.
-    pub tls: Option<Tls>,
-}
-
-/// The operators' listener.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// The address or host name to listen on.
-    pub host: String,
-    /// The port; 0: any free one.
-    pub port: u16,
-    /// What operators must show; always there when `host` is not loopback.
-    pub token: Option<Secret>,
-    /// Whether metrics have Soketi's names too.
-    pub soketi_metric_names: bool,
 }
 
 /// How to log.
@@ -200,7 +153,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
 /// The same, noting the files that were looked into. While a server runs, its `[server]` is what apps must fit.
 fn attempt(
     sources: &Sources,
-    running: Option<&raw::Server>,
+    running: Option<&Server>,
     files: &mut Files,
 ) -> Result<Loaded, Error> {
     let mut said = sources.environment.said();
@@ -244,11 +197,6 @@ fn attempt(
     })
 }
 
-/// The type of a port has 16 bits' bounds.
-fn port_of(number: u32) -> u16 {
-    u16::try_from(number).unwrap_or(u16::MAX)
-}
-
 /// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is told
 /// even where a later layer hides it.
 fn checked(
@@ -256,7 +204,7 @@ fn checked(
     said: Said,
     flags: &[(&'static str, String)],
     mut elsewhere: Elsewhere<'_>,
-    running: Option<&raw::Server>,
+    running: Option<&Server>,
 ) -> Result<Loaded, Error> {
     let mut overrides = said.overrides;
     overrides.extend(flags.iter().map(|(key, text)| Override {
@@ -287,11 +235,19 @@ fn checked(
         let apps = apps::build(&raw, &all, server, &mut elsewhere, &mut problems);
         let redis = redis::settings(&raw.redis, &all, &mut elsewhere, &mut problems);
         let token = operators_token(&raw, &all, &elsewhere, &mut problems);
-        let tls = listener::tls(&raw.server.tls, &all, &mut elsewhere, &mut problems);
+        let tls = listener::tls(&raw.server.tls_files, &all, &mut elsewhere, &mut problems);
         problems.extend(listeners(&raw, &all));
         if problems.is_empty() {
-            let mut settings = settings(&raw, token, redis, apps, said.log);
+            let mut settings = Settings {
+                server: raw.server.clone(),
+                admin: raw.admin.clone(),
+                webhooks: raw.webhooks.clone(),
+                redis,
+                apps,
+                log: said.log,
+            };
             settings.server.tls = tls;
+            settings.admin.token = token;
             warnings.extend(development_secret(&raw, &settings.apps));
             warnings.extend(webhooks::left_out(&raw, &all));
             return Ok(Loaded {
@@ -316,7 +272,7 @@ fn operators_token(
     elsewhere: &Elsewhere<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Secret> {
-    let token = elsewhere.resolve(raw.admin.token.as_ref()?);
+    let token = elsewhere.resolve(raw.admin.token_given.as_ref()?);
     token
         .map_err(|text| problems.push(in_admin(tree, "token", text)))
         .ok()
@@ -332,8 +288,8 @@ fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut say = |key: &str, text: String| problems.push(in_admin(tree, key, text));
     let admin = &raw.admin;
-    if !admin.host.is_loopback() && admin.token.is_none() {
-        let host = &admin.host.0;
+    if !is_loopback(&admin.host) && admin.token_given.is_none() {
+        let host = &admin.host;
         say(
             "host",
             format!(
@@ -341,8 +297,8 @@ fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
             ),
         );
     }
-    let port = admin.port.get();
-    if port != 0 && port == raw.server.port.get() {
+    let port = admin.port;
+    if port != 0 && port == raw.server.port {
         say(
             "port",
             format!("{port} is the port of [server] too: the two listeners need their own"),
@@ -351,55 +307,15 @@ fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
     problems
 }
 
-fn settings(
-    raw: &Raw,
-    token: Option<Secret>,
-    redis: Option<crate::adapter::redis::Settings>,
-    apps: Apps,
-    log: Log,
-) -> Settings {
-    let Raw { server, admin, .. } = raw;
-    Settings {
-        server: Server {
-            host: server.host.0.clone(),
-            port: port_of(server.port.get()),
-            path_prefix: server.path_prefix.0.clone(),
-            activity_timeout: server.activity_timeout.get(),
-            workers: server.workers.amount(),
-            max_connections: server
-                .max_connections
-                .and_then(|number| NonZeroUsize::new(number.amount())),
-            outbox_bytes: server.outbox_bytes.amount(),
-            inbox_bytes: server.inbox_bytes.amount(),
-            cache_bytes: server.cache_bytes.amount(),
-            drain_seconds: server.drain_seconds.get(),
-            allow_plain_tokens: server.allow_plain_tokens,
-            trusted_proxies: listener::trusted_proxies(server),
-            proxy_protocol: server.proxy_protocol,
-            tls: None,
-        },
-        admin: Admin {
-            host: admin.host.0.clone(),
-            port: port_of(admin.port.get()),
-            token,
-            soketi_metric_names: admin.soketi_metric_names,
-        },
-        webhooks: webhooks::settings(&raw.webhooks),
-        redis,
-        apps,
-        log,
-    }
-}
-
 fn development_secret(raw: &Raw, apps: &Apps) -> Option<String> {
     let ids = apps::with_development_secret(apps);
     let host = &raw.server.host;
-    (!ids.is_empty() && !host.is_loopback()).then(|| {
+    (!ids.is_empty() && !is_loopback(host)).then(|| {
         format!(
             "app {} uses the shipped development secret, and host \"{}\" is reachable from beyond this machine: anyone \
              can publish and sign for it. Set a secret of your own, or listen on 127.0.0.1",
             ids.join(", "),
-            host.0
+            host
         )
     })
 }

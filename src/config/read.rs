@@ -104,12 +104,25 @@ impl de::Error for ReadError {
         Self::invalid_type(found, expected)
     }
 
+    fn unknown_variant(found: &str, valid: &'static [&'static str]) -> Self {
+        Self::text(format!(
+            "expected {}, found the text {found:?}",
+            one_of(valid)
+        ))
+    }
+
     fn unknown_field(_: &str, valid: &'static [&'static str]) -> Self {
         Self {
             fault: Fault::UnknownKey(valid),
             ..Self::text(String::new())
         }
     }
+}
+
+/// The texts that an enum has.
+fn one_of(texts: &[&str]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
+    texts.join(" or ")
 }
 
 const LIST: &str = "a list";
@@ -199,6 +212,21 @@ impl<'de> de::Deserializer<'de> for &'de Node {
         visitor.visit_some(self)
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        texts: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        match &self.value {
+            Value::Text(text) | Value::Plain(text) => {
+                visitor.visit_enum(text.as_str().into_deserializer())
+            }
+            // A text in the wrong place would say so; what else there is, is none.
+            _ => Err(ReadError::text(format!("expected {}", one_of(texts)))),
+        }
+    }
+
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -209,7 +237,7 @@ impl<'de> de::Deserializer<'de> for &'de Node {
 
     forward_to_deserialize_any! {
         i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
-        tuple_struct map struct enum identifier ignored_any
+        tuple_struct map struct identifier ignored_any
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::elsewhere::{Elsewhere, reference, secret_in};
@@ -16,36 +15,7 @@ use super::redis_url::{self, HostPort, Server};
 use super::tls;
 use super::tree::Tree;
 use super::values::{FilePath, Masked, Word};
-use crate::adapter::redis::{Address, LogLimits, Login, OnOutage, Place, Settings, Tls};
-
-/// `on_outage`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(super) struct Outage(pub(super) OnOutage);
-
-impl TryFrom<String> for Outage {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "error" => Ok(Self(OnOutage::Error)),
-            "local" => Ok(Self(OnOutage::Local)),
-            _ => Err(format!(
-                "expected \"error\" or \"local\", found the text {text:?}"
-            )),
-        }
-    }
-}
-
-impl From<Outage> for String {
-    fn from(outage: Outage) -> Self {
-        let name = match outage.0 {
-            OnOutage::Error => "error",
-            OnOutage::Local => "local",
-        };
-        name.to_owned()
-    }
-}
+use crate::adapter::redis::{Address, LogLimits, Login, Place, Settings, Tls};
 
 /// The settings; none if the section is empty or a problem was told.
 pub(super) fn settings(
@@ -133,13 +103,13 @@ impl Section<'_, '_> {
             login: login?,
             tls: tls?,
             prefix: raw.prefix.0.clone(),
-            lease: seconds(raw.lease_seconds.get()),
-            publish_timeout: seconds(raw.publish_timeout.get()),
-            on_outage: raw.on_outage.0,
+            lease: seconds(raw.lease_seconds),
+            publish_timeout: seconds(raw.publish_timeout),
+            on_outage: raw.on_outage,
             log: LogLimits {
-                events: raw.log_events.get(),
-                bytes: raw.log_bytes.get(),
-                seconds: raw.log_seconds.get(),
+                events: raw.log_events,
+                bytes: raw.log_bytes,
+                seconds: raw.log_seconds,
             },
         }))
     }

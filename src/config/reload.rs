@@ -162,7 +162,8 @@ fn fixed(loaded: &Loaded, files: &Files) -> Table {
         tls.remove("cert");
         tls.remove("key");
     }
-    if let (Some(Value::Table(admin)), Some(token)) = (sections.get_mut("admin"), &raw.admin.token)
+    if let (Some(Value::Table(admin)), Some(token)) =
+        (sections.get_mut("admin"), &raw.admin.token_given)
     {
         admin.insert("token".to_owned(), Value::String(token.0.clone()));
     }

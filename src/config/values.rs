@@ -10,51 +10,6 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::origin::page_origin;
 
-/// A whole number within bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Whole<const MIN: u32, const MAX: u32>(u32);
-
-impl<const MIN: u32, const MAX: u32> Whole<MIN, MAX> {
-    /// A default, which its author keeps within the bounds.
-    pub(super) fn new(number: u32) -> Self {
-        Self(number.clamp(MIN, MAX))
-    }
-
-    /// The number.
-    pub(super) fn get(self) -> u32 {
-        self.0
-    }
-
-    /// The number as an amount of something in memory: no target of ours has fewer than 32 bits.
-    pub(super) fn amount(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded<const MIN: u32, const MAX: u32>;
-
-        impl<const MIN: u32, const MAX: u32> Visitor<'_> for Bounded<MIN, MAX> {
-            type Value = Whole<MIN, MAX>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a whole number from {MIN} to {MAX}")
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-                u32::try_from(number)
-                    .ok()
-                    .filter(|number| (MIN..=MAX).contains(number))
-                    .map(Whole)
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
-            }
-        }
-
-        deserializer.deserialize_i64(Bounded)
-    }
-}
-
 /// A secret or a token, or the name of the variable that holds it; `elsewhere` tells which. It is written as `***`,
 /// and no message shows what was given for it.
 #[derive(Clone)]
@@ -132,7 +87,22 @@ macro_rules! checked_text {
                 $check(&text).map(Self)
             }
         }
+
+        impl From<$type> for String {
+            fn from(checked: $type) -> Self {
+                checked.0
+            }
+        }
     };
+}
+
+/// Reads a checked text where its check alone is wanted.
+pub(super) fn text<'de, T, D>(deserializer: D) -> Result<String, D::Error>
+where
+    T: Deserialize<'de> + Into<String>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Into::into)
 }
 
 checked_text! {
@@ -182,13 +152,11 @@ impl Network {
     }
 }
 
-impl Host {
-    /// Whether only this machine reaches it.
-    pub(super) fn is_loopback(&self) -> bool {
-        match self.0.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_) => self.0.eq_ignore_ascii_case("localhost"),
-        }
+/// Whether only this machine reaches a host.
+pub(super) fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
@@ -362,7 +330,7 @@ mod tests {
             ("::", false),
             ("example.com", false),
         ] {
-            assert_eq!(Host(host.to_owned()).is_loopback(), expected, "{host}");
+            assert_eq!(is_loopback(host), expected, "{host}");
         }
     }
 }

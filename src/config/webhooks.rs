@@ -1,8 +1,7 @@
-//! What `[webhooks]` and `[[apps.webhooks]]` take, and what becomes of it.
+//! What `[[apps.webhooks]]` takes, and what becomes of it.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::time::Duration;
 
 use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
@@ -13,7 +12,6 @@ use super::raw;
 use super::tree::Tree;
 use crate::app::{ChannelPattern, Webhook};
 use crate::protocol::WebhookKind;
-use crate::webhook::Settings;
 
 /// The headers that a webhook has of its own.
 const RESERVED: [&str; 7] = [
@@ -235,23 +233,4 @@ pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, (usize, &'stat
         webhooks.push(webhook);
     }
     Ok(webhooks)
-}
-
-/// `[webhooks]`
-pub(super) fn settings(raw: &raw::Webhooks) -> Settings {
-    let seconds = |number: u32| Duration::from_secs(number.into());
-    Settings {
-        linger: seconds(raw.linger_seconds.get()),
-        timeout: seconds(raw.timeout_seconds.get()),
-        retry: seconds(raw.retry_seconds.get()),
-        queue_events: raw.queue_events.amount(),
-        dead_letters: raw.dead_letters.amount(),
-        batch_size: raw.batch_size.amount(),
-        batch_window: Duration::from_millis(raw.batch_ms.get().into()),
-        spool: raw
-            .spool
-            .as_ref()
-            .filter(|path| !path.is_empty())
-            .map(Into::into),
-    }
 }

@@ -318,7 +318,7 @@ fn receptions(
         public = public.with_tls(certificates)?;
     }
     if server.proxy_protocol {
-        public = public.behind(Arc::new(server.trusted_proxies.clone()));
+        public = public.behind(Arc::new(server.trusted_proxies()));
     }
     Ok([public, plain])
 }
@@ -360,7 +360,7 @@ impl Wired {
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
         let receptions = receptions(&server, room.connections, certificates.as_ref(), &metrics)?;
-        let proxies = Arc::new(server.trusted_proxies);
+        let proxies = Arc::new(server.trusted_proxies());
         let node = Arc::new(Node::new(
             apps,
             adapter.adapter(),

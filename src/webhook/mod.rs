@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -33,6 +34,7 @@ use tracing::{info, warn};
 pub use dead::Letter;
 
 use crate::app::{AppId, Apps};
+use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, SocketId, WebhookEvent};
@@ -58,24 +60,70 @@ pub enum Error {
 const FINISH_TICK: Duration = Duration::from_millis(20);
 
 /// `[webhooks]`, for all apps.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [webhooks]")]
 pub struct Settings {
+    /// Where undelivered events survive a restart.
+    #[serde(deserialize_with = "folder")]
+    pub spool: Option<PathBuf>,
     /// How long a return cancels a leaving.
+    #[serde(
+        rename = "linger_seconds",
+        deserialize_with = "seconds::<0, 3600, _>",
+        serialize_with = "as_seconds"
+    )]
     pub linger: Duration,
     /// How long one exchange with an endpoint may take.
+    #[serde(
+        rename = "timeout_seconds",
+        deserialize_with = "seconds::<1, 300, _>",
+        serialize_with = "as_seconds"
+    )]
     pub timeout: Duration,
     /// How long after its first attempt a request is retried.
+    #[serde(
+        rename = "retry_seconds",
+        deserialize_with = "seconds::<0, 86_400, _>",
+        serialize_with = "as_seconds"
+    )]
     pub retry: Duration,
     /// Events that may wait for one endpoint. Beyond it the newest is dropped.
+    #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
     pub queue_events: usize,
     /// Failed requests that are kept for one endpoint. Beyond it the oldest is dropped.
+    #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
     pub dead_letters: usize,
     /// Events in one request, where an endpoint takes several.
+    #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
     pub batch_size: usize,
     /// How long the first of them waits for the others.
+    #[serde(
+        rename = "batch_ms",
+        deserialize_with = "milliseconds::<0, 60_000, _>",
+        serialize_with = "as_milliseconds"
+    )]
     pub batch_window: Duration,
-    /// Where undelivered events survive a restart.
-    pub spool: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            spool: None,
+            linger: Duration::from_secs(3),
+            timeout: Duration::from_secs(10),
+            retry: Duration::from_secs(300),
+            queue_events: 10_000,
+            dead_letters: 1000,
+            batch_size: 100,
+            batch_window: Duration::from_millis(200),
+        }
+    }
+}
+
+/// An empty path names no folder.
+fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    Ok((!path.is_empty()).then(|| path.into()))
 }
 
 /// The way to all endpoints. Cheap to clone and shared by all workers.
