@@ -6,11 +6,10 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
-use super::elsewhere::Elsewhere;
-use super::error::{Problem, Step};
+use super::check::Check;
+use super::raw::Raw;
 use super::tls;
-use super::tree::Tree;
-use super::values::{FilePath, Host, Masked, Network, PathPrefix, text};
+use super::values::{FilePath, Host, Masked, Network, PathPrefix, is_loopback, text};
 use crate::auth::Secret;
 use crate::bounded::{number, optional};
 use crate::net::TrustedProxies;
@@ -166,83 +165,37 @@ pub struct Tls {
 }
 
 /// The section; none if it is empty or a problem was told.
-pub(super) fn tls(
-    raw: &TlsFiles,
-    tree: &Tree,
-    elsewhere: &mut Elsewhere<'_>,
-    problems: &mut Vec<Problem>,
-) -> Option<Tls> {
-    let mut say = |key: &str, text: String| {
-        let path = ["server", "tls", key].map(|key| Step::Key(key.to_owned()));
-        problems.push(Problem::at(tree.origin(&path), &path, text));
-    };
-    let (cert, key) = match (&raw.cert, &raw.key) {
-        (Some(cert), Some(key)) => (cert, key),
-        (Some(_), None) => {
-            say(
-                "cert",
-                "key must be set too: the file of its private key".to_owned(),
-            );
-            return None;
-        }
-        (None, Some(_)) => {
-            say(
-                "key",
-                "cert must be set too: the file of its certificate chain".to_owned(),
-            );
-            return None;
-        }
-        (None, None) => {
-            if raw.plain_port.is_some() {
-                say("plain_port", "it is for a second listener beside TLS, which is off: set cert and key, or port in [server]".to_owned());
-            }
-            return None;
-        }
-    };
-    let certificates = elsewhere.file(&cert.0, tls::certificates);
-    let private_key = elsewhere.file(&key.0, tls::private_key);
-    let identity = match (certificates, private_key) {
-        (Ok(certificates), Ok(private_key)) => (certificates, private_key),
-        (certificates, private_key) => {
-            certificates
-                .err()
-                .into_iter()
-                .for_each(|text| say("cert", text));
-            private_key
-                .err()
-                .into_iter()
-                .for_each(|text| say("key", text));
-            return None;
-        }
-    };
-    match tls::server(identity) {
-        Ok(certificate) => Some(Tls {
-            certificate: Arc::new(certificate),
-            plain: raw.plain_port.map(|port| (raw.plain_host.clone(), port)),
-        }),
-        Err(error) => {
-            let shown = |path: &FilePath| elsewhere.folder.join(&path.0).display().to_string();
-            let (key, text) = mismatch(&error, &shown(cert), &shown(key));
-            say(key, text);
-            None
-        }
+pub(super) fn tls(files: &TlsFiles, check: &mut Check<'_, '_>) -> Option<Tls> {
+    if files.is_off() && files.plain_port.is_some() {
+        let text = "it is for a second listener beside TLS, which is off: set cert and key, or port in [server]";
+        check.say("server.tls.plain_port", text);
     }
+    let named = [files.cert.as_ref(), files.key.as_ref()];
+    let made = tls::identity(check, "server.tls", ["cert", "key"], named, tls::server);
+    let certificate = made.ok().flatten()?;
+    Some(Tls {
+        certificate: Arc::new(certificate),
+        plain: files
+            .plain_port
+            .map(|port| (files.plain_host.clone(), port)),
+    })
 }
 
-/// What is wrong with a certificate and a key that could be read, and the key to change.
-fn mismatch(error: &rustls::Error, certificate: &str, key: &str) -> (&'static str, String) {
-    match error {
-        rustls::Error::InconsistentKeys(_) => (
-            "key",
-            format!("{key}: it is not the key of the first certificate in {certificate}"),
-        ),
-        rustls::Error::InvalidCertificate(_) => (
-            "cert",
-            format!("{certificate}: the certificate in it is not one of X.509"),
-        ),
-        _ => (
-            "key",
-            format!("{key}: expected a key of RSA, ECDSA or Ed25519"),
-        ),
+/// What `[admin]` refers to, and what only the two listeners together can get wrong.
+pub(super) fn token(raw: &Raw, check: &mut Check<'_, '_>) -> Option<Secret> {
+    let Raw { server, admin, .. } = raw;
+    if !is_loopback(&admin.host) && admin.token_given.is_none() {
+        let text = format!(
+            "\"{}\" is reachable from beyond this machine: set token in [admin] too, or listen on 127.0.0.1",
+            admin.host
+        );
+        check.say("admin.host", text);
     }
+    let port = admin.port;
+    if port != 0 && port == server.port {
+        let text = format!("{port} is the port of [server] too: the two listeners need their own");
+        check.say("admin.port", text);
+    }
+    let token = check.elsewhere.resolve(admin.token_given.as_ref()?);
+    check.told("admin.token", token).ok()
 }

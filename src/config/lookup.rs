@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::environment::{Override, Said};
-use super::error::{Error, Step};
+use super::environment::Said;
+use super::error::{Error, path};
 use super::files::Files;
 use super::read::read;
 use super::tree::Tree;
@@ -45,15 +45,12 @@ pub(super) fn found(
 #[must_use]
 pub fn admin_address(sources: &Sources) -> (String, u16) {
     let said = sources.environment.said();
-    let mut environment = Tree::new();
-    for Override { path, origin, text } in &said.overrides {
-        environment.set(path, origin, text);
-    }
+    let environment = Tree::new().below(&said.overrides).ok();
     let file = found(sources, &said, &mut Files::within(HASTE))
         .ok()
         .flatten();
     let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
-    let layers: Vec<Tree> = std::iter::once(environment).chain(file).collect();
+    let layers: Vec<Tree> = environment.into_iter().chain(file).collect();
     let Admin { host, port, .. } = Admin::default();
     let host_given = understood::<Host>(&layers, "host");
     let port_given = understood::<Port>(&layers, "port");
@@ -82,7 +79,7 @@ struct Port(#[serde(deserialize_with = "number::<0, 65535, _, _>")] u16);
 
 /// What the first of some layers that says something of a key of `[admin]` says.
 fn understood<T: for<'de> Deserialize<'de>>(layers: &[Tree], key: &str) -> Option<T> {
-    let path = ["admin", key].map(|key| Step::Key(key.to_owned()));
+    let path = path(&format!("admin.{key}"));
     let said = layers.iter().filter_map(|layer| layer.at(&path));
     said.filter_map(|tree| read(&tree).ok()).next()
 }

@@ -4,12 +4,13 @@
 //! (`TIDEWIRE_SERVER__PORT`), and the flags of `[server]` are their keys (`--path-prefix`). The only other table of names
 //! is Soketi's (`soketi`). Unknown names and impossible values are errors: nothing falls back to a default.
 //!
-//! The layers are `Tree`s built with the `toml` crate, whose parser gives a place to every key. The `config` crate
-//! would merge layers for us, but it forgets the lines, and the lines are what a message needs.
+//! The layers are sources of the `config` crate, which merges them (`tree`). The `toml` crate gives a line to every key
+//! of the file, and each value carries its origin to the message that needs it (`read`).
 //!
 //! Nothing else in this crate reads the environment or the settings' file, and no one else sees `raw`.
 
 mod apps;
+mod check;
 mod elsewhere;
 mod environment;
 mod error;
@@ -35,10 +36,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::Apps;
-use crate::auth::Secret;
+use check::Check;
 use elsewhere::Elsewhere;
 pub use environment::Environment;
-use environment::{Override, Said};
+use environment::Said;
 pub use error::{Error, Origin, Problem};
 use files::Files;
 pub use listener::{Admin, Server, Tls};
@@ -48,7 +49,7 @@ use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch};
 pub use spare::SpareApp;
-use tree::Tree;
+use tree::{Override, Tree};
 use values::is_loopback;
 
 /// Everything that can be set, checked.
@@ -203,108 +204,74 @@ fn checked(
     file: Tree,
     said: Said,
     flags: &[(&'static str, String)],
-    mut elsewhere: Elsewhere<'_>,
+    elsewhere: Elsewhere<'_>,
     running: Option<&Server>,
 ) -> Result<Loaded, Error> {
     let mut overrides = said.overrides;
-    overrides.extend(flags.iter().map(|(key, text)| Override {
-        path: vec!["server".to_owned(), (*key).to_owned()],
-        origin: Origin::Flag(format!("--{}", key.replace('_', "-"))),
-        text: text.clone(),
+    overrides.extend(flags.iter().map(|(key, text)| {
+        let origin = Origin::Flag(format!("--{}", key.replace('_', "-")));
+        Override::new(vec!["server".to_owned(), (*key).to_owned()], &origin, text)
     }));
     let mut problems = said.problems;
     problems.extend(read::<Raw>(&file).err().into_iter().flatten());
-    let mut above = Tree::new();
-    let mut all = file;
-    for Override { path, origin, text } in &overrides {
-        above.set(path, origin, text);
-        all.set(path, origin, text);
-    }
+    let one = |problem| Error::Problems(vec![problem]);
+    let mut above = Tree::new().below(&overrides).map_err(one)?;
+    let mut all = file.below(&overrides).map_err(one)?;
     let mut warnings = said.warnings;
     match &said.app {
         Some(app) => {
-            above.push("apps", app);
+            let app = Tree::new().below(app).map_err(one)?;
+            above.push("apps", app.clone());
             all.push("apps", app);
         }
         None => warnings.extend(soketi::without_app(&said.app_options)),
     }
     problems.extend(read::<Raw>(&above).err().into_iter().flatten());
-    if problems.is_empty() {
-        let raw: Raw = read(&all).map_err(Error::Problems)?;
-        let server = running.unwrap_or(&raw.server);
-        let apps = apps::build(&raw, &all, server, &mut elsewhere, &mut problems);
-        let redis = redis::settings(&raw.redis, &all, &mut elsewhere, &mut problems);
-        let token = operators_token(&raw, &all, &elsewhere, &mut problems);
-        let tls = listener::tls(&raw.server.tls_files, &all, &mut elsewhere, &mut problems);
-        problems.extend(listeners(&raw, &all));
-        if problems.is_empty() {
-            let mut settings = Settings {
-                server: raw.server.clone(),
-                admin: raw.admin.clone(),
-                webhooks: raw.webhooks.clone(),
-                redis,
-                apps,
-                log: said.log,
-            };
-            settings.server.tls = tls;
-            settings.admin.token = token;
-            warnings.extend(development_secret(&raw, &settings.apps));
-            warnings.extend(webhooks::left_out(&raw, &all));
-            return Ok(Loaded {
-                settings,
-                file: None,
-                is_spare: false,
-                notices: said.notices,
-                warnings,
-                raw: raw.into(),
-                files: Files::default(),
-                folder: elsewhere.folder.to_owned(),
-            });
-        }
+    if !problems.is_empty() {
+        return Err(sorted(problems));
     }
+    let raw: Raw = read(&all).map_err(Error::Problems)?;
+    let mut check = Check {
+        tree: &all,
+        elsewhere,
+        problems,
+    };
+    let settings = settings(&raw, running, said.log, &mut check);
+    if !check.problems.is_empty() {
+        return Err(sorted(check.problems));
+    }
+    warnings.extend(development_secret(&raw, &settings.apps));
+    warnings.extend(webhooks::left_out(&raw.apps, &all));
+    Ok(Loaded {
+        settings,
+        file: None,
+        is_spare: false,
+        notices: said.notices,
+        warnings,
+        raw: raw.into(),
+        files: Files::default(),
+        folder: check.elsewhere.folder.to_owned(),
+    })
+}
+
+fn sorted(mut problems: Vec<Problem>) -> Error {
     problems.sort_by(|a, b| a.origin.cmp(&b.origin));
-    Err(Error::Problems(problems))
+    Error::Problems(problems)
 }
 
-fn operators_token(
-    raw: &Raw,
-    tree: &Tree,
-    elsewhere: &Elsewhere<'_>,
-    problems: &mut Vec<Problem>,
-) -> Option<Secret> {
-    let token = elsewhere.resolve(raw.admin.token_given.as_ref()?);
-    token
-        .map_err(|text| problems.push(in_admin(tree, "token", text)))
-        .ok()
-}
-
-fn in_admin(tree: &Tree, key: &str, text: String) -> Problem {
-    let path = ["admin", key].map(|key| error::Step::Key(key.to_owned()));
-    Problem::at(tree.origin(&path), &path, text)
-}
-
-/// What only the two listeners together can get wrong.
-fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut say = |key: &str, text: String| problems.push(in_admin(tree, key, text));
-    let admin = &raw.admin;
-    if !is_loopback(&admin.host) && admin.token_given.is_none() {
-        let host = &admin.host;
-        say(
-            "host",
-            format!(
-                "\"{host}\" is reachable from beyond this machine: set token in [admin] too, or listen on 127.0.0.1"
-            ),
-        );
-    }
-    let port = admin.port;
-    if port != 0 && port == raw.server.port {
-        say(
-            "port",
-            format!("{port} is the port of [server] too: the two listeners need their own"),
-        );
-    }
-    problems
+/// What the sections say together. It holds only if no problem was told.
+fn settings(raw: &Raw, running: Option<&Server>, log: Log, check: &mut Check<'_, '_>) -> Settings {
+    let mut settings = Settings {
+        apps: apps::build(&raw.apps, running.unwrap_or(&raw.server), check),
+        redis: redis::settings(&raw.redis, check),
+        server: raw.server.clone(),
+        admin: raw.admin.clone(),
+        webhooks: raw.webhooks.clone(),
+        log,
+    };
+    settings.admin.token = listener::token(raw, check);
+    settings.server.tls = listener::tls(&raw.server.tls_files, check);
+    settings
 }
 
 fn development_secret(raw: &Raw, apps: &Apps) -> Option<String> {

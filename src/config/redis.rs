@@ -7,30 +7,19 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::elsewhere::{Elsewhere, reference, secret_in};
-use super::error::{Problem, Step};
+use super::check::{Check, Reported};
+use super::elsewhere::{reference, secret_in};
+use super::error::path;
 use super::files::Files;
 use super::raw;
 use super::redis_url::{self, HostPort, Server};
 use super::tls;
-use super::tree::Tree;
 use super::values::{FilePath, Masked, Word};
 use crate::adapter::redis::{Address, LogLimits, Login, Place, Settings, Tls};
 
 /// The settings; none if the section is empty or a problem was told.
-pub(super) fn settings(
-    raw: &raw::Redis,
-    tree: &Tree,
-    elsewhere: &mut Elsewhere<'_>,
-    problems: &mut Vec<Problem>,
-) -> Option<Settings> {
-    let mut section = Section {
-        raw,
-        tree,
-        elsewhere,
-        problems,
-    };
-    section.settings().ok().flatten()
+pub(super) fn settings(raw: &raw::Redis, check: &mut Check<'_, '_>) -> Option<Settings> {
+    Section { raw, check }.settings().ok().flatten()
 }
 
 /// The section as it is, for finding out what changed: secrets are not masked, and files count by what was in them.
@@ -59,15 +48,10 @@ pub(super) fn compared(raw: &raw::Redis, folder: &Path, files: &Files) -> Table 
     section
 }
 
-struct Section<'a, 'e> {
+struct Section<'a, 'c, 'e> {
     raw: &'a raw::Redis,
-    tree: &'a Tree,
-    elsewhere: &'a mut Elsewhere<'e>,
-    problems: &'a mut Vec<Problem>,
+    check: &'a mut Check<'c, 'e>,
 }
-
-/// A problem was told.
-struct Told;
 
 /// A user, a password and a file with a password; with the keys they were given under.
 struct Credentials<'a> {
@@ -77,8 +61,8 @@ struct Credentials<'a> {
     password_file: Option<&'a FilePath>,
 }
 
-impl Section<'_, '_> {
-    fn settings(&mut self) -> Result<Option<Settings>, Told> {
+impl Section<'_, '_, '_> {
+    fn settings(&mut self) -> Result<Option<Settings>, Reported> {
         let raw = self.raw;
         self.sentinels_own_keys()?;
         if !self.has_place()? {
@@ -115,7 +99,7 @@ impl Section<'_, '_> {
     }
 
     /// What means nothing without `sentinel`.
-    fn sentinels_own_keys(&mut self) -> Result<(), Told> {
+    fn sentinels_own_keys(&mut self) -> Result<(), Reported> {
         let raw = self.raw;
         let mut told = Ok(());
         if raw.sentinel.is_none() {
@@ -138,19 +122,17 @@ impl Section<'_, '_> {
 
     /// A section that says anything must say where Redis is, and once. Nodes that are meant to be one would otherwise
     /// serve too, each its own clients.
-    fn has_place(&mut self) -> Result<bool, Told> {
+    fn has_place(&mut self) -> Result<bool, Reported> {
         match self.raw.places()[..] {
-            [] if self.tree.has_keys(&path(&[])) => {
+            [] if self.check.tree.has_keys(&path("redis")) => {
                 let text = "[redis] does not say where Redis is: set url, or sentinel with sentinel_master, or cluster";
-                let origin = self.tree.origin(&path(&[]));
-                self.problems.push(Problem::at(origin, &[], text));
-                Err(Told)
+                Err(self.check.say_of_all("redis", text))
             }
             [] => Ok(false),
             [_] => Ok(true),
             [first, .., last] => {
-                let origin = self.tree.origin(&path(&[first]));
-                let origin = origin.map(ToString::to_string).unwrap_or_default();
+                let origin = self.check.origin(&format!("redis.{first}"));
+                let origin = origin.map(|origin| origin.to_string()).unwrap_or_default();
                 let text = format!(
                     "{first} is set too, at {origin}: only one of url, sentinel and cluster says where Redis is"
                 );
@@ -159,11 +141,11 @@ impl Section<'_, '_> {
         }
     }
 
-    fn url(&mut self) -> Result<Option<Server>, Told> {
+    fn url(&mut self) -> Result<Option<Server>, Reported> {
         let Some(url) = &self.raw.url else {
             return Ok(None);
         };
-        let text = self.elsewhere.text(&url.0);
+        let text = self.check.elsewhere.text(&url.0);
         let server = text.and_then(|text| {
             redis_url::server(text).map_err(|problem| match reference(&url.0) {
                 Some(name) => format!("the environment variable {name}: {problem}"),
@@ -173,7 +155,7 @@ impl Section<'_, '_> {
         server.map(Some).map_err(|text| self.say("url", text))
     }
 
-    fn place(&mut self, url: Option<Server>) -> Result<Place, Told> {
+    fn place(&mut self, url: Option<Server>) -> Result<Place, Reported> {
         let raw = self.raw;
         if let Some(url) = url {
             return Ok(Place::Standalone(url.address, url.database));
@@ -211,7 +193,7 @@ impl Section<'_, '_> {
         &mut self,
         key: &str,
         given: &[HostPort<PORT>],
-    ) -> Result<Vec<Address>, Told> {
+    ) -> Result<Vec<Address>, Reported> {
         if given.is_empty() {
             return Err(self.say(key, "expected at least one \"host:port\", found none"));
         }
@@ -219,7 +201,7 @@ impl Section<'_, '_> {
     }
 
     /// User and password are each said once, in the URL or by a key: of two, one would be changed in vain some day.
-    fn login(&mut self, given: &Credentials<'_>, of_url: Login) -> Result<Login, Told> {
+    fn login(&mut self, given: &Credentials<'_>, of_url: Login) -> Result<Login, Reported> {
         let [username_key, password_key, file_key] = given.keys;
         if given.username.is_some() && of_url.username.is_some() {
             return Err(self.say(username_key, "url has a user too: say it in one place"));
@@ -246,7 +228,7 @@ impl Section<'_, '_> {
     fn password(
         &mut self,
         given: &Credentials<'_>,
-    ) -> Result<Option<(&'static str, String)>, Told> {
+    ) -> Result<Option<(&'static str, String)>, Reported> {
         let [_, password_key, file_key] = given.keys;
         let (key, found) = match (given.password, given.password_file) {
             (None, None) => return Ok(None),
@@ -255,12 +237,12 @@ impl Section<'_, '_> {
                 return Err(self.say(file_key, text));
             }
             (Some(text), None) => {
-                let text = self.elsewhere.text(&text.0);
+                let text = self.check.elsewhere.text(&text.0);
                 (password_key, text.map(str::to_owned))
             }
             (None, Some(path)) => {
                 let made = |text: &str| secret_in(text).map(str::to_owned);
-                (file_key, self.elsewhere.file(&path.0, made))
+                (file_key, self.check.elsewhere.file(&path.0, made))
             }
         };
         match found {
@@ -269,7 +251,7 @@ impl Section<'_, '_> {
         }
     }
 
-    fn tls(&mut self, of_url: bool) -> Result<Option<Tls>, Told> {
+    fn tls(&mut self, of_url: bool) -> Result<Option<Tls>, Reported> {
         let raw = self.raw;
         if of_url && raw.tls == Some(false) {
             let text = "url begins with rediss://, which is TLS: leave tls out, or write redis://";
@@ -294,53 +276,21 @@ impl Section<'_, '_> {
             Some(path) => self.made_of("ca_file", path, tls::authorities),
             None => Ok(tls::public_authorities()),
         };
-        let identity = self.identity()?;
-        let config = tls::client(authorities?, identity);
-        let config = config.map_err(|error| self.identity_problem(&error))?;
-        Ok(Some(Tls(Arc::new(config))))
-    }
-
-    fn identity(&mut self) -> Result<Option<tls::Identity>, Told> {
-        let raw = self.raw;
-        match (&raw.cert_file, &raw.key_file) {
-            (Some(certificate), Some(key)) => {
-                let certificate = self.made_of("cert_file", certificate, tls::certificates);
-                let key = self.made_of("key_file", key, tls::private_key);
-                Ok(Some((certificate?, key?)))
+        let store = authorities.as_ref().ok().cloned();
+        let store = store.unwrap_or_else(rustls::RootCertStore::empty);
+        let files = [raw.cert_file.as_ref(), raw.key_file.as_ref()];
+        let keys = ["cert_file", "key_file"];
+        let made = |identity| tls::client(store, Some(identity));
+        let shown = tls::identity(self.check, "redis", keys, files, made);
+        let public = authorities?;
+        let shown = shown?;
+        let config = match shown {
+            Some(config) => config,
+            None => {
+                tls::client(public, None).map_err(|error| self.say("tls", error.to_string()))?
             }
-            (Some(_), None) => {
-                Err(self.say("cert_file", "key_file must be set too: its private key"))
-            }
-            (None, Some(_)) => {
-                Err(self.say("key_file", "cert_file must be set too: its certificate"))
-            }
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// What is wrong with a certificate and a key that could be read.
-    fn identity_problem(&mut self, error: &rustls::Error) -> Told {
-        let shown = |path: &Option<FilePath>| {
-            let path = path.as_ref().map(|path| path.0.as_str());
-            let path = self.elsewhere.folder.join(path.unwrap_or_default());
-            path.display().to_string()
         };
-        let certificate = shown(&self.raw.cert_file);
-        let key = shown(&self.raw.key_file);
-        match error {
-            rustls::Error::InconsistentKeys(_) => {
-                let text = format!("{key}: it is not the key of the certificate in {certificate}");
-                self.say("key_file", text)
-            }
-            rustls::Error::InvalidCertificate(_) => {
-                let text = format!("{certificate}: the certificate in it is not one of X.509");
-                self.say("cert_file", text)
-            }
-            _ => {
-                let text = format!("{key}: expected a key of RSA, ECDSA or Ed25519");
-                self.say("key_file", text)
-            }
-        }
+        Ok(Some(Tls(Arc::new(config))))
     }
 
     fn made_of<T>(
@@ -348,21 +298,12 @@ impl Section<'_, '_> {
         key: &str,
         path: &FilePath,
         made: impl FnOnce(&str) -> Result<T, &'static str>,
-    ) -> Result<T, Told> {
-        let made = self.elsewhere.file(&path.0, made);
+    ) -> Result<T, Reported> {
+        let made = self.check.elsewhere.file(&path.0, made);
         made.map_err(|text| self.say(key, text))
     }
 
-    fn say(&mut self, key: &str, text: impl Into<String>) -> Told {
-        let path = path(&[key]);
-        self.problems
-            .push(Problem::at(self.tree.origin(&path), &path, text));
-        Told
+    fn say(&mut self, key: &str, text: impl Into<String>) -> Reported {
+        self.check.say(&format!("redis.{key}"), text)
     }
-}
-
-/// The section, or a key of it.
-fn path(keys: &[&str]) -> Vec<Step> {
-    let path = ["redis"].iter().chain(keys);
-    path.map(|key| Step::Key((*key).to_owned())).collect()
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use rand::TryRng;
 use rand::rngs::{SysError, SysRng};
 
-use super::tree::{Node, Value};
+use super::tree::Override;
 
 /// An app of random id, key and secret. Printing it for debugging does not show the secret.
 #[derive(Clone)]
@@ -36,18 +36,17 @@ impl SpareApp {
     }
 
     /// As a file would say it.
-    pub(super) fn entries(&self) -> Vec<(String, Node)> {
-        [
+    pub(super) fn entries(&self) -> Vec<Override> {
+        let entries = [
             ("id", &self.id),
             ("key", &self.key),
             ("secret", &self.secret),
-        ]
-        .map(|(key, text)| {
-            let value = Value::Text(text.clone());
-            let origin = None;
-            (key.to_owned(), Node { origin, value })
-        })
-        .into()
+        ];
+        let entries = entries.map(|(key, text)| Override {
+            path: vec![key.to_owned()],
+            value: text.as_str().into(),
+        });
+        entries.into()
     }
 }
 

@@ -2,9 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::{Reading, expected, is_on, whole};
-use crate::config::environment::Override;
-use crate::config::error::{Origin, variable};
+use super::{Reading, expected, is_on, over, whole};
+use crate::config::error::variable;
 
 const DRIVER: &str = "ADAPTER_DRIVER";
 const CLUSTER_MODE: &str = "ADAPTER_REDIS_CLUSTER_MODE";
@@ -183,11 +182,10 @@ fn prefix(reading: &mut Reading<'_>) {
 
 /// Sets the key that says where Redis is, of which none of ours is set. Several variables may say it together.
 fn put(reading: &mut Reading<'_>, name: &str, key: &'static str, text: String) {
-    reading.said.overrides.push(Override {
-        path: vec!["redis".to_owned(), key.to_owned()],
-        origin: Origin::Variable(whole(name)),
-        text,
-    });
+    reading
+        .said
+        .overrides
+        .push(over(name, &["redis", key], text.into()));
     let parts = match key {
         "url" => [HOST, PORT, DB].as_slice(),
         _ => &[],

@@ -1,6 +1,7 @@
 //! Tables of what may be said and what may not, without a process or a real environment.
 
 use super::*;
+use crate::auth::Secret;
 
 mod redis;
 mod redis_refused;

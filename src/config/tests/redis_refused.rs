@@ -163,12 +163,12 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "url = \"rediss://h\"\ncert_file = \"cert.pem\"",
         3,
-        "cert_file in [redis]: key_file must be set too: its private key",
+        "cert_file in [redis]: key_file must be set too: the file of its private key",
     ),
     (
         "url = \"rediss://h\"\nkey_file = \"key.pem\"",
         3,
-        "key_file in [redis]: cert_file must be set too: its certificate",
+        "key_file in [redis]: cert_file must be set too: the file of its certificate chain",
     ),
     (
         "prefix = \"{a}\"",
