@@ -88,24 +88,24 @@ fn credentials(
     at: &str,
     check: &mut Check<'_, '_>,
 ) -> Result<(Vec<Secret>, Vec<Secret>), Reported> {
-    let elsewhere = &mut check.elsewhere;
+    let secrets = &mut check.secrets;
     let mut given = Vec::new();
     given.extend(
         raw.secret
             .iter()
-            .map(|text| ("secret", elsewhere.resolve(text))),
+            .map(|text| ("secret", secrets.resolve(text))),
     );
     let files = raw.secret_file.iter();
-    given.extend(files.map(|path| ("secret_file", elsewhere.read(&path.0))));
+    given.extend(files.map(|path| ("secret_file", secrets.read(&path.0))));
     given.extend(
         raw.secrets
             .iter()
-            .map(|text| ("secrets", elsewhere.resolve(text))),
+            .map(|text| ("secrets", secrets.resolve(text))),
     );
     given.extend(
         raw.api_tokens
             .iter()
-            .map(|text| ("api_tokens", elsewhere.resolve(text))),
+            .map(|text| ("api_tokens", secrets.resolve(text))),
     );
     let (mut secrets, mut api_tokens, mut told) = (Vec::new(), Vec::new(), Ok(()));
     for (key, secret) in given {

@@ -1,13 +1,13 @@
 //! `Check`: what the sections are checked with once each of them could be read, and what is wrong with them.
 
-use super::elsewhere::Elsewhere;
 use super::error::{Origin, Problem, path};
+use super::secrets::SecretReader;
 use super::tree::Tree;
 
 /// The layers, what they refer to, and the problems so far. Paths are texts such as `apps.0.limits.event_bytes`.
 pub(super) struct Check<'a, 'e> {
     pub(super) tree: &'a Tree,
-    pub(super) elsewhere: Elsewhere<'e>,
+    pub(super) secrets: SecretReader<'e>,
     pub(super) problems: Vec<Problem>,
 }
 

@@ -51,7 +51,7 @@ impl<K: AsRef<OsStr>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
 }
 
 /// What an [`Environment`] says.
-pub(super) struct Said {
+pub(super) struct EnvInput {
     /// `TIDEWIRE_CONFIG`.
     pub(super) file: Option<PathBuf>,
     /// Settings.
@@ -99,10 +99,10 @@ impl Environment {
     }
 
     /// Sorts the variables out that set something.
-    pub(super) fn said(&self) -> Said {
+    pub(super) fn input(&self) -> EnvInput {
         // What ours say wins.
         let soketi = soketi::translated(self);
-        let mut said = Said {
+        let mut input = EnvInput {
             file: self.0.get(CONFIG).map(PathBuf::from),
             overrides: soketi.overrides,
             app: None,
@@ -112,7 +112,7 @@ impl Environment {
             notices: soketi.notices,
             warnings: soketi.warnings,
         };
-        said.log.filter = soketi.log_filter.unwrap_or(said.log.filter);
+        input.log.filter = soketi.log_filter.unwrap_or(input.log.filter);
         let mut app = soketi.app;
         let mut strays = Vec::new();
         for (name, value) in self.beginning_with(PREFIX) {
@@ -122,27 +122,27 @@ impl Environment {
             let origin = Origin::Variable(name.to_owned());
             let Some(text) = value.to_str() else {
                 let problem = Problem::of(origin, "expected UTF-8 text");
-                said.problems.push(problem);
+                input.problems.push(problem);
                 continue;
             };
             let rest = &name[PREFIX.len()..];
             if let Some(key) = APP_KEYS.into_iter().find(|key| name == app_variable(key)) {
                 app.push(Override::new(vec![key.to_owned()], &origin, text));
             } else if name == LOG || name == LOG_FORMAT {
-                said.log_setting(name, text);
+                input.log_setting(name, text);
             } else if rest.contains("__") {
-                said.setting(rest, &origin, text);
+                input.setting(rest, &origin, text);
             } else if !strays::is_injected(name, text) {
                 strays.push(name.to_owned());
             }
         }
-        said.add_app(app);
-        said.strays(strays);
-        said
+        input.add_app(app);
+        input.strays(strays);
+        input
     }
 }
 
-impl Said {
+impl EnvInput {
     fn setting(&mut self, rest: &str, origin: &Origin, text: &str) {
         let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
         if matches!(path[0].as_str(), "app" | "apps") {

@@ -196,6 +196,6 @@ pub(super) fn token(raw: &Raw, check: &mut Check<'_, '_>) -> Option<Secret> {
         let text = format!("{port} is the port of [server] too: the two listeners need their own");
         check.say("admin.port", text);
     }
-    let token = check.elsewhere.resolve(admin.token_given.as_ref()?);
+    let token = check.secrets.resolve(admin.token_given.as_ref()?);
     check.told("admin.token", token).ok()
 }

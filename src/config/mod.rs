@@ -11,21 +11,21 @@
 
 mod apps;
 mod check;
-mod elsewhere;
 mod environment;
 mod error;
 mod files;
 mod filter;
+mod generated_app;
 mod listener;
-mod lookup;
+mod locate;
 mod origin;
 mod raw;
 mod read;
 mod redis;
 mod redis_url;
 mod reload;
+mod secrets;
 mod soketi;
-mod spare;
 mod strays;
 mod tls;
 mod tree;
@@ -37,18 +37,18 @@ use std::sync::Arc;
 
 use crate::app::Apps;
 use check::Check;
-use elsewhere::Elsewhere;
+use environment::EnvInput;
 pub use environment::Environment;
-use environment::Said;
 pub use error::{Error, Origin, Problem};
 use files::Files;
+pub use generated_app::GeneratedApp;
 pub use listener::{Admin, Server, Tls};
-use lookup::found;
-pub use lookup::{PLACES, admin_address, server_alone};
+use locate::found;
+pub use locate::{PLACES, admin_address, server_alone};
 use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch};
-pub use spare::SpareApp;
+use secrets::SecretReader;
 use tree::{Override, Tree};
 use values::is_loopback;
 
@@ -108,7 +108,7 @@ pub struct Sources {
     /// Flags: a key of `[server]` and the text given for it.
     pub flags: Vec<(&'static str, String)>,
     /// What is served if there is no file and no app in the environment; none: that is an error.
-    pub spare: Option<SpareApp>,
+    pub generated_app: Option<GeneratedApp>,
 }
 
 /// What [`load`] found.
@@ -118,8 +118,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// Whether the only app is [`Sources::spare`].
-    pub is_spare: bool,
+    /// Whether the only app is [`Sources::generated_app`].
+    pub is_generated: bool,
     /// What was understood in another way than it was said.
     pub notices: Vec<String>,
     /// What an operator should know before it serves.
@@ -157,9 +157,9 @@ fn attempt(
     running: Option<&Server>,
     files: &mut Files,
 ) -> Result<Loaded, Error> {
-    let mut said = sources.environment.said();
-    let found = found(sources, &said, files)?;
-    let mut is_spare = false;
+    let mut input = sources.environment.input();
+    let found = found(sources, &input, files)?;
+    let mut is_generated = false;
     let (file, tree) = match found {
         Some((file, text)) => {
             let tree = Tree::parse(&file.display().to_string(), &text);
@@ -167,17 +167,17 @@ fn attempt(
             (Some(file), tree)
         }
         None => {
-            if said.app.is_none() && said.problems.is_empty() {
-                let spare = sources.spare.as_ref();
-                let spare = spare.ok_or_else(|| Error::NoFile(sources.places.clone()))?;
-                let options = std::mem::take(&mut said.app_options);
-                said.app = Some([spare.entries(), options].concat());
-                is_spare = true;
+            if input.app.is_none() && input.problems.is_empty() {
+                let generated = sources.generated_app.as_ref();
+                let generated = generated.ok_or_else(|| Error::NoFile(sources.places.clone()))?;
+                let options = std::mem::take(&mut input.app_options);
+                input.app = Some([generated.entries(), options].concat());
+                is_generated = true;
             }
             (None, Tree::new())
         }
     };
-    let elsewhere = Elsewhere {
+    let secrets = SecretReader {
         environment: &sources.environment,
         folder: file
             .as_deref()
@@ -185,15 +185,15 @@ fn attempt(
             .unwrap_or(Path::new("")),
         files,
     };
-    let loaded = checked(tree, said, &sources.flags, elsewhere, running)?;
-    if is_spare && loaded.settings.redis.is_some() {
+    let loaded = checked(tree, input, &sources.flags, secrets, running)?;
+    if is_generated && loaded.settings.redis.is_some() {
         let text = "no apps, and none is made up, because all nodes over one Redis must have the same: set \
                     TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or write a file";
         return Err(Error::Problems(vec![Problem::at(None, &[], text)]));
     }
     Ok(Loaded {
         file,
-        is_spare,
+        is_generated,
         ..loaded
     })
 }
@@ -202,29 +202,29 @@ fn attempt(
 /// even where a later layer hides it.
 fn checked(
     file: Tree,
-    said: Said,
+    input: EnvInput,
     flags: &[(&'static str, String)],
-    elsewhere: Elsewhere<'_>,
+    secrets: SecretReader<'_>,
     running: Option<&Server>,
 ) -> Result<Loaded, Error> {
-    let mut overrides = said.overrides;
+    let mut overrides = input.overrides;
     overrides.extend(flags.iter().map(|(key, text)| {
         let origin = Origin::Flag(format!("--{}", key.replace('_', "-")));
         Override::new(vec!["server".to_owned(), (*key).to_owned()], &origin, text)
     }));
-    let mut problems = said.problems;
+    let mut problems = input.problems;
     problems.extend(read::<Raw>(&file).err().into_iter().flatten());
     let one = |problem| Error::Problems(vec![problem]);
     let mut above = Tree::new().below(&overrides).map_err(one)?;
     let mut all = file.below(&overrides).map_err(one)?;
-    let mut warnings = said.warnings;
-    match &said.app {
+    let mut warnings = input.warnings;
+    match &input.app {
         Some(app) => {
             let app = Tree::new().below(app).map_err(one)?;
             above.push("apps", app.clone());
             all.push("apps", app);
         }
-        None => warnings.extend(soketi::without_app(&said.app_options)),
+        None => warnings.extend(soketi::without_app(&input.app_options)),
     }
     problems.extend(read::<Raw>(&above).err().into_iter().flatten());
     if !problems.is_empty() {
@@ -233,10 +233,10 @@ fn checked(
     let raw: Raw = read(&all).map_err(Error::Problems)?;
     let mut check = Check {
         tree: &all,
-        elsewhere,
+        secrets,
         problems,
     };
-    let settings = settings(&raw, running, said.log, &mut check);
+    let settings = settings(&raw, running, input.log, &mut check);
     if !check.problems.is_empty() {
         return Err(sorted(check.problems));
     }
@@ -245,12 +245,12 @@ fn checked(
     Ok(Loaded {
         settings,
         file: None,
-        is_spare: false,
-        notices: said.notices,
+        is_generated: false,
+        notices: input.notices,
         warnings,
         raw: raw.into(),
         files: Files::default(),
-        folder: check.elsewhere.folder.to_owned(),
+        folder: check.secrets.folder.to_owned(),
     })
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
-use super::values::{FilePath, KeyPrefix, Masked, Name, PageOrigin, Word};
+use super::values::{FilePath, KeyPrefix, Masked, Name, PageOrigin, Token};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
@@ -59,12 +59,12 @@ impl Raw {
 pub(super) struct Redis {
     pub(super) url: Option<Url>,
     pub(super) sentinel: Option<Vec<HostPort<26379>>>,
-    pub(super) sentinel_master: Option<Word>,
-    pub(super) sentinel_username: Option<Word>,
+    pub(super) sentinel_master: Option<Token>,
+    pub(super) sentinel_username: Option<Token>,
     pub(super) sentinel_password: Option<Masked>,
     pub(super) sentinel_password_file: Option<FilePath>,
     pub(super) cluster: Option<Vec<HostPort<6379>>>,
-    pub(super) username: Option<Word>,
+    pub(super) username: Option<Token>,
     pub(super) password: Option<Masked>,
     pub(super) password_file: Option<FilePath>,
     /// None: as `url` says.

@@ -8,13 +8,13 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::check::{Check, Reported};
-use super::elsewhere::{reference, secret_in};
 use super::error::path;
 use super::files::Files;
 use super::raw;
 use super::redis_url::{self, HostPort, Server};
+use super::secrets::{reference, secret_in};
 use super::tls;
-use super::values::{FilePath, Masked, Word};
+use super::values::{FilePath, Masked, Token};
 use crate::adapter::redis::{Address, LogLimits, Login, Place, Settings, Tls};
 
 /// The settings; none if the section is empty or a problem was told.
@@ -56,7 +56,7 @@ struct Section<'a, 'c, 'e> {
 /// A user, a password and a file with a password; with the keys they were given under.
 struct Credentials<'a> {
     keys: [&'static str; 3],
-    username: Option<&'a Word>,
+    username: Option<&'a Token>,
     password: Option<&'a Masked>,
     password_file: Option<&'a FilePath>,
 }
@@ -145,7 +145,7 @@ impl Section<'_, '_, '_> {
         let Some(url) = &self.raw.url else {
             return Ok(None);
         };
-        let text = self.check.elsewhere.text(&url.0);
+        let text = self.check.secrets.text(&url.0);
         let server = text.and_then(|text| {
             redis_url::server(text).map_err(|problem| match reference(&url.0) {
                 Some(name) => format!("the environment variable {name}: {problem}"),
@@ -237,12 +237,12 @@ impl Section<'_, '_, '_> {
                 return Err(self.say(file_key, text));
             }
             (Some(text), None) => {
-                let text = self.check.elsewhere.text(&text.0);
+                let text = self.check.secrets.text(&text.0);
                 (password_key, text.map(str::to_owned))
             }
             (None, Some(path)) => {
                 let made = |text: &str| secret_in(text).map(str::to_owned);
-                (file_key, self.check.elsewhere.file(&path.0, made))
+                (file_key, self.check.secrets.file(&path.0, made))
             }
         };
         match found {
@@ -299,7 +299,7 @@ impl Section<'_, '_, '_> {
         path: &FilePath,
         made: impl FnOnce(&str) -> Result<T, &'static str>,
     ) -> Result<T, Reported> {
-        let made = self.check.elsewhere.file(&path.0, made);
+        let made = self.check.secrets.file(&path.0, made);
         made.map_err(|text| self.say(key, text))
     }
 

@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::elsewhere::reference;
+use super::secrets::reference;
 use crate::adapter::redis::{Address, Login};
 
 const PORT: u16 = 6379;

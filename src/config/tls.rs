@@ -97,12 +97,12 @@ pub(super) fn identity<T>(
             return Err(check.say(&key_at, text));
         }
     };
-    let certificates = check.elsewhere.file(&cert.0, certificates);
-    let private_key = check.elsewhere.file(&key.0, private_key);
+    let certificates = check.secrets.file(&cert.0, certificates);
+    let private_key = check.secrets.file(&key.0, private_key);
     let certificates = check.told(&cert_at, certificates);
     let identity = (certificates, check.told(&key_at, private_key)?);
     let [cert, key] = [cert, key].map(|path| {
-        let path = check.elsewhere.folder.join(&path.0);
+        let path = check.secrets.folder.join(&path.0);
         path.display().to_string()
     });
     made((identity.0?, identity.1))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::origin::page_origin;
 
-/// A secret or a token, or the name of the variable that holds it; `elsewhere` tells which. It is written as `***`,
+/// A secret or a token, or the name of the variable that holds it; `secrets` tells which. It is written as `***`,
 /// and no message shows what was given for it.
 #[derive(Clone)]
 pub(super) struct Masked(pub(super) String);
@@ -137,7 +137,7 @@ checked_text! {
 
 checked_text! {
     /// A name of Redis', which splits its commands at white space.
-    Word, word
+    Token, token
 }
 
 checked_text! {
@@ -235,7 +235,7 @@ fn parsed_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(single)
 }
 
-fn word(text: &str) -> Result<String, String> {
+fn token(text: &str) -> Result<String, String> {
     let splits = |c: char| c.is_whitespace() || c.is_control();
     if text.is_empty() || text.contains(splits) {
         return Err(format!(
@@ -280,7 +280,7 @@ mod tests {
             (path_prefix, "/application", kept("/application")),
             (network, "10.0.0.0/8", kept("10.0.0.0/8")),
             (network, "fd00::1", kept("fd00::1")),
-            (word, "my-primary", kept("my-primary")),
+            (token, "my-primary", kept("my-primary")),
             (key_prefix, "tw:live_2.0-a", kept("tw:live_2.0-a")),
         ] {
             assert_eq!(check(given), expected, "{given}");
@@ -307,9 +307,9 @@ mod tests {
             (network, ""),
             (network, "10.0.0.0/33"),
             (network, "proxy.example.com"),
-            (word, ""),
-            (word, "a b"),
-            (word, "a\n"),
+            (token, ""),
+            (token, "a b"),
+            (token, "a\n"),
             (key_prefix, ""),
             (key_prefix, "{tw}"),
             (key_prefix, &"a".repeat(65)),

@@ -52,7 +52,7 @@ pub(super) fn translated(environment: &Environment) -> Translation {
     let mut reading = Reading {
         given: BTreeMap::new(),
         environment,
-        said: Translation::default(),
+        out: Translation::default(),
     };
     for (name, value) in environment.beginning_with(PREFIX) {
         match value.to_str() {
@@ -66,7 +66,7 @@ pub(super) fn translated(environment: &Environment) -> Translation {
             None => {
                 let origin = Origin::Variable(name.to_owned());
                 let problem = Problem::of(origin, "expected UTF-8 text");
-                reading.said.problems.push(problem);
+                reading.out.problems.push(problem);
             }
         }
     }
@@ -76,7 +76,7 @@ pub(super) fn translated(environment: &Environment) -> Translation {
         redis::add(&mut reading);
         webhooks::add(&mut reading);
     }
-    reading.said
+    reading.out
 }
 
 /// What to tell about names for an app that nobody gives, if there are any.
@@ -98,7 +98,7 @@ struct Reading<'a> {
     /// Without the prefix.
     given: BTreeMap<String, String>,
     environment: &'a Environment,
-    said: Translation,
+    out: Translation,
 }
 
 /// The whole name.
@@ -157,7 +157,7 @@ impl Reading<'_> {
         match is_on(text) {
             Ok(_) if self.environment.value(LOG).is_some() => self.outdone(name, LOG),
             Ok(true) => {
-                self.said.log_filter = Some(DEBUG.to_owned());
+                self.out.log_filter = Some(DEBUG.to_owned());
                 let name = whole(name);
                 self.notice(format!(
                     "{name} is understood as the log's filter {DEBUG}; the name here is {LOG}"
@@ -201,7 +201,7 @@ impl Reading<'_> {
             return self.outdone(name, &our_name);
         }
         if let Some(text) = ours {
-            self.said.overrides.push(over(name, path, text.into()));
+            self.out.overrides.push(over(name, path, text.into()));
         }
         if let Some((key, section)) = path.split_last() {
             let (name, section) = (whole(name), section.join("."));
@@ -227,9 +227,7 @@ impl Reading<'_> {
             [_] => "its place here is the file, in [[apps]]".to_owned(),
             _ => "its place here is the file, in [apps.limits]".to_owned(),
         };
-        self.said
-            .app
-            .extend(ours.map(|ours| over(name, path, ours)));
+        self.out.app.extend(ours.map(|ours| over(name, path, ours)));
         let name = whole(name);
         self.notice(format!(
             "{name} is understood as {key} of the environment's app; {here}"
@@ -243,11 +241,11 @@ impl Reading<'_> {
     }
 
     fn notice(&mut self, text: String) {
-        self.said.notices.push(text);
+        self.out.notices.push(text);
     }
 
     fn warn(&mut self, text: String) {
-        self.said.warnings.push(text);
+        self.out.warnings.push(text);
     }
 
     /// One of ours says the same.
@@ -268,7 +266,7 @@ impl Reading<'_> {
 
     fn refuse(&mut self, name: &str, text: String) {
         let origin = Origin::Variable(whole(name));
-        self.said.problems.push(Problem::of(origin, text));
+        self.out.problems.push(Problem::of(origin, text));
     }
 }
 

@@ -183,7 +183,7 @@ fn prefix(reading: &mut Reading<'_>) {
 /// Sets the key that says where Redis is, of which none of ours is set. Several variables may say it together.
 fn put(reading: &mut Reading<'_>, name: &str, key: &'static str, text: String) {
     reading
-        .said
+        .out
         .overrides
         .push(over(name, &["redis", key], text.into()));
     let parts = match key {

@@ -5,28 +5,28 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::environment::Said;
+use super::environment::EnvInput;
 use super::error::{Error, path};
 use super::files::Files;
 use super::read::read;
 use super::tree::Tree;
 use super::values::Host;
-use super::{Admin, Server, Sources, SpareApp, load};
+use super::{Admin, GeneratedApp, Server, Sources, load};
 use crate::bounded::number;
 
 /// Where a file is looked for when none is named.
 pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
 
 /// How long a file may keep somebody waiting who only wants to know whether a server is well.
-const HASTE: Duration = Duration::from_secs(1);
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The file that counts and its text; none if none is named and none is there.
 pub(super) fn found(
     sources: &Sources,
-    said: &Said,
+    input: &EnvInput,
     files: &mut Files,
 ) -> Result<Option<(PathBuf, String)>, Error> {
-    let found = match sources.file.as_deref().or(said.file.as_deref()) {
+    let found = match sources.file.as_deref().or(input.file.as_deref()) {
         Some(named) => Some((named, files.read(named))),
         None => files.first(&sources.places),
     };
@@ -44,9 +44,9 @@ pub(super) fn found(
 /// passed over, because a running server goes on when its file breaks.
 #[must_use]
 pub fn admin_address(sources: &Sources) -> (String, u16) {
-    let said = sources.environment.said();
-    let environment = Tree::new().below(&said.overrides).ok();
-    let file = found(sources, &said, &mut Files::within(HASTE))
+    let input = sources.environment.input();
+    let environment = Tree::new().below(&input.overrides).ok();
+    let file = found(sources, &input, &mut Files::within(BRIEF_TIMEOUT))
         .ok()
         .flatten();
     let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
@@ -67,7 +67,7 @@ pub fn admin_address(sources: &Sources) -> (String, u16) {
 pub fn server_alone(sources: &Sources) -> Result<Server, Error> {
     let sources = Sources {
         environment: sources.environment.without_app(),
-        spare: SpareApp::random().ok(),
+        generated_app: GeneratedApp::random().ok(),
         ..sources.clone()
     };
     Ok(load(&sources)?.settings.server)
