@@ -155,7 +155,7 @@ impl Reading<'_> {
 
     fn debug(&mut self, name: &str, text: &str) {
         match is_on(text) {
-            Ok(_) if self.environment.value(LOG).is_some() => self.outdone(name, LOG),
+            Ok(_) if self.environment.value(LOG).is_some() => self.is_outdone_by(name, LOG),
             Ok(true) => {
                 self.out.log_filter = Some(DEBUG.to_owned());
                 let name = whole(name);
@@ -178,7 +178,7 @@ impl Reading<'_> {
                 let name = if given.is_some() { TIMEOUT } else { SWITCH };
                 match value::Form::Milliseconds.ours(given.as_deref().unwrap_or(SIGN_IN)) {
                     Ok(ours) => {
-                        self.set_of_app(name, &["authorize_within"], ours.map(Into::into));
+                        self.set_of_app(name, "authorize_within", ours.map(Into::into));
                     }
                     Err(problem) => self.refuse(name, problem),
                 }
@@ -194,38 +194,35 @@ impl Reading<'_> {
         }
     }
 
-    /// Sets a key of a section; none: to its default.
-    fn set(&mut self, name: &str, path: &[&'static str], ours: Option<String>) {
-        let our_name = variable(path.iter().copied());
-        if self.has(path) {
-            return self.outdone(name, &our_name);
+    /// Sets a key of a section, by its path; none: to its default.
+    fn set(&mut self, name: &str, path: &str, ours: Option<String>) {
+        if self.is_set(path) {
+            return self.outdone(name, path);
         }
-        if let Some(text) = ours {
-            self.out.overrides.push(over(name, path, text.into()));
-        }
-        if let Some((key, section)) = path.split_last() {
-            let (name, section) = (whole(name), section.join("."));
-            self.notice(format!(
-                "{name} is understood as {key} in [{section}]; the name here is {our_name}"
-            ));
-        }
+        let ours = ours.map(|text| over(name, path, text.into()));
+        self.out.overrides.extend(ours);
+        let (section, key) = path.rsplit_once('.').unwrap_or_default();
+        let (name, ours) = (whole(name), variable(path.split('.')));
+        self.notice(format!(
+            "{name} is understood as {key} in [{section}]; the name here is {ours}"
+        ));
     }
 
-    /// Sets a key of the environment's app; none: to its default.
-    fn set_of_app(&mut self, name: &str, path: &[&str], ours: Option<ValueKind>) {
-        let [.., key] = path else {
-            return;
-        };
-        let here = match path {
-            [key] if APP_KEYS.contains(key) => {
-                let ours = our_app_variable(key);
+    /// Sets a key of the environment's app, by its path in there; none: to its default.
+    fn set_of_app(&mut self, name: &str, path: &str, ours: Option<ValueKind>) {
+        let (key, here) = match path.rsplit_once('.') {
+            Some((table, key)) => (
+                key,
+                format!("its place here is the file, in [apps.{table}]"),
+            ),
+            None if APP_KEYS.contains(&path) => {
+                let ours = our_app_variable(path);
                 if self.environment.value(&ours).is_some() {
-                    return self.outdone(name, &ours);
+                    return self.is_outdone_by(name, &ours);
                 }
-                format!("the name here is {ours}")
+                (path, format!("the name here is {ours}"))
             }
-            [_] => "its place here is the file, in [[apps]]".to_owned(),
-            _ => "its place here is the file, in [apps.limits]".to_owned(),
+            None => (path, "its place here is the file, in [[apps]]".to_owned()),
         };
         self.out.app.extend(ours.map(|ours| over(name, path, ours)));
         let name = whole(name);
@@ -235,9 +232,14 @@ impl Reading<'_> {
     }
 
     /// Whether one of our variables sets a key.
-    fn has(&self, path: &[&str]) -> bool {
-        let name = variable(path.iter().copied());
-        self.environment.value(&name).is_some()
+    fn is_set(&self, path: &str) -> bool {
+        let ours = variable(path.split('.'));
+        self.environment.value(&ours).is_some()
+    }
+
+    /// Our variable of a key says the same.
+    fn outdone(&mut self, name: &str, path: &str) {
+        self.is_outdone_by(name, &variable(path.split('.')));
     }
 
     fn notice(&mut self, text: String) {
@@ -248,8 +250,8 @@ impl Reading<'_> {
         self.out.warnings.push(text);
     }
 
-    /// One of ours says the same.
-    fn outdone(&mut self, name: &str, ours: &str) {
+    /// One of our variables says the same.
+    fn is_outdone_by(&mut self, name: &str, ours: &str) {
         let name = whole(name);
         self.notice(format!("{name} has no effect: {ours} is set and wins"));
     }
@@ -271,9 +273,9 @@ impl Reading<'_> {
 }
 
 /// The value of one of our keys, given by one of Soketi's names.
-fn over(name: &str, path: &[&str], value: ValueKind) -> Override {
+fn over(name: &str, path: &str, value: ValueKind) -> Override {
     Override {
-        path: path.iter().map(|key| (*key).to_owned()).collect(),
+        path: path.split('.').map(str::to_owned).collect(),
         value: Value::new(Some(&whole(name)), value),
     }
 }

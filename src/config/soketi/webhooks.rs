@@ -60,7 +60,7 @@ pub(super) fn add(reading: &mut Reading<'_>) {
             webhooks.push(ours(webhook, batch));
         }
     }
-    reading.set_of_app(WEBHOOKS, &["webhooks"], Some(ValueKind::Array(webhooks)));
+    reading.set_of_app(WEBHOOKS, "webhooks", Some(ValueKind::Array(webhooks)));
     if batch {
         let name = whole(BATCHING);
         reading.notice(format!(
