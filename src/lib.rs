@@ -4,6 +4,7 @@
 
 pub mod bounded;
 pub mod clock;
+pub mod host_port;
 pub mod protocol;
 
 pub mod auth;

@@ -62,7 +62,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "adapter", "app", "auth", "bounded", "clock", "limits", "net", "protocol", "webhook",
+            "adapter",
+            "app",
+            "auth",
+            "bounded",
+            "clock",
+            "host_port",
+            "limits",
+            "net",
+            "protocol",
+            "webhook",
         ],
     ),
     // Transports never touch the adapter or the registry, and never each other.
@@ -82,7 +91,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "app", "auth", "clock", "feed", "http", "limits", "metrics", "net", "node", "protocol",
+            "app",
+            "auth",
+            "clock",
+            "feed",
+            "host_port",
+            "http",
+            "limits",
+            "metrics",
+            "net",
+            "node",
+            "protocol",
             "webhook",
         ],
     ),
@@ -136,7 +155,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     // Speaks to servers as a stranger does.
-    ("client", &["app", "auth", "clock", "fetch", "protocol"]),
+    (
+        "client",
+        &["app", "auth", "clock", "fetch", "host_port", "protocol"],
+    ),
     ("app", &["auth", "bounded", "metrics", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["clock", "limits", "metrics"]),
@@ -146,6 +168,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["protocol"]),
     // What serde reads numbers of settings with.
     ("bounded", &[]),
+    ("host_port", &[]),
     ("slack", &[]),
     ("supervise", &[]),
     // Requests to servers of others, whoever makes them.

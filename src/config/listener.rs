@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::check::Check;
 use super::raw::Raw;
 use super::tls;
-use super::values::{FilePath, Host, Masked, Network, PathPrefix, is_loopback, text};
+use super::values::{FilePath, Host, Masked, Network, PathPrefix, text};
 use crate::auth::Secret;
 use crate::bounded::{number, optional};
+use crate::host_port::is_loopback;
 use crate::net::TrustedProxies;
 
 /// `[server]`: the public listener and what its connections may use.

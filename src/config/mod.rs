@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::Apps;
+use crate::host_port::is_loopback;
 use check::Check;
 use environment::EnvInput;
 pub use environment::Environment;
@@ -50,7 +51,6 @@ use read::read;
 pub use reload::{Reloaded, Watch};
 use secrets::SecretReader;
 use tree::{Override, Tree};
-use values::is_loopback;
 
 /// Everything that can be set, checked.
 #[derive(Debug)]

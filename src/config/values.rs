@@ -152,14 +152,6 @@ impl Network {
     }
 }
 
-/// Whether only this machine reaches a host.
-pub(super) fn is_loopback(host: &str) -> bool {
-    match host.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
-}
-
 /// RFC 3986's unreserved characters: nothing in between escapes or splits them.
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_.~".contains(c)
@@ -316,21 +308,6 @@ mod tests {
         ] {
             let error = check(given).unwrap_err();
             assert!(error.ends_with(&format!("found {given:?}")), "{error}");
-        }
-    }
-
-    #[test]
-    fn loopback() {
-        for (host, expected) in [
-            ("127.0.0.1", true),
-            ("127.1.2.3", true),
-            ("::1", true),
-            ("localhost", true),
-            ("0.0.0.0", false),
-            ("::", false),
-            ("example.com", false),
-        ] {
-            assert_eq!(is_loopback(host), expected, "{host}");
         }
     }
 }
