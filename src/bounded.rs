@@ -1,4 +1,5 @@
-//! Numbers within bounds, for the serde attributes of settings: `deserialize_with = "number::<1, 3600, _, _>"`.
+//! `section!` declares a section of the settings: each key once, with its type and its default. Numbers within bounds are
+//! read by serde attributes: `deserialize_with = "number::<1, 3600, _, _>"`.
 //!
 //! A problem says the bounds. A number that is read is the proof that it is within them.
 
@@ -8,6 +9,30 @@ use std::time::Duration;
 use serde::Serializer;
 use serde::de::value::U32Deserializer;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+macro_rules! section {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty = $default:expr,)*
+        }
+    ) => {
+        #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        $(#[$meta])*
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+    };
+}
+
+pub(crate) use section;
 
 struct Bounds<const MIN: u32, const MAX: u32>;
 

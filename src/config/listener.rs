@@ -4,86 +4,63 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
-use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::raw::Raw;
 use super::tls;
 use super::values::{FilePath, Host, Masked, Network, PathPrefix, text};
 use crate::auth::Secret;
-use crate::bounded::{number, optional};
+use crate::bounded::{number, optional, section};
 use crate::host_port::is_loopback;
 use crate::net::TrustedProxies;
 
-/// `[server]`: the public listener and what its connections may use.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, [server]")]
-pub struct Server {
-    /// The address or host name to listen on; an IPv6 address has no brackets.
-    #[serde(deserialize_with = "text::<Host, _>")]
-    pub host: String,
-    /// The port; 0: any free one.
-    #[serde(deserialize_with = "number::<0, 65535, _, _>")]
-    pub port: u16,
-    /// A path before all paths: `""`, or as `/realtime`, with no slash at the end. Served with and without it.
-    #[serde(deserialize_with = "text::<PathPrefix, _>")]
-    pub path_prefix: String,
-    /// Seconds of silence after which a client pings, as told to it.
-    #[serde(deserialize_with = "number::<1, 3600, _, _>")]
-    pub activity_timeout: u32,
-    /// Worker threads, each with connections of its own; at least 1.
-    #[serde(deserialize_with = "number::<1, 1024, _, _>")]
-    pub workers: usize,
-    /// Connections of all apps at a time; none: as many as the system allows.
-    #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
-    pub max_connections: Option<NonZeroUsize>,
-    /// Bytes that may wait for one connection. Beyond it the connection is closed as slow.
-    #[serde(deserialize_with = "number::<65_536, 1_073_741_824, _, _>")]
-    pub outbox_bytes: usize,
-    /// Bytes that may wait for one worker. Beyond it publishers wait, then get 503.
-    #[serde(deserialize_with = "number::<1_048_576, { u32::MAX }, _, _>")]
-    pub inbox_bytes: usize,
-    /// Bytes for the last events of cache channels, of all apps.
-    #[serde(deserialize_with = "number::<65_536, { u32::MAX }, _, _>")]
-    pub cache_bytes: usize,
-    /// Seconds over which a shutdown spreads the closing of connections.
-    #[serde(deserialize_with = "number::<0, 3600, _, _>")]
-    pub drain_seconds: u32,
-    /// Whether API tokens are taken over plain HTTP from beyond loopback.
-    pub allow_plain_tokens: bool,
-    pub(super) trusted_proxies: Vec<Network>,
-    /// Whether each connection begins with the header of one of them.
-    pub proxy_protocol: bool,
-    /// A listener that is off, or beside one that is, could not be read back.
-    #[serde(rename = "tls", skip_serializing_if = "TlsFiles::is_off")]
-    pub(super) tls_files: TlsFiles,
-    /// What `tls_files` name; none: in the clear.
-    #[serde(skip)]
-    pub tls: Option<Tls>,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            host: "0.0.0.0".to_owned(),
-            port: 6001,
-            path_prefix: String::new(),
-            activity_timeout: 120,
-            // One per core that this process may use; where that cannot be told, one.
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-            max_connections: None,
-            outbox_bytes: 1_048_576,
-            inbox_bytes: 67_108_864,
-            cache_bytes: 67_108_864,
-            drain_seconds: 10,
-            allow_plain_tokens: false,
-            trusted_proxies: ["127.0.0.0/8", "::1"]
-                .map(|text| Network(text.to_owned()))
-                .into(),
-            proxy_protocol: false,
-            tls_files: TlsFiles::default(),
-            tls: None,
-        }
+section! {
+    /// `[server]`: the public listener and what its connections may use.
+    #[serde(expecting = "a table, [server]")]
+    pub struct Server {
+        /// The address or host name to listen on; an IPv6 address has no brackets.
+        #[serde(deserialize_with = "text::<Host, _>")]
+        pub host: String = "0.0.0.0".to_owned(),
+        /// The port; 0: any free one.
+        #[serde(deserialize_with = "number::<0, 65535, _, _>")]
+        pub port: u16 = 6001,
+        /// A path before all paths: `""`, or as `/realtime`, with no slash at the end. Served with and without it.
+        #[serde(deserialize_with = "text::<PathPrefix, _>")]
+        pub path_prefix: String = String::new(),
+        /// Seconds of silence after which a client pings, as told to it.
+        #[serde(deserialize_with = "number::<1, 3600, _, _>")]
+        pub activity_timeout: u32 = 120,
+        /// Worker threads, each with connections of its own; at least 1. By default one per core that this process may
+        /// use, and one where that cannot be told.
+        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
+        pub workers: usize = std::thread::available_parallelism().map_or(1, usize::from),
+        /// Connections of all apps at a time; none: as many as the system allows.
+        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
+        pub max_connections: Option<NonZeroUsize> = None,
+        /// Bytes that may wait for one connection. Beyond it the connection is closed as slow.
+        #[serde(deserialize_with = "number::<65_536, 1_073_741_824, _, _>")]
+        pub outbox_bytes: usize = 1_048_576,
+        /// Bytes that may wait for one worker. Beyond it publishers wait, then get 503.
+        #[serde(deserialize_with = "number::<1_048_576, { u32::MAX }, _, _>")]
+        pub inbox_bytes: usize = 67_108_864,
+        /// Bytes for the last events of cache channels, of all apps.
+        #[serde(deserialize_with = "number::<65_536, { u32::MAX }, _, _>")]
+        pub cache_bytes: usize = 67_108_864,
+        /// Seconds over which a shutdown spreads the closing of connections.
+        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
+        pub drain_seconds: u32 = 10,
+        /// Whether API tokens are taken over plain HTTP from beyond loopback.
+        pub allow_plain_tokens: bool = false,
+        pub(super) trusted_proxies: Vec<Network> =
+            ["127.0.0.0/8", "::1"].map(|text| Network(text.to_owned())).into(),
+        /// Whether each connection begins with the header of one of them.
+        pub proxy_protocol: bool = false,
+        /// A listener that is off, or beside one that is, could not be read back.
+        #[serde(rename = "tls", skip_serializing_if = "TlsFiles::is_off")]
+        pub(super) tls_files: TlsFiles = TlsFiles::default(),
+        /// What `tls_files` name; none: in the clear.
+        #[serde(skip)]
+        pub tls: Option<Tls> = None,
     }
 }
 
@@ -96,16 +73,17 @@ impl Server {
     }
 }
 
-/// `[server.tls]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, [server.tls]")]
-pub(super) struct TlsFiles {
-    pub(super) cert: Option<FilePath>,
-    pub(super) key: Option<FilePath>,
-    #[serde(deserialize_with = "text::<Host, _>")]
-    pub(super) plain_host: String,
-    #[serde(deserialize_with = "optional::<0, 65535, _, _>")]
-    pub(super) plain_port: Option<u16>,
+section! {
+    /// `[server.tls]`
+    #[serde(expecting = "a table, [server.tls]")]
+    pub(super) struct TlsFiles {
+        pub(super) cert: Option<FilePath> = None,
+        pub(super) key: Option<FilePath> = None,
+        #[serde(deserialize_with = "text::<Host, _>")]
+        pub(super) plain_host: String = "127.0.0.1".to_owned(),
+        #[serde(deserialize_with = "optional::<0, 65535, _, _>")]
+        pub(super) plain_port: Option<u16> = None,
+    }
 }
 
 impl TlsFiles {
@@ -114,45 +92,23 @@ impl TlsFiles {
     }
 }
 
-impl Default for TlsFiles {
-    fn default() -> Self {
-        Self {
-            cert: None,
-            key: None,
-            plain_host: "127.0.0.1".to_owned(),
-            plain_port: None,
-        }
-    }
-}
-
-/// `[admin]`: the operators' listener.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, [admin]")]
-pub struct Admin {
-    /// The address or host name to listen on.
-    #[serde(deserialize_with = "text::<Host, _>")]
-    pub host: String,
-    /// The port; 0: any free one.
-    #[serde(deserialize_with = "number::<0, 65535, _, _>")]
-    pub port: u16,
-    #[serde(rename = "token")]
-    pub(super) token_given: Option<Masked>,
-    /// Whether metrics have Soketi's names too.
-    pub soketi_metric_names: bool,
-    /// What operators must show; always there when `host` is not loopback.
-    #[serde(skip)]
-    pub token: Option<Secret>,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self {
-            host: "127.0.0.1".to_owned(),
-            port: 9601,
-            token_given: None,
-            soketi_metric_names: false,
-            token: None,
-        }
+section! {
+    /// `[admin]`: the operators' listener.
+    #[serde(expecting = "a table, [admin]")]
+    pub struct Admin {
+        /// The address or host name to listen on.
+        #[serde(deserialize_with = "text::<Host, _>")]
+        pub host: String = "127.0.0.1".to_owned(),
+        /// The port; 0: any free one.
+        #[serde(deserialize_with = "number::<0, 65535, _, _>")]
+        pub port: u16 = 9601,
+        #[serde(rename = "token")]
+        pub(super) token_given: Option<Masked> = None,
+        /// Whether metrics have Soketi's names too.
+        pub soketi_metric_names: bool = false,
+        /// What operators must show; always there when `host` is not loopback.
+        #[serde(skip)]
+        pub token: Option<Secret> = None,
     }
 }
 

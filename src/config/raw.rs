@@ -13,7 +13,7 @@ use super::values::{FilePath, KeyPrefix, Masked, Name, PageOrigin, Token};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
-use crate::bounded::number;
+use crate::bounded::{number, section};
 use crate::webhook::Settings;
 
 /// The whole file.
@@ -53,37 +53,38 @@ impl Raw {
     }
 }
 
-/// `[redis]`
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, [redis]")]
-pub(super) struct Redis {
-    pub(super) url: Option<Url>,
-    pub(super) sentinel: Option<Vec<HostPort<26379>>>,
-    pub(super) sentinel_master: Option<Token>,
-    pub(super) sentinel_username: Option<Token>,
-    pub(super) sentinel_password: Option<Masked>,
-    pub(super) sentinel_password_file: Option<FilePath>,
-    pub(super) cluster: Option<Vec<HostPort<6379>>>,
-    pub(super) username: Option<Token>,
-    pub(super) password: Option<Masked>,
-    pub(super) password_file: Option<FilePath>,
-    /// None: as `url` says.
-    pub(super) tls: Option<bool>,
-    pub(super) ca_file: Option<FilePath>,
-    pub(super) cert_file: Option<FilePath>,
-    pub(super) key_file: Option<FilePath>,
-    pub(super) prefix: KeyPrefix,
-    #[serde(deserialize_with = "number::<3, 3600, _, _>")]
-    pub(super) lease_seconds: u32,
-    #[serde(deserialize_with = "number::<1, 60, _, _>")]
-    pub(super) publish_timeout: u32,
-    pub(super) on_outage: OnOutage,
-    #[serde(deserialize_with = "number::<0, 10_000, _, _>")]
-    pub(super) log_events: u32,
-    #[serde(deserialize_with = "number::<1024, 16_777_216, _, _>")]
-    pub(super) log_bytes: u32,
-    #[serde(deserialize_with = "number::<1, 3600, _, _>")]
-    pub(super) log_seconds: u32,
+section! {
+    /// `[redis]`
+    #[serde(expecting = "a table, [redis]")]
+    pub(super) struct Redis {
+        pub(super) url: Option<Url> = None,
+        pub(super) sentinel: Option<Vec<HostPort<26379>>> = None,
+        pub(super) sentinel_master: Option<Token> = None,
+        pub(super) sentinel_username: Option<Token> = None,
+        pub(super) sentinel_password: Option<Masked> = None,
+        pub(super) sentinel_password_file: Option<FilePath> = None,
+        pub(super) cluster: Option<Vec<HostPort<6379>>> = None,
+        pub(super) username: Option<Token> = None,
+        pub(super) password: Option<Masked> = None,
+        pub(super) password_file: Option<FilePath> = None,
+        /// None: as `url` says.
+        pub(super) tls: Option<bool> = None,
+        pub(super) ca_file: Option<FilePath> = None,
+        pub(super) cert_file: Option<FilePath> = None,
+        pub(super) key_file: Option<FilePath> = None,
+        pub(super) prefix: KeyPrefix = KeyPrefix("tidewire".to_owned()),
+        #[serde(deserialize_with = "number::<3, 3600, _, _>")]
+        pub(super) lease_seconds: u32 = 15,
+        #[serde(deserialize_with = "number::<1, 60, _, _>")]
+        pub(super) publish_timeout: u32 = 2,
+        pub(super) on_outage: OnOutage = OnOutage::Error,
+        #[serde(deserialize_with = "number::<0, 10_000, _, _>")]
+        pub(super) log_events: u32 = 1024,
+        #[serde(deserialize_with = "number::<1024, 16_777_216, _, _>")]
+        pub(super) log_bytes: u32 = 262_144,
+        #[serde(deserialize_with = "number::<1, 3600, _, _>")]
+        pub(super) log_seconds: u32 = 60,
+    }
 }
 
 impl Redis {
@@ -103,36 +104,8 @@ impl Redis {
     }
 }
 
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: None,
-            sentinel: None,
-            sentinel_master: None,
-            sentinel_username: None,
-            sentinel_password: None,
-            sentinel_password_file: None,
-            cluster: None,
-            username: None,
-            password: None,
-            password_file: None,
-            tls: None,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            prefix: KeyPrefix("tidewire".to_owned()),
-            lease_seconds: 15,
-            publish_timeout: 2,
-            on_outage: OnOutage::Error,
-            log_events: 1024,
-            log_bytes: 262_144,
-            log_seconds: 60,
-        }
-    }
-}
-
 /// `[[apps.webhooks]]`. The URL must be given; `apps` checks it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, [[apps.webhooks]]")]
 pub(super) struct Webhook {
     pub(super) url: Option<Target>,
@@ -142,48 +115,26 @@ pub(super) struct Webhook {
     pub(super) headers: BTreeMap<HeaderText, Masked>,
 }
 
-/// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, [[apps]]")]
-pub(super) struct App {
-    pub(super) id: Option<Name>,
-    pub(super) key: Option<Name>,
-    pub(super) secret: Option<Masked>,
-    pub(super) secret_file: Option<FilePath>,
-    pub(super) secrets: Vec<Masked>,
-    pub(super) name: Option<String>,
-    pub(super) enabled: bool,
-    pub(super) client_events: bool,
-    pub(super) subscription_count: bool,
-    pub(super) watchlist: bool,
-    pub(super) tls_only: bool,
-    pub(super) allowed_origins: Vec<PageOrigin>,
-    #[serde(deserialize_with = "number::<0, 3600, _, _>")]
-    pub(super) authorize_within: u32,
-    pub(super) api_tokens: Vec<Masked>,
-    pub(super) limits: Limits,
-    pub(super) webhooks: Vec<Webhook>,
-}
-
-impl Default for App {
-    fn default() -> Self {
-        Self {
-            id: None,
-            key: None,
-            secret: None,
-            secret_file: None,
-            secrets: Vec::new(),
-            name: None,
-            enabled: true,
-            client_events: false,
-            subscription_count: true,
-            watchlist: true,
-            tls_only: false,
-            allowed_origins: Vec::new(),
-            authorize_within: 0,
-            api_tokens: Vec::new(),
-            limits: Limits::default(),
-            webhooks: Vec::new(),
-        }
+section! {
+    /// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
+    #[serde(expecting = "a table, [[apps]]")]
+    pub(super) struct App {
+        pub(super) id: Option<Name> = None,
+        pub(super) key: Option<Name> = None,
+        pub(super) secret: Option<Masked> = None,
+        pub(super) secret_file: Option<FilePath> = None,
+        pub(super) secrets: Vec<Masked> = Vec::new(),
+        pub(super) name: Option<String> = None,
+        pub(super) enabled: bool = true,
+        pub(super) client_events: bool = false,
+        pub(super) subscription_count: bool = true,
+        pub(super) watchlist: bool = true,
+        pub(super) tls_only: bool = false,
+        pub(super) allowed_origins: Vec<PageOrigin> = Vec::new(),
+        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
+        pub(super) authorize_within: u32 = 0,
+        pub(super) api_tokens: Vec<Masked> = Vec::new(),
+        pub(super) limits: Limits = Limits::default(),
+        pub(super) webhooks: Vec<Webhook> = Vec::new(),
     }
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize as _, Deserializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -34,7 +34,7 @@ use tracing::{info, warn};
 pub use dead::Letter;
 
 use crate::app::{AppId, Apps};
-use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds};
+use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds, section};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, SocketId, WebhookEvent};
@@ -59,64 +59,50 @@ pub enum Error {
 /// How often a shutdown looks whether the queues are empty.
 const FINISH_TICK: Duration = Duration::from_millis(20);
 
-/// `[webhooks]`, for all apps.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, [webhooks]")]
-pub struct Settings {
-    /// Where undelivered events survive a restart.
-    #[serde(deserialize_with = "folder")]
-    pub spool: Option<PathBuf>,
-    /// How long a return cancels a leaving.
-    #[serde(
-        rename = "linger_seconds",
-        deserialize_with = "seconds::<0, 3600, _>",
-        serialize_with = "as_seconds"
-    )]
-    pub linger: Duration,
-    /// How long one exchange with an endpoint may take.
-    #[serde(
-        rename = "timeout_seconds",
-        deserialize_with = "seconds::<1, 300, _>",
-        serialize_with = "as_seconds"
-    )]
-    pub timeout: Duration,
-    /// How long after its first attempt a request is retried.
-    #[serde(
-        rename = "retry_seconds",
-        deserialize_with = "seconds::<0, 86_400, _>",
-        serialize_with = "as_seconds"
-    )]
-    pub retry: Duration,
-    /// Events that may wait for one endpoint. Beyond it the newest is dropped.
-    #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
-    pub queue_events: usize,
-    /// Failed requests that are kept for one endpoint. Beyond it the oldest is dropped.
-    #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
-    pub dead_letters: usize,
-    /// Events in one request, where an endpoint takes several.
-    #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
-    pub batch_size: usize,
-    /// How long the first of them waits for the others.
-    #[serde(
-        rename = "batch_ms",
-        deserialize_with = "milliseconds::<0, 60_000, _>",
-        serialize_with = "as_milliseconds"
-    )]
-    pub batch_window: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            spool: None,
-            linger: Duration::from_secs(3),
-            timeout: Duration::from_secs(10),
-            retry: Duration::from_secs(300),
-            queue_events: 10_000,
-            dead_letters: 1000,
-            batch_size: 100,
-            batch_window: Duration::from_millis(200),
-        }
+section! {
+    /// `[webhooks]`, for all apps.
+    #[serde(expecting = "a table, [webhooks]")]
+    pub struct Settings {
+        /// Where undelivered events survive a restart.
+        #[serde(deserialize_with = "folder")]
+        pub spool: Option<PathBuf> = None,
+        /// How long a return cancels a leaving.
+        #[serde(
+            rename = "linger_seconds",
+            deserialize_with = "seconds::<0, 3600, _>",
+            serialize_with = "as_seconds"
+        )]
+        pub linger: Duration = Duration::from_secs(3),
+        /// How long one exchange with an endpoint may take.
+        #[serde(
+            rename = "timeout_seconds",
+            deserialize_with = "seconds::<1, 300, _>",
+            serialize_with = "as_seconds"
+        )]
+        pub timeout: Duration = Duration::from_secs(10),
+        /// How long after its first attempt a request is retried.
+        #[serde(
+            rename = "retry_seconds",
+            deserialize_with = "seconds::<0, 86_400, _>",
+            serialize_with = "as_seconds"
+        )]
+        pub retry: Duration = Duration::from_secs(300),
+        /// Events that may wait for one endpoint. Beyond it the newest is dropped.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub queue_events: usize = 10_000,
+        /// Failed requests that are kept for one endpoint. Beyond it the oldest is dropped.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub dead_letters: usize = 1000,
+        /// Events in one request, where an endpoint takes several.
+        #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
+        pub batch_size: usize = 100,
+        /// How long the first of them waits for the others.
+        #[serde(
+            rename = "batch_ms",
+            deserialize_with = "milliseconds::<0, 60_000, _>",
+            serialize_with = "as_milliseconds"
+        )]
+        pub batch_window: Duration = Duration::from_millis(200),
     }
 }
 
