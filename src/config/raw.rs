@@ -17,7 +17,7 @@ use crate::bounded::{number, section};
 use crate::webhook::Settings;
 
 /// The whole file.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "tables and [[apps]]")]
 pub(super) struct Raw {
     pub(super) server: Server,
@@ -29,26 +29,12 @@ pub(super) struct Raw {
     pub(super) apps: Vec<App>,
 }
 
-/// The same with apps of another reading.
-#[derive(Serialize)]
-struct Shown<'a> {
-    server: &'a Server,
-    admin: &'a Admin,
-    webhooks: &'a Settings,
-    #[serde(skip_serializing_if = "Redis::says_no_place")]
-    redis: &'a Redis,
-    apps: &'a [App],
-}
-
 impl Raw {
     /// These settings as a file would say them, secrets masked, with these apps.
     pub(super) fn to_toml(&self, apps: &[App]) -> Result<String, toml::ser::Error> {
-        toml::to_string(&Shown {
-            server: &self.server,
-            admin: &self.admin,
-            webhooks: &self.webhooks,
-            redis: &self.redis,
-            apps,
+        toml::to_string(&Self {
+            apps: apps.to_vec(),
+            ..self.clone()
         })
     }
 }

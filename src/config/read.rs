@@ -12,6 +12,7 @@ use serde_path_to_error::{Path, Segment};
 
 use super::error::{Fault, Origin, Problem, Step, keys};
 use super::tree::Tree;
+use super::values::A_SECRET;
 
 /// Reads everything. Each problem's value is taken out of a copy before the next attempt, so this ends.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &Tree) -> Result<T, Vec<Problem>> {
@@ -78,6 +79,9 @@ impl de::Error for ReadError {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         let wanted = wanted(expected);
+        if wanted == A_SECRET {
+            return Self::custom("expected a text in quotes");
+        }
         let found = match found {
             // It may be a token that lacks its brackets.
             Unexpected::Str(_) if wanted == LIST => {

@@ -53,13 +53,13 @@ struct Section<'a, 'c, 'e> {
     check: &'a mut Check<'c, 'e>,
 }
 
-/// A user, a password and a file with a password; with the keys they were given under.
-struct Credentials<'a> {
-    keys: [&'static str; 3],
-    username: Option<&'a Token>,
-    password: Option<&'a Masked>,
-    password_file: Option<&'a FilePath>,
-}
+/// A user, a password and a file with a password; with what their keys begin with.
+struct Credentials<'a>(
+    &'static str,
+    Option<&'a Token>,
+    Option<&'a Masked>,
+    Option<&'a FilePath>,
+);
 
 impl Section<'_, '_, '_> {
     fn settings(&mut self) -> Result<Option<Settings>, Reported> {
@@ -70,15 +70,9 @@ impl Section<'_, '_, '_> {
         }
         let url = self.url()?;
         let of_url = url.as_ref().map(|url| url.login.clone());
-        let login = self.login(
-            &Credentials {
-                keys: ["username", "password", "password_file"],
-                username: raw.username.as_ref(),
-                password: raw.password.as_ref(),
-                password_file: raw.password_file.as_ref(),
-            },
-            of_url.unwrap_or_default(),
-        );
+        let (name, file) = (raw.username.as_ref(), raw.password_file.as_ref());
+        let given = Credentials("", name, raw.password.as_ref(), file);
+        let login = self.login(&given, of_url.unwrap_or_default());
         let tls = self.tls(url.as_ref().is_some_and(|url| url.tls));
         let place = self.place(url);
         let seconds = |number: u32| Duration::from_secs(number.into());
@@ -169,19 +163,10 @@ impl Section<'_, '_, '_> {
             let text = "sentinel_master must be set too: the name under which the sentinels watch the primary";
             self.say("sentinel", text)
         });
-        let login = self.login(
-            &Credentials {
-                keys: [
-                    "sentinel_username",
-                    "sentinel_password",
-                    "sentinel_password_file",
-                ],
-                username: raw.sentinel_username.as_ref(),
-                password: raw.sentinel_password.as_ref(),
-                password_file: raw.sentinel_password_file.as_ref(),
-            },
-            Login::default(),
-        );
+        let name = raw.sentinel_username.as_ref();
+        let file = raw.sentinel_password_file.as_ref();
+        let given = Credentials("sentinel_", name, raw.sentinel_password.as_ref(), file);
+        let login = self.login(&given, Login::default());
         Ok(Place::Sentinel {
             sentinels: sentinels?,
             primary: primary?.0.clone(),
@@ -202,52 +187,54 @@ impl Section<'_, '_, '_> {
 
     /// User and password are each said once, in the URL or by a key: of two, one would be changed in vain some day.
     fn login(&mut self, given: &Credentials<'_>, of_url: Login) -> Result<Login, Reported> {
-        let [username_key, password_key, file_key] = given.keys;
-        if given.username.is_some() && of_url.username.is_some() {
-            return Err(self.say(username_key, "url has a user too: say it in one place"));
+        let Credentials(beginning, name, ..) = given;
+        if name.is_some() && of_url.username.is_some() {
+            let key = format!("{beginning}username");
+            return Err(self.say(&key, "url has a user too: say it in one place"));
         }
         let password = match self.password(given)? {
             Some((key, _)) if of_url.password.is_some() => {
-                return Err(self.say(key, "url has a password too: say it in one place"));
+                return Err(self.say(&key, "url has a password too: say it in one place"));
             }
             Some((_, password)) => Some(password),
             None => of_url.password,
         };
-        let (key, username) = match given.username {
-            Some(username) => (username_key, Some(username.0.clone())),
-            None => ("url", of_url.username),
+        let (key, username) = match name {
+            Some(name) => (format!("{beginning}username"), Some(name.0.clone())),
+            None => ("url".to_owned(), of_url.username),
         };
         if username.is_some() && password.is_none() {
-            let text = format!("a user needs a password: set {password_key} or {file_key} too");
-            return Err(self.say(key, text));
+            let text = format!(
+                "a user needs a password: set {beginning}password or {beginning}password_file too"
+            );
+            return Err(self.say(&key, text));
         }
         Ok(Login { username, password })
     }
 
     /// The password and the key that gave it.
-    fn password(
-        &mut self,
-        given: &Credentials<'_>,
-    ) -> Result<Option<(&'static str, String)>, Reported> {
-        let [_, password_key, file_key] = given.keys;
-        let (key, found) = match (given.password, given.password_file) {
+    fn password(&mut self, given: &Credentials<'_>) -> Result<Option<(String, String)>, Reported> {
+        let Credentials(beginning, _, text, path) = given;
+        let file_key = format!("{beginning}password_file");
+        let secrets = &mut self.check.secrets;
+        let (key, found) = match (text, path) {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => {
-                let text = format!("{password_key} is set too: say it in one place");
-                return Err(self.say(file_key, text));
+                let text = format!("{beginning}password is set too: say it in one place");
+                return Err(self.say(&file_key, text));
             }
             (Some(text), None) => {
-                let text = self.check.secrets.text(&text.0);
-                (password_key, text.map(str::to_owned))
+                let found = secrets.text(&text.0).map(str::to_owned);
+                (format!("{beginning}password"), found)
             }
             (None, Some(path)) => {
                 let made = |text: &str| secret_in(text).map(str::to_owned);
-                (file_key, self.check.secrets.file(&path.0, made))
+                (file_key, secrets.file(&path.0, made))
             }
         };
         match found {
             Ok(password) => Ok(Some((key, password))),
-            Err(text) => Err(self.say(key, text)),
+            Err(text) => Err(self.say(&key, text)),
         }
     }
 

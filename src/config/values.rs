@@ -15,6 +15,9 @@ use super::origin::page_origin;
 #[derive(Clone)]
 pub(super) struct Masked(pub(super) String);
 
+/// What is expected where a secret belongs: the reader does not show what it finds instead.
+pub(super) const A_SECRET: &str = "a secret";
+
 /// What a secret must be, wherever it stands.
 pub(super) fn check_secret(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
@@ -47,19 +50,7 @@ impl<'de> Deserialize<'de> for Masked {
             type Value = Masked;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text in quotes")
-            }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Masked, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Masked, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Masked, E> {
-                Err(E::custom("expected a text in quotes"))
+                f.write_str(A_SECRET)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Masked, E> {
