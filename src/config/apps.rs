@@ -50,7 +50,7 @@ fn built(
     let (secrets, api_tokens) = credentials(raw, at, check)?;
     let mut missing = |what: &str| {
         let text = format!("an app needs {what}: id, key and secret must be given");
-        check.say_of_all(at, text)
+        check.report_section(at, text)
     };
     let id = raw.id.as_ref().ok_or_else(|| missing("an id"))?;
     let key = raw.key.as_ref().ok_or_else(|| missing("a key"))?;
@@ -107,15 +107,15 @@ fn credentials(
             .iter()
             .map(|text| ("api_tokens", secrets.resolve(text))),
     );
-    let (mut secrets, mut api_tokens, mut told) = (Vec::new(), Vec::new(), Ok(()));
+    let (mut secrets, mut api_tokens, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
     for (key, secret) in given {
-        match check.told(&format!("{at}.{key}"), secret) {
+        match check.or_report(&format!("{at}.{key}"), secret) {
             Ok(token) if key == "api_tokens" => api_tokens.push(token),
             Ok(secret) => secrets.push(secret),
-            Err(reported) => told = Err(reported),
+            Err(reported) => outcome = Err(reported),
         }
     }
-    told.map(|()| (secrets, api_tokens))
+    outcome.map(|()| (secrets, api_tokens))
 }
 
 /// A connection or a worker that cannot hold one message would lose every connection that gets it; a cache channel
@@ -135,7 +135,7 @@ fn fits(limits: &Limits, server: &Server, at: &str, check: &mut Check<'_, '_>) {
             let text = format!(
                 "messages of this size need {name} of at least {needed} in [server], where it is {available}"
             );
-            check.say(&format!("{at}.limits.{key}"), text);
+            check.report(&format!("{at}.limits.{key}"), text);
         }
     }
     let (needed, available) = (limits.last_event_bytes(), server.cache_bytes);
@@ -144,7 +144,7 @@ fn fits(limits: &Limits, server: &Server, at: &str, check: &mut Check<'_, '_>) {
             "the last event of a cache channel may then need cache_bytes of {needed} in [server], where it is \
              {available}"
         );
-        check.say(&format!("{at}.limits.event_bytes"), text);
+        check.report(&format!("{at}.limits.event_bytes"), text);
     }
 }
 
@@ -172,6 +172,6 @@ fn unique(
         if let Some(Origin::Variable(_)) = check.origin(&at) {
             text += ": the environment adds an app, it does not replace one of the file";
         }
-        check.say(&at, text);
+        check.report(&at, text);
     }
 }

@@ -11,7 +11,7 @@ pub(super) struct Check<'a, 'e> {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Something was told.
+/// A problem was reported.
 pub(super) struct Reported;
 
 impl Check<'_, '_> {
@@ -25,22 +25,26 @@ impl Check<'_, '_> {
         })
     }
 
-    /// Tells what is wrong with the value of a key.
-    pub(super) fn say(&mut self, at: &str, text: impl Into<String>) -> Reported {
+    /// Reports what is wrong with the value of a key.
+    pub(super) fn report(&mut self, at: &str, text: impl Into<String>) -> Reported {
         let problem = Problem::at(self.origin(at), &path(at), text);
         self.problems.push(problem);
         Reported
     }
 
-    /// Tells what is wrong with a whole section or app.
-    pub(super) fn say_of_all(&mut self, at: &str, text: impl Into<String>) -> Reported {
+    /// Reports what is wrong with a whole section or app.
+    pub(super) fn report_section(&mut self, at: &str, text: impl Into<String>) -> Reported {
         let problem = Problem::at(self.origin(at), &[], text);
         self.problems.push(problem);
         Reported
     }
 
-    /// What came of the value of a key, or a problem with it.
-    pub(super) fn told<T>(&mut self, at: &str, made: Result<T, String>) -> Result<T, Reported> {
-        made.map_err(|text| self.say(at, text))
+    /// Passes on what was made of the value of a key, or reports why nothing was.
+    pub(super) fn or_report<T>(
+        &mut self,
+        at: &str,
+        made: Result<T, String>,
+    ) -> Result<T, Reported> {
+        made.map_err(|text| self.report(at, text))
     }
 }

@@ -31,7 +31,7 @@ section! {
         #[serde(deserialize_with = "number::<1, 3600, _, _>")]
         pub activity_timeout: u32 = 120,
         /// Worker threads, each with connections of its own; at least 1. By default one per core that this process may
-        /// use, and one where that cannot be told.
+        /// use, and one where that is unknown.
         #[serde(deserialize_with = "number::<1, 1024, _, _>")]
         pub workers: usize = std::thread::available_parallelism().map_or(1, usize::from),
         /// Connections of all apps at a time; none: as many as the system allows.
@@ -121,11 +121,11 @@ pub struct Tls {
     pub plain: Option<(String, u16)>,
 }
 
-/// The section; none if it is empty or a problem was told.
+/// The section; none if it is empty or a problem was reported.
 pub(super) fn tls(files: &TlsFiles, check: &mut Check<'_, '_>) -> Option<Tls> {
     if files.is_off() && files.plain_port.is_some() {
         let text = "it is for a second listener beside TLS, which is off: set cert and key, or port in [server]";
-        check.say("server.tls.plain_port", text);
+        check.report("server.tls.plain_port", text);
     }
     let named = [files.cert.as_ref(), files.key.as_ref()];
     let made = tls::identity(check, "server.tls", ["cert", "key"], named, tls::server);
@@ -146,13 +146,13 @@ pub(super) fn token(raw: &Raw, check: &mut Check<'_, '_>) -> Option<Secret> {
             "\"{}\" is reachable from beyond this machine: set token in [admin] too, or listen on 127.0.0.1",
             admin.host
         );
-        check.say("admin.host", text);
+        check.report("admin.host", text);
     }
     let port = admin.port;
     if port != 0 && port == server.port {
         let text = format!("{port} is the port of [server] too: the two listeners need their own");
-        check.say("admin.port", text);
+        check.report("admin.port", text);
     }
     let token = check.secrets.resolve(admin.token_given.as_ref()?);
-    check.told("admin.token", token).ok()
+    check.or_report("admin.token", token).ok()
 }

@@ -198,7 +198,7 @@ fn attempt(
     })
 }
 
-/// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is told
+/// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is reported
 /// even where a later layer hides it.
 fn checked(
     file: Tree,
@@ -259,7 +259,7 @@ fn sorted(mut problems: Vec<Problem>) -> Error {
     Error::Problems(problems)
 }
 
-/// What the sections say together. It holds only if no problem was told.
+/// What the sections say together. It holds only if no problem was reported.
 fn settings(raw: &Raw, running: Option<&Server>, log: Log, check: &mut Check<'_, '_>) -> Settings {
     let mut settings = Settings {
         apps: apps::build(&raw.apps, running.unwrap_or(&raw.server), check),

@@ -17,7 +17,7 @@ use super::tls;
 use super::values::{FilePath, Masked, Token};
 use crate::adapter::redis::{Address, LogLimits, Login, Place, Settings, Tls};
 
-/// The settings; none if the section is empty or a problem was told.
+/// The settings; none if the section is empty or a problem was reported.
 pub(super) fn settings(raw: &raw::Redis, check: &mut Check<'_, '_>) -> Option<Settings> {
     Section { raw, check }.settings().ok().flatten()
 }
@@ -95,7 +95,7 @@ impl Section<'_, '_, '_> {
     /// What means nothing without `sentinel`.
     fn sentinels_own_keys(&mut self) -> Result<(), Reported> {
         let raw = self.raw;
-        let mut told = Ok(());
+        let mut outcome = Ok(());
         if raw.sentinel.is_none() {
             for (key, given) in [
                 ("sentinel_master", raw.sentinel_master.is_some()),
@@ -107,11 +107,11 @@ impl Section<'_, '_, '_> {
                 ),
             ] {
                 if given {
-                    told = Err(self.say(key, "it is for sentinel, which must be set too"));
+                    outcome = Err(self.report(key, "it is for sentinel, which must be set too"));
                 }
             }
         }
-        told
+        outcome
     }
 
     /// A section that says anything must say where Redis is, and once. Nodes that are meant to be one would otherwise
@@ -120,7 +120,7 @@ impl Section<'_, '_, '_> {
         match self.raw.places()[..] {
             [] if self.check.tree.has_keys(&path("redis")) => {
                 let text = "[redis] does not say where Redis is: set url, or sentinel with sentinel_master, or cluster";
-                Err(self.check.say_of_all("redis", text))
+                Err(self.check.report_section("redis", text))
             }
             [] => Ok(false),
             [_] => Ok(true),
@@ -130,7 +130,7 @@ impl Section<'_, '_, '_> {
                 let text = format!(
                     "{first} is set too, at {origin}: only one of url, sentinel and cluster says where Redis is"
                 );
-                Err(self.say(last, text))
+                Err(self.report(last, text))
             }
         }
     }
@@ -146,7 +146,7 @@ impl Section<'_, '_, '_> {
                 None => problem,
             })
         });
-        server.map(Some).map_err(|text| self.say("url", text))
+        server.map(Some).map_err(|text| self.report("url", text))
     }
 
     fn place(&mut self, url: Option<Server>) -> Result<Place, Reported> {
@@ -161,7 +161,7 @@ impl Section<'_, '_, '_> {
         let sentinels = self.addresses("sentinel", sentinel);
         let primary = raw.sentinel_master.as_ref().ok_or_else(|| {
             let text = "sentinel_master must be set too: the name under which the sentinels watch the primary";
-            self.say("sentinel", text)
+            self.report("sentinel", text)
         });
         let name = raw.sentinel_username.as_ref();
         let file = raw.sentinel_password_file.as_ref();
@@ -180,7 +180,7 @@ impl Section<'_, '_, '_> {
         given: &[HostPort<PORT>],
     ) -> Result<Vec<Address>, Reported> {
         if given.is_empty() {
-            return Err(self.say(key, "expected at least one \"host:port\", found none"));
+            return Err(self.report(key, "expected at least one \"host:port\", found none"));
         }
         Ok(given.iter().map(|address| address.0.clone()).collect())
     }
@@ -190,11 +190,11 @@ impl Section<'_, '_, '_> {
         let Credentials(beginning, name, ..) = given;
         if name.is_some() && of_url.username.is_some() {
             let key = format!("{beginning}username");
-            return Err(self.say(&key, "url has a user too: say it in one place"));
+            return Err(self.report(&key, "url has a user too: say it in one place"));
         }
         let password = match self.password(given)? {
             Some((key, _)) if of_url.password.is_some() => {
-                return Err(self.say(&key, "url has a password too: say it in one place"));
+                return Err(self.report(&key, "url has a password too: say it in one place"));
             }
             Some((_, password)) => Some(password),
             None => of_url.password,
@@ -207,7 +207,7 @@ impl Section<'_, '_, '_> {
             let text = format!(
                 "a user needs a password: set {beginning}password or {beginning}password_file too"
             );
-            return Err(self.say(&key, text));
+            return Err(self.report(&key, text));
         }
         Ok(Login { username, password })
     }
@@ -221,7 +221,7 @@ impl Section<'_, '_, '_> {
             (None, None) => return Ok(None),
             (Some(_), Some(_)) => {
                 let text = format!("{beginning}password is set too: say it in one place");
-                return Err(self.say(&file_key, text));
+                return Err(self.report(&file_key, text));
             }
             (Some(text), None) => {
                 let found = secrets.text(&text.0).map(str::to_owned);
@@ -234,7 +234,7 @@ impl Section<'_, '_, '_> {
         };
         match found {
             Ok(password) => Ok(Some((key, password))),
-            Err(text) => Err(self.say(&key, text)),
+            Err(text) => Err(self.report(&key, text)),
         }
     }
 
@@ -242,7 +242,7 @@ impl Section<'_, '_, '_> {
         let raw = self.raw;
         if of_url && raw.tls == Some(false) {
             let text = "url begins with rediss://, which is TLS: leave tls out, or write redis://";
-            return Err(self.say("tls", text));
+            return Err(self.report("tls", text));
         }
         if !of_url && raw.tls != Some(true) {
             let named = [
@@ -254,7 +254,7 @@ impl Section<'_, '_, '_> {
             return match named.into_iter().find(|(_, path)| path.is_some()) {
                 Some((key, _)) => {
                     let text = "it is for TLS, which is off: set tls = true, or a url that begins with rediss://";
-                    Err(self.say(key, text))
+                    Err(self.report(key, text))
                 }
                 None => Ok(None),
             };
@@ -274,7 +274,7 @@ impl Section<'_, '_, '_> {
         let config = match shown {
             Some(config) => config,
             None => {
-                tls::client(public, None).map_err(|error| self.say("tls", error.to_string()))?
+                tls::client(public, None).map_err(|error| self.report("tls", error.to_string()))?
             }
         };
         Ok(Some(Tls(Arc::new(config))))
@@ -287,10 +287,10 @@ impl Section<'_, '_, '_> {
         made: impl FnOnce(&str) -> Result<T, &'static str>,
     ) -> Result<T, Reported> {
         let made = self.check.secrets.file(&path.0, made);
-        made.map_err(|text| self.say(key, text))
+        made.map_err(|text| self.report(key, text))
     }
 
-    fn say(&mut self, key: &str, text: impl Into<String>) -> Reported {
-        self.check.say(&format!("redis.{key}"), text)
+    fn report(&mut self, key: &str, text: impl Into<String>) -> Reported {
+        self.check.report(&format!("redis.{key}"), text)
     }
 }

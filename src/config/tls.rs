@@ -87,20 +87,20 @@ pub(super) fn identity<T>(
         [None, None] => return Ok(None),
         [Some(_), None] => {
             let text = format!("{} must be set too: the file of its private key", keys[1]);
-            return Err(check.say(&cert_at, text));
+            return Err(check.report(&cert_at, text));
         }
         [None, Some(_)] => {
             let text = format!(
                 "{} must be set too: the file of its certificate chain",
                 keys[0]
             );
-            return Err(check.say(&key_at, text));
+            return Err(check.report(&key_at, text));
         }
     };
     let certificates = check.secrets.file(&cert.0, certificates);
     let private_key = check.secrets.file(&key.0, private_key);
-    let certificates = check.told(&cert_at, certificates);
-    let identity = (certificates, check.told(&key_at, private_key)?);
+    let certificates = check.or_report(&cert_at, certificates);
+    let identity = (certificates, check.or_report(&key_at, private_key)?);
     let [cert, key] = [cert, key].map(|path| {
         let path = check.secrets.folder.join(&path.0);
         path.display().to_string()
@@ -110,13 +110,13 @@ pub(super) fn identity<T>(
         .map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 let text = format!("{key}: it is not the key of the first certificate in {cert}");
-                check.say(&key_at, text)
+                check.report(&key_at, text)
             }
-            rustls::Error::InvalidCertificate(_) => check.say(
+            rustls::Error::InvalidCertificate(_) => check.report(
                 &cert_at,
                 format!("{cert}: the certificate in it is not one of X.509"),
             ),
-            _ => check.say(
+            _ => check.report(
                 &key_at,
                 format!("{key}: expected a key of RSA, ECDSA or Ed25519"),
             ),

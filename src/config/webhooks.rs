@@ -197,14 +197,14 @@ pub(super) fn built(
         let at = |key: &str| format!("{at}.webhooks.{index}.{key}");
         let url = raw.url.as_ref().ok_or_else(|| {
             let text = "a webhook needs a url: [[apps.webhooks]] without one tells nobody";
-            check.say(&at("url"), text)
+            check.report(&at("url"), text)
         })?;
         let mut headers = Vec::new();
         for (name, value) in raw.headers.iter().filter(|(name, _)| !name.is_reserved()) {
             let value = HeaderValue::from_str(&value.0).ok();
             let (name, mut value) = name.0.parse().ok().zip(value).ok_or_else(|| {
                 let text = format!("the value of {} cannot be sent in a header", name.0);
-                check.say(&at("headers"), text)
+                check.report(&at("headers"), text)
             })?;
             value.set_sensitive(true);
             headers.push((name, value));
@@ -226,7 +226,7 @@ pub(super) fn built(
         };
         if !seen.insert(webhook.identity()) {
             let text = "another webhook of this app has the same url, events and channels";
-            return Err(check.say(&at("url"), text));
+            return Err(check.report(&at("url"), text));
         }
         webhooks.push(webhook);
     }

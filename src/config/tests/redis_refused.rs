@@ -250,6 +250,10 @@ fn variables_that_are_refused() {
         let expected = format!("{}: {expected}", variable.0);
         refused(&file, &[variable], &[&expected]);
     }
+    // A section of the file stands where the file opens it, whatever else is laid over it.
+    let expected = format!("apps.toml:1: {NO_PLACE}");
+    let variables = [("TIDEWIRE_REDIS__PREFIX", "x")];
+    refused(&file("lease_seconds = 15"), &variables, &[&expected]);
 }
 
 #[test]
