@@ -152,14 +152,16 @@ fn is_path_segment(text: &str) -> bool {
     !text.is_empty() && text != "." && text != ".." && text.chars().all(is_plain)
 }
 
+/// The text, or what was expected and found.
+fn if_fits(text: &str, fits: bool, expected: &str) -> Result<String, String> {
+    let found = || format!("expected {expected}; found {text:?}");
+    fits.then(|| text.to_owned()).ok_or_else(found)
+}
+
 fn name(text: &str) -> Result<String, String> {
-    if is_path_segment(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs; found {text:?}"
-        ))
-    }
+    let expected =
+        "a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs";
+    if_fits(text, is_path_segment(text), expected)
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -168,13 +170,9 @@ fn host(text: &str) -> Result<String, String> {
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(text);
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.chars().all(is_name)) {
-        Ok(bare.to_owned())
-    } else {
-        Err(format!(
-            "expected an address (\"0.0.0.0\", \"::\") or a host name, without scheme and port; found {text:?}"
-        ))
-    }
+    let fits = bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.chars().all(is_name));
+    let expected = "an address (\"0.0.0.0\", \"::\") or a host name, without scheme and port";
+    if_fits(text, fits, expected).map(|_| bare.to_owned())
 }
 
 fn path_prefix(text: &str) -> Result<String, String> {
@@ -183,18 +181,12 @@ fn path_prefix(text: &str) -> Result<String, String> {
     if trimmed.is_empty() {
         return Ok(String::new());
     }
-    let segments: Vec<&str> = trimmed.split('/').collect();
-    if !segments.iter().all(|segment| is_path_segment(segment)) {
-        return Err(format!(
-            "expected a path like \"/realtime\" of letters, digits, \"-\", \"_\", \".\" and \"~\"; found {text:?}"
-        ));
-    }
-    if matches!(segments.first(), Some(&("app" | "apps"))) {
-        return Err(format!(
-            "expected a path that does not begin with /app or /apps, which clients use themselves; found {text:?}"
-        ));
-    }
-    Ok(format!("/{trimmed}"))
+    let fits = trimmed.split('/').all(is_path_segment);
+    let expected = "a path like \"/realtime\" of letters, digits, \"-\", \"_\", \".\" and \"~\"";
+    if_fits(text, fits, expected)?;
+    let fits = !matches!(trimmed.split('/').next(), Some("app" | "apps"));
+    let expected = "a path that does not begin with /app or /apps, which clients use themselves";
+    if_fits(text, fits, expected).map(|_| format!("/{trimmed}"))
 }
 
 fn file_path(text: &str) -> Result<String, String> {
@@ -205,12 +197,8 @@ fn file_path(text: &str) -> Result<String, String> {
 }
 
 fn network(text: &str) -> Result<String, String> {
-    match parsed_network(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err(format!(
-            "expected an address (\"10.0.0.1\") or a network (\"10.0.0.0/8\", \"fd00::/8\"); found {text:?}"
-        )),
-    }
+    let expected = "an address (\"10.0.0.1\") or a network (\"10.0.0.0/8\", \"fd00::/8\")";
+    if_fits(text, parsed_network(text).is_some(), expected)
 }
 
 fn parsed_network(text: &str) -> Option<IpNet> {
@@ -220,24 +208,16 @@ fn parsed_network(text: &str) -> Option<IpNet> {
 
 fn token(text: &str) -> Result<String, String> {
     let splits = |c: char| c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.contains(splits) {
-        return Err(format!(
-            "expected a name without white space; found {text:?}"
-        ));
-    }
-    Ok(text.to_owned())
+    let fits = !text.is_empty() && !text.contains(splits);
+    if_fits(text, fits, "a name without white space")
 }
 
 fn key_prefix(text: &str) -> Result<String, String> {
     // No braces: a cluster would read them as a hash tag and put all keys on one server.
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-    if (1..=64).contains(&text.len()) && text.chars().all(is_name) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected 1 to 64 letters, digits, \"-\", \"_\", \".\" and \":\"; found {text:?}"
-        ))
-    }
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(is_name);
+    let expected = "1 to 64 letters, digits, \"-\", \"_\", \".\" and \":\"";
+    if_fits(text, fits, expected)
 }
 
 #[cfg(test)]
