@@ -75,18 +75,7 @@ section! {
 
 impl Redis {
     fn says_no_place(&self) -> bool {
-        self.places().is_empty()
-    }
-
-    /// The keys that say where Redis is, of which there may be one.
-    pub(super) fn places(&self) -> Vec<&'static str> {
-        let places = [
-            ("url", self.url.is_some()),
-            ("sentinel", self.sentinel.is_some()),
-            ("cluster", self.cluster.is_some()),
-        ];
-        let given = places.into_iter().filter(|(_, given)| *given);
-        given.map(|(key, _)| key).collect()
+        self.url.is_none() && self.sentinel.is_none() && self.cluster.is_none()
     }
 }
 

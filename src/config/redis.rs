@@ -94,19 +94,15 @@ impl Section<'_, '_, '_> {
 
     /// What means nothing without `sentinel`.
     fn sentinels_own_keys(&mut self) -> Result<(), Reported> {
-        let raw = self.raw;
         let mut outcome = Ok(());
-        if raw.sentinel.is_none() {
-            for (key, given) in [
-                ("sentinel_master", raw.sentinel_master.is_some()),
-                ("sentinel_username", raw.sentinel_username.is_some()),
-                ("sentinel_password", raw.sentinel_password.is_some()),
-                (
-                    "sentinel_password_file",
-                    raw.sentinel_password_file.is_some(),
-                ),
+        if self.raw.sentinel.is_none() {
+            for key in [
+                "sentinel_master",
+                "sentinel_username",
+                "sentinel_password",
+                "sentinel_password_file",
             ] {
-                if given {
+                if self.is_given(key) {
                     outcome = Err(self.report(key, "it is for sentinel, which must be set too"));
                 }
             }
@@ -117,7 +113,9 @@ impl Section<'_, '_, '_> {
     /// A section that says anything must say where Redis is, and once. Nodes that are meant to be one would otherwise
     /// serve too, each its own clients.
     fn has_place(&mut self) -> Result<bool, Reported> {
-        match self.raw.places()[..] {
+        let places = ["url", "sentinel", "cluster"].into_iter();
+        let given: Vec<&str> = places.filter(|key| self.is_given(key)).collect();
+        match given[..] {
             [] if self.check.tree.has_keys(&path("redis")) => {
                 let text = "[redis] does not say where Redis is: set url, or sentinel with sentinel_master, or cluster";
                 Err(self.check.report_section("redis", text))
@@ -245,17 +243,12 @@ impl Section<'_, '_, '_> {
             return Err(self.report("tls", text));
         }
         if !of_url && raw.tls != Some(true) {
-            let named = [
-                ("ca_file", &raw.ca_file),
-                ("cert_file", &raw.cert_file),
-                ("key_file", &raw.key_file),
-            ];
             // Whoever names a certificate does not want to speak in the clear.
-            return match named.into_iter().find(|(_, path)| path.is_some()) {
-                Some((key, _)) => {
-                    let text = "it is for TLS, which is off: set tls = true, or a url that begins with rediss://";
-                    Err(self.report(key, text))
-                }
+            let mut named = ["ca_file", "cert_file", "key_file"].into_iter();
+            let text =
+                "it is for TLS, which is off: set tls = true, or a url that begins with rediss://";
+            return match named.find(|key| self.is_given(key)) {
+                Some(key) => Err(self.report(key, text)),
                 None => Ok(None),
             };
         }
@@ -278,6 +271,10 @@ impl Section<'_, '_, '_> {
             }
         };
         Ok(Some(Tls(Arc::new(config))))
+    }
+
+    fn is_given(&self, key: &str) -> bool {
+        self.check.origin(&format!("redis.{key}")).is_some()
     }
 
     fn made_of<T>(
