@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
 use crate::auth::{Secret, Secrets};
+use crate::bounded::{number, optional, section};
 use crate::metrics::AppMetrics;
 use crate::protocol::{ChannelName, WebhookKind, excerpt};
 
@@ -103,48 +104,44 @@ pub struct App {
 /// What the last event of a cache channel costs beside its texts, in bytes: its places in two maps.
 pub const LAST_EVENT_OVERHEAD: usize = 320;
 
-/// What one app may use. Defaults are Pusher's documented values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time; none: unlimited. Beyond it 4004.
-    pub connections: Option<NonZeroU32>,
-    /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
-    pub events_per_second: Option<NonZeroU32>,
-    /// Client events per second and connection. Beyond it 4301, the event is dropped.
-    pub client_events_per_second: u32,
-    /// Subscriptions per connection. Beyond it the subscription is refused.
-    pub channels_per_connection: usize,
-    /// Distinct users on a presence channel. Beyond it the subscription is refused.
-    pub presence_members: usize,
-    /// Bytes of one member's `channel_data`.
-    pub presence_member_bytes: usize,
-    /// Bytes of an event's `data`. Beyond it 413.
-    pub event_bytes: usize,
-    /// Channels of one publish.
-    pub channels_per_event: usize,
-    /// Events of one batch.
-    pub batch_events: usize,
-    /// Characters of a channel name.
-    pub channel_name_length: usize,
-    /// Characters of an event name.
-    pub event_name_length: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: None,
-            events_per_second: None,
-            client_events_per_second: 10,
-            channels_per_connection: 1000,
-            presence_members: 100,
-            presence_member_bytes: 1024,
-            event_bytes: 10240,
-            channels_per_event: 100,
-            batch_events: 10,
-            channel_name_length: 200,
-            event_name_length: 200,
-        }
+section! {
+    /// `[apps.limits]`: what one app may use. Defaults are Pusher's documented values.
+    #[derive(PartialEq, Eq)]
+    #[serde(expecting = "a table, [apps.limits]")]
+    pub struct Limits {
+        /// Connections at a time; none: unlimited. Beyond it 4004.
+        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
+        pub connections: Option<NonZeroU32> = None,
+        /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
+        #[serde(deserialize_with = "optional::<1, 65_535, _, _>")]
+        pub events_per_second: Option<NonZeroU32> = None,
+        /// Client events per second and connection. Beyond it 4301, the event is dropped.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub client_events_per_second: u32 = 10,
+        /// Subscriptions per connection. Beyond it the subscription is refused.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub channels_per_connection: usize = 1000,
+        /// Distinct users on a presence channel. Beyond it the subscription is refused.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub presence_members: usize = 100,
+        /// Bytes of one member's `channel_data`.
+        #[serde(deserialize_with = "number::<1, 1_048_576, _, _>")]
+        pub presence_member_bytes: usize = 1024,
+        /// Bytes of an event's `data`. Beyond it 413.
+        #[serde(deserialize_with = "number::<1, 16_777_216, _, _>")]
+        pub event_bytes: usize = 10240,
+        /// Channels of one publish.
+        #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
+        pub channels_per_event: usize = 100,
+        /// Events of one batch.
+        #[serde(deserialize_with = "number::<1, 1000, _, _>")]
+        pub batch_events: usize = 10,
+        /// Characters of a channel name.
+        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
+        pub channel_name_length: usize = 200,
+        /// Characters of an event name.
+        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
+        pub event_name_length: usize = 200,
     }
 }
 

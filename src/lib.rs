@@ -2,7 +2,9 @@
 //!
 //! The modules in reading order; imports go only upwards in this list (`tests/tidy.rs` holds them to it).
 
+pub mod bounded;
 pub mod clock;
+pub mod host_port;
 pub mod protocol;
 
 pub mod auth;

@@ -62,7 +62,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "adapter", "app", "auth", "clock", "limits", "net", "pem", "protocol", "webhook",
+            "adapter",
+            "app",
+            "auth",
+            "bounded",
+            "clock",
+            "host_port",
+            "limits",
+            "net",
+            "pem",
+            "protocol",
+            "webhook",
         ],
     ),
     // Transports never touch the adapter or the registry, and never each other.
@@ -82,7 +92,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "app", "auth", "clock", "feed", "http", "limits", "metrics", "net", "node", "protocol",
+            "app",
+            "auth",
+            "clock",
+            "feed",
+            "host_port",
+            "http",
+            "limits",
+            "metrics",
+            "net",
+            "node",
+            "protocol",
             "webhook",
         ],
     ),
@@ -114,6 +134,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "app",
             "auth",
+            "bounded",
             "clock",
             "feed",
             "fetch",
@@ -138,15 +159,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Speaks to servers as a stranger does.
     (
         "client",
-        &["app", "auth", "clock", "fetch", "pem", "protocol"],
+        &[
+            "app",
+            "auth",
+            "clock",
+            "fetch",
+            "host_port",
+            "pem",
+            "protocol",
+        ],
     ),
-    ("app", &["auth", "metrics", "protocol"]),
+    ("app", &["auth", "bounded", "metrics", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["clock", "limits", "metrics"]),
     // Anyone may tell it something; it knows nobody who does.
     ("feed", &["app", "clock", "metrics", "protocol"]),
     ("limits", &[]),
     ("metrics", &["protocol"]),
+    // What serde reads numbers of settings with.
+    ("bounded", &[]),
+    ("host_port", &[]),
     ("slack", &[]),
     ("supervise", &[]),
     // Requests to servers of others, whoever makes them.

@@ -6,7 +6,6 @@
 //! the token, which no foreign page has. Having an [`Operator`] or an [`SameOrigin`] means that all of this was checked.
 
 use std::future::{Ready, ready};
-use std::net::IpAddr;
 use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -27,6 +26,7 @@ use super::Admin;
 use super::console::{self, Problem};
 use super::sessions::{LOGIN, Sessions, Ticket};
 use crate::auth::bearer_token;
+use crate::host_port;
 use crate::metrics::{OperatorRefused, Reason as _};
 use crate::net::{HeadTooLarge, check_head};
 use crate::protocol::excerpt;
@@ -270,21 +270,7 @@ fn names_loopback(request: &HttpRequest) -> bool {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((name, rest)) => (
-            name,
-            rest.strip_prefix(':').or(rest.is_empty().then_some("0")),
-        ),
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, Some("0")),
-        },
-    };
-    let is_this = match name.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => name.eq_ignore_ascii_case("localhost"),
-    };
-    is_this && port.is_some_and(|port| port.parse::<u16>().is_ok())
+    host_port::split(host).is_ok_and(|(name, _)| host_port::is_loopback(name))
 }
 
 /// What a browser says of the page that a request comes from. Others than browsers say nothing.

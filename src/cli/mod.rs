@@ -7,13 +7,13 @@ mod advice;
 mod api;
 mod channels;
 mod doctor;
+mod generated_app;
 mod health;
 mod help;
 mod members;
 mod remote;
 mod request;
 mod sign;
-mod spare;
 mod tail;
 mod target;
 mod terminate;
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{self, Environment, Loaded, PLACES, Sources, SpareApp, Watch};
+use crate::config::{self, Environment, GeneratedApp, Loaded, PLACES, Sources, Watch};
 use crate::{server, telemetry};
 
 /// A self-hosted realtime server that speaks the Pusher Channels protocol.
@@ -85,7 +85,7 @@ impl Settings {
                 .into_iter()
                 .filter_map(|(key, text)| Some((key, text?)))
                 .collect(),
-            spare: None,
+            generated_app: None,
         }
     }
 }
@@ -138,7 +138,7 @@ impl Cli {
 
 fn serve(mut sources: Sources) -> Result<(), Error> {
     // Without random bytes there is none, and then no app at all is an error.
-    sources.spare = SpareApp::random().ok();
+    sources.generated_app = GeneratedApp::random().ok();
     let loaded = config::load(&sources)?;
     telemetry::start(&loaded.settings.log)?;
     match &loaded.file {
@@ -151,8 +151,12 @@ fn serve(mut sources: Sources) -> Result<(), Error> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(spare) = sources.spare.as_ref().filter(|_| loaded.is_spare) {
-        spare::tell(spare, loaded.settings.log.format);
+    if let Some(generated) = sources
+        .generated_app
+        .as_ref()
+        .filter(|_| loaded.is_generated)
+    {
+        generated_app::tell(generated, loaded.settings.log.format);
     }
     let watch = Watch::new(sources, &loaded);
     Ok(server::run(loaded.settings, watch)?)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::host_port;
+
 /// A server: `ws://`, `wss://`, `http://` or `https://`, host, port, and the path before all paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -51,16 +53,15 @@ impl Address {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
-        let is_host_char = |c: char| c.is_ascii_alphanumeric() || "-_.:[]".contains(c);
         let is_path_char = |c: char| c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:@%/".contains(c);
         let prefix = path.trim_end_matches('/');
         if format!("{path}/").contains("/app/") || format!("{path}/").contains("/apps/") {
             return Err(InvalidAddress::Endpoint(url.to_owned()));
         }
-        if !authority.chars().all(is_host_char) || !prefix.chars().all(is_path_char) {
+        if !prefix.chars().all(is_path_char) {
             return Err(form());
         }
-        let (host, port) = host_and_port(authority).ok_or_else(form)?;
+        let (host, port) = host_port::split(authority).map_err(|_| form())?;
         Ok(Self {
             tls,
             host: host.to_owned(),
@@ -148,27 +149,6 @@ impl fmt::Display for Address {
 
 fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
-}
-
-fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (host, port.strip_prefix(':'))
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (authority, None),
-        },
-    };
-    if host.is_empty() {
-        return None;
-    }
-    match port {
-        None => Some((host, None)),
-        Some(port) => Some((host, Some(port.parse().ok().filter(|port| *port != 0)?))),
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! `[[apps]]` → `App`s: what must be given is there, no two are alike, and the limits fit what the server holds.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::elsewhere::Elsewhere;
-use super::error::{Origin, Problem, Step};
+use super::check::{Check, Reported};
+use super::error::{Origin, Problem};
+use super::listener::Server;
 use super::raw;
-use super::tree::Tree;
+use super::values::Name;
 use super::webhooks;
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern};
 use crate::auth::{Secret, Secrets};
@@ -15,57 +15,19 @@ use crate::auth::{Secret, Secrets};
 /// The shipped configuration's secret, which everybody knows.
 const DEVELOPMENT_SECRET: &str = "app-secret";
 
-/// Makes the snapshot, or says what is in the way. `tree` knows where everything stands; `server` is what the apps
-/// must fit.
-pub(super) fn build(
-    raw: &raw::Raw,
-    tree: &Tree,
-    server: &raw::Server,
-    elsewhere: &mut Elsewhere<'_>,
-    problems: &mut Vec<Problem>,
-) -> Apps {
+/// Makes the snapshot, or says what is in the way. `server` is what the apps must fit.
+pub(super) fn build(raw: &[raw::App], server: &Server, check: &mut Check<'_, '_>) -> Apps {
     let mut apps = Vec::new();
-    for (index, app) in raw.apps.iter().enumerate() {
-        let place = Place { tree, index };
-        let found = match credentials(app, &place, elsewhere) {
-            Ok(found) => found,
-            Err(told) => {
-                problems.extend(told);
-                continue;
-            }
-        };
-        match built(app, found) {
-            Ok(built) => {
-                fits(&built.limits, server, &place, problems);
-                match webhooks::built(&app.webhooks) {
-                    Ok(webhooks) => apps.push(App { webhooks, ..built }),
-                    Err((at, key, text)) => problems.push(place.webhook_problem(at, key, text)),
-                }
-            }
-            Err(missing) => problems.push(place.problem(
-                &[],
-                format!("an app needs {missing}: id, key and secret must be given"),
-            )),
-        }
+    for (index, app) in raw.iter().enumerate() {
+        let at = format!("apps.{index}");
+        apps.extend(built(app, &at, server, check).ok());
     }
-    unique(
-        raw,
-        tree,
-        "id",
-        |app| app.id.as_ref().map(|id| id.0.as_str()),
-        problems,
-    );
-    unique(
-        raw,
-        tree,
-        "key",
-        |app| app.key.as_ref().map(|key| key.0.as_str()),
-        problems,
-    );
-    if raw.apps.is_empty() {
+    unique(raw, "id", |app| app.id.as_ref(), check);
+    unique(raw, "key", |app| app.key.as_ref(), check);
+    if raw.is_empty() {
         let text = "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, \
                     TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET";
-        problems.push(Problem::at(None, &[], text));
+        check.problems.push(Problem::at(None, &[], text));
     }
     Apps::new(apps)
 }
@@ -78,96 +40,26 @@ pub(super) fn with_development_secret(apps: &Apps) -> Vec<&str> {
     known.map(|app| app.id.as_str()).collect()
 }
 
-/// Where an app stands in the tree.
-struct Place<'a> {
-    tree: &'a Tree,
-    index: usize,
-}
-
-impl Place<'_> {
-    fn path(&self, keys: &[&str]) -> Vec<Step> {
-        let app = [Step::Key("apps".to_owned()), Step::Index(self.index)];
-        let keys = keys.iter().map(|key| Step::Key((*key).to_owned()));
-        app.into_iter().chain(keys).collect()
-    }
-
-    fn webhook_problem(&self, at: usize, key: &str, text: String) -> Problem {
-        let mut path = self.path(&["webhooks"]);
-        path.extend([Step::Index(at), Step::Key(key.to_owned())]);
-        // A key that is missing stands nowhere; then the app's own place is nearest.
-        let origin = self
-            .tree
-            .origin(&path)
-            .or_else(|| self.tree.origin(&path[..2]));
-        Problem::at(origin, &path, text)
-    }
-
-    fn problem(&self, keys: &[&str], text: String) -> Problem {
-        let path = self.path(keys);
-        // A default stands nowhere; then the app's own place is nearest.
-        let origin = self
-            .tree
-            .origin(&path)
-            .or_else(|| self.tree.origin(&path[..2]));
-        let path = if keys.is_empty() { &[] } else { &path[..] };
-        Problem::at(origin, path, text)
-    }
-}
-
-/// What an app proves and is proved itself by.
-struct Credentials {
-    /// In the order in which they are documented: the first one signs.
-    secrets: Vec<Secret>,
-    api_tokens: Vec<Secret>,
-}
-
-/// Fetches them from wherever they stand, or says of each why it cannot be had.
-fn credentials(
+/// The app that stands `at` a path.
+fn built(
     raw: &raw::App,
-    place: &Place<'_>,
-    elsewhere: &mut Elsewhere<'_>,
-) -> Result<Credentials, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut found = Credentials {
-        secrets: Vec::new(),
-        api_tokens: Vec::new(),
+    at: &str,
+    server: &Server,
+    check: &mut Check<'_, '_>,
+) -> Result<App, Reported> {
+    let (secrets, api_tokens) = credentials(raw, at, check)?;
+    let mut missing = |what: &str| {
+        let text = format!("an app needs {what}: id, key and secret must be given");
+        check.report_section(at, text)
     };
-    if let Some(secret) = &raw.secret {
-        match elsewhere.resolve(secret) {
-            Ok(secret) => found.secrets.push(secret),
-            Err(text) => problems.push(place.problem(&["secret"], text)),
-        }
-    }
-    if let Some(path) = &raw.secret_file {
-        match elsewhere.read(&path.0) {
-            Ok(secret) => found.secrets.push(secret),
-            Err(text) => problems.push(place.problem(&["secret_file"], text)),
-        }
-    }
-    for (key, list, into) in [
-        ("secrets", &raw.secrets, &mut found.secrets),
-        ("api_tokens", &raw.api_tokens, &mut found.api_tokens),
-    ] {
-        for given in list {
-            match elsewhere.resolve(given) {
-                Ok(secret) => into.push(secret),
-                Err(text) => problems.push(place.problem(&[key], text)),
-            }
-        }
-    }
-    if problems.is_empty() {
-        Ok(found)
-    } else {
-        Err(problems)
-    }
-}
-
-/// The app, or the key that it lacks.
-fn built(raw: &raw::App, found: Credentials) -> Result<App, &'static str> {
+    let id = raw.id.as_ref().ok_or_else(|| missing("an id"))?;
+    let key = raw.key.as_ref().ok_or_else(|| missing("a key"))?;
+    let secrets = Secrets::new(secrets).ok_or_else(|| missing("a secret"))?;
+    fits(&raw.limits, server, at, check);
     Ok(App {
-        id: AppId::new(&raw.id.as_ref().ok_or("an id")?.0),
-        key: AppKey::new(&raw.key.as_ref().ok_or("a key")?.0),
-        secrets: Secrets::new(found.secrets).ok_or("a secret")?,
+        id: AppId::new(&id.0),
+        key: AppKey::new(&key.0),
+        secrets,
         name: raw.name.clone(),
         enabled: raw.enabled,
         client_events: raw.client_events,
@@ -179,40 +71,56 @@ fn built(raw: &raw::App, found: Credentials) -> Result<App, &'static str> {
             .iter()
             .map(|origin| OriginPattern::new(&origin.0))
             .collect(),
-        authorize_within: match raw.authorize_within.get() {
+        authorize_within: match raw.authorize_within {
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),
         },
-        api_tokens: found.api_tokens,
-        webhooks: Vec::new(),
-        limits: limits(&raw.limits),
+        api_tokens,
+        webhooks: webhooks::built(&raw.webhooks, at, check)?,
+        limits: raw.limits.clone(),
         metrics: Default::default(),
     })
 }
 
-fn limits(raw: &raw::AppLimits) -> Limits {
-    Limits {
-        connections: raw
-            .connections
-            .and_then(|number| NonZeroU32::new(number.get())),
-        events_per_second: raw
-            .events_per_second
-            .and_then(|number| NonZeroU32::new(number.get())),
-        client_events_per_second: raw.client_events_per_second.get(),
-        channels_per_connection: raw.channels_per_connection.amount(),
-        presence_members: raw.presence_members.amount(),
-        presence_member_bytes: raw.presence_member_bytes.amount(),
-        event_bytes: raw.event_bytes.amount(),
-        channels_per_event: raw.channels_per_event.amount(),
-        batch_events: raw.batch_events.amount(),
-        channel_name_length: raw.channel_name_length.amount(),
-        event_name_length: raw.event_name_length.amount(),
+/// The app's secrets, of which the first signs, and its API tokens.
+fn credentials(
+    raw: &raw::App,
+    at: &str,
+    check: &mut Check<'_, '_>,
+) -> Result<(Vec<Secret>, Vec<Secret>), Reported> {
+    let secrets = &mut check.secrets;
+    let mut given = Vec::new();
+    given.extend(
+        raw.secret
+            .iter()
+            .map(|text| ("secret", secrets.resolve(text))),
+    );
+    let files = raw.secret_file.iter();
+    given.extend(files.map(|path| ("secret_file", secrets.read(&path.0))));
+    given.extend(
+        raw.secrets
+            .iter()
+            .map(|text| ("secrets", secrets.resolve(text))),
+    );
+    given.extend(
+        raw.api_tokens
+            .iter()
+            .map(|text| ("api_tokens", secrets.resolve(text))),
+    );
+    let (mut secrets, mut api_tokens, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
+    for (key, secret) in given {
+        match check.or_report(&format!("{at}.{key}"), secret) {
+            Ok(token) if key == "api_tokens" => api_tokens.push(token),
+            Ok(secret) => secrets.push(secret),
+            Err(reported) => outcome = Err(reported),
+        }
     }
+    outcome.map(|()| (secrets, api_tokens))
 }
 
 /// A connection or a worker that cannot hold one message would lose every connection that gets it; a cache channel
 /// would forget an event that its budget cannot hold.
-fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut Vec<Problem>) {
+fn fits(limits: &Limits, server: &Server, at: &str, check: &mut Check<'_, '_>) {
     let key = if limits.event_bytes >= limits.presence_member_bytes {
         "event_bytes"
     } else {
@@ -220,49 +128,50 @@ fn fits(limits: &Limits, server: &raw::Server, place: &Place<'_>, problems: &mut
     };
     let needed = limits.message_bytes();
     for (name, available) in [
-        ("outbox_bytes", server.outbox_bytes.amount()),
-        ("inbox_bytes", server.inbox_bytes.amount()),
+        ("outbox_bytes", server.outbox_bytes),
+        ("inbox_bytes", server.inbox_bytes),
     ] {
         if needed > available {
             let text = format!(
                 "messages of this size need {name} of at least {needed} in [server], where it is {available}"
             );
-            problems.push(place.problem(&["limits", key], text));
+            check.report(&format!("{at}.limits.{key}"), text);
         }
     }
-    let (needed, available) = (limits.last_event_bytes(), server.cache_bytes.amount());
+    let (needed, available) = (limits.last_event_bytes(), server.cache_bytes);
     if needed > available {
         let text = format!(
             "the last event of a cache channel may then need cache_bytes of {needed} in [server], where it is \
              {available}"
         );
-        problems.push(place.problem(&["limits", "event_bytes"], text));
+        check.report(&format!("{at}.limits.event_bytes"), text);
     }
 }
 
 /// Two apps with one id or one key: nobody could say which is meant.
-fn unique<'a>(
-    raw: &'a raw::Raw,
-    tree: &Tree,
+fn unique(
+    raw: &[raw::App],
     key: &str,
-    name: impl Fn(&'a raw::App) -> Option<&'a str>,
-    problems: &mut Vec<Problem>,
+    name: impl Fn(&raw::App) -> Option<&Name>,
+    check: &mut Check<'_, '_>,
 ) {
     let mut seen = HashMap::new();
-    for (index, app) in raw.apps.iter().enumerate() {
-        let place = Place { tree, index };
-        let Some(name) = name(app) else {
+    for (index, app) in raw.iter().enumerate() {
+        let Some(Name(name)) = name(app) else {
             continue;
         };
         let Some(first) = seen.insert(name, index) else {
             continue;
         };
-        let first = tree.origin(&Place { tree, index: first }.path(&[key]));
-        let first = first.map(ToString::to_string).unwrap_or_default();
-        let mut text = format!("\"{name}\" is taken by the app at {first}, each needs its own");
-        if let Some(Origin::Variable(_)) = tree.origin(&place.path(&[key])) {
+        let [first, at] = [first, index].map(|index| format!("apps.{index}.{key}"));
+        let first = check.origin(&first).map(|origin| origin.to_string());
+        let mut text = format!(
+            "\"{name}\" is taken by the app at {}, each needs its own",
+            first.unwrap_or_default()
+        );
+        if let Some(Origin::Variable(_)) = check.origin(&at) {
             text += ": the environment adds an app, it does not replace one of the file";
         }
-        problems.push(place.problem(&[key], text));
+        check.report(&at, text);
     }
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::error::{Origin, Problem};
 use super::filter::filter;
-use super::tree::{Node, Value};
+use super::tree::{Override, origin};
 use super::{Log, LogFormat, soketi, strays};
 
 pub(super) const PREFIX: &str = "TIDEWIRE_";
@@ -50,23 +50,16 @@ impl<K: AsRef<OsStr>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
     }
 }
 
-/// One setting's text and where it came from.
-pub(super) struct Override {
-    pub(super) path: Vec<String>,
-    pub(super) origin: Origin,
-    pub(super) text: String,
-}
-
 /// What an [`Environment`] says.
-pub(super) struct Said {
+pub(super) struct EnvInput {
     /// `TIDEWIRE_CONFIG`.
     pub(super) file: Option<PathBuf>,
     /// Settings.
     pub(super) overrides: Vec<Override>,
-    /// The entries of an app.
-    pub(super) app: Option<Vec<(String, Node)>>,
+    /// The keys of an app.
+    pub(super) app: Option<Vec<Override>>,
     /// What is said of an app while none is given.
-    pub(super) app_options: Vec<(String, Node)>,
+    pub(super) app_options: Vec<Override>,
     /// How to log.
     pub(super) log: Log,
     /// What is wrong.
@@ -106,18 +99,21 @@ impl Environment {
     }
 
     /// Sorts the variables out that set something.
-    pub(super) fn said(&self) -> Said {
-        let mut said = Said {
+    pub(super) fn input(&self) -> EnvInput {
+        // What ours say wins.
+        let soketi = soketi::translated(self);
+        let mut input = EnvInput {
             file: self.0.get(CONFIG).map(PathBuf::from),
-            overrides: Vec::new(),
+            overrides: soketi.overrides,
             app: None,
             app_options: Vec::new(),
             log: Log::default(),
-            problems: Vec::new(),
-            notices: Vec::new(),
-            warnings: Vec::new(),
+            problems: soketi.problems,
+            notices: soketi.notices,
+            warnings: soketi.warnings,
         };
-        let mut app = Vec::new();
+        input.log.filter = soketi.log_filter.unwrap_or(input.log.filter);
+        let mut app = soketi.app;
         let mut strays = Vec::new();
         for (name, value) in self.beginning_with(PREFIX) {
             if name == CONFIG {
@@ -126,42 +122,38 @@ impl Environment {
             let origin = Origin::Variable(name.to_owned());
             let Some(text) = value.to_str() else {
                 let problem = Problem::of(origin, "expected UTF-8 text");
-                said.problems.push(problem);
+                input.problems.push(problem);
                 continue;
             };
             let rest = &name[PREFIX.len()..];
             if let Some(key) = APP_KEYS.into_iter().find(|key| name == app_variable(key)) {
-                let value = Value::Plain(text.to_owned());
-                let origin = Some(origin);
-                app.push((key.to_owned(), Node { origin, value }));
+                app.push(Override::new(vec![key.to_owned()], &origin, text));
             } else if name == LOG || name == LOG_FORMAT {
-                said.log_setting(name, text);
+                input.log_setting(name, text);
             } else if rest.contains("__") {
-                said.setting(rest, origin, text);
+                input.setting(rest, &origin, text);
             } else if !strays::is_injected(name, text) {
                 strays.push(name.to_owned());
             }
         }
-        soketi::add(self, &mut said, &mut app);
-        said.add_app(app);
-        said.strays(strays);
-        said
+        input.add_app(app);
+        input.strays(strays);
+        input
     }
 }
 
-impl Said {
-    fn setting(&mut self, rest: &str, origin: Origin, text: &str) {
+impl EnvInput {
+    fn setting(&mut self, rest: &str, origin: &Origin, text: &str) {
         let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
         if matches!(path[0].as_str(), "app" | "apps") {
             let names = APP_KEYS.map(app_variable).join(", ");
             let text = format!(
                 "the environment adds one app, by {names}; others are [[apps]] of the file"
             );
-            self.problems.push(Problem::of(origin, text));
+            self.problems.push(Problem::of(origin.clone(), text));
             return;
         }
-        let text = text.to_owned();
-        self.overrides.push(Override { path, origin, text });
+        self.overrides.push(Override::new(path, origin, text));
     }
 
     fn log_setting(&mut self, name: &str, text: &str) {
@@ -183,10 +175,10 @@ impl Said {
         }
     }
 
-    fn add_app(&mut self, entries: Vec<(String, Node)>) {
-        let given = |key: &str| entries.iter().find(|(given, _)| given == key);
+    fn add_app(&mut self, entries: Vec<Override>) {
+        let given = |key: &str| entries.iter().find(|entry| entry.path == [key]);
         let first = APP_KEYS.into_iter().find_map(given);
-        let Some(origin) = first.and_then(|(_, node)| node.origin.clone()) else {
+        let Some(origin) = first.and_then(|entry| origin(&entry.value)) else {
             self.app_options = entries;
             return;
         };

@@ -61,6 +61,20 @@ pub enum Origin {
     Flag(String),
 }
 
+impl Origin {
+    /// Reads what `Display` wrote: the `config` crate carries origins as texts.
+    pub(super) fn of(text: &str) -> Self {
+        let file = text
+            .rsplit_once(':')
+            .and_then(|(file, line)| Some((file.to_owned(), line.parse().ok()?)));
+        match file {
+            Some((file, line)) => Self::File { file, line },
+            None if text.starts_with("--") => Self::Flag(text.to_owned()),
+            None => Self::Variable(text.to_owned()),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,6 +91,17 @@ pub(super) enum Step {
     Key(String),
     /// An element of a list.
     Index(usize),
+}
+
+/// A path as `apps.0.id`, of names that have no dots.
+pub(super) fn path(text: &str) -> Vec<Step> {
+    let steps = text.split('.');
+    steps
+        .map(|step| match step.parse() {
+            Ok(index) => Step::Index(index),
+            Err(_) => Step::Key(step.to_owned()),
+        })
+        .collect()
 }
 
 /// One thing that is wrong.
@@ -101,9 +126,9 @@ pub(super) enum Fault {
 
 impl Problem {
     /// A problem with the value at a path.
-    pub(super) fn at(origin: Option<&Origin>, path: &[Step], text: impl Into<String>) -> Self {
+    pub(super) fn at(origin: Option<Origin>, path: &[Step], text: impl Into<String>) -> Self {
         Self {
-            origin: origin.cloned(),
+            origin,
             path: path.to_vec(),
             fault: Fault::Text(text.into()),
         }
@@ -111,7 +136,7 @@ impl Problem {
 
     /// A problem with a variable, a flag or a place in the file as such.
     pub(super) fn of(origin: Origin, text: impl Into<String>) -> Self {
-        Self::at(Some(&origin), &[], text)
+        Self::at(Some(origin), &[], text)
     }
 }
 

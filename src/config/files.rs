@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::limits::ConcurrencyLimit;
 
 /// How long one file may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More than any configuration, secret or certificate has.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -33,21 +33,21 @@ const READINGS: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Files {
     found: BTreeMap<PathBuf, Result<u64, io::ErrorKind>>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Default for Files {
     fn default() -> Self {
-        Self::within(PATIENCE)
+        Self::within(TIMEOUT)
     }
 }
 
 impl Files {
     /// For a reading that gives a file up after so long.
-    pub(super) fn within(patience: Duration) -> Self {
+    pub(super) fn within(timeout: Duration) -> Self {
         Self {
             found: BTreeMap::new(),
-            patience,
+            timeout,
         }
     }
 
@@ -56,10 +56,10 @@ impl Files {
         let hangs = |found: &Result<u64, io::ErrorKind>| *found == Err(io::ErrorKind::TimedOut);
         let text = if self.found.values().any(hangs) {
             // The others are most likely in the same place: one wait is enough.
-            Err(no_answer(self.patience))
+            Err(no_answer(self.timeout))
         } else {
             let path = path.to_owned();
-            in_time(self.patience, move || regular(&path))
+            in_time(self.timeout, move || regular(&path))
         };
         let found = match &text {
             Ok(text) => Ok(hash(text)),
@@ -87,7 +87,7 @@ impl Files {
 
     /// The same files as they are now.
     pub(super) fn now(&self) -> Self {
-        let mut now = Self::within(self.patience);
+        let mut now = Self::within(self.timeout);
         for path in self.found.keys() {
             // Noted like any other finding.
             let _ = now.read(path);
@@ -122,22 +122,22 @@ fn regular(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn no_answer(patience: Duration) -> io::Error {
+fn no_answer(timeout: Duration) -> io::Error {
     let text = format!(
         "no answer within {} s from the disk or network that holds it",
-        patience.as_secs()
+        timeout.as_secs()
     );
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 /// Does something on a thread of its own, and gives it up after a while.
 fn in_time<T: Send + 'static>(
-    patience: Duration,
+    timeout: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     static ROOM: LazyLock<Arc<ConcurrencyLimit>> =
         LazyLock::new(|| Arc::new(ConcurrencyLimit::new(Some(READINGS))));
-    let place = ROOM.acquire().ok_or_else(|| no_answer(patience))?;
+    let place = ROOM.acquire().ok_or_else(|| no_answer(timeout))?;
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
         .name("file".to_owned())
@@ -148,8 +148,8 @@ fn in_time<T: Send + 'static>(
             let _ = sender.send(done);
         })?;
     receiver
-        .recv_timeout(patience)
-        .unwrap_or_else(|_| Err(no_answer(patience)))
+        .recv_timeout(timeout)
+        .unwrap_or_else(|_| Err(no_answer(timeout)))
 }
 
 fn hash(text: &str) -> u64 {

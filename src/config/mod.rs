@@ -1,56 +1,56 @@
 //! Settings: default < file < environment < flag, checked as a whole, or every problem with its place.
 //!
-//! A setting has one name. The field in `raw` is its key in the file; section and key give the environment variable
+//! A setting has one name. The field of its section is its key in the file; section and key give the environment variable
 //! (`TIDEWIRE_SERVER__PORT`), and the flags of `[server]` are their keys (`--path-prefix`). The only other table of names
 //! is Soketi's (`soketi`). Unknown names and impossible values are errors: nothing falls back to a default.
 //!
-//! The layers are `Tree`s built with the `toml` crate, whose parser gives a place to every key. The `config` crate
-//! would merge layers for us, but it forgets the lines, and the lines are what a message needs.
+//! The layers are sources of the `config` crate, which merges them (`tree`). The `toml` crate gives a line to every key
+//! of the file, and each value carries its origin to the message that needs it (`read`).
 //!
-//! Nothing else in this crate reads the environment or the settings' file, and no one else sees the raw structs.
+//! Nothing else in this crate reads the environment or the settings' file, and no one else sees `raw`.
 
 mod apps;
-mod elsewhere;
+mod check;
 mod environment;
 mod error;
 mod files;
 mod filter;
+mod generated_app;
 mod listener;
-mod lookup;
+mod locate;
 mod origin;
 mod raw;
 mod read;
 mod redis;
 mod redis_url;
 mod reload;
+mod secrets;
 mod soketi;
-mod spare;
 mod strays;
 mod tls;
 mod tree;
 mod values;
 mod webhooks;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::Apps;
-use crate::auth::Secret;
-use crate::net::TrustedProxies;
-use elsewhere::Elsewhere;
+use crate::host_port::is_loopback;
+use check::Check;
+use environment::EnvInput;
 pub use environment::Environment;
-use environment::{Override, Said};
 pub use error::{Error, Origin, Problem};
 use files::Files;
-pub use listener::Tls;
-use lookup::found;
-pub use lookup::{PLACES, admin_address, server_alone};
+pub use generated_app::GeneratedApp;
+pub use listener::{Admin, Server, Tls};
+use locate::found;
+pub use locate::{PLACES, admin_address, server_alone};
 use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch};
-pub use spare::SpareApp;
-use tree::Tree;
+use secrets::SecretReader;
+use tree::{Override, Tree};
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -67,52 +67,6 @@ pub struct Settings {
     pub apps: Apps,
     /// `TIDEWIRE_LOG` and `TIDEWIRE_LOG_FORMAT`.
     pub log: Log,
-}
-
-/// The public listener and what its connections may use.
-#[derive(Debug, Clone)]
-pub struct Server {
-    /// The address or host name to listen on; an IPv6 address has no brackets.
-    pub host: String,
-    /// The port; 0: any free one.
-    pub port: u16,
-    /// A path before all paths: `""`, or as `/realtime`, with no slash at the end. Served with and without it.
-    pub path_prefix: String,
-    /// Seconds of silence after which a client pings, as told to it.
-    pub activity_timeout: u32,
-    /// Worker threads, each with connections of its own; at least 1.
-    pub workers: usize,
-    /// Connections of all apps at a time; none: as many as the system allows.
-    pub max_connections: Option<NonZeroUsize>,
-    /// Bytes that may wait for one connection. Beyond it the connection is closed as slow.
-    pub outbox_bytes: usize,
-    /// Bytes that may wait for one worker. Beyond it publishers wait, then get 503.
-    pub inbox_bytes: usize,
-    /// Bytes for the last events of cache channels, of all apps.
-    pub cache_bytes: usize,
-    /// Seconds over which a shutdown spreads the closing of connections.
-    pub drain_seconds: u32,
-    /// Whether API tokens are taken over plain HTTP from beyond loopback.
-    pub allow_plain_tokens: bool,
-    /// Whose word on who the client is counts.
-    pub trusted_proxies: TrustedProxies,
-    /// Whether each connection begins with the header of one of them.
-    pub proxy_protocol: bool,
-    /// None: in the clear.
-    pub tls: Option<Tls>,
-}
-
-/// The operators' listener.
-#[derive(Debug, Clone)]
-pub struct Admin {
-    /// The address or host name to listen on.
-    pub host: String,
-    /// The port; 0: any free one.
-    pub port: u16,
-    /// What operators must show; always there when `host` is not loopback.
-    pub token: Option<Secret>,
-    /// Whether metrics have Soketi's names too.
-    pub soketi_metric_names: bool,
 }
 
 /// How to log.
@@ -154,7 +108,7 @@ pub struct Sources {
     /// Flags: a key of `[server]` and the text given for it.
     pub flags: Vec<(&'static str, String)>,
     /// What is served if there is no file and no app in the environment; none: that is an error.
-    pub spare: Option<SpareApp>,
+    pub generated_app: Option<GeneratedApp>,
 }
 
 /// What [`load`] found.
@@ -164,8 +118,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
-    /// Whether the only app is [`Sources::spare`].
-    pub is_spare: bool,
+    /// Whether the only app is [`Sources::generated_app`].
+    pub is_generated: bool,
     /// What was understood in another way than it was said.
     pub notices: Vec<String>,
     /// What an operator should know before it serves.
@@ -200,12 +154,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
 /// The same, noting the files that were looked into. While a server runs, its `[server]` is what apps must fit.
 fn attempt(
     sources: &Sources,
-    running: Option<&raw::Server>,
+    running: Option<&Server>,
     files: &mut Files,
 ) -> Result<Loaded, Error> {
-    let mut said = sources.environment.said();
-    let found = found(sources, &said, files)?;
-    let mut is_spare = false;
+    let mut input = sources.environment.input();
+    let found = found(sources, &input, files)?;
+    let mut is_generated = false;
     let (file, tree) = match found {
         Some((file, text)) => {
             let tree = Tree::parse(&file.display().to_string(), &text);
@@ -213,17 +167,17 @@ fn attempt(
             (Some(file), tree)
         }
         None => {
-            if said.app.is_none() && said.problems.is_empty() {
-                let spare = sources.spare.as_ref();
-                let spare = spare.ok_or_else(|| Error::NoFile(sources.places.clone()))?;
-                let options = std::mem::take(&mut said.app_options);
-                said.app = Some([spare.entries(), options].concat());
-                is_spare = true;
+            if input.app.is_none() && input.problems.is_empty() {
+                let generated = sources.generated_app.as_ref();
+                let generated = generated.ok_or_else(|| Error::NoFile(sources.places.clone()))?;
+                let options = std::mem::take(&mut input.app_options);
+                input.app = Some([generated.entries(), options].concat());
+                is_generated = true;
             }
             (None, Tree::new())
         }
     };
-    let elsewhere = Elsewhere {
+    let secrets = SecretReader {
         environment: &sources.environment,
         folder: file
             .as_deref()
@@ -231,175 +185,104 @@ fn attempt(
             .unwrap_or(Path::new("")),
         files,
     };
-    let loaded = checked(tree, said, &sources.flags, elsewhere, running)?;
-    if is_spare && loaded.settings.redis.is_some() {
+    let loaded = checked(tree, input, &sources.flags, secrets, running)?;
+    if is_generated && loaded.settings.redis.is_some() {
         let text = "no apps, and none is made up, because all nodes over one Redis must have the same: set \
                     TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or write a file";
         return Err(Error::Problems(vec![Problem::at(None, &[], text)]));
     }
     Ok(Loaded {
         file,
-        is_spare,
+        is_generated,
         ..loaded
     })
 }
 
-/// The type of a port has 16 bits' bounds.
-fn port_of(number: u32) -> u16 {
-    u16::try_from(number).unwrap_or(u16::MAX)
-}
-
-/// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is told
+/// Lays the environment and the flags over the file. Each layer is read by itself first, so that a mistake is reported
 /// even where a later layer hides it.
 fn checked(
     file: Tree,
-    said: Said,
+    input: EnvInput,
     flags: &[(&'static str, String)],
-    mut elsewhere: Elsewhere<'_>,
-    running: Option<&raw::Server>,
+    secrets: SecretReader<'_>,
+    running: Option<&Server>,
 ) -> Result<Loaded, Error> {
-    let mut overrides = said.overrides;
-    overrides.extend(flags.iter().map(|(key, text)| Override {
-        path: vec!["server".to_owned(), (*key).to_owned()],
-        origin: Origin::Flag(format!("--{}", key.replace('_', "-"))),
-        text: text.clone(),
+    let mut overrides = input.overrides;
+    overrides.extend(flags.iter().map(|(key, text)| {
+        let origin = Origin::Flag(format!("--{}", key.replace('_', "-")));
+        Override::new(vec!["server".to_owned(), (*key).to_owned()], &origin, text)
     }));
-    let mut problems = said.problems;
+    let mut problems = input.problems;
     problems.extend(read::<Raw>(&file).err().into_iter().flatten());
-    let mut above = Tree::new();
-    let mut all = file;
-    for Override { path, origin, text } in &overrides {
-        above.set(path, origin, text);
-        all.set(path, origin, text);
-    }
-    let mut warnings = said.warnings;
-    match &said.app {
+    let one = |problem| Error::Problems(vec![problem]);
+    let mut above = Tree::new().below(&overrides).map_err(one)?;
+    let mut all = file.below(&overrides).map_err(one)?;
+    let mut warnings = input.warnings;
+    match &input.app {
         Some(app) => {
-            above.push("apps", app);
+            let app = Tree::new().below(app).map_err(one)?;
+            above.push("apps", app.clone());
             all.push("apps", app);
         }
-        None => warnings.extend(soketi::without_app(&said.app_options)),
+        None => warnings.extend(soketi::without_app(&input.app_options)),
     }
     problems.extend(read::<Raw>(&above).err().into_iter().flatten());
-    if problems.is_empty() {
-        let raw: Raw = read(&all).map_err(Error::Problems)?;
-        let server = running.unwrap_or(&raw.server);
-        let apps = apps::build(&raw, &all, server, &mut elsewhere, &mut problems);
-        let redis = redis::settings(&raw.redis, &all, &mut elsewhere, &mut problems);
-        let token = operators_token(&raw, &all, &elsewhere, &mut problems);
-        let tls = listener::tls(&raw.server.tls, &all, &mut elsewhere, &mut problems);
-        problems.extend(listeners(&raw, &all));
-        if problems.is_empty() {
-            let mut settings = settings(&raw, token, redis, apps, said.log);
-            settings.server.tls = tls;
-            warnings.extend(development_secret(&raw, &settings.apps));
-            warnings.extend(webhooks::left_out(&raw, &all));
-            return Ok(Loaded {
-                settings,
-                file: None,
-                is_spare: false,
-                notices: said.notices,
-                warnings,
-                raw: raw.into(),
-                files: Files::default(),
-                folder: elsewhere.folder.to_owned(),
-            });
-        }
+    if !problems.is_empty() {
+        return Err(sorted(problems));
     }
+    let raw: Raw = read(&all).map_err(Error::Problems)?;
+    let mut check = Check {
+        tree: &all,
+        secrets,
+        problems,
+    };
+    let settings = settings(&raw, running, input.log, &mut check);
+    if !check.problems.is_empty() {
+        return Err(sorted(check.problems));
+    }
+    warnings.extend(development_secret(&raw, &settings.apps));
+    warnings.extend(webhooks::left_out(&raw.apps, &all));
+    Ok(Loaded {
+        settings,
+        file: None,
+        is_generated: false,
+        notices: input.notices,
+        warnings,
+        raw: raw.into(),
+        files: Files::default(),
+        folder: check.secrets.folder.to_owned(),
+    })
+}
+
+fn sorted(mut problems: Vec<Problem>) -> Error {
     problems.sort_by(|a, b| a.origin.cmp(&b.origin));
-    Err(Error::Problems(problems))
+    Error::Problems(problems)
 }
 
-fn operators_token(
-    raw: &Raw,
-    tree: &Tree,
-    elsewhere: &Elsewhere<'_>,
-    problems: &mut Vec<Problem>,
-) -> Option<Secret> {
-    let token = elsewhere.resolve(raw.admin.token.as_ref()?);
-    token
-        .map_err(|text| problems.push(in_admin(tree, "token", text)))
-        .ok()
-}
-
-fn in_admin(tree: &Tree, key: &str, text: String) -> Problem {
-    let path = ["admin", key].map(|key| error::Step::Key(key.to_owned()));
-    Problem::at(tree.origin(&path), &path, text)
-}
-
-/// What only the two listeners together can get wrong.
-fn listeners(raw: &Raw, tree: &Tree) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut say = |key: &str, text: String| problems.push(in_admin(tree, key, text));
-    let admin = &raw.admin;
-    if !admin.host.is_loopback() && admin.token.is_none() {
-        let host = &admin.host.0;
-        say(
-            "host",
-            format!(
-                "\"{host}\" is reachable from beyond this machine: set token in [admin] too, or listen on 127.0.0.1"
-            ),
-        );
-    }
-    let port = admin.port.get();
-    if port != 0 && port == raw.server.port.get() {
-        say(
-            "port",
-            format!("{port} is the port of [server] too: the two listeners need their own"),
-        );
-    }
-    problems
-}
-
-fn settings(
-    raw: &Raw,
-    token: Option<Secret>,
-    redis: Option<crate::adapter::redis::Settings>,
-    apps: Apps,
-    log: Log,
-) -> Settings {
-    let Raw { server, admin, .. } = raw;
-    Settings {
-        server: Server {
-            host: server.host.0.clone(),
-            port: port_of(server.port.get()),
-            path_prefix: server.path_prefix.0.clone(),
-            activity_timeout: server.activity_timeout.get(),
-            workers: server.workers.amount(),
-            max_connections: server
-                .max_connections
-                .and_then(|number| NonZeroUsize::new(number.amount())),
-            outbox_bytes: server.outbox_bytes.amount(),
-            inbox_bytes: server.inbox_bytes.amount(),
-            cache_bytes: server.cache_bytes.amount(),
-            drain_seconds: server.drain_seconds.get(),
-            allow_plain_tokens: server.allow_plain_tokens,
-            trusted_proxies: listener::trusted_proxies(server),
-            proxy_protocol: server.proxy_protocol,
-            tls: None,
-        },
-        admin: Admin {
-            host: admin.host.0.clone(),
-            port: port_of(admin.port.get()),
-            token,
-            soketi_metric_names: admin.soketi_metric_names,
-        },
-        webhooks: webhooks::settings(&raw.webhooks),
-        redis,
-        apps,
+/// What the sections say together. It holds only if no problem was reported.
+fn settings(raw: &Raw, running: Option<&Server>, log: Log, check: &mut Check<'_, '_>) -> Settings {
+    let mut settings = Settings {
+        apps: apps::build(&raw.apps, running.unwrap_or(&raw.server), check),
+        redis: redis::settings(&raw.redis, check),
+        server: raw.server.clone(),
+        admin: raw.admin.clone(),
+        webhooks: raw.webhooks.clone(),
         log,
-    }
+    };
+    settings.admin.token = listener::token(raw, check);
+    settings.server.tls = listener::tls(&raw.server.tls_files, check);
+    settings
 }
 
 fn development_secret(raw: &Raw, apps: &Apps) -> Option<String> {
     let ids = apps::with_development_secret(apps);
     let host = &raw.server.host;
-    (!ids.is_empty() && !host.is_loopback()).then(|| {
+    (!ids.is_empty() && !is_loopback(host)).then(|| {
         format!(
             "app {} uses the shipped development secret, and host \"{}\" is reachable from beyond this machine: anyone \
              can publish and sign for it. Set a secret of your own, or listen on 127.0.0.1",
             ids.join(", "),
-            host.0
+            host
         )
     })
 }

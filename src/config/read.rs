@@ -1,95 +1,87 @@
-//! Reading a `Tree` into the raw structs. The structs' own `Deserialize` says which keys exist and what each takes;
-//! this side adds where an offending value stands, and goes on past it, so that one reading finds every problem.
+//! Reading a `Tree` into the sections. Their own `Deserialize` says which keys exist and what each takes; this side adds
+//! where an offending value stands, and goes on past it, so that one reading finds every problem.
+//!
+//! The reader of the `config` crate is not used: it takes 1.5 and `true` for whole numbers, and numbers for texts.
 
+use ::config::{Value, ValueKind};
 use serde::Deserialize;
-use serde::de::value::{SeqDeserializer, StrDeserializer};
-use serde::de::{
-    self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
-};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{self, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
+use serde_path_to_error::{Path, Segment};
 
 use super::error::{Fault, Origin, Problem, Step, keys};
-use super::tree::{Node, Tree, Value};
+use super::tree::Tree;
+use super::values::A_SECRET;
 
 /// Reads everything. Each problem's value is taken out of a copy before the next attempt, so this ends.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &Tree) -> Result<T, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut rest = tree.clone();
     loop {
-        match T::deserialize(&rest.0) {
+        let problem = match serde_path_to_error::deserialize(Node(&rest.0)) {
             Ok(value) if problems.is_empty() => return Ok(value),
-            Ok(_) => return Err(problems),
+            Ok::<T, _>(_) => return Err(problems),
             Err(error) => {
-                let problem = error.into_problem();
-                let gone = rest.remove(&problem.path);
-                problems.push(problem);
-                if !gone {
-                    return Err(problems);
+                let mut path = steps(error.path());
+                // The parts of a text that is read as a list stand where the text stands.
+                while !path.is_empty() && rest.node(&path).is_none() {
+                    path.pop();
+                }
+                Problem {
+                    origin: rest.origin(&path),
+                    fault: with_hint(error.into_inner().0, &path),
+                    path,
                 }
             }
+        };
+        let gone = rest.remove(&problem.path);
+        problems.push(problem);
+        if !gone {
+            return Err(problems);
         }
     }
 }
 
-/// A [`Problem`] on its way from the value up to the top.
-#[derive(Debug)]
-pub(super) struct ReadError {
-    origin: Option<Origin>,
-    /// From the value upwards.
-    path: Vec<Step>,
-    fault: Fault,
+fn steps(path: &Path) -> Vec<Step> {
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Map { key } => Some(Step::Key(key.clone())),
+            Segment::Seq { index } => Some(Step::Index(*index)),
+            _ => None,
+        })
+        .collect()
 }
 
-impl ReadError {
-    fn text(text: String) -> Self {
-        Self {
-            origin: None,
-            path: Vec::new(),
-            fault: Fault::Text(text),
-        }
-    }
+/// The lists of tables, of which a file may have one with too few brackets.
+const TABLES: [&str; 2] = ["apps", "apps.webhooks"];
 
-    /// The same problem, seen from the table or list around it.
-    fn under(mut self, step: Step, node: &Node) -> Self {
-        self.path.push(step);
-        self.origin = self.origin.or_else(|| node.origin.clone());
-        self
+fn with_hint(mut fault: Fault, path: &[Step]) -> Fault {
+    let name = keys(path).join(".");
+    if let Fault::Text(text) = &mut fault
+        && *text == format!("expected {LIST}, found {A_TABLE}")
+        && TABLES.contains(&name.as_str())
+    {
+        *text += &format!(": begin each with [[{name}]], in two brackets");
     }
-
-    fn into_problem(mut self) -> Problem {
-        self.path.reverse();
-        if let Fault::Text(text) = &mut self.fault
-            && *text == format!("expected {LIST}, found {A_TABLE}")
-        {
-            // Of which the file has one with too few brackets.
-            let name = keys(&self.path).join(".");
-            if TABLES.contains(&name.as_str()) {
-                *text += &format!(": begin each with [[{name}]], in two brackets");
-            }
-        }
-        Problem {
-            origin: self.origin,
-            path: self.path,
-            fault: self.fault,
-        }
-    }
+    fault
 }
 
-impl std::fmt::Display for ReadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.fault)
-    }
-}
-
-impl std::error::Error for ReadError {}
+/// What is wrong with a value.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?}")]
+pub(super) struct ReadError(Fault);
 
 impl de::Error for ReadError {
     fn custom<T: std::fmt::Display>(text: T) -> Self {
-        Self::text(text.to_string())
+        Self(Fault::Text(text.to_string()))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         let wanted = wanted(expected);
+        if wanted == A_SECRET {
+            return Self::custom("expected a text in quotes");
+        }
         let found = match found {
             // It may be a token that lacks its brackets.
             Unexpected::Str(_) if wanted == LIST => {
@@ -97,18 +89,20 @@ impl de::Error for ReadError {
             }
             found => described(found),
         };
-        Self::text(format!("expected {wanted}, found {found}"))
+        Self::custom(format!("expected {wanted}, found {found}"))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
         Self::invalid_type(found, expected)
     }
 
+    fn unknown_variant(found: &str, valid: &'static [&'static str]) -> Self {
+        let valid = valid.join("\" or \"");
+        Self::custom(format!("expected \"{valid}\", found the text {found:?}"))
+    }
+
     fn unknown_field(_: &str, valid: &'static [&'static str]) -> Self {
-        Self {
-            fault: Fault::UnknownKey(valid),
-            ..Self::text(String::new())
-        }
+        Self(Fault::UnknownKey(valid))
     }
 }
 
@@ -116,15 +110,13 @@ const LIST: &str = "a list";
 
 const A_TABLE: &str = "a table";
 
-/// The lists of tables.
-const TABLES: [&str; 2] = ["apps", "apps.webhooks"];
-
 /// Serde's words for its own types are a programmer's.
 fn wanted(expected: &dyn de::Expected) -> String {
     match expected.to_string().as_str() {
         "a boolean" => "true or false".to_owned(),
         "a string" => "a text in quotes".to_owned(),
         "a sequence" => LIST.to_owned(),
+        other if other.starts_with("enum ") => "a text in quotes".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -136,62 +128,81 @@ fn described(found: Unexpected<'_>) -> String {
         Unexpected::Signed(number) => number.to_string(),
         Unexpected::Float(number) => number.to_string(),
         Unexpected::Str(text) => format!("the text {text:?}"),
+        Unexpected::Unit => "a date".to_owned(),
         Unexpected::Seq => LIST.to_owned(),
         Unexpected::Map => A_TABLE.to_owned(),
-        Unexpected::Other(what) => what.to_owned(),
         _ => "something else".to_owned(),
     }
 }
 
-impl<'de> de::Deserializer<'de> for &'de Node {
+/// A value that is read as it was said.
+#[derive(Clone, Copy)]
+struct Node<'de>(&'de Value);
+
+impl<'de> Node<'de> {
+    /// A text from the environment or a flag, which have no types: it is read as whatever its key takes.
+    fn plain(self) -> Option<&'de str> {
+        match (&self.0.kind, Origin::of(self.0.origin()?)) {
+            (ValueKind::String(text), Origin::Variable(_) | Origin::Flag(_)) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> IntoDeserializer<'de, ReadError> for Node<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> de::Deserializer<'de> for Node<'de> {
     type Error = ReadError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        match &self.value {
-            Value::Bool(value) => visitor.visit_bool(*value),
-            Value::Integer(number) => visitor.visit_i64(*number),
-            Value::Float(number) => visitor.visit_f64(*number),
-            Value::Text(text) | Value::Plain(text) => visitor.visit_str(text),
-            Value::Date => Err(de::Error::invalid_type(
-                Unexpected::Other("a date"),
-                &visitor,
-            )),
-            Value::List(list) => visitor.visit_seq(Elements(list.iter().enumerate())),
-            Value::Table(table) => visitor.visit_map(Entries {
-                entries: table.iter(),
-                value: None,
-            }),
+        match &self.0.kind {
+            ValueKind::Boolean(value) => visitor.visit_bool(*value),
+            ValueKind::I64(number) => visitor.visit_i64(*number),
+            ValueKind::Float(number) => visitor.visit_f64(*number),
+            ValueKind::String(text) => visitor.visit_str(text),
+            ValueKind::Array(list) => {
+                visitor.visit_seq(SeqDeserializer::new(list.iter().map(Node)))
+            }
+            ValueKind::Table(table) => {
+                let mut entries: Vec<_> = table.iter().collect();
+                entries.sort_by_key(|(key, _)| *key);
+                let entries = entries.into_iter();
+                visitor.visit_map(MapDeserializer::new(
+                    entries.map(|(k, v)| (k.as_str(), Node(v))),
+                ))
+            }
+            _ => Err(de::Error::invalid_type(Unexpected::Unit, &visitor)),
         }
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        match &self.value {
-            Value::Plain(text) => match text.parse() {
-                Ok(value) => visitor.visit_bool(value),
-                Err(_) => visitor.visit_str(text),
-            },
-            _ => self.deserialize_any(visitor),
+        match self.plain().and_then(|text| text.parse().ok()) {
+            Some(value) => visitor.visit_bool(value),
+            None => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        match &self.value {
-            Value::Plain(text) => match text.parse() {
-                Ok(number) => visitor.visit_i64(number),
-                Err(_) => visitor.visit_str(text),
-            },
-            _ => self.deserialize_any(visitor),
+        match self.plain().and_then(|text| text.parse().ok()) {
+            Some(number) => visitor.visit_i64(number),
+            None => self.deserialize_any(visitor),
         }
     }
 
     /// The environment has no lists: there commas separate.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        match &self.value {
-            Value::Plain(text) => {
+        match self.plain() {
+            Some(text) => {
                 let parts = text.split(',').map(str::trim);
                 visitor.visit_seq(SeqDeserializer::new(parts))
             }
-            _ => self.deserialize_any(visitor),
+            None => self.deserialize_any(visitor),
         }
     }
 
@@ -207,61 +218,20 @@ impl<'de> de::Deserializer<'de> for &'de Node {
         visitor.visit_newtype_struct(self)
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        match &self.0.kind {
+            ValueKind::String(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     forward_to_deserialize_any! {
         i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
-        tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-/// The elements of a list.
-struct Elements<'de>(std::iter::Enumerate<std::slice::Iter<'de, Node>>);
-
-impl<'de> SeqAccess<'de> for Elements<'de> {
-    type Error = ReadError;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, ReadError> {
-        let Some((index, node)) = self.0.next() else {
-            return Ok(None);
-        };
-        seed.deserialize(node)
-            .map(Some)
-            .map_err(|error| error.under(Step::Index(index), node))
-    }
-}
-
-/// The entries of a table.
-struct Entries<'de> {
-    entries: std::collections::btree_map::Iter<'de, String, Node>,
-    /// The entry whose key was taken last.
-    value: Option<(&'de str, &'de Node)>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'de> {
-    type Error = ReadError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, ReadError> {
-        let Some((key, node)) = self.entries.next() else {
-            return Ok(None);
-        };
-        self.value = Some((key, node));
-        let text: StrDeserializer<'_, ReadError> = key.as_str().into_deserializer();
-        seed.deserialize(text)
-            .map(Some)
-            .map_err(|error| error.under(Step::Key(key.clone()), node))
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
-        let (key, node) = self
-            .value
-            .take()
-            .ok_or_else(|| ReadError::text("a value was asked for before its key".to_owned()))?;
-        seed.deserialize(node)
-            .map_err(|error| error.under(Step::Key(key.to_owned()), node))
+        tuple_struct map struct identifier ignored_any
     }
 }

@@ -3,13 +3,13 @@
 //! No message shows what was given where a password may be in it.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::elsewhere::reference;
+use super::secrets::reference;
 use crate::adapter::redis::{Address, Login};
+use crate::host_port::{self, Fault, digits};
 
 const PORT: u16 = 6379;
 
@@ -170,36 +170,14 @@ fn decoded(text: &str) -> Result<String, &'static str> {
 
 /// A host with or without a port.
 fn address(text: &str, port: u16) -> Result<Address, &'static str> {
-    let (host, rest) = match text.strip_prefix('[') {
-        Some(bracketed) => {
-            let (host, rest) = bracketed.split_once(']').ok_or(NO_HOST)?;
-            host.parse::<Ipv6Addr>().map_err(|_| NO_HOST)?;
-            (host, rest)
-        }
-        None => {
-            let (host, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-            let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-            if host.is_empty() || !host.chars().all(is_name) {
-                return Err(NO_HOST);
-            }
-            (host, rest)
-        }
-    };
-    let port = match rest.strip_prefix(':') {
-        Some(number) => digits(number).filter(|port| *port != 0).ok_or(NO_PORT)?,
-        None if rest.is_empty() => port,
-        None => return Err(NO_HOST),
-    };
+    let (host, given) = host_port::split(text).map_err(|fault| match fault {
+        Fault::Host => NO_HOST,
+        Fault::Port => NO_PORT,
+    })?;
     Ok(Address {
         host: host.to_owned(),
-        port,
+        port: given.unwrap_or(port),
     })
-}
-
-/// A number without the sign that `parse` would take.
-fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| plain)
 }
 
 /// An entry of `sentinel` or `cluster`, and the port of one that names none.

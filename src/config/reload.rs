@@ -50,7 +50,7 @@ impl Watch {
     /// Watches what a server is about to be started with.
     #[must_use]
     pub fn new(mut sources: Sources, loaded: &Loaded) -> Self {
-        keep_spare(&mut sources, loaded);
+        keep_generated_app(&mut sources, loaded);
         Self {
             sources,
             files: loaded.files.clone(),
@@ -105,7 +105,7 @@ impl Watch {
         let (loaded, files) = read.await.ok_or(Error::NoThread)?;
         self.files = files;
         let loaded = loaded?;
-        keep_spare(&mut self.sources, &loaded);
+        keep_generated_app(&mut self.sources, &loaded);
         let waiting = differences(&self.fixed, &fixed(&loaded, &self.files));
         let mut warnings = loaded.warnings;
         if !waiting.is_empty() {
@@ -136,10 +136,10 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     receiver.await.ok()
 }
 
-/// A file that comes takes the spare app's place for good: if it goes again by mistake, its apps stay.
-fn keep_spare(sources: &mut Sources, loaded: &Loaded) {
-    if !loaded.is_spare {
-        sources.spare = None;
+/// A file that comes takes the generated app's place for good: if it goes again by mistake, its apps stay.
+fn keep_generated_app(sources: &mut Sources, loaded: &Loaded) {
+    if !loaded.is_generated {
+        sources.generated_app = None;
     }
 }
 
@@ -162,7 +162,8 @@ fn fixed(loaded: &Loaded, files: &Files) -> Table {
         tls.remove("cert");
         tls.remove("key");
     }
-    if let (Some(Value::Table(admin)), Some(token)) = (sections.get_mut("admin"), &raw.admin.token)
+    if let (Some(Value::Table(admin)), Some(token)) =
+        (sections.get_mut("admin"), &raw.admin.token_given)
     {
         admin.insert("token".to_owned(), Value::String(token.0.clone()));
     }

@@ -4,10 +4,10 @@
 //! Kubernetes and Docker inject for a service called "tidewire" is nobody's mistake; anything else is only odd.
 
 use super::environment::{APP_KEYS, CONFIG, LOG, LOG_FORMAT, PREFIX, app_variable};
-use super::error::{Fault, Origin, Problem, Step, variable};
+use super::error::{Fault, variable};
 use super::raw::Raw;
 use super::read::read;
-use super::tree::Tree;
+use super::tree::{Override, Tree};
 
 /// Whether Kubernetes or Docker set it for a service or a linked container.
 pub(super) fn is_injected(name: &str, value: &str) -> bool {
@@ -90,20 +90,21 @@ fn add(path: &mut Vec<&'static str>, found: &mut Vec<String>) {
 
 /// The keys of a table: asking for one that cannot exist is answered with those that do.
 fn keys_under(section: &[&str]) -> Vec<&'static str> {
-    let path: Vec<String> = section
-        .iter()
-        .copied()
-        .chain([""])
-        .map(str::to_owned)
-        .collect();
-    let mut tree = Tree::new();
-    tree.set(&path, &Origin::Variable(String::new()), "");
-    let path: Vec<Step> = path.into_iter().map(Step::Key).collect();
-    let problems = read::<Raw>(&tree).err().unwrap_or_default();
+    let names = section.iter().copied().chain(["?"]);
+    let asked = Override {
+        path: names.map(str::to_owned).collect(),
+        value: "".into(),
+    };
+    let problems = Tree::new()
+        .below(&[asked])
+        .map(|tree| read::<Raw>(&tree).err());
+    let problems = problems.ok().flatten().unwrap_or_default();
     problems
         .into_iter()
-        .find_map(|problem: Problem| match problem.fault {
-            Fault::UnknownKey(valid) if problem.path == path => Some(valid.to_vec()),
+        .find_map(|problem| match problem.fault {
+            Fault::UnknownKey(valid) if problem.path.len() == section.len() + 1 => {
+                Some(valid.to_vec())
+            }
             _ => None,
         })
         .unwrap_or_default()

@@ -1,64 +1,94 @@
-//! `Tree`: all that was said about the configuration, before anyone asks what it means. Every value knows where it
-//! came from, and a later layer replaces what an earlier one said of the same key.
+//! `Tree`: all that is said about the configuration before anyone asks what it means, in layers of the `config` crate.
+//! Every value knows where it was given, and a later layer replaces what an earlier one says of the same key.
 //!
 //! Knows TOML's shapes, but no key by name.
 
-use std::collections::BTreeMap;
-
+use ::config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
 use super::error::{Origin, Problem, Step};
 
-/// A value and its origin.
+/// The top of everything.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    /// Where the value was given. None for what only groups values.
-    pub(super) origin: Option<Origin>,
-    /// The value.
+pub(super) struct Tree(pub(super) Value);
+
+/// The value of one key, by its path.
+#[derive(Debug, Clone)]
+pub(super) struct Override {
+    pub(super) path: Vec<String>,
     pub(super) value: Value,
 }
 
-/// What can be said of a key.
-#[derive(Debug, Clone)]
-pub(super) enum Value {
-    /// `true` or `false` in the file.
-    Bool(bool),
-    /// A whole number in the file.
-    Integer(i64),
-    /// A number with a fraction in the file.
-    Float(f64),
-    /// A text in the file.
-    Text(String),
-    /// A text from the environment or a flag, which have no types: it is read as whatever its key takes.
-    Plain(String),
-    /// A date in the file: no setting is one.
-    Date,
-    /// A list.
-    List(Vec<Node>),
-    /// A table.
-    Table(BTreeMap<String, Node>),
+impl Override {
+    /// A text that a variable or a flag gives. These have no types: it is read as whatever its key takes.
+    pub(super) fn new(path: Vec<String>, origin: &Origin, text: &str) -> Self {
+        Self {
+            path,
+            value: Value::new(Some(&origin.to_string()), text),
+        }
+    }
 }
 
-/// The top of everything.
-#[derive(Debug, Clone)]
-pub(super) struct Tree(pub(super) Node);
+impl Source for Override {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        let below = self.path.iter().rev();
+        let all = below.fold(self.value.clone(), |value, key| {
+            Value::new(None, Map::from([(key.clone(), value)]))
+        });
+        Ok(Map::from([(ROOT.to_owned(), all)]))
+    }
+}
+
+impl Source for Tree {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(Map::from([(ROOT.to_owned(), self.0.clone())]))
+    }
+}
+
+/// What all layers are below, because the `config` crate takes the names at its top for paths.
+const ROOT: &str = "all";
 
 impl Tree {
     /// Nothing said.
     pub(super) fn new() -> Self {
-        Self(Node::table())
+        Self(Map::<String, Value>::new().into())
+    }
+
+    /// This below what others say, the last one on top.
+    pub(super) fn below(self, overrides: &[Override]) -> Result<Self, Problem> {
+        let lowest = self.0.clone();
+        let mut layers = Config::builder().add_source(self);
+        for layer in overrides {
+            layers = layers.add_source(layer.clone());
+        }
+        let layers = layers.build();
+        let merged = layers.map_err(|error| Problem::at(None, &[], error.to_string()))?;
+        let mut merged = match merged.cache.kind {
+            ValueKind::Table(mut table) => table.remove(ROOT).unwrap_or_default(),
+            _ => Value::default(),
+        };
+        keep_origins(&mut merged, &lowest);
+        Ok(Self(merged))
     }
 
     /// What a TOML text says. `file` is its name in messages.
     pub(super) fn parse(file: &str, text: &str) -> Result<Self, Problem> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let source = Source {
+        let lines = Lines {
             file,
-            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+            ends: text.match_indices('\n').map(|(at, _)| at).collect(),
         };
         match DeTable::parse(text) {
-            Ok(table) => Ok(Self(source.table(table.get_ref()))),
+            Ok(table) => Ok(Self(Value::new(None, lines.table(table.get_ref())))),
             Err(error) => {
                 // The parser's own rendering quotes the line, which may hold a secret: take the message only.
                 let message: Vec<&str> = error.message().lines().collect();
@@ -70,57 +100,27 @@ impl Tree {
                 {
                     message = duplicate(key);
                 }
-                let origin = source.origin(span.start);
+                let origin = Origin::of(&lines.origin(span.start));
                 let text = format!("this is not TOML: {message}");
                 Err(Problem::of(origin, text))
             }
         }
     }
 
-    /// Says what a variable or a flag says, in place of what was said before. Tables that the path needs and that
-    /// nobody opened yet come into being; what is in the way of one is replaced, its reader has been told already.
-    pub(super) fn set(&mut self, path: &[String], origin: &Origin, text: &str) {
-        let mut node = &mut self.0;
-        for key in path {
-            if !matches!(node.value, Value::Table(_)) {
-                node.value = Value::Table(BTreeMap::new());
+    /// Adds a table to the list `key`, as if it stood at the end of the file: the `config` crate replaces lists.
+    pub(super) fn push(&mut self, key: &str, entries: Self) {
+        if let ValueKind::Table(table) = &mut self.0.kind {
+            let list = table.entry(key.to_owned());
+            let list = list.or_insert_with(|| Vec::<Value>::new().into());
+            if let ValueKind::Array(list) = &mut list.kind {
+                list.push(entries.0);
             }
-            let Value::Table(table) = &mut node.value else {
-                return;
-            };
-            node = table.entry(key.clone()).or_insert_with(|| Node {
-                origin: Some(origin.clone()),
-                ..Node::table()
-            });
-        }
-        *node = Node {
-            origin: Some(origin.clone()),
-            value: Value::Plain(text.to_owned()),
-        };
-    }
-
-    /// Adds a table to the list `key`, as if it stood at the end of the file.
-    pub(super) fn push(&mut self, key: &str, table_entries: &[(String, Node)]) {
-        let Value::Table(table) = &mut self.0.value else {
-            return;
-        };
-        let list = table.entry(key.to_owned()).or_insert_with(|| Node {
-            origin: None,
-            value: Value::List(Vec::new()),
-        });
-        if let Value::List(list) = &mut list.value {
-            list.push(Node {
-                origin: table_entries
-                    .first()
-                    .and_then(|(_, node)| node.origin.clone()),
-                value: Value::Table(table_entries.iter().cloned().collect()),
-            });
         }
     }
 
-    /// Where the value at a path came from; none if it is a default.
-    pub(super) fn origin(&self, path: &[Step]) -> Option<&Origin> {
-        self.node(path)?.origin.as_ref()
+    /// Where the value at a path was given; none if it is a default.
+    pub(super) fn origin(&self, path: &[Step]) -> Option<Origin> {
+        origin(self.node(path)?)
     }
 
     /// What is said below a path.
@@ -130,20 +130,18 @@ impl Tree {
 
     /// Whether the table at a path has any key.
     pub(super) fn has_keys(&self, path: &[Step]) -> bool {
-        let value = self.node(path).map(|node| &node.value);
-        matches!(value, Some(Value::Table(table)) if !table.is_empty())
+        let kind = self.node(path).map(|node| &node.kind);
+        matches!(kind, Some(ValueKind::Table(table)) if !table.is_empty())
     }
 
-    fn node(&self, path: &[Step]) -> Option<&Node> {
-        let mut node = &self.0;
-        for step in path {
-            node = match (&node.value, step) {
-                (Value::Table(table), Step::Key(key)) => table.get(key)?,
-                (Value::List(list), Step::Index(index)) => list.get(*index)?,
-                _ => return None,
-            };
-        }
-        Some(node)
+    /// The value at a path.
+    pub(super) fn node(&self, path: &[Step]) -> Option<&Value> {
+        path.iter()
+            .try_fold(&self.0, |node, step| match (&node.kind, step) {
+                (ValueKind::Table(table), Step::Key(key)) => table.get(key),
+                (ValueKind::Array(list), Step::Index(index)) => list.get(*index),
+                _ => None,
+            })
     }
 
     /// Takes the value at a path away, so that reading can go on past it. Says whether there was one.
@@ -151,21 +149,17 @@ impl Tree {
         let Some((last, parents)) = path.split_last() else {
             return false;
         };
-        let mut node = &mut self.0;
-        for step in parents {
-            let next = match (&mut node.value, step) {
-                (Value::Table(table), Step::Key(key)) => table.get_mut(key),
-                (Value::List(list), Step::Index(index)) => list.get_mut(*index),
-                _ => None,
-            };
-            match next {
-                Some(next) => node = next,
-                None => return false,
-            }
-        }
-        match (&mut node.value, last) {
-            (Value::Table(table), Step::Key(key)) => table.remove(key).is_some(),
-            (Value::List(list), Step::Index(index)) if *index < list.len() => {
+        let parent =
+            parents
+                .iter()
+                .try_fold(&mut self.0, |node, step| match (&mut node.kind, step) {
+                    (ValueKind::Table(table), Step::Key(key)) => table.get_mut(key),
+                    (ValueKind::Array(list), Step::Index(index)) => list.get_mut(*index),
+                    _ => None,
+                });
+        match (parent.map(|node| &mut node.kind), last) {
+            (Some(ValueKind::Table(table)), Step::Key(key)) => table.remove(key).is_some(),
+            (Some(ValueKind::Array(list)), Step::Index(index)) if *index < list.len() => {
                 list.remove(*index);
                 true
             }
@@ -174,12 +168,31 @@ impl Tree {
     }
 }
 
-impl Node {
-    fn table() -> Self {
-        Self {
-            origin: None,
-            value: Value::Table(BTreeMap::new()),
+/// Where a value was given. A table that only variables opened stands where its first key stands.
+pub(super) fn origin(value: &Value) -> Option<Origin> {
+    if let Some(origin) = value.origin() {
+        return Some(Origin::of(origin));
+    }
+    match &value.kind {
+        ValueKind::Table(table) => table.values().filter_map(origin).min(),
+        _ => None,
+    }
+}
+
+/// Tells tables again where they begin, which is forgotten when something is merged into them.
+fn keep_origins(merged: &mut Value, lowest: &Value) {
+    let (ValueKind::Table(entries), ValueKind::Table(known)) = (&mut merged.kind, &lowest.kind)
+    else {
+        return;
+    };
+    for (key, value) in entries {
+        if let Some(known) = known.get(key) {
+            keep_origins(value, known);
         }
+    }
+    if let Some(origin) = lowest.origin() {
+        let kind = std::mem::take(&mut merged.kind);
+        *merged = Value::new(Some(&origin.to_owned()), kind);
     }
 }
 
@@ -194,63 +207,48 @@ fn duplicate(key: &str) -> String {
     }
 }
 
-/// A text being turned into a tree.
-struct Source<'a> {
+/// Tells the line of a value in a text.
+struct Lines<'a> {
     file: &'a str,
     /// Ascending.
-    line_ends: Vec<usize>,
+    ends: Vec<usize>,
 }
 
-impl Source<'_> {
-    fn origin(&self, at: usize) -> Origin {
-        Origin::File {
-            file: self.file.to_owned(),
-            line: 1 + self.line_ends.partition_point(|&end| end < at),
-        }
-    }
-
-    fn table(&self, table: &DeTable<'_>) -> Node {
-        let entries = table
-            .iter()
-            .map(|(key, value)| self.entry(key, value))
-            .collect();
-        Node {
-            origin: None,
-            value: Value::Table(entries),
-        }
+impl Lines<'_> {
+    fn origin(&self, at: usize) -> String {
+        let line = 1 + self.ends.partition_point(|&end| end < at);
+        format!("{}:{line}", self.file)
     }
 
     /// An entry stands where its key stands.
-    fn entry(&self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> (String, Node) {
-        let node = Node {
-            origin: Some(self.origin(key.span().start)),
-            value: self.value(value.get_ref()),
-        };
-        (key.get_ref().to_string(), node)
+    fn table(&self, table: &DeTable<'_>) -> ValueKind {
+        let entries = table.iter().map(|(key, value)| {
+            let value = self.value(key.span().start, value);
+            (key.get_ref().to_string(), value)
+        });
+        ValueKind::Table(entries.collect())
     }
 
-    fn value(&self, value: &DeValue<'_>) -> Value {
-        match value {
-            DeValue::Boolean(value) => Value::Bool(*value),
+    fn value(&self, at: usize, value: &Spanned<DeValue<'_>>) -> Value {
+        let float = |text: &str| ValueKind::Float(text.parse().unwrap_or(f64::INFINITY));
+        let kind = match value.get_ref() {
+            DeValue::Boolean(value) => ValueKind::Boolean(*value),
             // A number beyond 64 bits becomes one that no setting takes either.
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map_or_else(|_| Value::Float(float(number.as_str())), Value::Integer),
-            DeValue::Float(number) => Value::Float(float(number.as_str())),
-            DeValue::String(text) => Value::Text(text.to_string()),
-            DeValue::Datetime(_) => Value::Date,
-            DeValue::Array(list) => Value::List(
-                list.iter()
-                    .map(|element| Node {
-                        origin: Some(self.origin(element.span().start)),
-                        value: self.value(element.get_ref()),
-                    })
-                    .collect(),
-            ),
-            DeValue::Table(table) => self.table(table).value,
-        }
+                .map_or_else(|_| float(number.as_str()), ValueKind::I64),
+            DeValue::Float(number) => float(number.as_str()),
+            DeValue::String(text) => ValueKind::String(text.to_string()),
+            // No setting is one, and nothing else is nil.
+            DeValue::Datetime(_) => ValueKind::Nil,
+            DeValue::Array(list) => {
+                let list = list.iter();
+                ValueKind::Array(
+                    list.map(|value| self.value(value.span().start, value))
+                        .collect(),
+                )
+            }
+            DeValue::Table(table) => self.table(table),
+        };
+        Value::new(Some(&self.origin(at)), kind)
     }
-}
-
-fn float(text: &str) -> f64 {
-    text.parse().unwrap_or(f64::INFINITY)
 }

@@ -10,55 +10,13 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::origin::page_origin;
 
-/// A whole number within bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Whole<const MIN: u32, const MAX: u32>(u32);
-
-impl<const MIN: u32, const MAX: u32> Whole<MIN, MAX> {
-    /// A default, which its author keeps within the bounds.
-    pub(super) fn new(number: u32) -> Self {
-        Self(number.clamp(MIN, MAX))
-    }
-
-    /// The number.
-    pub(super) fn get(self) -> u32 {
-        self.0
-    }
-
-    /// The number as an amount of something in memory: no target of ours has fewer than 32 bits.
-    pub(super) fn amount(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bounded<const MIN: u32, const MAX: u32>;
-
-        impl<const MIN: u32, const MAX: u32> Visitor<'_> for Bounded<MIN, MAX> {
-            type Value = Whole<MIN, MAX>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a whole number from {MIN} to {MAX}")
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-                u32::try_from(number)
-                    .ok()
-                    .filter(|number| (MIN..=MAX).contains(number))
-                    .map(Whole)
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
-            }
-        }
-
-        deserializer.deserialize_i64(Bounded)
-    }
-}
-
-/// A secret or a token, or the name of the variable that holds it; `elsewhere` tells which. It is written as `***`,
+/// A secret or a token, or the name of the variable that holds it; `secrets` tells which. It is written as `***`,
 /// and no message shows what was given for it.
 #[derive(Clone)]
 pub(super) struct Masked(pub(super) String);
+
+/// What is expected where a secret belongs: the reader does not show what it finds instead.
+pub(super) const A_SECRET: &str = "a secret";
 
 /// What a secret must be, wherever it stands.
 pub(super) fn check_secret(text: &str) -> Result<(), &'static str> {
@@ -92,19 +50,7 @@ impl<'de> Deserialize<'de> for Masked {
             type Value = Masked;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text in quotes")
-            }
-
-            fn visit_bool<E: de::Error>(self, _: bool) -> Result<Masked, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_i64<E: de::Error>(self, _: i64) -> Result<Masked, E> {
-                Err(E::custom("expected a text in quotes"))
-            }
-
-            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Masked, E> {
-                Err(E::custom("expected a text in quotes"))
+                f.write_str(A_SECRET)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Masked, E> {
@@ -132,7 +78,22 @@ macro_rules! checked_text {
                 $check(&text).map(Self)
             }
         }
+
+        impl From<$type> for String {
+            fn from(checked: $type) -> Self {
+                checked.0
+            }
+        }
     };
+}
+
+/// Reads a checked text where its check alone is wanted.
+pub(super) fn text<'de, T, D>(deserializer: D) -> Result<String, D::Error>
+where
+    T: Deserialize<'de> + Into<String>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Into::into)
 }
 
 checked_text! {
@@ -167,7 +128,7 @@ checked_text! {
 
 checked_text! {
     /// A name of Redis', which splits its commands at white space.
-    Word, word
+    Token, token
 }
 
 checked_text! {
@@ -182,16 +143,6 @@ impl Network {
     }
 }
 
-impl Host {
-    /// Whether only this machine reaches it.
-    pub(super) fn is_loopback(&self) -> bool {
-        match self.0.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_) => self.0.eq_ignore_ascii_case("localhost"),
-        }
-    }
-}
-
 /// RFC 3986's unreserved characters: nothing in between escapes or splits them.
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_.~".contains(c)
@@ -201,14 +152,16 @@ fn is_path_segment(text: &str) -> bool {
     !text.is_empty() && text != "." && text != ".." && text.chars().all(is_plain)
 }
 
+/// The text, or what was expected and found.
+fn if_fits(text: &str, fits: bool, expected: &str) -> Result<String, String> {
+    let found = || format!("expected {expected}; found {text:?}");
+    fits.then(|| text.to_owned()).ok_or_else(found)
+}
+
 fn name(text: &str) -> Result<String, String> {
-    if is_path_segment(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs; found {text:?}"
-        ))
-    }
+    let expected =
+        "a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs";
+    if_fits(text, is_path_segment(text), expected)
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -217,13 +170,9 @@ fn host(text: &str) -> Result<String, String> {
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(text);
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    if bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.chars().all(is_name)) {
-        Ok(bare.to_owned())
-    } else {
-        Err(format!(
-            "expected an address (\"0.0.0.0\", \"::\") or a host name, without scheme and port; found {text:?}"
-        ))
-    }
+    let fits = bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.chars().all(is_name));
+    let expected = "an address (\"0.0.0.0\", \"::\") or a host name, without scheme and port";
+    if_fits(text, fits, expected).map(|_| bare.to_owned())
 }
 
 fn path_prefix(text: &str) -> Result<String, String> {
@@ -232,18 +181,12 @@ fn path_prefix(text: &str) -> Result<String, String> {
     if trimmed.is_empty() {
         return Ok(String::new());
     }
-    let segments: Vec<&str> = trimmed.split('/').collect();
-    if !segments.iter().all(|segment| is_path_segment(segment)) {
-        return Err(format!(
-            "expected a path like \"/realtime\" of letters, digits, \"-\", \"_\", \".\" and \"~\"; found {text:?}"
-        ));
-    }
-    if matches!(segments.first(), Some(&("app" | "apps"))) {
-        return Err(format!(
-            "expected a path that does not begin with /app or /apps, which clients use themselves; found {text:?}"
-        ));
-    }
-    Ok(format!("/{trimmed}"))
+    let fits = trimmed.split('/').all(is_path_segment);
+    let expected = "a path like \"/realtime\" of letters, digits, \"-\", \"_\", \".\" and \"~\"";
+    if_fits(text, fits, expected)?;
+    let fits = !matches!(trimmed.split('/').next(), Some("app" | "apps"));
+    let expected = "a path that does not begin with /app or /apps, which clients use themselves";
+    if_fits(text, fits, expected).map(|_| format!("/{trimmed}"))
 }
 
 fn file_path(text: &str) -> Result<String, String> {
@@ -254,12 +197,8 @@ fn file_path(text: &str) -> Result<String, String> {
 }
 
 fn network(text: &str) -> Result<String, String> {
-    match parsed_network(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err(format!(
-            "expected an address (\"10.0.0.1\") or a network (\"10.0.0.0/8\", \"fd00::/8\"); found {text:?}"
-        )),
-    }
+    let expected = "an address (\"10.0.0.1\") or a network (\"10.0.0.0/8\", \"fd00::/8\")";
+    if_fits(text, parsed_network(text).is_some(), expected)
 }
 
 fn parsed_network(text: &str) -> Option<IpNet> {
@@ -267,26 +206,18 @@ fn parsed_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(single)
 }
 
-fn word(text: &str) -> Result<String, String> {
+fn token(text: &str) -> Result<String, String> {
     let splits = |c: char| c.is_whitespace() || c.is_control();
-    if text.is_empty() || text.contains(splits) {
-        return Err(format!(
-            "expected a name without white space; found {text:?}"
-        ));
-    }
-    Ok(text.to_owned())
+    let fits = !text.is_empty() && !text.contains(splits);
+    if_fits(text, fits, "a name without white space")
 }
 
 fn key_prefix(text: &str) -> Result<String, String> {
     // No braces: a cluster would read them as a hash tag and put all keys on one server.
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-    if (1..=64).contains(&text.len()) && text.chars().all(is_name) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected 1 to 64 letters, digits, \"-\", \"_\", \".\" and \":\"; found {text:?}"
-        ))
-    }
+    let fits = (1..=64).contains(&text.len()) && text.chars().all(is_name);
+    let expected = "1 to 64 letters, digits, \"-\", \"_\", \".\" and \":\"";
+    if_fits(text, fits, expected)
 }
 
 #[cfg(test)]
@@ -312,7 +243,7 @@ mod tests {
             (path_prefix, "/application", kept("/application")),
             (network, "10.0.0.0/8", kept("10.0.0.0/8")),
             (network, "fd00::1", kept("fd00::1")),
-            (word, "my-primary", kept("my-primary")),
+            (token, "my-primary", kept("my-primary")),
             (key_prefix, "tw:live_2.0-a", kept("tw:live_2.0-a")),
         ] {
             assert_eq!(check(given), expected, "{given}");
@@ -339,30 +270,15 @@ mod tests {
             (network, ""),
             (network, "10.0.0.0/33"),
             (network, "proxy.example.com"),
-            (word, ""),
-            (word, "a b"),
-            (word, "a\n"),
+            (token, ""),
+            (token, "a b"),
+            (token, "a\n"),
             (key_prefix, ""),
             (key_prefix, "{tw}"),
             (key_prefix, &"a".repeat(65)),
         ] {
             let error = check(given).unwrap_err();
             assert!(error.ends_with(&format!("found {given:?}")), "{error}");
-        }
-    }
-
-    #[test]
-    fn loopback() {
-        for (host, expected) in [
-            ("127.0.0.1", true),
-            ("127.1.2.3", true),
-            ("::1", true),
-            ("localhost", true),
-            ("0.0.0.0", false),
-            ("::", false),
-            ("example.com", false),
-        ] {
-            assert_eq!(Host(host.to_owned()).is_loopback(), expected, "{host}");
         }
     }
 }

@@ -1,19 +1,18 @@
-//! What `[webhooks]` and `[[apps.webhooks]]` take, and what becomes of it.
+//! What `[[apps.webhooks]]` takes, and what becomes of it.
 
 use std::collections::HashSet;
 use std::fmt;
-use std::time::Duration;
 
 use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::error::{Problem, Step, nearest};
+use super::check::{Check, Reported};
+use super::error::{Problem, nearest, path};
 use super::raw;
 use super::tree::Tree;
 use crate::app::{ChannelPattern, Webhook};
 use crate::protocol::WebhookKind;
-use crate::webhook::Settings;
 
 /// The headers that a webhook has of its own.
 const RESERVED: [&str; 7] = [
@@ -169,46 +168,43 @@ impl HeaderText {
 }
 
 /// A warning for each header that a webhook has of its own: the configured one is left out.
-pub(super) fn left_out(raw: &raw::Raw, tree: &Tree) -> Vec<String> {
+pub(super) fn left_out(apps: &[raw::App], tree: &Tree) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (at, app) in raw.apps.iter().enumerate() {
+    for (at, app) in apps.iter().enumerate() {
         for (index, webhook) in app.webhooks.iter().enumerate() {
             for name in webhook.headers.keys().filter(|name| name.is_reserved()) {
-                let [apps, webhooks, headers] =
-                    ["apps", "webhooks", "headers"].map(|key| Step::Key(key.to_owned()));
-                let path = [apps, Step::Index(at), webhooks, Step::Index(index), headers];
+                let path = path(&format!("apps.{at}.webhooks.{index}.headers"));
                 let text = format!(
                     "{} is a header of the webhook itself and is left out",
                     name.0
                 );
-                let origin = tree.origin(&path);
-                warnings.push(Problem::at(origin, &path, text).to_string());
+                warnings.push(Problem::at(tree.origin(&path), &path, text).to_string());
             }
         }
     }
     warnings
 }
 
-/// An app's webhooks, or what is wrong: the webhook's index, the key, and the reason.
-pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, (usize, &'static str, String)> {
+/// The webhooks of the app that stands `at` a path.
+pub(super) fn built(
+    raw: &[raw::Webhook],
+    at: &str,
+    check: &mut Check<'_, '_>,
+) -> Result<Vec<Webhook>, Reported> {
     let mut seen = HashSet::new();
     let mut webhooks = Vec::new();
     for (index, raw) in raw.iter().enumerate() {
+        let at = |key: &str| format!("{at}.webhooks.{index}.{key}");
         let url = raw.url.as_ref().ok_or_else(|| {
             let text = "a webhook needs a url: [[apps.webhooks]] without one tells nobody";
-            (index, "url", text.to_owned())
+            check.report(&at("url"), text)
         })?;
         let mut headers = Vec::new();
-        let headers_given = raw.headers.iter();
-        for (name, value) in headers_given.filter(|(name, _)| !name.is_reserved()) {
-            let parsed = name
-                .0
-                .parse()
-                .ok()
-                .zip(HeaderValue::from_str(&value.0).ok());
-            let (name, mut value) = parsed.ok_or_else(|| {
+        for (name, value) in raw.headers.iter().filter(|(name, _)| !name.is_reserved()) {
+            let value = HeaderValue::from_str(&value.0).ok();
+            let (name, mut value) = name.0.parse().ok().zip(value).ok_or_else(|| {
                 let text = format!("the value of {} cannot be sent in a header", name.0);
-                (index, "headers", text)
+                check.report(&at("headers"), text)
             })?;
             value.set_sensitive(true);
             headers.push((name, value));
@@ -230,28 +226,9 @@ pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, (usize, &'stat
         };
         if !seen.insert(webhook.identity()) {
             let text = "another webhook of this app has the same url, events and channels";
-            return Err((index, "url", text.to_owned()));
+            return Err(check.report(&at("url"), text));
         }
         webhooks.push(webhook);
     }
     Ok(webhooks)
-}
-
-/// `[webhooks]`
-pub(super) fn settings(raw: &raw::Webhooks) -> Settings {
-    let seconds = |number: u32| Duration::from_secs(number.into());
-    Settings {
-        linger: seconds(raw.linger_seconds.get()),
-        timeout: seconds(raw.timeout_seconds.get()),
-        retry: seconds(raw.retry_seconds.get()),
-        queue_events: raw.queue_events.amount(),
-        dead_letters: raw.dead_letters.amount(),
-        batch_size: raw.batch_size.amount(),
-        batch_window: Duration::from_millis(raw.batch_ms.get().into()),
-        spool: raw
-            .spool
-            .as_ref()
-            .filter(|path| !path.is_empty())
-            .map(Into::into),
-    }
 }

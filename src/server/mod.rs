@@ -324,7 +324,7 @@ fn acceptors(
         public = public.with_tls(certificates)?;
     }
     if server.proxy_protocol {
-        public = public.behind(Arc::new(server.trusted_proxies.clone()));
+        public = public.behind(Arc::new(server.trusted_proxies()));
     }
     Ok([public, plain])
 }
@@ -366,7 +366,7 @@ impl Services {
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
         let acceptors = acceptors(&server, files.connections, certificates.as_ref(), &metrics)?;
-        let proxies = Arc::new(server.trusted_proxies);
+        let proxies = Arc::new(server.trusted_proxies());
         let node = Arc::new(Node::new(
             apps,
             adapter.adapter(),

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use serde::{Deserialize as _, Deserializer};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 pub use dead_letters::DeadLetter;
 
 use crate::app::{AppId, Apps};
+use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds, section};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, SocketId, WebhookEvent};
@@ -56,25 +58,57 @@ pub enum Error {
 /// How often a shutdown checks whether the queues are empty.
 const FINISH_TICK: Duration = Duration::from_millis(20);
 
-/// `[webhooks]`, for all apps.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// How long a channel or member must be gone before a webhook says so.
-    pub linger: Duration,
-    /// How long one exchange with an endpoint may take.
-    pub timeout: Duration,
-    /// How long a request is retried, from its first attempt.
-    pub retry: Duration,
-    /// Events that may wait for one endpoint. Beyond it the longest line loses its newest event.
-    pub queue_events: usize,
-    /// Dead letters of one endpoint. Beyond it the oldest is dropped.
-    pub dead_letters: usize,
-    /// Events in one request, for endpoints that take batches.
-    pub batch_size: usize,
-    /// How long the first event of a batch waits for others.
-    pub batch_window: Duration,
-    /// The folder in which undelivered events survive a restart.
-    pub spool: Option<PathBuf>,
+section! {
+    /// `[webhooks]`, for all apps.
+    #[serde(expecting = "a table, [webhooks]")]
+    pub struct Settings {
+        /// The folder in which undelivered events survive a restart.
+        #[serde(deserialize_with = "folder")]
+        pub spool: Option<PathBuf> = None,
+        /// How long a channel or member must be gone before a webhook says so.
+        #[serde(
+            rename = "linger_seconds",
+            deserialize_with = "seconds::<0, 3600, _>",
+            serialize_with = "as_seconds"
+        )]
+        pub linger: Duration = Duration::from_secs(3),
+        /// How long one exchange with an endpoint may take.
+        #[serde(
+            rename = "timeout_seconds",
+            deserialize_with = "seconds::<1, 300, _>",
+            serialize_with = "as_seconds"
+        )]
+        pub timeout: Duration = Duration::from_secs(10),
+        /// How long a request is retried, from its first attempt.
+        #[serde(
+            rename = "retry_seconds",
+            deserialize_with = "seconds::<0, 86_400, _>",
+            serialize_with = "as_seconds"
+        )]
+        pub retry: Duration = Duration::from_secs(300),
+        /// Events that may wait for one endpoint. Beyond it the longest line loses its newest event.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub queue_events: usize = 10_000,
+        /// Dead letters of one endpoint. Beyond it the oldest is dropped.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub dead_letters: usize = 1000,
+        /// Events in one request, for endpoints that take batches.
+        #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
+        pub batch_size: usize = 100,
+        /// How long the first event of a batch waits for others.
+        #[serde(
+            rename = "batch_ms",
+            deserialize_with = "milliseconds::<0, 60_000, _>",
+            serialize_with = "as_milliseconds"
+        )]
+        pub batch_window: Duration = Duration::from_millis(200),
+    }
+}
+
+/// An empty path names no folder.
+fn folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    Ok((!path.is_empty()).then(|| path.into()))
 }
 
 /// All endpoints of all apps. Cheap to clone and shared by all workers.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The settings of `[redis]`.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -89,7 +91,8 @@ impl fmt::Debug for Tls {
 }
 
 /// What happens to a publish that Redis did not take in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnOutage {
     /// The publisher gets 503.
     Error,

@@ -7,13 +7,15 @@ mod table;
 mod value;
 mod webhooks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ::config::{Value, ValueKind};
 
 use super::Environment;
-use super::environment::{APP_KEYS, LOG, Override, Said, app_variable as our_app_variable};
+use super::environment::{APP_KEYS, LOG, app_variable as our_app_variable};
 use super::error::{Origin, Problem, nearest, variable};
 use super::strays::is_injected;
-use super::tree::{Node, Value};
+use super::tree::Override;
 use table::{Meaning, PREFIX, TABLE};
 use value::{expected, is_on, unquoted};
 
@@ -28,13 +30,29 @@ pub(super) fn app_variable(key: &str) -> String {
     format!("{PREFIX}DEFAULT_APP_{}", key.to_ascii_uppercase())
 }
 
-/// Adds what Soketi's names say to what ours say.
-pub(super) fn add(environment: &Environment, said: &mut Said, app: &mut Vec<(String, Node)>) {
+/// What Soketi's names say, in our words.
+#[derive(Default)]
+pub(super) struct Translation {
+    /// Keys of sections.
+    pub(super) overrides: Vec<Override>,
+    /// Keys of the environment's app.
+    pub(super) app: Vec<Override>,
+    /// What to log.
+    pub(super) log_filter: Option<String>,
+    /// What is wrong.
+    pub(super) problems: Vec<Problem>,
+    /// What was understood.
+    pub(super) notices: Vec<String>,
+    /// What was not.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Translates what Soketi's names say, as far as none of ours says the same.
+pub(super) fn translated(environment: &Environment) -> Translation {
     let mut reading = Reading {
         given: BTreeMap::new(),
-        logs: environment.value(LOG).is_some(),
-        said,
-        app,
+        environment,
+        out: Translation::default(),
     };
     for (name, value) in environment.beginning_with(PREFIX) {
         match value.to_str() {
@@ -48,7 +66,7 @@ pub(super) fn add(environment: &Environment, said: &mut Said, app: &mut Vec<(Str
             None => {
                 let origin = Origin::Variable(name.to_owned());
                 let problem = Problem::of(origin, "expected UTF-8 text");
-                reading.said.problems.push(problem);
+                reading.out.problems.push(problem);
             }
         }
     }
@@ -58,16 +76,13 @@ pub(super) fn add(environment: &Environment, said: &mut Said, app: &mut Vec<(Str
         redis::add(&mut reading);
         webhooks::add(&mut reading);
     }
+    reading.out
 }
 
 /// What to tell about names for an app that nobody gives, if there are any.
-pub(super) fn without_app(options: &[(String, Node)]) -> Option<String> {
-    let mut names = Vec::new();
-    for (_, node) in options {
-        variables(node, &mut names);
-    }
-    names.sort_unstable();
-    names.dedup();
+pub(super) fn without_app(options: &[Override]) -> Option<String> {
+    let names = options.iter().filter_map(|option| option.value.origin());
+    let names: Vec<&str> = BTreeSet::from_iter(names).into_iter().collect();
     (!names.is_empty()).then(|| {
         format!(
             "{} {} no effect: the environment has no app they could be of. For the apps of the file they are said there, \
@@ -78,21 +93,12 @@ pub(super) fn without_app(options: &[(String, Node)]) -> Option<String> {
     })
 }
 
-fn variables(node: &Node, names: &mut Vec<String>) {
-    names.extend(node.origin.as_ref().map(ToString::to_string));
-    if let Value::Table(entries) = &node.value {
-        entries.values().for_each(|node| variables(node, names));
-    }
-}
-
 /// Soketi's names on the way to ours.
 struct Reading<'a> {
     /// Without the prefix.
     given: BTreeMap<String, String>,
-    /// Whether ours say what to log.
-    logs: bool,
-    said: &'a mut Said,
-    app: &'a mut Vec<(String, Node)>,
+    environment: &'a Environment,
+    out: Translation,
 }
 
 /// The whole name.
@@ -121,7 +127,7 @@ impl Reading<'_> {
                     Err(problem) => self.refuse(&name, problem),
                 },
                 Some(Meaning::App(path, form)) => match form.ours(&text) {
-                    Ok(ours) => self.set_of_app(&name, path, ours.map(Value::Plain)),
+                    Ok(ours) => self.set_of_app(&name, path, ours.map(Into::into)),
                     Err(problem) => self.refuse(&name, problem),
                 },
                 Some(Meaning::Debug) => self.debug(&name, &text),
@@ -149,9 +155,9 @@ impl Reading<'_> {
 
     fn debug(&mut self, name: &str, text: &str) {
         match is_on(text) {
-            Ok(_) if self.logs => self.outdone(name, LOG),
+            Ok(_) if self.environment.value(LOG).is_some() => self.is_outdone_by(name, LOG),
             Ok(true) => {
-                DEBUG.clone_into(&mut self.said.log.filter);
+                self.out.log_filter = Some(DEBUG.to_owned());
                 let name = whole(name);
                 self.notice(format!(
                     "{name} is understood as the log's filter {DEBUG}; the name here is {LOG}"
@@ -172,7 +178,7 @@ impl Reading<'_> {
                 let name = if given.is_some() { TIMEOUT } else { SWITCH };
                 match value::Form::Milliseconds.ours(given.as_deref().unwrap_or(SIGN_IN)) {
                     Ok(ours) => {
-                        self.set_of_app(name, &["authorize_within"], ours.map(Value::Plain));
+                        self.set_of_app(name, "authorize_within", ours.map(Into::into));
                     }
                     Err(problem) => self.refuse(name, problem),
                 }
@@ -188,73 +194,64 @@ impl Reading<'_> {
         }
     }
 
-    /// Sets a key of a section; none: to its default.
-    fn set(&mut self, name: &str, path: &[&'static str], ours: Option<String>) {
-        let our_name = variable(path.iter().copied());
-        if self.has(path) {
-            return self.outdone(name, &our_name);
+    /// Sets a key of a section, by its path; none: to its default.
+    fn set(&mut self, name: &str, path: &str, ours: Option<String>) {
+        if self.is_set(path) {
+            return self.outdone(name, path);
         }
-        if let Some(text) = ours {
-            let path = path.iter().map(|key| (*key).to_owned()).collect();
-            let origin = Origin::Variable(whole(name));
-            self.said.overrides.push(Override { path, origin, text });
-        }
-        if let Some((key, section)) = path.split_last() {
-            let (name, section) = (whole(name), section.join("."));
-            self.notice(format!(
-                "{name} is understood as {key} in [{section}]; the name here is {our_name}"
-            ));
-        }
+        let ours = ours.map(|text| over(name, path, text.into()));
+        self.out.overrides.extend(ours);
+        let (section, key) = path.rsplit_once('.').unwrap_or_default();
+        let (name, ours) = (whole(name), variable(path.split('.')));
+        self.notice(format!(
+            "{name} is understood as {key} in [{section}]; the name here is {ours}"
+        ));
     }
 
-    /// Sets a key of the environment's app; none: to its default.
-    fn set_of_app(&mut self, name: &str, path: &[&str], ours: Option<Value>) {
-        let [key, rest @ ..] = path else {
-            return;
-        };
-        let is_credential = APP_KEYS.contains(key);
-        if is_credential && self.app.iter().any(|(given, _)| given == key) {
-            return self.outdone(name, &our_app_variable(key));
-        }
-        let origin = Some(Origin::Variable(whole(name)));
-        let (shown, place) = match rest {
-            [] => (*key, "[[apps]]"),
-            [limit, ..] => (*limit, "[apps.limits]"),
-        };
-        if let Some(value) = ours {
-            let node = Node { origin, value };
-            match rest {
-                [] => self.app.push(((*key).to_owned(), node)),
-                [limit, ..] => add_below(self.app, key, limit, node),
+    /// Sets a key of the environment's app, by its path in there; none: to its default.
+    fn set_of_app(&mut self, name: &str, path: &str, ours: Option<ValueKind>) {
+        let (key, here) = match path.rsplit_once('.') {
+            Some((table, key)) => (
+                key,
+                format!("its place here is the file, in [apps.{table}]"),
+            ),
+            None if APP_KEYS.contains(&path) => {
+                let ours = our_app_variable(path);
+                if self.environment.value(&ours).is_some() {
+                    return self.is_outdone_by(name, &ours);
+                }
+                (path, format!("the name here is {ours}"))
             }
-        }
-        let name = whole(name);
-        let here = if is_credential {
-            format!("the name here is {}", our_app_variable(key))
-        } else {
-            format!("its place here is the file, in {place}")
+            None => (path, "its place here is the file, in [[apps]]".to_owned()),
         };
+        self.out.app.extend(ours.map(|ours| over(name, path, ours)));
+        let name = whole(name);
         self.notice(format!(
-            "{name} is understood as {shown} of the environment's app; {here}"
+            "{name} is understood as {key} of the environment's app; {here}"
         ));
     }
 
     /// Whether one of our variables sets a key.
-    fn has(&self, path: &[&str]) -> bool {
-        let mut set = self.said.overrides.iter();
-        set.any(|set| set.path.iter().eq(path.iter()))
+    fn is_set(&self, path: &str) -> bool {
+        let ours = variable(path.split('.'));
+        self.environment.value(&ours).is_some()
+    }
+
+    /// Our variable of a key says the same.
+    fn outdone(&mut self, name: &str, path: &str) {
+        self.is_outdone_by(name, &variable(path.split('.')));
     }
 
     fn notice(&mut self, text: String) {
-        self.said.notices.push(text);
+        self.out.notices.push(text);
     }
 
     fn warn(&mut self, text: String) {
-        self.said.warnings.push(text);
+        self.out.warnings.push(text);
     }
 
-    /// One of ours says the same.
-    fn outdone(&mut self, name: &str, ours: &str) {
+    /// One of our variables says the same.
+    fn is_outdone_by(&mut self, name: &str, ours: &str) {
         let name = whole(name);
         self.notice(format!("{name} has no effect: {ours} is set and wins"));
     }
@@ -271,23 +268,15 @@ impl Reading<'_> {
 
     fn refuse(&mut self, name: &str, text: String) {
         let origin = Origin::Variable(whole(name));
-        self.said.problems.push(Problem::of(origin, text));
+        self.out.problems.push(Problem::of(origin, text));
     }
 }
 
-/// Adds an entry to a table of an app, which comes into being with the first.
-fn add_below(app: &mut Vec<(String, Node)>, table: &str, key: &str, node: Node) {
-    let at = app.iter().position(|(given, _)| given == table);
-    let at = at.unwrap_or_else(|| {
-        let value = Value::Table(BTreeMap::new());
-        let origin = None;
-        app.push((table.to_owned(), Node { origin, value }));
-        app.len() - 1
-    });
-    if let Some((_, node_of_table)) = app.get_mut(at)
-        && let Value::Table(entries) = &mut node_of_table.value
-    {
-        entries.insert(key.to_owned(), node);
+/// The value of one of our keys, given by one of Soketi's names.
+fn over(name: &str, path: &str, value: ValueKind) -> Override {
+    Override {
+        path: path.split('.').map(str::to_owned).collect(),
+        value: Value::new(Some(&whole(name)), value),
     }
 }
 

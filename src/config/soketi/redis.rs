@@ -2,9 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::{Reading, expected, is_on, whole};
-use crate::config::environment::Override;
-use crate::config::error::{Origin, variable};
+use super::{Reading, expected, is_on, over, whole};
+use crate::config::error::variable;
 
 const DRIVER: &str = "ADAPTER_DRIVER";
 const CLUSTER_MODE: &str = "ADAPTER_REDIS_CLUSTER_MODE";
@@ -57,10 +56,10 @@ pub(super) fn add(reading: &mut Reading<'_>) {
             return reading.refuse(DRIVER, text);
         }
     }
-    let places = ["url", "sentinel", "cluster"];
-    if let Some(key) = places.into_iter().find(|key| reading.has(&["redis", key])) {
-        let ours = variable(["redis", key].into_iter());
-        reading.outdone(DRIVER, &ours);
+    let places = ["redis.url", "redis.sentinel", "redis.cluster"];
+    if let Some(path) = places.into_iter().find(|path| reading.is_set(path)) {
+        reading.outdone(DRIVER, path);
+        let ours = variable(path.split('.'));
         return reading.idle(&PARTS, &format!("{ours} is set"));
     }
     let cluster = reading.text(CLUSTER_MODE).map(|text| is_on(&text));
@@ -70,44 +69,31 @@ pub(super) fn add(reading: &mut Reading<'_>) {
         (_, Some(sentinels)) if sentinels != "null" => of_sentinels(reading, &sentinels),
         _ => standalone(reading),
     }
-    login(reading);
+    if let Some(username) = reading.text(USERNAME) {
+        reading.set(USERNAME, "redis.username", Some(username));
+    }
+    secret(reading, PASSWORD, "redis.password");
     prefix(reading);
 }
 
 fn of_cluster(reading: &mut Reading<'_>) {
     let given = reading.text(NODES).unwrap_or_default();
-    match addresses(&given) {
-        Some(nodes) => put(reading, NODES, "cluster", nodes),
-        None => reading.refuse(
-            NODES,
-            "expected a list like [{\"host\":\"r1\",\"port\":6379}] of servers of the Redis Cluster, which \
-             SOKETI_ADAPTER_REDIS_CLUSTER_MODE asks for"
-                .to_owned(),
-        ),
-    }
+    let what = "[{\"host\":\"r1\",\"port\":6379}] of servers of the Redis Cluster, which \
+                SOKETI_ADAPTER_REDIS_CLUSTER_MODE asks for";
+    put_addresses(reading, NODES, "redis.cluster", &given, what);
     let idle = [HOST, PORT, DB, SENTINELS, SENTINEL_PASSWORD, INSTANCE];
     reading.idle(&idle, &format!("{} is true", whole(CLUSTER_MODE)));
 }
 
 fn of_sentinels(reading: &mut Reading<'_>, given: &str) {
-    match addresses(given) {
-        Some(sentinels) => put(reading, SENTINELS, "sentinel", sentinels),
-        None => reading.refuse(
-            SENTINELS,
-            "expected a list like [{\"host\":\"s1\",\"port\":26379}]".to_owned(),
-        ),
-    }
+    let what = "[{\"host\":\"s1\",\"port\":26379}]";
+    put_addresses(reading, SENTINELS, "redis.sentinel", given, what);
     let (name, primary) = match reading.text(INSTANCE) {
         Some(primary) => (INSTANCE, primary),
         None => (SENTINELS, "mymaster".to_owned()),
     };
-    reading.set(name, &["redis", "sentinel_master"], Some(primary));
-    secret(
-        reading,
-        SENTINEL_PASSWORD,
-        "sentinel_password",
-        "sentinel_password_file",
-    );
+    reading.set(name, "redis.sentinel_master", Some(primary));
+    secret(reading, SENTINEL_PASSWORD, "redis.sentinel_password");
     let because = format!("{} is set", whole(SENTINELS));
     reading.idle(&[HOST, PORT, NODES], &because);
     if reading.text(DB).is_some_and(|db| db != "0") {
@@ -128,37 +114,29 @@ fn standalone(reading: &mut Reading<'_>) {
         let text = expected("the number of a database", &database);
         return reading.refuse(DB, text);
     }
+    let given = [HOST, PORT, DB].into_iter();
+    let mut names: Vec<&str> = given
+        .filter(|name| reading.given.contains_key(*name))
+        .collect();
+    if names.is_empty() {
+        names.push(DRIVER);
+    }
     let name = if host.is_some() { HOST } else { DRIVER };
-    let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
-    let host = in_url(&host);
-    put(
-        reading,
-        name,
-        "url",
-        format!("redis://{host}:{port}/{database}"),
-    );
+    let host = in_url(host.as_deref().unwrap_or("127.0.0.1"));
+    let url = format!("redis://{host}:{port}/{database}");
+    put(reading, name, &names, "redis.url", url);
     let idle = [SENTINEL_PASSWORD, INSTANCE];
     reading.idle(&idle, &format!("{} is not set", whole(SENTINELS)));
     reading.idle(&[NODES], &format!("{} is not true", whole(CLUSTER_MODE)));
 }
 
-fn login(reading: &mut Reading<'_>) {
-    if let Some(username) = reading.text(USERNAME) {
-        reading.set(USERNAME, &["redis", "username"], Some(username));
-    }
-    secret(reading, PASSWORD, "password", "password_file");
-}
-
 /// Sets a password, unless ours is in a file.
-fn secret(reading: &mut Reading<'_>, name: &str, key: &'static str, file: &'static str) {
-    let Some(password) = reading.text(name) else {
-        return;
-    };
-    if reading.has(&["redis", file]) {
-        let ours = variable(["redis", file].into_iter());
-        reading.outdone(name, &ours);
-    } else {
-        reading.set(name, &["redis", key], Some(password));
+fn secret(reading: &mut Reading<'_>, name: &str, path: &str) {
+    let file = format!("{path}_file");
+    match reading.text(name) {
+        Some(_) if reading.is_set(&file) => reading.outdone(name, &file),
+        Some(password) => reading.set(name, path, Some(password)),
+        None => {}
     }
 }
 
@@ -171,7 +149,7 @@ fn prefix(reading: &mut Reading<'_>) {
         .collect();
     let first = given.iter().find(|(_, text)| text.is_some());
     if let Some((name, _)) = first {
-        reading.set(name, &["redis", "prefix"], Some(text));
+        reading.set(name, "redis.prefix", Some(text));
     }
     if let [(_, Some(_)), (second, Some(_))] = &given {
         let name = whole(second);
@@ -182,28 +160,24 @@ fn prefix(reading: &mut Reading<'_>) {
 }
 
 /// Sets the key that says where Redis is, of which none of ours is set. Several variables may say it together.
-fn put(reading: &mut Reading<'_>, name: &str, key: &'static str, text: String) {
-    reading.said.overrides.push(Override {
-        path: vec!["redis".to_owned(), key.to_owned()],
-        origin: Origin::Variable(whole(name)),
-        text,
-    });
-    let parts = match key {
-        "url" => [HOST, PORT, DB].as_slice(),
-        _ => &[],
-    };
-    let given = parts
-        .iter()
-        .filter(|part| reading.given.contains_key(**part));
-    let mut names: Vec<String> = given.map(|part| whole(part)).collect();
-    if names.is_empty() {
-        names.push(whole(name));
-    }
-    let (names, ours) = (names.join(", "), variable(["redis", key].into_iter()));
-    let verb = if names.contains(',') { "are" } else { "is" };
+fn put(reading: &mut Reading<'_>, name: &str, names: &[&str], path: &str, text: String) {
+    reading.out.overrides.push(over(name, path, text.into()));
+    let names: Vec<String> = names.iter().map(|name| whole(name)).collect();
+    let verb = if names.len() > 1 { "are" } else { "is" };
+    let key = path.trim_start_matches("redis.");
     reading.notice(format!(
-        "{names} {verb} understood as {key} in [redis]; the name here is {ours}"
+        "{} {verb} understood as {key} in [redis]; the name here is {}",
+        names.join(", "),
+        variable(path.split('.'))
     ));
+}
+
+/// The same for a list of addresses.
+fn put_addresses(reading: &mut Reading<'_>, name: &str, path: &str, json: &str, expected: &str) {
+    match addresses(json) {
+        Some(list) => put(reading, name, &[name], path, list),
+        None => reading.refuse(name, format!("expected a list like {expected}")),
+    }
 }
 
 /// Ours for `[{"host":"a","port":1}]`; none if it is not such a list.

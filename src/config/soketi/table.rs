@@ -16,10 +16,10 @@ pub(super) struct Row {
 /// What a name stands for.
 #[derive(Clone, Copy)]
 pub(super) enum Meaning {
-    /// A key of a section, by its path.
-    Setting(&'static [&'static str], Form),
-    /// A key of the environment's app, by its path in there.
-    App(&'static [&'static str], Form),
+    /// A key of a section, by its path: `server.port`.
+    Setting(&'static str, Form),
+    /// A key of the environment's app, by its path in there: `limits.connections`.
+    App(&'static str, Form),
     /// More to log.
     Debug,
     /// A part of what `redis` puts together.
@@ -60,114 +60,50 @@ const fn fitting(name: &'static str, fits: &'static [&'static str], because: &'s
     row(name, Meaning::None { fits, because })
 }
 
-/// All of them. A name that fits two rows is the first one's.
+/// All of them, one a line. A name that fits two rows is the first one's.
+#[rustfmt::skip]
 pub(super) const TABLE: &[Row] = &[
     // The server.
-    row("HOST", Setting(&["server", "host"], AsIs)),
-    row("PORT", Setting(&["server", "port"], AsIs)),
-    row("PATH_PREFIX", Setting(&["server", "path_prefix"], AsIs)),
-    row(
-        "SHUTDOWN_GRACE_PERIOD",
-        Setting(&["server", "drain_seconds"], Milliseconds),
-    ),
+    row("HOST", Setting("server.host", AsIs)),
+    row("PORT", Setting("server.port", AsIs)),
+    row("PATH_PREFIX", Setting("server.path_prefix", AsIs)),
+    row("SHUTDOWN_GRACE_PERIOD", Setting("server.drain_seconds", Milliseconds)),
     row("DEBUG", Debug),
-    row("SSL_CERT", Setting(&["server", "tls", "cert"], AsIs)),
-    row("SSL_KEY", Setting(&["server", "tls", "key"], AsIs)),
-    none(
-        "SSL_PASS",
-        "the key is in a file without a passphrase that only the server may read",
-    ),
+    row("SSL_CERT", Setting("server.tls.cert", AsIs)),
+    row("SSL_KEY", Setting("server.tls.key", AsIs)),
+    none("SSL_PASS", "the key is in a file without a passphrase that only the server may read"),
     none("SSL_CA", "clients are not asked for certificates"),
     fitting("MODE", &["full"], "each node serves and sends webhooks"),
-    none(
-        "HTTP_ACCEPT_TRAFFIC_MEMORY_THRESHOLD",
-        "what may be held in memory is bounded by outbox_bytes, inbox_bytes and cache_bytes in [server]",
-    ),
+    none("HTTP_ACCEPT_TRAFFIC_MEMORY_THRESHOLD", "what may be held in memory is bounded by outbox_bytes, inbox_bytes and cache_bytes in [server]"),
     // The app of the environment.
-    row("DEFAULT_APP_ID", App(&["id"], AsIs)),
-    row("DEFAULT_APP_KEY", App(&["key"], AsIs)),
-    row("DEFAULT_APP_SECRET", App(&["secret"], AsIs)),
-    row("DEFAULT_APP_ENABLED", App(&["enabled"], Switch)),
-    row(
-        "DEFAULT_APP_ENABLE_CLIENT_MESSAGES",
-        App(&["client_events"], Switch),
-    ),
+    row("DEFAULT_APP_ID", App("id", AsIs)),
+    row("DEFAULT_APP_KEY", App("key", AsIs)),
+    row("DEFAULT_APP_SECRET", App("secret", AsIs)),
+    row("DEFAULT_APP_ENABLED", App("enabled", Switch)),
+    row("DEFAULT_APP_ENABLE_CLIENT_MESSAGES", App("client_events", Switch)),
     // Soketi takes 0 connections for any number, but 0 events for none.
-    row(
-        "DEFAULT_APP_MAX_CONNS",
-        App(&["limits", "connections"], Unlimited { below: 1, by: None }),
-    ),
-    row(
-        "DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC",
-        App(
-            &["limits", "events_per_second"],
-            Unlimited { below: 0, by: None },
-        ),
-    ),
-    row(
-        "DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC",
-        App(
-            &["limits", "client_events_per_second"],
-            Unlimited {
-                below: 0,
-                by: Some("1000000"),
-            },
-        ),
-    ),
-    fitting(
-        "DEFAULT_APP_MAX_READ_REQ_PER_SEC",
-        &["-1"],
-        "requests that read are not limited",
-    ),
+    row("DEFAULT_APP_MAX_CONNS", App("limits.connections", Unlimited { below: 1, by: None })),
+    row("DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC", App("limits.events_per_second", Unlimited { below: 0, by: None })),
+    row("DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC", App("limits.client_events_per_second", Unlimited { below: 0, by: Some("1000000") })),
+    fitting("DEFAULT_APP_MAX_READ_REQ_PER_SEC", &["-1"], "requests that read are not limited"),
     row("DEFAULT_APP_USER_AUTHENTICATION", SignIn),
     row("USER_AUTHENTICATION_TIMEOUT", SignIn),
     row("DEFAULT_APP_WEBHOOKS", Webhooks),
     row("WEBHOOKS_BATCHING", Webhooks),
-    row(
-        "WEBHOOKS_BATCHING_DURATION",
-        Setting(&["webhooks", "batch_ms"], AsIs),
-    ),
-    row(
-        "CHANNEL_LIMITS_MAX_NAME_LENGTH",
-        App(&["limits", "channel_name_length"], AsIs),
-    ),
-    row(
-        "EVENT_MAX_BATCH_SIZE",
-        App(&["limits", "batch_events"], AsIs),
-    ),
-    row(
-        "EVENT_MAX_CHANNELS_AT_ONCE",
-        App(&["limits", "channels_per_event"], AsIs),
-    ),
-    row(
-        "EVENT_MAX_NAME_LENGTH",
-        App(&["limits", "event_name_length"], AsIs),
-    ),
-    row(
-        "EVENT_MAX_SIZE_IN_KB",
-        App(&["limits", "event_bytes"], Kilobytes),
-    ),
-    row(
-        "PRESENCE_MAX_MEMBERS",
-        App(&["limits", "presence_members"], AsIs),
-    ),
-    row(
-        "PRESENCE_MAX_MEMBER_SIZE",
-        App(&["limits", "presence_member_bytes"], Kilobytes),
-    ),
-    fitting(
-        "CHANNEL_CACHE_TTL",
-        &["1800"],
-        "last events of cache channels are kept for 1800 seconds",
-    ),
+    row("WEBHOOKS_BATCHING_DURATION", Setting("webhooks.batch_ms", AsIs)),
+    row("CHANNEL_LIMITS_MAX_NAME_LENGTH", App("limits.channel_name_length", AsIs)),
+    row("EVENT_MAX_BATCH_SIZE", App("limits.batch_events", AsIs)),
+    row("EVENT_MAX_CHANNELS_AT_ONCE", App("limits.channels_per_event", AsIs)),
+    row("EVENT_MAX_NAME_LENGTH", App("limits.event_name_length", AsIs)),
+    row("EVENT_MAX_SIZE_IN_KB", App("limits.event_bytes", Kilobytes)),
+    row("PRESENCE_MAX_MEMBERS", App("limits.presence_members", AsIs)),
+    row("PRESENCE_MAX_MEMBER_SIZE", App("limits.presence_member_bytes", Kilobytes)),
+    fitting("CHANNEL_CACHE_TTL", &["1800"], "last events of cache channels are kept for 1800 seconds"),
     // Several nodes.
     row("ADAPTER_DRIVER", Redis),
     row("ADAPTER_REDIS_CLUSTER_MODE", Redis),
     row("ADAPTER_REDIS_PREFIX", Redis),
-    none(
-        "ADAPTER_REDIS_REQUESTS_TIMEOUT",
-        "nodes do not ask each other; publish_timeout in [redis] is how long a publish waits",
-    ),
+    none("ADAPTER_REDIS_REQUESTS_TIMEOUT", "nodes do not ask each other; publish_timeout in [redis] is how long a publish waits"),
     none("ADAPTER_REDIS_SUB_OPTIONS", REDIS_OPTIONS),
     none("ADAPTER_REDIS_PUB_OPTIONS", REDIS_OPTIONS),
     row("DB_REDIS_HOST", Redis),
@@ -184,23 +120,12 @@ pub(super) const TABLE: &[Row] = &[
     none("ADAPTER_NATS_*", NODES),
     none("CLUSTER_*", NODES),
     // The operators' port.
-    row("METRICS_HOST", Setting(&["admin", "host"], AsIs)),
-    row("METRICS_SERVER_PORT", Setting(&["admin", "port"], AsIs)),
+    row("METRICS_HOST", Setting("admin.host", AsIs)),
+    row("METRICS_SERVER_PORT", Setting("admin.port", AsIs)),
     // Metrics are always there; who wants Soketi's has dashboards with Soketi's names.
-    row(
-        "METRICS_ENABLED",
-        Setting(&["admin", "soketi_metric_names"], Switch),
-    ),
-    fitting(
-        "METRICS_DRIVER",
-        &["prometheus"],
-        "metrics are in Prometheus' format",
-    ),
-    fitting(
-        "METRICS_PROMETHEUS_PREFIX",
-        &["soketi_"],
-        "names of metrics begin with tidewire_, and with soketi_ for soketi_metric_names in [admin]",
-    ),
+    row("METRICS_ENABLED", Setting("admin.soketi_metric_names", Switch)),
+    fitting("METRICS_DRIVER", &["prometheus"], "metrics are in Prometheus' format"),
+    fitting("METRICS_PROMETHEUS_PREFIX", &["soketi_"], "names of metrics begin with tidewire_, and with soketi_ for soketi_metric_names in [admin]"),
     // Where apps, queues and counts are kept.
     fitting("APP_MANAGER_DRIVER", &["array"], APPS),
     none("APP_MANAGER_*", APPS),

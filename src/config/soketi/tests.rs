@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::config::{Loaded, Sources, SpareApp, load};
+use crate::config::{GeneratedApp, Loaded, Sources, load};
 
 const CREDENTIALS: [(&str, &str); 3] = [
     ("SOKETI_DEFAULT_APP_ID", "1"),
@@ -324,19 +324,19 @@ fn half_an_app_is_none() {
 }
 
 #[test]
-fn what_is_said_of_an_app_holds_for_the_spare_one_and_not_for_the_file() {
+fn what_is_said_of_an_app_holds_for_the_generated_one_and_not_for_the_file() {
     let options = [("SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES", "true")];
     let mut sources = Sources {
         environment: options.into_iter().collect(),
-        spare: Some(SpareApp::random().unwrap()),
+        generated_app: Some(GeneratedApp::random().unwrap()),
         ..Sources::default()
     };
     let loaded = load(&sources).unwrap();
-    assert!(loaded.is_spare);
+    assert!(loaded.is_generated);
     assert!(loaded.settings.apps.iter().all(|app| app.client_events));
     sources.file = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/apps.toml").into());
     let loaded = load(&sources).unwrap();
-    assert!(!loaded.is_spare);
+    assert!(!loaded.is_generated);
     assert!(!loaded.settings.apps.iter().any(|app| app.client_events));
     let expected =
         "SOKETI_DEFAULT_APP_ENABLE_CLIENT_MESSAGES has no effect: the environment has no app";

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use ::config::{Map, Value, ValueKind};
 use serde::Deserialize;
 
 use super::{Reading, is_on, whole};
-use crate::config::error::Origin;
-use crate::config::tree::{Node, Value};
 
 const WEBHOOKS: &str = "DEFAULT_APP_WEBHOOKS";
 const BATCHING: &str = "WEBHOOKS_BATCHING";
@@ -43,7 +42,7 @@ pub(super) fn add(reading: &mut Reading<'_>) {
         let text = "expected a list like [{\"url\":\"https://example.com/webhooks\",\"event_types\":[\"channel_occupied\"]}]";
         return reading.refuse(WEBHOOKS, text.to_owned());
     };
-    let mut nodes = Vec::new();
+    let mut webhooks = Vec::new();
     for (number, webhook) in (1..).zip(given) {
         // Soketi's tells of nothing then, ours would of everything.
         if webhook.event_types.is_empty() {
@@ -58,10 +57,10 @@ pub(super) fn add(reading: &mut Reading<'_>) {
                 whole(WEBHOOKS)
             ));
         } else {
-            nodes.push(node(webhook, batch));
+            webhooks.push(ours(webhook, batch));
         }
     }
-    reading.set_of_app(WEBHOOKS, &["webhooks"], Some(Value::List(nodes)));
+    reading.set_of_app(WEBHOOKS, "webhooks", Some(ValueKind::Array(webhooks)));
     if batch {
         let name = whole(BATCHING);
         reading.notice(format!(
@@ -71,33 +70,28 @@ pub(super) fn add(reading: &mut Reading<'_>) {
 }
 
 /// As the file would say it.
-fn node(webhook: Webhook, batch: bool) -> Node {
-    let list = |texts: Vec<String>| {
-        let texts = texts.into_iter().map(Value::Text);
-        Value::List(texts.map(of_variable).collect())
-    };
+fn ours(webhook: Webhook, batch: bool) -> Value {
     let channels = webhook.filter.and_then(|filter| {
         let begin = filter.channel_name_starts_with.unwrap_or_default();
         let end = filter.channel_name_ends_with.unwrap_or_default();
         (!begin.is_empty() || !end.is_empty()).then(|| format!("{begin}*{end}"))
     });
+    let list = |texts: Vec<String>| texts.into_iter().map(given).collect::<Vec<_>>();
     let headers = webhook.headers.into_iter();
-    let headers = headers.map(|(name, text)| (name, of_variable(Value::Text(text))));
-    let mut entries = vec![
-        ("events", list(webhook.event_types)),
-        ("channels", list(channels.into_iter().collect())),
-        ("headers", Value::Table(headers.collect())),
-        ("batch", Value::Bool(batch)),
-    ];
-    entries.extend(webhook.url.map(|url| ("url", Value::Text(url))));
-    let entries = entries.into_iter();
-    let entries = entries.map(|(key, value)| (key.to_owned(), of_variable(value)));
-    of_variable(Value::Table(entries.collect()))
+    let headers: Map<_, _> = headers.map(|(name, text)| (name, given(text))).collect();
+    let mut entries = Map::from([
+        ("events".to_owned(), given(list(webhook.event_types))),
+        (
+            "channels".to_owned(),
+            given(list(channels.into_iter().collect())),
+        ),
+        ("headers".to_owned(), given(headers)),
+        ("batch".to_owned(), given(batch)),
+    ]);
+    entries.extend(webhook.url.map(|url| ("url".to_owned(), given(url))));
+    given(entries)
 }
 
-fn of_variable(value: Value) -> Node {
-    Node {
-        origin: Some(Origin::Variable(whole(WEBHOOKS))),
-        value,
-    }
+fn given(value: impl Into<ValueKind>) -> Value {
+    Value::new(Some(&whole(WEBHOOKS)), value)
 }

@@ -1,6 +1,7 @@
 //! Tables of what may be said and what may not, without a process or a real environment.
 
 use super::*;
+use crate::auth::Secret;
 
 mod redis;
 mod redis_refused;
@@ -23,12 +24,12 @@ fn load_all(
     let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
     match Tree::parse("apps.toml", file) {
         Ok(tree) => {
-            let elsewhere = Elsewhere {
+            let secrets = SecretReader {
                 environment: &environment,
                 folder: Path::new(""),
                 files: &mut Files::default(),
             };
-            checked(tree, environment.said(), &flags, elsewhere, None)
+            checked(tree, environment.input(), &flags, secrets, None)
         }
         Err(problem) => Err(Error::Problems(vec![problem])),
     }
@@ -233,7 +234,7 @@ fn precedence() {
         ("TIDEWIRE_ADMIN__TOKEN", "9"),
         ("TIDEWIRE_LOG", "debug"),
         ("TIDEWIRE_LOG_FORMAT", "json"),
-        ("PATH", "elsewhere"),
+        ("PATH", "secrets"),
     ];
     let flags = [("port", "3")];
     let Settings {

@@ -163,12 +163,12 @@ const WRONG: &[(&str, usize, &str)] = &[
     (
         "url = \"rediss://h\"\ncert_file = \"cert.pem\"",
         3,
-        "cert_file in [redis]: key_file must be set too: its private key",
+        "cert_file in [redis]: key_file must be set too: the file of its private key",
     ),
     (
         "url = \"rediss://h\"\nkey_file = \"key.pem\"",
         3,
-        "key_file in [redis]: cert_file must be set too: its certificate",
+        "key_file in [redis]: cert_file must be set too: the file of its certificate chain",
     ),
     (
         "prefix = \"{a}\"",
@@ -250,6 +250,10 @@ fn variables_that_are_refused() {
         let expected = format!("{}: {expected}", variable.0);
         refused(&file, &[variable], &[&expected]);
     }
+    // A section of the file stands where the file opens it, whatever else is laid over it.
+    let expected = format!("apps.toml:1: {NO_PLACE}");
+    let variables = [("TIDEWIRE_REDIS__PREFIX", "x")];
+    refused(&file("lease_seconds = 15"), &variables, &[&expected]);
 }
 
 #[test]

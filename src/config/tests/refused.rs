@@ -15,6 +15,10 @@ const WRONG: &[(&str, &str)] = &[
         "apps.toml:1: unknown key \"sever\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, redis, apps",
     ),
     (
+        "\"server.port\" = 1",
+        "apps.toml:1: unknown key \"server.port\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, redis, apps",
+    ),
+    (
         "xyz = 1",
         "apps.toml:1: unknown key \"xyz\" at the top level. Valid: server, admin, webhooks, redis, apps",
     ),
@@ -145,6 +149,10 @@ fn variables_are_as_strict() {
         (
             ("TIDEWIRE_SERVER__ALLOW_PLAIN_TOKENS", "yes"),
             "TIDEWIRE_SERVER__ALLOW_PLAIN_TOKENS: allow_plain_tokens in [server]: expected true or false, found the text \"yes\"",
+        ),
+        (
+            ("TIDEWIRE_SERVER.PORT__X", "1"),
+            "TIDEWIRE_SERVER.PORT__X: unknown key \"server.port\" at the top level; did you mean TIDEWIRE_SERVER__X? Valid: server, admin, webhooks, redis, apps",
         ),
         (("TIDEWIRE_SERVER", "1"), ""),
         (

@@ -209,7 +209,7 @@ const UNUSABLE: &[(&str, usize, &str)] = &[
     (
         "cert_file = \"one.pem\"\nkey_file = \"two.key\"",
         4,
-        "key_file in [redis]: AT/two.key: it is not the key of the certificate in AT/one.pem",
+        "key_file in [redis]: AT/two.key: it is not the key of the first certificate in AT/one.pem",
     ),
 ];
 

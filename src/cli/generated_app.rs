@@ -5,10 +5,10 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::config::{LogFormat, PLACES, SpareApp};
+use crate::config::{GeneratedApp, LogFormat, PLACES};
 
 /// Writes to stderr, past the log's filter: who logs only errors needs the secret all the same.
-pub(super) fn tell(app: &SpareApp, format: LogFormat) {
+pub(super) fn tell(app: &GeneratedApp, format: LogFormat) {
     let text = match format {
         LogFormat::Human => for_people(app),
         LogFormat::Json => for_machines(app),
@@ -26,8 +26,8 @@ fn advice() -> String {
 
 const WHAT: &str = "no app is configured, so this process serves a random one, which ends with it";
 
-fn for_people(app: &SpareApp) -> String {
-    let SpareApp { id, key, secret } = app;
+fn for_people(app: &GeneratedApp) -> String {
+    let GeneratedApp { id, key, secret } = app;
     format!(
         "tidewire: {WHAT}; its secret is shown only here:\n\
          tidewire: TIDEWIRE_APP_ID={id} TIDEWIRE_APP_KEY={key} TIDEWIRE_APP_SECRET={secret}\n\
@@ -37,7 +37,7 @@ fn for_people(app: &SpareApp) -> String {
 }
 
 /// One object, shaped as the log's lines are.
-fn for_machines(app: &SpareApp) -> String {
+fn for_machines(app: &GeneratedApp) -> String {
     let line = json!({
         "level": "WARN",
         "fields": {

@@ -5,27 +5,28 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::environment::{Override, Said};
-use super::error::{Error, Step};
+use super::environment::EnvInput;
+use super::error::{Error, path};
 use super::files::Files;
 use super::read::read;
 use super::tree::Tree;
-use super::values::{Host, Whole};
-use super::{Server, Sources, SpareApp, load, port_of, raw};
+use super::values::Host;
+use super::{Admin, GeneratedApp, Server, Sources, load};
+use crate::bounded::number;
 
 /// Where a file is looked for when none is named.
 pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
 
 /// How long a file may keep somebody waiting who only wants to know whether a server is well.
-const HASTE: Duration = Duration::from_secs(1);
+const BRIEF_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The file that counts and its text; none if none is named and none is there.
 pub(super) fn found(
     sources: &Sources,
-    said: &Said,
+    input: &EnvInput,
     files: &mut Files,
 ) -> Result<Option<(PathBuf, String)>, Error> {
-    let found = match sources.file.as_deref().or(said.file.as_deref()) {
+    let found = match sources.file.as_deref().or(input.file.as_deref()) {
         Some(named) => Some((named, files.read(named))),
         None => files.first(&sources.places),
     };
@@ -43,20 +44,20 @@ pub(super) fn found(
 /// passed over, because a running server goes on when its file breaks.
 #[must_use]
 pub fn admin_address(sources: &Sources) -> (String, u16) {
-    let said = sources.environment.said();
-    let mut environment = Tree::new();
-    for Override { path, origin, text } in &said.overrides {
-        environment.set(path, origin, text);
-    }
-    let file = found(sources, &said, &mut Files::within(HASTE))
+    let input = sources.environment.input();
+    let environment = Tree::new().below(&input.overrides).ok();
+    let file = found(sources, &input, &mut Files::within(BRIEF_TIMEOUT))
         .ok()
         .flatten();
     let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
-    let layers: Vec<Tree> = std::iter::once(environment).chain(file).collect();
-    let defaults = raw::Admin::default();
-    let host: Host = understood(&layers, "host").unwrap_or(defaults.host);
-    let port: Whole<0, 65535> = understood(&layers, "port").unwrap_or(defaults.port);
-    (host.0, port_of(port.get()))
+    let layers: Vec<Tree> = environment.into_iter().chain(file).collect();
+    let Admin { host, port, .. } = Admin::default();
+    let host_given = understood::<Host>(&layers, "host");
+    let port_given = understood::<Port>(&layers, "port");
+    (
+        host_given.map_or(host, |host| host.0),
+        port_given.map_or(port, |port| port.0),
+    )
 }
 
 /// `[server]` of the server that such sources describe, whether they have an app or not.
@@ -66,15 +67,19 @@ pub fn admin_address(sources: &Sources) -> (String, u16) {
 pub fn server_alone(sources: &Sources) -> Result<Server, Error> {
     let sources = Sources {
         environment: sources.environment.without_app(),
-        spare: SpareApp::random().ok(),
+        generated_app: GeneratedApp::random().ok(),
         ..sources.clone()
     };
     Ok(load(&sources)?.settings.server)
 }
 
+/// `port`, by itself.
+#[derive(Deserialize)]
+struct Port(#[serde(deserialize_with = "number::<0, 65535, _, _>")] u16);
+
 /// What the first of some layers that says something of a key of `[admin]` says.
 fn understood<T: for<'de> Deserialize<'de>>(layers: &[Tree], key: &str) -> Option<T> {
-    let path = ["admin", key].map(|key| Step::Key(key.to_owned()));
+    let path = path(&format!("admin.{key}"));
     let said = layers.iter().filter_map(|layer| layer.at(&path));
     said.filter_map(|tree| read(&tree).ok()).next()
 }

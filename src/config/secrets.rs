@@ -11,7 +11,7 @@ use super::values::{Masked, check_secret};
 use crate::auth::Secret;
 
 /// Where to look.
-pub(super) struct Elsewhere<'a> {
+pub(super) struct SecretReader<'a> {
     /// For `"${NAME}"`.
     pub(super) environment: &'a Environment,
     /// The folder of the configuration file: what a relative path begins at.
@@ -25,7 +25,7 @@ pub(super) fn reference(text: &str) -> Option<&str> {
     text.strip_prefix("${")?.strip_suffix('}')
 }
 
-impl Elsewhere<'_> {
+impl SecretReader<'_> {
     /// The secret that a text stands for: the named variable's value, or itself.
     pub(super) fn resolve(&self, given: &Masked) -> Result<Secret, String> {
         self.text(&given.0).map(Secret::new)

@@ -1,4 +1,4 @@
-//! `SpareApp`: what is served where nobody says what to serve: one app, made up anew by every process, because a secret
+//! `GeneratedApp`: what is served where nobody says what to serve: one app, made up anew by every process, because a secret
 //! that a program ships with is one that everybody knows.
 
 use std::fmt;
@@ -6,11 +6,11 @@ use std::fmt;
 use rand::TryRng;
 use rand::rngs::{SysError, SysRng};
 
-use super::tree::{Node, Value};
+use super::tree::Override;
 
 /// An app of random id, key and secret. Printing it for debugging does not show the secret.
 #[derive(Clone)]
-pub struct SpareApp {
+pub struct GeneratedApp {
     /// Digits, which every SDK takes.
     pub id: String,
     /// What clients connect with.
@@ -19,7 +19,7 @@ pub struct SpareApp {
     pub secret: String,
 }
 
-impl SpareApp {
+impl GeneratedApp {
     /// Makes one of the system's random bytes.
     ///
     /// # Errors
@@ -36,24 +36,23 @@ impl SpareApp {
     }
 
     /// As a file would say it.
-    pub(super) fn entries(&self) -> Vec<(String, Node)> {
-        [
+    pub(super) fn entries(&self) -> Vec<Override> {
+        let entries = [
             ("id", &self.id),
             ("key", &self.key),
             ("secret", &self.secret),
-        ]
-        .map(|(key, text)| {
-            let value = Value::Text(text.clone());
-            let origin = None;
-            (key.to_owned(), Node { origin, value })
-        })
-        .into()
+        ];
+        let entries = entries.map(|(key, text)| Override {
+            path: vec![key.to_owned()],
+            value: text.as_str().into(),
+        });
+        entries.into()
     }
 }
 
-impl fmt::Debug for SpareApp {
+impl fmt::Debug for GeneratedApp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SpareApp")
+        f.debug_struct("GeneratedApp")
             .field("id", &self.id)
             .field("key", &self.key)
             .finish_non_exhaustive()
@@ -66,7 +65,10 @@ mod tests {
 
     #[test]
     fn no_two_are_alike_and_debugging_shows_no_secret() {
-        let (one, two) = (SpareApp::random().unwrap(), SpareApp::random().unwrap());
+        let (one, two) = (
+            GeneratedApp::random().unwrap(),
+            GeneratedApp::random().unwrap(),
+        );
         assert_ne!(one.key, two.key);
         assert_ne!(one.secret, two.secret);
         assert_eq!((one.id.len(), one.key.len(), one.secret.len()), (6, 20, 40));
