@@ -30,6 +30,7 @@ mod strays;
 mod tls;
 mod tree;
 mod values;
+mod variables;
 mod webhooks;
 
 use std::path::{Path, PathBuf};

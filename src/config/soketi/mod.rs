@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ::config::{Value, ValueKind};
 
 use super::Environment;
-use super::environment::{APP_KEYS, LOG, app_variable as our_app_variable};
+use super::environment::{APP_KEYS, EnvInput, LOG, app_variable as our_app_variable};
 use super::error::{Origin, Problem, nearest, variable};
 use super::strays::is_injected;
 use super::tree::Override;
@@ -30,29 +30,12 @@ pub(super) fn app_variable(key: &str) -> String {
     format!("{PREFIX}DEFAULT_APP_{}", key.to_ascii_uppercase())
 }
 
-/// What Soketi's names say, in our words.
-#[derive(Default)]
-pub(super) struct Translation {
-    /// Keys of sections.
-    pub(super) overrides: Vec<Override>,
-    /// Keys of the environment's app.
-    pub(super) app: Vec<Override>,
-    /// What to log.
-    pub(super) log_filter: Option<String>,
-    /// What is wrong.
-    pub(super) problems: Vec<Problem>,
-    /// What was understood.
-    pub(super) notices: Vec<String>,
-    /// What was not.
-    pub(super) warnings: Vec<String>,
-}
-
 /// Translates what Soketi's names say, as far as none of ours says the same.
-pub(super) fn translated(environment: &Environment) -> Translation {
+pub(super) fn translated(environment: &Environment) -> EnvInput {
     let mut reading = Reading {
         given: BTreeMap::new(),
         environment,
-        out: Translation::default(),
+        out: EnvInput::default(),
     };
     for (name, value) in environment.beginning_with(PREFIX) {
         match value.to_str() {
@@ -98,7 +81,7 @@ struct Reading<'a> {
     /// Without the prefix.
     given: BTreeMap<String, String>,
     environment: &'a Environment,
-    out: Translation,
+    out: EnvInput,
 }
 
 /// The whole name.
@@ -157,7 +140,7 @@ impl Reading<'_> {
         match is_on(text) {
             Ok(_) if self.environment.value(LOG).is_some() => self.is_outdone_by(name, LOG),
             Ok(true) => {
-                self.out.log_filter = Some(DEBUG.to_owned());
+                DEBUG.clone_into(&mut self.out.log.filter);
                 let name = whole(name);
                 self.notice(format!(
                     "{name} is understood as the log's filter {DEBUG}; the name here is {LOG}"
@@ -224,7 +207,9 @@ impl Reading<'_> {
             }
             None => (path, "its place here is the file, in [[apps]]".to_owned()),
         };
-        self.out.app.extend(ours.map(|ours| over(name, path, ours)));
+        self.out
+            .app_options
+            .extend(ours.map(|ours| over(name, path, ours)));
         let name = whole(name);
         self.notice(format!(
             "{name} is understood as {key} of the environment's app; {here}"
