@@ -448,6 +448,30 @@ impl CurrentApps {
 }
 
 #[cfg(test)]
+impl App {
+    /// App `1` with key `k` and secret `s`, and every switch off: for unit tests.
+    pub(crate) fn plain() -> Self {
+        Self {
+            id: AppId::new("1"),
+            key: AppKey::new("k"),
+            secrets: Secrets::new(vec![Secret::new("s")]).unwrap(),
+            name: None,
+            enabled: true,
+            client_events: false,
+            subscription_count: false,
+            watchlist: false,
+            tls_only: false,
+            allowed_origins: Vec::new(),
+            authorize_within: None,
+            api_tokens: Vec::new(),
+            webhooks: Vec::new(),
+            limits: Limits::default(),
+            metrics: AppMetrics::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

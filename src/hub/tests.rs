@@ -9,9 +9,7 @@ use tokio::net::TcpListener;
 
 use super::inbox::{Inboxes, inboxes};
 use super::*;
-use crate::app::{App, AppKey, CurrentApps, Limits};
-use crate::auth::{Secret, Secrets};
-use crate::metrics::AppMetrics;
+use crate::app::{App, CurrentApps};
 use crate::protocol::{ServerFrame, SocketId};
 
 const SETTINGS: HubSettings = HubSettings {
@@ -39,7 +37,7 @@ impl Fixture {
             hub,
             inboxes,
             listener,
-            app: Arc::new(app()),
+            app: Arc::new(App::plain()),
         }
     }
 
@@ -76,26 +74,6 @@ impl Fixture {
                 delivery,
             },
         );
-    }
-}
-
-fn app() -> App {
-    App {
-        id: AppId::new("1"),
-        key: AppKey::new("k"),
-        secrets: Secrets::new(vec![Secret::new("s")]).unwrap(),
-        name: None,
-        enabled: true,
-        client_events: false,
-        subscription_count: false,
-        watchlist: false,
-        tls_only: false,
-        allowed_origins: Vec::new(),
-        authorize_within: None,
-        api_tokens: Vec::new(),
-        webhooks: Vec::new(),
-        limits: Limits::default(),
-        metrics: AppMetrics::default(),
     }
 }
 
@@ -366,7 +344,7 @@ async fn silence_is_answered_by_a_ping_and_then_by_the_end() {
 #[actix_web::test]
 async fn peers_follow_the_newest_apps_however_old_the_command() {
     let fixture = Fixture::new().await;
-    let current = Arc::new(CurrentApps::new(Apps::new([app()])));
+    let current = Arc::new(CurrentApps::new(Apps::new([App::plain()])));
     let (peer, _client) = fixture.peer().await;
     let follow = async || {
         fixture
@@ -376,7 +354,7 @@ async fn peers_follow_the_newest_apps_however_old_the_command() {
     };
     // The app goes and comes back before the worker has seen that it went.
     current.swap(Arc::new(Apps::default()));
-    let mut changed = app();
+    let mut changed = App::plain();
     changed.limits.event_bytes = 7;
     current.swap(Arc::new(Apps::new([changed])));
     follow().await;
@@ -384,7 +362,7 @@ async fn peers_follow_the_newest_apps_however_old_the_command() {
     assert_eq!(peer.app().limits.event_bytes, 7);
 
     let (other, _client) = fixture.peer().await;
-    let mut disabled = app();
+    let mut disabled = App::plain();
     disabled.enabled = false;
     current.swap(Arc::new(Apps::new([disabled])));
     follow().await;

@@ -1,43 +1,24 @@
 //! The way into an endpoint's queue, while its task does not get its turn.
 
 use super::*;
-use crate::app::{App, AppKey, Limits, Webhook};
-use crate::auth::{Secret, Secrets};
-use crate::metrics::AppMetrics;
-
-fn app(webhook: Webhook) -> App {
-    App {
-        id: AppId::new("1"),
-        key: AppKey::new("k"),
-        secrets: Secrets::new(vec![Secret::new("s")]).unwrap(),
-        name: None,
-        enabled: true,
-        client_events: false,
-        subscription_count: false,
-        watchlist: false,
-        tls_only: false,
-        allowed_origins: Vec::new(),
-        authorize_within: None,
-        api_tokens: Vec::new(),
-        webhooks: vec![webhook],
-        limits: Limits::default(),
-        metrics: AppMetrics::default(),
-    }
-}
+use crate::app::{App, Webhook};
 
 #[actix_web::test]
 async fn more_than_so_many_events_on_their_way_are_dropped_each_class_by_itself() {
     const MOST: u64 = 64 * 1024;
     let metrics = Metrics::default();
     let feed = Feed::new("n", metrics.clone());
-    let apps = Apps::new([app(Webhook {
-        url: "http://127.0.0.1:9/".parse().unwrap(),
-        events: Vec::new(),
-        channels: Vec::new(),
-        except: Vec::new(),
-        headers: Vec::new(),
-        batch: false,
-    })]);
+    let apps = Apps::new([App {
+        webhooks: vec![Webhook {
+            url: "http://127.0.0.1:9/".parse().unwrap(),
+            events: Vec::new(),
+            channels: Vec::new(),
+            except: Vec::new(),
+            headers: Vec::new(),
+            batch: false,
+        }],
+        ..App::plain()
+    }]);
     let seconds = Duration::from_secs;
     let settings = Settings {
         linger: seconds(3),

@@ -305,7 +305,7 @@ fn refused(reply: Value) -> Result<Value, ConnectionError> {
         Value::ServerError(error) => {
             let hint = match error.code() {
                 "NOAUTH" | "WRONGPASS" => " (username and password of [redis])",
-                "NOPERM" => " (the ACL of Redis; the README lists what a user needs)",
+                "NOPERM" => " (the ACL of Redis; docs/cluster.md lists what a user needs)",
                 _ => "",
             };
             Err(ConnectionError(format!("{}{hint}", error_text(&error))))
