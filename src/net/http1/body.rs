@@ -22,7 +22,8 @@ pub(super) struct Body {
     is_raw: bool,
     /// Its sender waits for `100 Continue`.
     is_awaited: bool,
-    began: Instant,
+    /// When it was first waited for.
+    began: Option<Instant>,
     received: usize,
     alarm: Alarm,
 }
@@ -33,7 +34,7 @@ impl Body {
             wire,
             is_raw,
             is_awaited: is_awaited && !is_raw,
-            began: Instant::now(),
+            began: None,
             received: 0,
             alarm: Alarm::default(),
         }
@@ -64,7 +65,8 @@ impl Body {
                 Poll::Pending => break,
             }
         }
-        let end = self.began + time_for(self.received);
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let end = began + time_for(self.received);
         ready!(self.alarm.poll(end, cx));
         let late = io::Error::from(io::ErrorKind::TimedOut);
         Poll::Ready(Err(PayloadError::Io(late)))

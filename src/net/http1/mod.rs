@@ -24,7 +24,7 @@ use actix_http::h1::Message;
 use actix_http::{ConnectionType, HttpMessage as _, Payload, Request, Response, StatusCode};
 use actix_service::Service;
 use bytes::BytesMut;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::Socket;
 use crate::limits::AdmissionGate;
@@ -257,7 +257,8 @@ async fn next_request(
     alarm: &mut Alarm,
     mut closed: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Option<Request>, Fault> {
-    let mut deadline = Instant::now() + wait;
+    // The clock is not asked where nothing is waited for.
+    let mut deadline = None;
     let mut has_begun = false;
     loop {
         if let Some(request) = wire.borrow_mut().decode_head()? {
@@ -269,7 +270,8 @@ async fn next_request(
         }
         if unread > 0 && !has_begun {
             has_begun = true;
-            deadline = deadline.min(Instant::now() + HEAD_TIMEOUT);
+            let head = Instant::now() + HEAD_TIMEOUT;
+            deadline = Some(deadline.map_or(head, |idle: Instant| idle.min(head)));
         }
         let filled = poll_fn(|cx| {
             if let Poll::Ready(filled) = wire.borrow_mut().poll_fill(cx) {
@@ -278,7 +280,8 @@ async fn next_request(
             if !has_begun && closed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            alarm.poll(deadline, cx).map(|()| None)
+            let end = *deadline.get_or_insert_with(|| Instant::now() + wait);
+            alarm.poll(end, cx).map(|()| None)
         });
         match filled.await {
             Some(Ok(0)) => return Ok(None),
@@ -316,11 +319,18 @@ async fn write_body(wire: &RefCell<Wire>, body: impl MessageBody) -> Result<(), 
 /// Waits until the kernel has taken what was encoded.
 async fn flush(wire: &RefCell<Wire>) -> Result<(), Fault> {
     let bytes = wire.borrow().output_bytes();
-    let flushed = poll_fn(|cx| wire.borrow_mut().poll_flush(cx));
-    match timeout_at(Instant::now() + time_for(bytes), flushed).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Fault::Broken),
-        Err(_) => Err(Fault::AnswerTimeout),
+    let (mut alarm, mut deadline) = (Alarm::default(), None);
+    let flushed = poll_fn(|cx| {
+        if let Poll::Ready(flushed) = wire.borrow_mut().poll_flush(cx) {
+            return Poll::Ready(Some(flushed));
+        }
+        let end = *deadline.get_or_insert_with(|| Instant::now() + time_for(bytes));
+        alarm.poll(end, cx).map(|()| None)
+    });
+    match flushed.await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) => Err(Fault::Broken),
+        None => Err(Fault::AnswerTimeout),
     }
 }
 
