@@ -115,6 +115,15 @@ impl Watcher {
         })
     }
 
+    /// The first entry of which this is so, among those that have come already too: entries of several nodes come in any
+    /// order.
+    pub(crate) fn find(&mut self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        match self.seen.iter().find(|entry| is_so(entry)) {
+            Some(entry) => entry.clone(),
+            None => self.until(what, is_so),
+        }
+    }
+
     /// The next entry of a kind.
     pub(crate) fn next(&mut self, kind: &str) -> Value {
         self.until(&format!("an entry {kind}"), |entry| entry["kind"] == kind)
