@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use crate::auth::{Secret, Secrets};
 use crate::bounded::{number, optional, section};
 use crate::metrics::AppMetrics;
-use crate::protocol::{ChannelName, WebhookKind, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
+use crate::rules::{ChannelPolicy, Rules};
 
 /// The id in `/apps/{id}/…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,12 +94,36 @@ pub struct App {
     pub authorize_within: Option<Duration>,
     /// Bearer tokens that replace the signature on the HTTP API.
     pub api_tokens: Vec<Secret>,
+    /// What holds for channels by their names.
+    pub rules: Rules,
     /// Who is told what happens on its channels.
     pub webhooks: Vec<Webhook>,
     /// Limits.
     pub limits: Limits,
     /// What is counted for it.
     pub metrics: AppMetrics,
+}
+
+impl App {
+    /// What holds for a channel.
+    #[must_use]
+    pub fn policy(&self, channel: &ChannelName) -> ChannelPolicy<'_> {
+        let rule = self.rules.of(channel);
+        let client_events = rule.and_then(|rule| rule.client_events);
+        let subscription_count = rule.and_then(|rule| rule.subscription_count);
+        // Presence channels have members instead, and the server's own channels are not counted (protocol §3.9, §3.11).
+        let counts = channel.kind().is_listed() && channel.kind() != ChannelKind::Presence;
+        ChannelPolicy {
+            rule,
+            subscribe: rule.map_or_else(Default::default, |rule| rule.subscribe),
+            cache: channel.is_cache() || rule.is_some_and(|rule| rule.cache),
+            history: rule.and_then(|rule| rule.history),
+            rewind: rule.and_then(|rule| rule.rewind),
+            client_events: channel.kind().allows_client_events()
+                && client_events.unwrap_or(self.client_events),
+            subscription_count: counts && subscription_count.unwrap_or(self.subscription_count),
+        }
+    }
 }
 
 /// What the last event of a cache channel costs beside its texts, in bytes: its places in two maps.
@@ -464,6 +489,7 @@ impl App {
             allowed_origins: Vec::new(),
             authorize_within: None,
             api_tokens: Vec::new(),
+            rules: Rules::default(),
             webhooks: Vec::new(),
             limits: Limits::default(),
             metrics: AppMetrics::default(),

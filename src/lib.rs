@@ -12,6 +12,8 @@ pub mod fetch;
 pub mod metrics;
 pub mod pem;
 
+pub mod rules;
+
 pub mod app;
 pub mod feed;
 pub mod limits;

@@ -72,6 +72,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "net",
             "pem",
             "protocol",
+            "rules",
             "webhook",
         ],
     ),
@@ -169,7 +170,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "protocol",
         ],
     ),
-    ("app", &["auth", "bounded", "metrics", "protocol"]),
+    ("app", &["auth", "bounded", "metrics", "protocol", "rules"]),
+    ("rules", &["bounded", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["clock", "limits", "metrics"]),
     // Anyone may tell it something; it knows nobody who does.

@@ -162,6 +162,7 @@ fn app() -> App {
         allowed_origins: Vec::new(),
         authorize_within: None,
         api_tokens: Vec::new(),
+        rules: Default::default(),
         webhooks: Vec::new(),
         limits: Limits::default(),
         metrics: AppMetrics::default(),

@@ -7,6 +7,7 @@ use super::check::{Check, Reported};
 use super::error::{Origin, Problem};
 use super::listener::Server;
 use super::raw;
+use super::rules;
 use super::values::Name;
 use super::webhooks;
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern};
@@ -76,6 +77,7 @@ fn built(
             seconds => Some(Duration::from_secs(seconds.into())),
         },
         api_tokens,
+        rules: rules::built(&raw.channels, at, check)?,
         webhooks: webhooks::built(&raw.webhooks, at, check)?,
         limits: raw.limits.clone(),
         metrics: Default::default(),

@@ -24,6 +24,7 @@ mod read;
 mod redis;
 mod redis_url;
 mod reload;
+mod rules;
 mod secrets;
 mod soketi;
 mod strays;

@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
+use super::rules::Match;
 use super::values::{FilePath, KeyPrefix, Masked, Name, PageOrigin, Token};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
 use crate::bounded::{number, section};
+use crate::rules::{Retention, WhoMaySubscribe};
 use crate::webhook::Settings;
 
 /// The whole file.
@@ -91,6 +93,21 @@ pub(super) struct Webhook {
 }
 
 section! {
+    /// `[[apps.channels]]`. The match must be given; `rules` checks it.
+    #[serde(expecting = "a table, [[apps.channels]]")]
+    pub(super) struct ChannelRule {
+        #[serde(rename = "match")]
+        pub(super) pattern: Option<Match> = None,
+        pub(super) subscribe: WhoMaySubscribe = WhoMaySubscribe::Anyone,
+        pub(super) cache: bool = false,
+        pub(super) history: Option<Retention> = None,
+        pub(super) rewind: Option<Retention> = None,
+        pub(super) client_events: Option<bool> = None,
+        pub(super) subscription_count: Option<bool> = None,
+    }
+}
+
+section! {
     /// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
     #[serde(expecting = "a table, [[apps]]")]
     pub(super) struct App {
@@ -110,6 +127,7 @@ section! {
         pub(super) authorize_within: u32 = 0,
         pub(super) api_tokens: Vec<Masked> = Vec::new(),
         pub(super) limits: Limits = Limits::default(),
+        pub(super) channels: Vec<ChannelRule> = Vec::new(),
         pub(super) webhooks: Vec<Webhook> = Vec::new(),
     }
 }

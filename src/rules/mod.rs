@@ -1,0 +1,109 @@
+//! `[[apps.channels]]`: what an app says of channels by their names. [`Rules`] finds the rule of a name;
+//! [`ChannelPolicy`] is what holds for one channel, by its rule, its prefix and its app.
+//!
+//! Knows no connection, no user and no file: `config` builds the rules, `node` asks for the policy once in a verb.
+
+mod pattern;
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bounded::number;
+use crate::protocol::ChannelName;
+pub use pattern::{ChannelPattern, InvalidPattern};
+
+/// Who may subscribe to a channel, beside what its prefix asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhoMaySubscribe {
+    /// As if there were no rule.
+    #[default]
+    Anyone,
+    /// A connection that has signed in.
+    SignedIn,
+    /// A connection that has signed in as the user whose id stands in the channel's name, in the place of `{user_id}`.
+    User,
+    /// Whoever has a token that names the channel.
+    Token,
+    /// Nobody: it is published to and read over HTTP.
+    Nobody,
+}
+
+/// How much is kept of a channel: its latest events, up to this many and this old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// The most events.
+    #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
+    pub events: NonZeroU32,
+    /// Seconds after which an event is forgotten.
+    #[serde(deserialize_with = "number::<1, 604_800, _, _>")]
+    pub seconds: NonZeroU32,
+}
+
+/// One entry of `[[apps.channels]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The names that it is for.
+    pub pattern: ChannelPattern,
+    /// Who may subscribe.
+    pub subscribe: WhoMaySubscribe,
+    /// Whether the last event is kept for whoever subscribes, as on a cache channel.
+    pub cache: bool,
+    /// What can be read of the channel's past.
+    pub history: Option<Retention>,
+    /// What is sent to every new subscription.
+    pub rewind: Option<Retention>,
+    /// Instead of the app's switch.
+    pub client_events: Option<bool>,
+    /// Instead of the app's switch.
+    pub subscription_count: Option<bool>,
+}
+
+/// An app's rules, in the order in which they are tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules(Box<[Rule]>);
+
+impl Rules {
+    /// Takes the rules in their order.
+    #[must_use]
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self(rules.into())
+    }
+
+    /// The rule of a channel: the first whose pattern fits the whole name, its prefix included. The server's own
+    /// channels have none.
+    #[must_use]
+    pub fn of(&self, channel: &ChannelName) -> Option<&Rule> {
+        if !channel.kind().is_listed() {
+            return None;
+        }
+        let name = channel.as_str();
+        self.0.iter().find(|rule| rule.pattern.fits(name))
+    }
+
+    /// All of them, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.0.iter()
+    }
+}
+
+/// What holds for one channel of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelPolicy<'a> {
+    /// Its rule, if there is one.
+    pub rule: Option<&'a Rule>,
+    /// Who may subscribe, beside what the prefix asks for.
+    pub subscribe: WhoMaySubscribe,
+    /// Whether its last event is kept and sent to whoever subscribes.
+    pub cache: bool,
+    /// What can be read of its past.
+    pub history: Option<Retention>,
+    /// What is sent to every new subscription.
+    pub rewind: Option<Retention>,
+    /// Whether clients may send `client-` events on it.
+    pub client_events: bool,
+    /// Whether its subscribers are told how many they are.
+    pub subscription_count: bool,
+}

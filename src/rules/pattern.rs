@@ -1,0 +1,259 @@
+//! `ChannelPattern`: the names that a rule or a token is for, as text like `user.{user_id}.invoices`.
+
+use std::fmt;
+
+/// A pattern of channel names. `{name}` stands for one or more characters other than `.`, `*` for any characters, also
+/// none; everything else for itself. The whole name must fit.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChannelPattern {
+    text: Box<str>,
+    parts: Box<[Part]>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Part {
+    Literal(Box<str>),
+    /// `{name}`
+    Placeholder(Box<str>),
+    /// `*`
+    Any,
+}
+
+/// Why a text is not a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPattern {
+    /// Nothing there.
+    #[error("the pattern is empty")]
+    Empty,
+    /// More than any name has.
+    #[error("the pattern has more than {MAX_LEN} characters")]
+    TooLong,
+    /// A `{` that does not begin a placeholder, or a `}` that ends none.
+    #[error("a placeholder is written {{name}}, with a name of letters, digits and _")]
+    Placeholder,
+    /// Two placeholders of the same name.
+    #[error("the placeholder {{{0}}} stands there twice")]
+    Twice(String),
+    /// No channel name has it.
+    #[error("the character {0:?} is in no channel name")]
+    Character(char),
+}
+
+const MAX_LEN: usize = 1024;
+
+impl ChannelPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Says which rule is broken.
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        if text.is_empty() {
+            return Err(InvalidPattern::Empty);
+        }
+        if text.len() > MAX_LEN {
+            return Err(InvalidPattern::TooLong);
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let part;
+            (part, rest) = match first {
+                '*' => (Part::Any, &rest[1..]),
+                '{' => placeholder(rest, &parts)?,
+                _ => literal(rest)?,
+            };
+            if !(part == Part::Any && parts.last() == Some(&Part::Any)) {
+                parts.push(part);
+            }
+        }
+        Ok(Self {
+            text: text.into(),
+            parts: parts.into(),
+        })
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it has a placeholder of this name.
+    #[must_use]
+    pub fn has_placeholder(&self, name: &str) -> bool {
+        let is_it = |part: &Part| matches!(part, Part::Placeholder(known) if &**known == name);
+        self.parts.iter().any(is_it)
+    }
+
+    /// Whether a whole name fits.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        self.walk(name, |_, _| ())
+    }
+
+    /// What a placeholder stands for in a name that fits; each wildcard takes as little as it can, from the left.
+    #[must_use]
+    pub fn value_of<'n>(&self, placeholder: &str, name: &'n str) -> Option<&'n str> {
+        let mut found = None;
+        let fits = self.walk(name, |part, value| {
+            if matches!(part, Part::Placeholder(known) if &**known == placeholder) {
+                found = Some(value);
+            }
+        });
+        found.filter(|_| fits)
+    }
+
+    /// Calls `visit` with what each part stands for, if the name fits.
+    fn walk<'n>(&self, name: &'n str, mut visit: impl FnMut(&Part, &'n str)) -> bool {
+        let Some(rest) = self.beginning_of(name) else {
+            return false;
+        };
+        let wild = &self.parts[self.literal_beginning()..];
+        // `ends[i]` has a place for each position of the rest: whether the parts from `i` on fit what begins there.
+        let width = rest.len() + 1;
+        let mut fits = vec![false; (wild.len() + 1) * width];
+        fits[wild.len() * width + rest.len()] = true;
+        for (index, part) in wild.iter().enumerate().rev() {
+            for at in (0..width).rev() {
+                let next = |at: usize| fits[(index + 1) * width + at];
+                let stays = |at: usize| fits[index * width + at];
+                fits[index * width + at] = match part {
+                    Part::Literal(text) => rest[at..].starts_with(&**text) && next(at + text.len()),
+                    Part::Any => next(at) || (at < rest.len() && stays(at + 1)),
+                    Part::Placeholder(_) => {
+                        at < rest.len()
+                            && rest.as_bytes()[at] != b'.'
+                            && (next(at + 1) || stays(at + 1))
+                    }
+                };
+            }
+        }
+        if !fits[0] {
+            return false;
+        }
+        let mut at = 0;
+        for (index, part) in wild.iter().enumerate() {
+            let least = match part {
+                Part::Literal(text) => text.len(),
+                Part::Any => 0,
+                Part::Placeholder(_) => 1,
+            };
+            let mut end = at + least;
+            while !fits[(index + 1) * width + end] {
+                end += 1;
+            }
+            visit(part, &rest[at..end]);
+            at = end;
+        }
+        true
+    }
+
+    /// The name without the literal that the pattern begins with.
+    fn beginning_of<'n>(&self, name: &'n str) -> Option<&'n str> {
+        // Names are ASCII; a user id that is not is no channel that a rule is for.
+        if !name.is_ascii() {
+            return None;
+        }
+        match self.parts.first() {
+            Some(Part::Literal(text)) => name.strip_prefix(&**text),
+            _ => Some(name),
+        }
+    }
+
+    fn literal_beginning(&self) -> usize {
+        usize::from(matches!(self.parts.first(), Some(Part::Literal(_))))
+    }
+}
+
+fn placeholder<'t>(text: &'t str, before: &[Part]) -> Result<(Part, &'t str), InvalidPattern> {
+    let inner = text.strip_prefix('{').unwrap_or(text);
+    let (name, rest) = inner.split_once('}').ok_or(InvalidPattern::Placeholder)?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(is_name) {
+        return Err(InvalidPattern::Placeholder);
+    }
+    let part = Part::Placeholder(name.into());
+    if before.contains(&part) {
+        return Err(InvalidPattern::Twice(name.to_owned()));
+    }
+    Ok((part, rest))
+}
+
+fn literal(text: &str) -> Result<(Part, &str), InvalidPattern> {
+    let is_literal = |c: char| c.is_ascii_alphanumeric() || "_-=@,.;".contains(c);
+    let end = text.find(|c: char| !is_literal(c)).unwrap_or(text.len());
+    match text[end..].chars().next() {
+        Some('}') => Err(InvalidPattern::Placeholder),
+        Some(c) if c != '{' && c != '*' => Err(InvalidPattern::Character(c)),
+        _ => Ok((Part::Literal(text[..end].into()), &text[end..])),
+    }
+}
+
+impl fmt::Display for ChannelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ChannelPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_or_do_not() {
+        for (pattern, name, fits) in [
+            ("admin", "admin", true),
+            ("admin", "admins", false),
+            ("invoice.{id}", "invoice.7", true),
+            ("invoice.{id}", "invoice.", false),
+            ("invoice.{id}", "invoice.7.lines", false),
+            ("user.{user_id}.invoices", "user.7.invoices", true),
+            ("user.{user_id}.invoices", "user.7.8.invoices", false),
+            ("*", "", true),
+            ("*", "a.b", true),
+            ("a*", "a", true),
+            ("private-*", "presence-a", false),
+            ("*.{id}", "a.b.c", true),
+            ("*.{id}", "a.b.", false),
+            ("a*b*c", "abbc", true),
+            ("ab*ba", "aba", false),
+            ("{a}-{b}", "1-2-3", true),
+        ] {
+            let read = ChannelPattern::parse(pattern).unwrap();
+            assert_eq!(read.fits(name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn placeholders_have_values() {
+        let pattern = ChannelPattern::parse("user.{user_id}.{what}").unwrap();
+        assert_eq!(pattern.value_of("user_id", "user.7.invoices"), Some("7"));
+        assert_eq!(
+            pattern.value_of("what", "user.7.invoices"),
+            Some("invoices")
+        );
+        assert_eq!(pattern.value_of("id", "user.7.invoices"), None);
+        assert_eq!(pattern.value_of("user_id", "user.7"), None);
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for (text, problem) in [
+            ("", InvalidPattern::Empty),
+            ("a{", InvalidPattern::Placeholder),
+            ("a}", InvalidPattern::Placeholder),
+            ("{}", InvalidPattern::Placeholder),
+            ("{a-b}", InvalidPattern::Placeholder),
+            ("{a}.{a}", InvalidPattern::Twice("a".to_owned())),
+            ("a b", InvalidPattern::Character(' ')),
+        ] {
+            assert_eq!(ChannelPattern::parse(text), Err(problem), "{text}");
+        }
+    }
+}
