@@ -140,6 +140,9 @@ section! {
         /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
         #[serde(deserialize_with = "optional::<1, 65_535, _, _>")]
         pub events_per_second: Option<NonZeroU32> = None,
+        /// Requests of the HTTP API that read, per second. Beyond it 429.
+        #[serde(deserialize_with = "optional::<1, 65535, _, _>")]
+        pub reads_per_second: Option<NonZeroU32> = None,
         /// Client events per second and connection. Beyond it 4301, the event is dropped.
         #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
         pub client_events_per_second: u32 = 10,
