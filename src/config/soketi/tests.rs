@@ -145,7 +145,7 @@ fn the_app_and_its_limits() {
         (limits.presence_members, limits.presence_member_bytes),
         (104, 2048)
     );
-    assert_eq!(loaded.notices.len(), 16, "{:?}", loaded.notices);
+    assert_eq!(loaded.notices.len(), 17, "{:?}", loaded.notices);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let told = format!("{:?}", loaded.notices);
     assert!(!told.contains("s3cret"), "{told}");
