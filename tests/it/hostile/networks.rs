@@ -61,7 +61,7 @@ fn connections_from_one_address_are_bounded_and_given_back() {
             open(&server, "127.0.0.2", None)
         });
         assert!(open(&server, "127.0.0.2", None).is_none());
-        next.close();
+        kept.push(next);
     }
     server.trigger("x", "e", "1");
     assert!(bystander.text().contains(r#""event":"e""#));
