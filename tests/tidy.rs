@@ -111,7 +111,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "node",
         &[
             "adapter", "app", "auth", "feed", "hub", "limits", "metrics", "net", "protocol",
-            "registry", "webhook",
+            "registry", "rules", "webhook",
         ],
     ),
     (
@@ -154,7 +154,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "hub",
         &[
-            "app", "auth", "limits", "metrics", "net", "protocol", "slack",
+            "app", "auth", "limits", "metrics", "net", "protocol", "rules", "slack",
         ],
     ),
     // Speaks to servers as a stranger does.
