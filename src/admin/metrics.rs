@@ -173,8 +173,8 @@ impl Page {
 
     /// What waits for each worker, and what each has reported.
     fn workers(&mut self, depths: &[InboxDepth], reports: &[Option<WorkerReport>]) {
-        for (name, help, of) in INBOXES {
-            let mut family = self.family(name, Kind::Gauge, help);
+        for (name, kind, help, of) in INBOXES {
+            let mut family = self.family(name, kind, help);
             for (worker, depth) in depths.iter().enumerate() {
                 family.sample(&[("worker", &worker.to_string())], of(depth));
             }
@@ -225,16 +225,19 @@ impl Page {
     }
 }
 
+/// A metric's name, its help, and how it is read.
+type Row<T, N> = (&'static str, Kind, &'static str, fn(&T) -> N);
+
 /// What waits for a worker, one metric a line.
 #[rustfmt::skip]
-const INBOXES: [(&str, &str, fn(&InboxDepth) -> usize); 2] = [
-    ("worker_inbox_orders", "Commands that wait for a worker", |depth| depth.commands),
-    ("worker_inbox_bytes", "Bytes of these commands", |depth| depth.bytes),
+const INBOXES: [Row<InboxDepth, usize>; 2] = [
+    ("worker_inbox_orders", Kind::Gauge, "Commands that wait for a worker", |depth| depth.commands),
+    ("worker_inbox_bytes", Kind::Gauge, "Bytes of these commands", |depth| depth.bytes),
 ];
 
 /// What a worker reports, one metric a line.
 #[rustfmt::skip]
-const WORKERS: [(&str, Kind, &str, fn(&WorkerReport) -> f64); 5] = [
+const WORKERS: [Row<WorkerReport, f64>; 5] = [
     ("worker_connections", Kind::Gauge, "Connections of a worker", |report| report.connections as f64),
     ("worker_subscriptions", Kind::Gauge, "Subscriptions of a worker's connections, those of users and watchers included", |report| report.subscriptions as f64),
     ("worker_outbox_bytes", Kind::Gauge, "Bytes that wait for a worker's sockets, and 128 for each frame", |report| report.outbox_bytes as f64),
