@@ -188,7 +188,7 @@ tallies! {
         signins: SigninRefused = "signins_refused",
         /// Client events dropped.
         client_events: ClientEventRefused = "client_events_refused",
-        /// Messages of clients that are no command.
+        /// Messages of clients that are no command, or come too fast.
         messages: MessageRefused = "messages_refused",
         /// HTTP requests refused.
         requests: RequestRefused = "http_refused",

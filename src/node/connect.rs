@@ -2,13 +2,12 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Node;
+use super::rates::ConnectionRates;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
 use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
-use crate::limits::TokenBucket;
 use crate::metrics::Closed;
 use crate::net::Client;
 use crate::protocol::{
@@ -57,7 +56,8 @@ pub struct Session {
     pub(super) subscriptions: Vec<Subscription>,
     /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
-    pub(super) client_events: Option<TokenBucket>,
+    /// Boxed: most connections send nothing that is counted.
+    pub(super) rates: Option<Box<ConnectionRates>>,
 }
 
 /// One connection on one channel.
@@ -83,7 +83,7 @@ impl Session {
             peer,
             subscriptions: Vec::new(),
             user: None,
-            client_events: None,
+            rates: None,
         }
     }
 
@@ -103,14 +103,6 @@ impl Session {
         self.subscriptions
             .iter()
             .position(|s| s.slot.channel().as_str() == channel)
-    }
-
-    pub(super) fn take_client_event(&mut self, now: Instant) -> bool {
-        let rate = self.app().limits.client_events_per_second;
-        self.client_events
-            .get_or_insert_with(|| TokenBucket::new(rate, now))
-            .take(1, rate, now)
-            .is_ok()
     }
 }
 
