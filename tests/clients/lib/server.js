@@ -88,10 +88,11 @@ class Node {
         table("[admin]", { host: "127.0.0.1", ...admin, port: this.admin?.port ?? 0 }),
         webhooks ? table("[webhooks]", webhooks) : "",
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
-        ...apps.map(({ limits, webhooks = [], ...rest }) =>
+        ...apps.map(({ limits, channels = [], webhooks = [], ...rest }) =>
           [
             table("[[apps]]", rest),
             limits ? table("[apps.limits]", limits) : "",
+            ...channels.map((rule) => table("[[apps.channels]]", rule)),
             ...webhooks.map((webhook) => table("[[apps.webhooks]]", webhook)),
           ].join(""),
         ),
