@@ -110,8 +110,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "node",
         &[
-            "adapter", "app", "auth", "feed", "hub", "limits", "metrics", "net", "protocol",
-            "registry", "webhook",
+            "adapter",
+            "app",
+            "auth",
+            "channel_log",
+            "clock",
+            "feed",
+            "hub",
+            "limits",
+            "metrics",
+            "net",
+            "protocol",
+            "registry",
+            "webhook",
         ],
     ),
     (
@@ -119,12 +130,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "app",
             "auth",
+            "channel_log",
+            "clock",
             "feed",
             "hub",
             "limits",
             "metrics",
             "protocol",
             "registry",
+            "rules",
             "slack",
             "supervise",
             "webhook",
@@ -149,12 +163,29 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Neither knows the other.
     (
         "registry",
-        &["app", "auth", "limits", "metrics", "protocol", "slack"],
+        &[
+            "app",
+            "auth",
+            "channel_log",
+            "clock",
+            "limits",
+            "metrics",
+            "protocol",
+            "rules",
+            "slack",
+        ],
     ),
     (
         "hub",
         &[
-            "app", "auth", "limits", "metrics", "net", "protocol", "slack",
+            "app",
+            "auth",
+            "channel_log",
+            "limits",
+            "metrics",
+            "net",
+            "protocol",
+            "slack",
         ],
     ),
     // Speaks to servers as a stranger does.
@@ -172,6 +203,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("app", &["auth", "bounded", "metrics", "protocol", "rules"]),
     ("rules", &["bounded", "protocol"]),
+    ("channel_log", &["protocol", "rules"]),
     ("auth", &["protocol"]),
     ("net", &["clock", "limits", "metrics"]),
     // Anyone may tell it something; it knows nobody who does.

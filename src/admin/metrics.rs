@@ -262,6 +262,12 @@ impl Page {
         );
         self.count("last_event_bytes", "Their bytes", totals.last_event_bytes);
         self.count(
+            "history_events",
+            "Events in the logs of channels that can be read back",
+            totals.log_events,
+        );
+        self.count("history_bytes", "Their bytes", totals.log_bytes);
+        self.count(
             "inbox_bytes",
             "Bytes of commands that wait for workers",
             admin.node.inbox_bytes(),

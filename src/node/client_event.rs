@@ -77,7 +77,7 @@ impl ClientEventError {
 }
 
 impl Node {
-    /// Relays a client event to every other subscriber of its channel; never kept, never echoed.
+    /// Relays a client event to every other subscriber of its channel; never echoed, never a last event.
     ///
     /// # Errors
     /// It was dropped.
@@ -114,6 +114,7 @@ impl Node {
             frame,
             except: Some(session.peer.socket_id()),
             keep: None,
+            kept: app.policy(channel).kept(),
             accepted,
         };
         match self.adapter.publish(&app, event).await {

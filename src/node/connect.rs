@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Node;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
+use crate::channel_log::PastWanted;
 use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
 use crate::limits::TokenBucket;
 use crate::metrics::Closed;
@@ -120,6 +121,8 @@ impl Subscription {
             worker: peer.hub().index(),
             socket_id: peer.socket_id(),
             member: self.member.as_deref(),
+            past: PastWanted::default(),
+            resumable: None,
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
 use super::{AuthFault, Node, check_auth};
-use crate::adapter::{self, Subscribed};
+use crate::adapter::{self, Subscribed, Subscriber};
 use crate::app::AppId;
 use crate::auth;
+use crate::channel_log::PastWanted;
 use crate::feed::{Entry, Kind};
 use crate::hub::inbox::InboxFull;
 use crate::metrics::SubscriptionRefused;
@@ -126,8 +127,8 @@ impl SubscribeError {
 }
 
 impl Node {
-    /// Subscribes a connection: checks, registers, then sends `subscription_succeeded` and a cache channel's last
-    /// event (or `cache_miss`) in one step with the beginning of delivery.
+    /// Subscribes a connection: checks, registers, then sends `subscription_succeeded` and what it is to get
+    /// of the channel's past (or `cache_miss`) in one step with the beginning of delivery.
     ///
     /// # Errors
     /// Nothing has changed then.
@@ -159,7 +160,22 @@ impl Node {
         });
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
-        let subscriber = subscription.subscriber(&session.peer);
+        let policy = app.policy(&channel);
+        let peer = &session.peer;
+        let room = peer
+            .hub()
+            .outbox_limit()
+            .saturating_sub(peer.outbox_bytes());
+        let subscriber = Subscriber {
+            past: PastWanted {
+                cache: policy.cache,
+                rewind: policy.rewind,
+                after: None,
+                // The rest is for what comes meanwhile.
+                most_bytes: room / 2,
+            },
+            ..subscription.subscriber(peer)
+        };
         let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
             Ok(subscribed) => subscribed,
             Err(error) => {
@@ -259,18 +275,17 @@ fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
         _ => ServerFrame::SubscriptionSucceeded { channel },
     };
     let mut frames = vec![succeeded.encode()];
-    if channel.is_cache() {
-        let cached = match &subscribed.last_event {
-            Some(last) => ServerFrame::Event {
-                channel,
-                event: &last.event,
-                data: &last.data,
-                user_id: None,
-            },
-            None => ServerFrame::CacheMiss { channel },
-        };
-        frames.push(cached.encode());
-    }
+    let past = &subscribed.past;
+    let last_event = past.last_event.as_ref().map(|last| ServerFrame::Event {
+        channel,
+        event: &last.event,
+        data: &last.data,
+        user_id: None,
+    });
+    let is_miss = past.is_cache_miss && channel.is_cache();
+    let cached = last_event.or_else(|| is_miss.then_some(ServerFrame::CacheMiss { channel }));
+    frames.extend(cached.map(|frame| frame.encode()));
+    frames.extend(past.events.iter().map(|event| event.frame.clone()));
     frames
 }
 

@@ -97,6 +97,8 @@ transcripts! {
     private_channels
     public_channels
     refused_subscriptions
+    rule_cache
+    rule_rewind
     server_to_user
     sign_in
     subscription_count
