@@ -267,3 +267,103 @@ impl HistoryPage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{ChannelName, ServerFrame};
+
+    const LAST: u64 = 13;
+
+    fn event(id: u64, now: Instant) -> LogEvent {
+        let channel = ChannelName::parse("c", 200).unwrap();
+        let frame = ServerFrame::Event {
+            channel: &channel,
+            event: "e",
+            data: &format!("{id} \"é\""),
+            user_id: None,
+        };
+        LogEvent {
+            id: LogId(id),
+            at: now.checked_sub(Duration::from_secs(20 - id)).unwrap(),
+            time_ms: id,
+            except: None,
+            frame: frame.encode(),
+        }
+    }
+
+    /// What is chosen of the events 11 to 15, of which number `n` is `20 - n` seconds old and [`LAST`] the last published.
+    fn chosen(
+        rewind: Option<(u32, u32)>,
+        after: Option<u64>,
+        most_bytes: usize,
+    ) -> (Vec<u64>, bool, bool) {
+        let now = Instant::now();
+        let events: Vec<LogEvent> = (11..16).map(|id| event(id, now)).collect();
+        let wanted = PastWanted {
+            cache: true,
+            rewind: rewind.map(|(events, seconds)| Retention {
+                events: events.try_into().unwrap(),
+                seconds: seconds.try_into().unwrap(),
+            }),
+            after: after.map(LogId),
+            most_bytes,
+        };
+        let bounds = LogBounds {
+            begins: LogId(10),
+            end: LogId(15),
+        };
+        let last = LastEvent {
+            event: "e".into(),
+            data: "last".into(),
+            expires: now + LAST_EVENT_TTL,
+        };
+        let past = Past::select(
+            &wanted,
+            events.iter().rev(),
+            bounds,
+            Some((LogId(LAST), last)),
+            now,
+        );
+        assert!(!past.is_cache_miss);
+        let ids = past.events.iter().map(|event| event.id.0).collect();
+        (ids, past.last_event.is_some(), past.is_complete)
+    }
+
+    #[test]
+    fn each_event_is_chosen_once_however_it_is_asked_for() {
+        let all = usize::MAX;
+        for (rewind, after, ids, has_last, is_complete) in [
+            (None, None, vec![], true, false),
+            (Some((2, 60)), None, vec![14, 15], true, false),
+            (Some((3, 60)), None, vec![13, 14, 15], false, false),
+            (Some((9, 7)), None, vec![14, 15], true, false),
+            // Resumed: what is behind, and nothing else.
+            (Some((3, 60)), Some(14), vec![15], false, true),
+            (None, Some(10), vec![11, 12, 13, 14, 15], false, true),
+            (Some((3, 60)), Some(15), vec![], false, true),
+            // The log does not reach back, or has not come so far: a new subscription.
+            (Some((1, 60)), Some(9), vec![15], true, false),
+            (None, Some(16), vec![], true, false),
+        ] {
+            let expected = (ids, has_last, is_complete);
+            assert_eq!(chosen(rewind, after, all), expected, "{rewind:?} {after:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_sent_than_a_connection_can_take() {
+        let two = 2 * (event(11, Instant::now()).frame.bytes().len() + FRAME_OVERHEAD);
+        let rewind = Some((5, 60));
+        assert_eq!(chosen(rewind, None, two), (vec![14, 15], true, false));
+        assert_eq!(chosen(rewind, Some(13), two), (vec![14, 15], false, true));
+        assert_eq!(chosen(rewind, Some(12), two), (vec![14, 15], true, false));
+    }
+
+    #[test]
+    fn an_event_says_what_was_published() {
+        let content = event(11, Instant::now()).content().unwrap();
+        let (name, data) = (content.name.as_str(), content.data.as_str());
+        assert_eq!((name, data, content.user_id), ("e", "11 \"é\"", None));
+    }
+}

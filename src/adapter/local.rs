@@ -223,7 +223,11 @@ impl Adapter for Local {
 
     fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         let mut subscriptions = 0;
+        let channel = event.channel;
         let to_keep = ToKeep {
+            app: &app.id,
+            channel,
+            accepted: event.accepted,
             last_event: event.keep.as_ref(),
             kept: event.kept,
             frame: &event.frame,
@@ -234,14 +238,11 @@ impl Adapter for Local {
             accepted: Some(event.accepted),
             ..Outgoing::all(&event.frame)
         };
-        let channel = event.channel;
         let tell = |audience: &Audience<'_>| {
             subscriptions = audience.subscriptions();
             self.fanout.send(&app.id, channel, outgoing, audience);
         };
-        let evicted = self
-            .registry
-            .publish(&app.id, channel, &to_keep, event.accepted, tell);
+        let evicted = self.registry.publish(&to_keep, tell);
         let metrics = &self.metrics;
         metrics.cache_evictions.inc_by(evicted.last_events as u64);
         metrics.history_evictions.inc_by(evicted.log_events as u64);

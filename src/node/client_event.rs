@@ -77,6 +77,14 @@ impl ClientEventError {
 }
 
 impl Node {
+    fn check_rate(&self, session: &mut Session, limit: u32) -> Result<(), ClientEventError> {
+        if session.take_client_event(Instant::now()) {
+            return Ok(());
+        }
+        self.metrics.client_events_limited.inc();
+        Err(ClientEventError::TooFast(limit))
+    }
+
     /// Relays a client event to every other subscriber of its channel; never echoed, never a last event.
     ///
     /// # Errors
@@ -92,11 +100,7 @@ impl Node {
         }
         let at = place(session, command)?;
         check_size(command, &app.limits)?;
-        if !session.take_client_event(Instant::now()) {
-            self.metrics.client_events_limited.inc();
-            let limit = app.limits.client_events_per_second;
-            return Err(ClientEventError::TooFast(limit));
-        }
+        self.check_rate(session, app.limits.client_events_per_second)?;
         let accepted = Instant::now();
         self.inboxes.wait_for_capacity().await?;
         let subscription = &session.subscriptions[at];

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::connect::{Session, Subscription};
 use super::{AuthFault, Node, check_auth};
 use crate::adapter::{self, Subscribed, Subscriber};
-use crate::app::AppId;
+use crate::app::{App, AppId};
 use crate::auth;
 use crate::channel_log::PastWanted;
 use crate::feed::{Entry, Kind};
+use crate::hub::Peer;
 use crate::hub::inbox::InboxFull;
 use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
@@ -160,21 +161,9 @@ impl Node {
         });
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
-        let policy = app.policy(&channel);
-        let peer = &session.peer;
-        let room = peer
-            .hub()
-            .outbox_limit()
-            .saturating_sub(peer.outbox_bytes());
         let subscriber = Subscriber {
-            past: PastWanted {
-                cache: policy.cache,
-                rewind: policy.rewind,
-                after: None,
-                // The rest is for what comes meanwhile.
-                most_bytes: room / 2,
-            },
-            ..subscription.subscriber(peer)
+            past: past_wanted(&app, &channel, &session.peer),
+            ..subscription.subscriber(&session.peer)
         };
         let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
             Ok(subscribed) => subscribed,
@@ -263,6 +252,19 @@ fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError>
         name: excerpt(text).to_owned(),
         reason,
     })
+}
+
+/// What a subscription is sent of its channel's past, of which a connection takes no more than it has room for.
+fn past_wanted(app: &App, channel: &ChannelName, peer: &Peer) -> PastWanted {
+    let policy = app.policy(channel);
+    let limit = peer.hub().outbox_limit();
+    PastWanted {
+        cache: policy.cache,
+        rewind: policy.rewind,
+        after: None,
+        // The rest is for what comes meanwhile.
+        most_bytes: limit.saturating_sub(peer.outbox_bytes()) / 2,
+    }
 }
 
 /// What the joiner is told before anything else of the channel.

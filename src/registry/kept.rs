@@ -28,6 +28,12 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// An event that may have to be kept.
 #[derive(Debug, Clone, Copy)]
 pub struct ToKeep<'a> {
+    /// Whose.
+    pub app: &'a AppId,
+    /// Where.
+    pub channel: &'a ChannelName,
+    /// When it was accepted.
+    pub accepted: Instant,
     /// What a cache channel repeats from now on.
     pub last_event: Option<&'a LastEvent>,
     /// How much of its channel is kept by a rule.
@@ -41,9 +47,16 @@ pub struct ToKeep<'a> {
 #[cfg(test)]
 impl<'a> ToKeep<'a> {
     /// An event that a cache channel repeats, and no log.
-    pub(super) fn last_event(event: &'a LastEvent) -> Self {
+    pub(super) fn last_event(
+        app: &'a AppId,
+        channel: &'a ChannelName,
+        event: &'a LastEvent,
+    ) -> Self {
         static FRAME: std::sync::LazyLock<Encoded> = std::sync::LazyLock::new(Encoded::ping);
         Self {
+            app,
+            channel,
+            accepted: event.kept_at(),
             last_event: Some(event),
             kept: None,
             frame: &FRAME,
@@ -113,17 +126,30 @@ pub(super) fn past(
     Past::select(wanted, events, LogBounds { begins, end }, last, now)
 }
 
+/// Keeps everything of a channel from a subscription on, made at `since`, that may be resumed for so many seconds.
+pub(super) fn keep_whole(
+    log: &mut Shelf<LogEvent>,
+    new: &NewSubscription<'_>,
+    seconds: NonZeroU32,
+    (since, now): (u64, Instant),
+) {
+    let until = now + FOR_EVER;
+    let room = Room {
+        events: usize::MAX,
+        life: life(seconds),
+        until,
+        whole_until: Some(until),
+    };
+    let key = (new.app.clone(), new.channel.clone());
+    let own_bytes = log_bytes(&key);
+    log.keep_whole(key, since, own_bytes, room);
+}
+
 impl Registry {
     /// Keeps an event of a channel in its shard, which the caller has locked. Returns its place in the log, if it is
     /// logged. [`Registry::make_room`] must follow when the lock is gone.
-    pub(super) fn keep(
-        &self,
-        at: usize,
-        shard: &mut Shard,
-        (app, channel): (&AppId, &ChannelName),
-        event: &ToKeep<'_>,
-        now: Instant,
-    ) -> Option<LogId> {
+    pub(super) fn keep(&self, at: usize, shard: &mut Shard, event: &ToKeep<'_>) -> Option<LogId> {
+        let (app, channel, now) = (event.app, event.channel, event.accepted);
         let is_remembered = !shard.log.is_empty()
             || shard
                 .channel(app, channel)
@@ -177,27 +203,6 @@ impl Registry {
         self.log_budget
             .change(at, log, |log| log.push(key, own_bytes, kept, room));
         Some(id)
-    }
-
-    /// Keeps everything of a channel from a subscription on that may be resumed.
-    pub(super) fn keep_whole(
-        &self,
-        at: usize,
-        log: &mut Shelf<LogEvent>,
-        key: Key,
-        seconds: NonZeroU32,
-        (since, now): (u64, Instant),
-    ) {
-        let until = now + FOR_EVER;
-        let room = Room {
-            events: usize::MAX,
-            life: life(seconds),
-            until,
-            whole_until: Some(until),
-        };
-        let own_bytes = log_bytes(&key);
-        self.log_budget
-            .change(at, log, |log| log.keep_whole(key, since, own_bytes, room));
     }
 
     /// Drops what is over the budgets.
@@ -305,9 +310,9 @@ mod tests {
             data: data.into(),
             expires: now + LAST_EVENT_TTL,
         };
-        let to_keep = ToKeep::last_event(&event);
-        let evicted = registry.publish(&app(), &name(channel), &to_keep, now, |_| {});
-        evicted.last_events
+        let (app, channel) = (app(), name(channel));
+        let to_keep = ToKeep::last_event(&app, &channel, &event);
+        registry.publish(&to_keep, |_| {}).last_events
     }
 
     fn got(registry: &Registry, channel: &str, now: Instant) -> Option<String> {
@@ -432,13 +437,16 @@ mod tests {
             user_id: None,
         };
         let to_keep = ToKeep {
+            app: &app(),
+            channel: &channel,
+            accepted: now,
             last_event: None,
             kept,
             frame: &frame.encode(),
             except: None,
         };
         let mut logged = None;
-        let _ = registry.publish(&app(), &channel, &to_keep, now, |audience| {
+        let _ = registry.publish(&to_keep, |audience| {
             logged = audience.logged();
         });
         logged

@@ -30,6 +30,7 @@ use crate::slack::Slack as _;
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
 pub use kept::{Evicted, ToKeep};
+pub use rates::AppRate;
 use rates::Rates;
 use shelf::{Budget, Shelf};
 pub use users::UserState;
@@ -263,8 +264,9 @@ impl Registry {
             shard.vacate_delay.on_subscribe(new, channel, member_added);
         let past = kept::past(&shard.cache, &shard.log, new, since, now);
         if let Some(seconds) = channel.resumable.begins(new.resumable) {
-            let key = (new.app.clone(), new.channel.clone());
-            self.keep_whole(at, &mut shard.log, key, seconds, (since, now));
+            let keep =
+                |log: &mut Shelf<LogEvent>| kept::keep_whole(log, new, seconds, (since, now));
+            self.log_budget.change(at, &mut shard.log, keep);
         }
         let is_miss = new.channel.is_cache() && past.is_cache_miss;
         let tell_count = new.tell_count && channel.tells_count(now);
@@ -342,20 +344,13 @@ impl Registry {
 
     /// Keeps what is to be kept of an event, and lets `tell` post it, in one step: a concurrent subscriber gets it either
     /// way and once. Returns how many kept events had to go for it.
-    pub fn publish(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-        event: &ToKeep<'_>,
-        now: Instant,
-        tell: impl FnOnce(&Audience<'_>),
-    ) -> Evicted {
-        let at = self.index((app, channel));
+    pub fn publish(&self, event: &ToKeep<'_>, tell: impl FnOnce(&Audience<'_>)) -> Evicted {
+        let at = self.index((event.app, event.channel));
         let mut shard = lock(&self.shards[at]);
-        let logged = self.keep(at, &mut shard, (app, channel), event, now);
-        self.tell(&shard, app, channel, logged, tell);
+        let logged = self.keep(at, &mut shard, event);
+        self.tell(shard.channel(event.app, event.channel), logged, tell);
         drop(shard);
-        self.make_room(now)
+        self.make_room(event.accepted)
     }
 
     /// Lets `tell` post something about a channel, with its channel locked. Nothing of it is kept.
@@ -365,19 +360,18 @@ impl Registry {
         channel: &ChannelName,
         tell: impl FnOnce(&Audience<'_>),
     ) {
-        self.tell(&lock(self.shard(app, channel)), app, channel, None, tell);
+        let shard = lock(self.shard(app, channel));
+        self.tell(shard.channel(app, channel), None, tell);
     }
 
     fn tell(
         &self,
-        shard: &Shard,
-        app: &AppId,
-        channel: &ChannelName,
+        channel: Option<&Channel>,
         logged: Option<LogId>,
         tell: impl FnOnce(&Audience<'_>),
     ) {
         let nobody = Workers::default();
-        let workers = shard.channel(app, channel).map_or(&nobody, |c| &c.workers);
+        let workers = channel.map_or(&nobody, |channel| &channel.workers);
         tell(&self.audience(workers, logged));
     }
 

@@ -359,7 +359,7 @@ fn one_miss_is_told_for_each_gap() {
             data: "1".into(),
             expires: at + LAST_EVENT_TTL,
         };
-        registry.publish(&app, &name, &ToKeep::last_event(&event), at, |_| ());
+        registry.publish(&ToKeep::last_event(&app, &name, &event), |_| ());
     };
     assert!(joins(now) && !joins(now));
     leaves(now);

@@ -304,7 +304,7 @@ impl Adapter for Redis {
                 frame: frame.clone(),
             };
             let sent = self
-                .publish_to_link(&app.id, &subject, content, keep.as_ref(), kept)
+                .publish_to_link(&app.id, &subject, content, (keep.as_ref(), kept))
                 .await;
             let Unsent { id, why } = match sent {
                 Ok(subscriptions) => {
@@ -398,7 +398,7 @@ impl Adapter for Redis {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
             let sent = self
-                .publish_to_link(&app.id, &subject, Content::Terminate, None, None)
+                .publish_to_link(&app.id, &subject, Content::Terminate, (None, None))
                 .await;
             sent.map(drop).map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();

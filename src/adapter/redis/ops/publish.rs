@@ -35,8 +35,7 @@ impl Redis {
         app: &AppId,
         subject: &Subject,
         content: Content,
-        keep: Option<&LastEvent>,
-        kept: Option<Retention>,
+        (keep, kept): (Option<&LastEvent>, Option<Retention>),
     ) -> Result<Option<usize>, Unsent> {
         let id = self.next_id();
         let (answer, answered) = oneshot::channel();
