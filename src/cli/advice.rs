@@ -217,9 +217,10 @@ fn closed(code: Option<u16>, reason: &str, address: &Address) -> String {
         CloseCode::Unauthorized | CloseCode::OriginRefused | CloseCode::Terminated => {
             return unauthorized(reason);
         }
-        CloseCode::SlowConsumer => {
-            "This side reads more slowly than the server sends: subscribe to less, or raise \
-             outbox_bytes in [server]."
+        // They share a number.
+        CloseCode::SlowConsumer | CloseCode::TooFast => {
+            "This side reads more slowly than the server sends: subscribe to less, or raise outbox_bytes in [server]. Or it \
+             sends far more than messages_per_second in [apps.limits] of the app."
         }
         CloseCode::ShuttingDown | CloseCode::Operator => {
             "The server goes down, or an operator closed this connection; clients come back at once, to it or to another node."

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Node;
 use super::connect::Session;
+use super::rates::ConnectionRate;
 use crate::adapter::{self, Event};
 use crate::app::Limits;
 use crate::feed::{Entry, Kind};
@@ -64,7 +65,7 @@ impl ClientEventError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::TooFast(_) => ErrorCode::ClientEventRate,
+            Self::TooFast(_) => ErrorCode::TooFast,
             Self::Disabled
             | Self::NotSubscribed(_)
             | Self::Kind(_)
@@ -78,7 +79,7 @@ impl ClientEventError {
 
 impl Node {
     fn check_rate(&self, session: &mut Session, limit: u32) -> Result<(), ClientEventError> {
-        if session.take_client_event(Instant::now()) {
+        if session.take(ConnectionRate::ClientEvents, limit) {
             return Ok(());
         }
         self.metrics.client_events_limited.inc();
