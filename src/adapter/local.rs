@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::fanout::{Fanout, Outgoing};
 use super::{
     Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, Published, Subscribed, Subscriber,
-    Watched, count_frame, sends_count,
+    Watched, count_frame,
 };
 use crate::app::{App, AppId};
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId};
@@ -141,7 +141,7 @@ impl Local {
             worker: subscriber.worker,
             member: subscriber.member,
             max_members: app.limits.presence_members,
-            tell_count: sends_count(app, channel),
+            tell_count: app.policy(channel).subscription_count,
             past: subscriber.past,
             resumable: subscriber.resumable,
         };
@@ -178,7 +178,7 @@ impl Local {
             channel,
             worker: subscriber.worker,
             user,
-            tell_count: sends_count(app, channel),
+            tell_count: app.policy(channel).subscription_count,
             lingers: Some(subscriber.socket_id),
             resumable: subscriber.resumable,
         };

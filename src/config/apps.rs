@@ -76,6 +76,7 @@ fn built(
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),
         },
+        signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
         rules: rules::built(&raw.channels, at, check)?,
         webhooks: webhooks::built(&raw.webhooks, at, check)?,

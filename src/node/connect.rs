@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Node;
+use super::held::Held;
 use super::rates::ConnectionRates;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
@@ -56,6 +57,8 @@ pub struct Session {
     pub peer: Rc<Peer>,
     pub(super) subscriptions: Vec<Subscription>,
     /// Boxed: most connections have none.
+    pub(super) held: Option<Box<Held>>,
+    /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
     /// Boxed: most connections send nothing that is counted.
     pub(super) rates: Option<Box<ConnectionRates>>,
@@ -83,6 +86,7 @@ impl Session {
         Self {
             peer,
             subscriptions: Vec::new(),
+            held: None,
             user: None,
             rates: None,
         }

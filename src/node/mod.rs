@@ -5,6 +5,7 @@
 
 mod client_event;
 mod connect;
+mod held;
 mod publish;
 mod query;
 mod rates;

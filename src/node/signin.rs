@@ -75,6 +75,7 @@ impl Node {
             None => {}
         }
         self.inboxes.wait_for_capacity().await?;
+        session.peer.set_user_id(&user.member.id);
         self.register(session, user, user_data).await;
         Ok(())
     }

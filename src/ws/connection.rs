@@ -24,7 +24,7 @@ use crate::hub::{Ending, Peer};
 use crate::limits::Admission;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, FrameRate, Node, Session, SubscribeError};
-use crate::protocol::client::{InvalidClientFrame, Subscribe};
+use crate::protocol::client::InvalidClientFrame;
 use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
 
 /// The whole life of an accepted connection.
@@ -121,7 +121,7 @@ impl Connection {
                 return ending;
             }
             self.put_away(buffer, length);
-            if poll_fn(|cx| peer.socket().poll_readable(cx)).await.is_err() {
+            if self.readable(&peer).await.is_err() {
                 return Ending::Gone;
             }
             buffer = peer.hub().take_buffer();
@@ -132,6 +132,27 @@ impl Connection {
                 Err(_) => return Ending::Gone,
             }
             (buffer, length) = self.behind_rest(buffer);
+        }
+    }
+
+    /// Waits for bytes, and meanwhile looks after what waits for something else.
+    async fn readable(&mut self, peer: &Peer) -> io::Result<()> {
+        loop {
+            let readable = poll_fn(|cx| match self.session.poll_review(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => peer.socket().poll_readable(cx).map(Some),
+            });
+            match readable.await {
+                Some(readable) => return readable,
+                None => Box::pin(self.review()).await,
+            }
+        }
+    }
+
+    /// Decides what waited for a sign-in or is ruled otherwise now.
+    async fn review(&mut self) {
+        while let Some((channel, error)) = self.node.review(&mut self.session).await {
+            self.refuse_subscription(channel.as_str(), &error);
         }
     }
 
@@ -193,6 +214,9 @@ impl Connection {
             }
             if let Some(message) = self.assemble(frame)? {
                 app.metrics.messages_received.inc();
+                if self.session.peer.is_to_be_reviewed() {
+                    Box::pin(self.review()).await;
+                }
                 match rate {
                     FrameRate::Over(limit) => self.refuse_fast(limit),
                     // Boxed so that an idle connection's task has no room for a command's state.
@@ -255,7 +279,7 @@ impl Connection {
             ClientFrame::Pong => {}
             ClientFrame::Subscribe(command) => {
                 if let Err(error) = self.node.subscribe(session, &command).await {
-                    self.refuse_subscription(&command, &error);
+                    self.refuse_subscription(&command.channel, &error);
                 }
             }
             ClientFrame::Unsubscribe { channel } => {
@@ -273,6 +297,8 @@ impl Connection {
                         ErrorCode::None,
                         None,
                     );
+                } else {
+                    self.review().await;
                 }
             }
             ClientFrame::ClientEvent(command) => {
@@ -361,16 +387,15 @@ impl Connection {
         );
     }
 
-    /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
-    fn refuse_subscription(&self, command: &Subscribe, error: &SubscribeError) {
+    /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once. The channel is told whole,
+    /// however long: by another name no client knows which of its subscriptions is refused.
+    fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
         let text = error.to_string();
         self.refuse_command(error.code(), &text);
-        self.log_subscription(&command.channel, error);
+        self.log_subscription(channel, error);
         let Some((kind, status)) = error.kind() else {
             return;
         };
-        // Whole, however long: by another name no client knows which of its subscriptions is refused.
-        let channel = command.channel.as_str();
         let peer = &self.session.peer;
         peer.send(
             &ServerFrame::SubscriptionError {
