@@ -16,6 +16,7 @@ use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use tidewire::app::AppId;
 use tidewire::auth::{Secret, body_md5, channel_string, request_string};
+use tidewire::channel_log::PastWanted;
 use tidewire::protocol::{ChannelName, ClientFrame, Encoded, ServerFrame, SocketId};
 use tidewire::registry::{EndedSubscription, NewSubscription, Registry, SubscribeOutcome};
 use worker::Worker;
@@ -138,7 +139,7 @@ fn registry_subscribe_and_unsubscribe<const OCCUPIED: bool>(
     bencher: Bencher<'_, '_>,
     channels: usize,
 ) {
-    let (registry, app) = (Registry::new(1 << 20), AppId::new("1"));
+    let (registry, app) = (Registry::new(1 << 20, 1 << 20), AppId::new("1"));
     for number in 0..channels {
         join(&registry, &app, &channel(&format!("c{number}")));
     }
@@ -152,6 +153,7 @@ fn registry_subscribe_and_unsubscribe<const OCCUPIED: bool>(
             user: None,
             tell_count: false,
             lingers: None,
+            resumable: None,
         };
         registry.unsubscribe(&leave, Instant::now(), |_, _| {});
         joined
@@ -166,6 +168,8 @@ fn join(registry: &Registry, app: &AppId, channel: &ChannelName) -> SubscribeOut
         member: None,
         max_members: 100,
         tell_count: false,
+        past: PastWanted::default(),
+        resumable: None,
     };
     let joined = registry.subscribe(&join, Instant::now(), |_, _| {});
     joined.expect("a public channel is never full")

@@ -20,6 +20,12 @@ pub fn now_seconds() -> u64 {
     since_epoch(SystemTime::now()).as_secs()
 }
 
+/// Now, in microseconds since 1970.
+#[must_use]
+pub fn now_micros() -> u64 {
+    u64::try_from(since_epoch(SystemTime::now()).as_micros()).unwrap_or(u64::MAX / 2)
+}
+
 /// A time since 1970; nothing for one before it.
 #[must_use]
 pub fn since_epoch(time: SystemTime) -> Duration {

@@ -14,6 +14,8 @@ pub mod pem;
 
 pub mod rules;
 
+pub mod channel_log;
+
 pub mod app;
 pub mod feed;
 pub mod limits;

@@ -118,6 +118,7 @@ impl Worker {
         self.number.set(self.number.get() + 1);
         let delivery = Delivery {
             number: self.number.get(),
+            log_id: None,
             frame: audience.frame.clone(),
             except: None,
             accepted: Some(Instant::now()),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::app::AppId;
+use crate::channel_log::LogId;
 use crate::hub::inbox::{Delivery, Inboxes, WorkerCommand};
 use crate::protocol::{ChannelName, CloseCode, Encoded, ServerFrame, SocketId, UserId};
 use crate::registry::Audience;
@@ -20,6 +21,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) except: Option<SocketId>,
     /// When this node accepted the event; `None` for frames that no publisher sent.
     pub(super) accepted: Option<Instant>,
+    /// The event's place in the log, if Redis gave it one. The registry's is the audience's.
+    pub(super) log_id: Option<LogId>,
 }
 
 impl<'a> Outgoing<'a> {
@@ -28,6 +31,7 @@ impl<'a> Outgoing<'a> {
             frame,
             except: None,
             accepted: None,
+            log_id: None,
         }
     }
 }
@@ -52,9 +56,11 @@ impl Fanout {
             frame,
             except,
             accepted,
+            log_id,
         } = outgoing;
         let delivery = Delivery {
             number: audience.next_sequence(),
+            log_id: log_id.or(audience.logged()),
             frame: frame.clone(),
             except,
             accepted,

@@ -6,20 +6,24 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, Published, Subscribed,
-    Subscriber, Watched, count_frame,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, Published, Subscribed, Subscriber,
+    Watched, count_frame,
 };
 use crate::app::{App, AppId};
+use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
 use crate::registry::{
-    self, Audience, EndedSubscription, NewSubscription, Registry, UserState, Vacated,
+    self, Audience, EndedSubscription, NewSubscription, Registry, ToKeep, UserState, Vacated,
 };
 use crate::webhook::Webhooks;
 
 /// How often subscription counts that were held back are sent.
 const COUNT_TICK: Duration = Duration::from_secs(1);
+
+/// How many [`COUNT_TICK`]s pass between two looks for kept events that have expired.
+const EXPIRY_TICKS: u64 = 10;
 
 /// How often leavings are checked against the vacate delay. It delays `channel_vacated` and `member_removed` by at most
 /// this much.
@@ -50,18 +54,20 @@ impl Local {
         }
     }
 
-    /// Sends the counts of busy channels that were held back, and drops last events that have expired. Runs as long as
+    /// Sends the counts of busy channels that were held back, and drops kept events that have expired. Runs as long as
     /// the server.
     pub async fn send_due_counts(self: Arc<Self>) {
         let mut interval = tokio::time::interval(COUNT_TICK);
-        loop {
+        for ticks in 1_u64.. {
             interval.tick().await;
             let now = Instant::now();
             self.registry
                 .due_counts(now, |app, channel, count, audience| {
                     self.send_count(app, channel, (count, None), audience);
                 });
-            self.registry.expire_last_events(now);
+            if ticks.is_multiple_of(EXPIRY_TICKS) {
+                self.registry.expire_kept(now);
+            }
         }
     }
 
@@ -136,6 +142,8 @@ impl Local {
             member: subscriber.member,
             max_members: app.limits.presence_members,
             tell_count: app.policy(channel).subscription_count,
+            past: subscriber.past,
+            resumable: subscriber.resumable,
         };
         let outcome = self
             .registry
@@ -144,9 +152,8 @@ impl Local {
                 if let Some(member) = subscriber.member.filter(|_| outcome.member_added) {
                     let frame = ServerFrame::MemberAdded { channel, member }.encode();
                     let outgoing = Outgoing {
-                        frame: &frame,
                         except: Some(subscriber.socket_id),
-                        accepted: None,
+                        ..Outgoing::all(&frame)
                     };
                     self.fanout.send(&app.id, channel, outgoing, audience);
                 }
@@ -158,8 +165,9 @@ impl Local {
         let outcome = outcome.map_err(|_| Error::PresenceFull)?;
         Ok(Subscribed {
             since: outcome.since,
+            at: LogId(outcome.since),
             members: outcome.members,
-            last_event: outcome.last_event,
+            past: outcome.past,
         })
     }
 
@@ -172,6 +180,7 @@ impl Local {
             user,
             tell_count: app.policy(channel).subscription_count,
             lingers: Some(subscriber.socket_id),
+            resumable: subscriber.resumable,
         };
         self.registry
             .unsubscribe(&ended, Instant::now(), |outcome, audience| {
@@ -214,22 +223,29 @@ impl Adapter for Local {
 
     fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
         let mut subscriptions = 0;
-        let evicted = self
-            .registry
-            .publish(&app.id, event.channel, event.keep, |audience| {
-                subscriptions = audience.subscriptions();
-                self.fanout.send(
-                    &app.id,
-                    event.channel,
-                    Outgoing {
-                        frame: &event.frame,
-                        except: event.except,
-                        accepted: Some(event.accepted),
-                    },
-                    audience,
-                );
-            });
-        self.metrics.cache_evictions.inc_by(evicted as u64);
+        let channel = event.channel;
+        let to_keep = ToKeep {
+            app: &app.id,
+            channel,
+            accepted: event.accepted,
+            last_event: event.keep.as_ref(),
+            kept: event.kept,
+            frame: &event.frame,
+            except: event.except,
+        };
+        let outgoing = Outgoing {
+            except: event.except,
+            accepted: Some(event.accepted),
+            ..Outgoing::all(&event.frame)
+        };
+        let tell = |audience: &Audience<'_>| {
+            subscriptions = audience.subscriptions();
+            self.fanout.send(&app.id, channel, outgoing, audience);
+        };
+        let evicted = self.registry.publish(&to_keep, tell);
+        let metrics = &self.metrics;
+        metrics.cache_evictions.inc_by(evicted.last_events as u64);
+        metrics.history_evictions.inc_by(evicted.log_events as u64);
         now(Ok(Published {
             scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
@@ -265,6 +281,20 @@ impl Adapter for Local {
         now(Ok(self.registry.last_event(
             &app.id,
             channel,
+            Instant::now(),
+        )))
+    }
+
+    fn history<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        query: HistoryQuery,
+    ) -> AdapterFuture<'a, Option<HistoryPage>> {
+        now(Ok(self.registry.history(
+            &app.id,
+            channel,
+            &query,
             Instant::now(),
         )))
     }

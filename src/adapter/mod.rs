@@ -9,17 +9,20 @@ mod local;
 pub mod redis;
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use crate::registry::{Counts, LastEvent};
+pub use crate::registry::Counts;
 pub use local::Local;
 
 use crate::app::App;
+use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId, Past, PastWanted};
 use crate::protocol::{
     ChannelKind, ChannelName, Encoded, Member, ServerFrame, SocketId, User, UserId,
 };
+use crate::rules::Retention;
 
 /// The future that each method of [`Adapter`] returns. Those of [`Local`] are ready at once.
 pub type AdapterFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -65,6 +68,11 @@ pub struct Subscriber<'a> {
     pub socket_id: SocketId,
     /// The member that it joins as; `None` unless the channel is a presence channel.
     pub member: Option<&'a Member>,
+    /// What the subscription is sent of the channel's past. It does not count when the subscription ends.
+    pub past: PastWanted,
+    /// How long after the subscription's end everything that it misses is kept, for whoever resumes it; none if nobody
+    /// may. The same when it ends.
+    pub resumable: Option<NonZeroU32>,
 }
 
 /// The result of [`Adapter::subscribe`].
@@ -72,10 +80,12 @@ pub struct Subscriber<'a> {
 pub struct Subscribed {
     /// Deliveries up to this sequence number preceded the subscription.
     pub since: u64,
+    /// The place in the channel's log as of the subscription: later events are delivered to it, those up to here are not.
+    pub at: LogId,
     /// All members of a presence channel, the new one included.
     pub members: Vec<Member>,
-    /// The last event of a cache channel.
-    pub last_event: Option<LastEvent>,
+    /// What it is sent of the channel's past.
+    pub past: Past,
 }
 
 /// An event for one channel.
@@ -89,6 +99,8 @@ pub struct Event<'a> {
     pub except: Option<SocketId>,
     /// What a cache channel keeps; `None` for client events, which are not kept.
     pub keep: Option<LastEvent>,
+    /// How much of the channel is kept in its log by a rule. What a connection may resume is kept without one.
+    pub kept: Option<Retention>,
     /// When this node accepted it.
     pub accepted: Instant,
 }
@@ -153,6 +165,14 @@ pub trait Adapter: Send + Sync {
         app: &'a App,
         channel: &'a ChannelName,
     ) -> AdapterFuture<'a, Option<LastEvent>>;
+
+    /// Returns a page of the channel's log; none if neither a rule nor a connection that may be resumed keeps anything.
+    fn history<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        query: HistoryQuery,
+    ) -> AdapterFuture<'a, Option<HistoryPage>>;
 
     /// Counts a signed-in connection and its watches, and notifies the user's watchers. The answer has the order of
     /// the watchlist.

@@ -33,6 +33,8 @@ pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
         "users": totals.users,
         "last_events": totals.last_events,
         "last_event_bytes": totals.last_event_bytes,
+        "history_events": totals.log_events,
+        "history_bytes": totals.log_bytes,
         "inbox_bytes": admin.node.inbox_bytes(),
         "workers": workers.iter().map(worker).collect::<Vec<_>>(),
         "cluster": cluster,

@@ -166,6 +166,8 @@ impl Page {
             "users" "Users signed in or watched" = totals.users,
             "last_events" "Last events kept for cache channels" = totals.last_events,
             "last_event_bytes" "Their bytes" = totals.last_event_bytes,
+            "history_events" "Events in the logs of channels that can be read back" = totals.log_events,
+            "history_bytes" "Their bytes" = totals.log_bytes,
             "inbox_bytes" "Bytes of commands that wait for workers" = admin.node.inbox_bytes(),
             "outbox_bytes" "Bytes that wait for sockets, and 128 for each frame" = outboxes.sum::<usize>(),
         }

@@ -52,6 +52,9 @@ section! {
         /// Bytes for the last events of cache channels, of all apps.
         #[serde(deserialize_with = "number::<65_536, { u32::MAX }, _, _>")]
         pub cache_bytes: usize = 67_108_864,
+        /// Bytes for the logs of channels that are read back, of all apps.
+        #[serde(deserialize_with = "number::<65_536, { u32::MAX }, _, _>")]
+        pub history_bytes: usize = 67_108_864,
         /// Seconds over which a shutdown spreads the closing of connections.
         #[serde(deserialize_with = "number::<0, 3600, _, _>")]
         pub drain_seconds: u32 = 10,

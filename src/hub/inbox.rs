@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::listing::{ConnectionList, ConnectionQuery};
 use crate::app::{AppId, CurrentApps};
+use crate::channel_log::LogId;
 use crate::metrics::{Metrics, Observed};
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
 
@@ -26,6 +27,8 @@ const COMMAND_BYTES: usize = 128;
 pub struct Delivery {
     /// Rises within a channel. Subscriptions with a `since` at or above it do not get the delivery.
     pub number: u64,
+    /// The event's place in the log of its channel; none if it is not logged.
+    pub log_id: Option<LogId>,
     /// The encoded event.
     pub frame: Encoded,
     /// The connection that does not get it.
@@ -393,6 +396,7 @@ mod tests {
             channel: ChannelName::parse("c", 200).unwrap(),
             delivery: Delivery {
                 number: 1,
+                log_id: None,
                 frame: ServerFrame::Pong.encode(),
                 except: None,
                 accepted: None,

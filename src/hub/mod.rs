@@ -429,7 +429,9 @@ impl Hub {
         self.channels.borrow().is_empty() && self.peers.borrow().is_empty()
     }
 
-    fn outbox_limit(&self) -> usize {
+    /// Bytes that may wait for one socket.
+    #[must_use]
+    pub fn outbox_limit(&self) -> usize {
         self.settings.outbox_bytes
     }
 

@@ -62,6 +62,7 @@ impl Fixture {
     fn post(&self, name: &ChannelName, number: u64, except: Option<SocketId>) {
         let delivery = Delivery {
             number,
+            log_id: None,
             frame: frame(name, number),
             except,
             accepted: None,
@@ -218,6 +219,7 @@ async fn a_reader_that_stops_is_ended_as_slow_and_only_that_one() {
         };
         let delivery = Delivery {
             number,
+            log_id: None,
             frame: event.encode(),
             except: None,
             accepted: None,

@@ -82,7 +82,15 @@ impl ClientEventError {
 }
 
 impl Node {
-    /// Relays a client event to every other subscriber of its channel; never kept, never echoed.
+    fn check_rate(&self, session: &mut Session, limit: u32) -> Result<(), ClientEventError> {
+        if session.take(ConnectionRate::ClientEvents, limit) {
+            return Ok(());
+        }
+        self.metrics.client_events_limited.inc();
+        Err(ClientEventError::TooFast(limit))
+    }
+
+    /// Relays a client event to every other subscriber of its channel; never echoed, never a last event.
     ///
     /// # Errors
     /// It was dropped.
@@ -94,11 +102,7 @@ impl Node {
         let app = session.app();
         let at = place(&app, session, command)?;
         check_size(command, &app.limits)?;
-        let limit = app.limits.client_events_per_second;
-        if !session.take(ConnectionRate::ClientEvents, limit) {
-            self.metrics.client_events_limited.inc();
-            return Err(ClientEventError::TooFast(limit));
-        }
+        self.check_rate(session, app.limits.client_events_per_second)?;
         let accepted = Instant::now();
         self.inboxes.wait_for_capacity().await?;
         let subscription = &session.subscriptions[at];
@@ -116,6 +120,7 @@ impl Node {
             frame,
             except: Some(session.peer.socket_id()),
             keep: None,
+            kept: app.policy(channel).kept(),
             accepted,
         };
         match self.adapter.publish(&app, event).await {

@@ -8,6 +8,7 @@ use super::held::Held;
 use super::rates::ConnectionRates;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
+use crate::channel_log::PastWanted;
 use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
 use crate::metrics::Closed;
 use crate::net::Client;
@@ -116,6 +117,8 @@ impl Subscription {
             worker: peer.hub().index(),
             socket_id: peer.socket_id(),
             member: self.member.as_deref(),
+            past: PastWanted::default(),
+            resumable: None,
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::Node;
-use crate::adapter::{self, DeliveryScope, Event, LastEvent};
+use crate::adapter::{self, DeliveryScope, Event};
 use crate::app::App;
+use crate::channel_log::{LAST_EVENT_TTL, LastEvent};
 use crate::feed::{Entry, Kind};
 use crate::protocol::{ChannelName, EventName, ServerFrame, SocketId};
-use crate::registry::LAST_EVENT_TTL;
 
 /// An event as a backend wants it published: typed, and within the app's limits.
 #[derive(Debug, Clone)]
@@ -61,7 +61,8 @@ impl Node {
                 user_id: None,
             }
             .encode();
-            let keep = channel.is_cache().then(|| LastEvent {
+            let policy = app.policy(channel);
+            let keep = policy.cache.then(|| LastEvent {
                 event: event.as_str().into(),
                 data: data.as_str().into(),
                 expires: Instant::now() + LAST_EVENT_TTL,
@@ -71,6 +72,7 @@ impl Node {
                 frame,
                 except: *except,
                 keep,
+                kept: policy.kept(),
                 accepted,
             };
             let adapter::Published {

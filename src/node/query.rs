@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::Node;
-use crate::adapter::{self, Counts, LastEvent};
+use crate::adapter::{self, Counts};
 use crate::app::{App, AppId};
+use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId, Order};
 use crate::hub::inbox::{InboxDepth, WorkerCommand, WorkerReport};
 use crate::hub::listing::{ConnectionList, ConnectionQuery};
 use crate::metrics::Observed;
@@ -43,7 +44,7 @@ impl Node {
         channel: &ChannelName,
     ) -> Result<ChannelInfo, adapter::Error> {
         let counts = self.adapter.counts(app, channel).await?;
-        let last_event = match channel.is_cache() {
+        let last_event = match app.policy(channel).cache {
             true => self.adapter.last_event(app, channel).await?,
             false => None,
         };
@@ -53,6 +54,25 @@ impl Node {
             (event, left)
         });
         Ok(ChannelInfo { counts, last_event })
+    }
+
+    /// A page of a channel's log; none if neither a rule nor a connection that may be resumed keeps anything of it.
+    ///
+    /// # Errors
+    /// The cluster cannot be asked.
+    pub async fn history(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        (order, after, limit): (Order, Option<LogId>, usize),
+    ) -> Result<Option<HistoryPage>, adapter::Error> {
+        let query = HistoryQuery {
+            kept: app.policy(channel).kept(),
+            limit,
+            order,
+            after,
+        };
+        self.adapter.history(app, channel, query).await
     }
 
     /// The occupied channels of an app whose names start with `prefix`, sorted by name.

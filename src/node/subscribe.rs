@@ -7,10 +7,12 @@ use super::connect::{Session, Subscription};
 use super::held::Authorized;
 use super::rates::ConnectionRate;
 use super::{AuthFault, Node, check_auth};
-use crate::adapter::{self, Subscribed};
-use crate::app::AppId;
+use crate::adapter::{self, Subscribed, Subscriber};
+use crate::app::{App, AppId};
 use crate::auth;
+use crate::channel_log::PastWanted;
 use crate::feed::{Entry, Kind};
+use crate::hub::Peer;
 use crate::hub::inbox::InboxFull;
 use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
@@ -170,8 +172,8 @@ impl SubscribeError {
 }
 
 impl Node {
-    /// Subscribes a connection: checks, registers, then sends `subscription_succeeded` and a cache channel's last
-    /// event (or `cache_miss`) in one step with the beginning of delivery.
+    /// Subscribes a connection: checks, registers, then sends `subscription_succeeded` and what it is to get
+    /// of the channel's past (or `cache_miss`) in one step with the beginning of delivery.
     ///
     /// If a rule asks for a user and none has signed in, the subscription is held: [`Node::review`] decides it later.
     ///
@@ -260,7 +262,10 @@ impl Node {
         });
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
-        let subscriber = subscription.subscriber(&session.peer);
+        let subscriber = Subscriber {
+            past: past_wanted(&app, &channel, &session.peer),
+            ..subscription.subscriber(&session.peer)
+        };
         let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
             Ok(subscribed) => subscribed,
             Err(error) => {
@@ -361,6 +366,19 @@ fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError>
     })
 }
 
+/// What a subscription is sent of its channel's past, of which a connection takes no more than it has room for.
+fn past_wanted(app: &App, channel: &ChannelName, peer: &Peer) -> PastWanted {
+    let policy = app.policy(channel);
+    let limit = peer.hub().outbox_limit();
+    PastWanted {
+        cache: policy.cache,
+        rewind: policy.rewind,
+        after: None,
+        // The rest is for what comes meanwhile.
+        most_bytes: limit.saturating_sub(peer.outbox_bytes()) / 2,
+    }
+}
+
 /// What the joiner is told before anything else of the channel.
 fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
     let succeeded = match channel.kind() {
@@ -371,18 +389,17 @@ fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
         _ => ServerFrame::SubscriptionSucceeded { channel },
     };
     let mut frames = vec![succeeded.encode()];
-    if channel.is_cache() {
-        let cached = match &subscribed.last_event {
-            Some(last) => ServerFrame::Event {
-                channel,
-                event: &last.event,
-                data: &last.data,
-                user_id: None,
-            },
-            None => ServerFrame::CacheMiss { channel },
-        };
-        frames.push(cached.encode());
-    }
+    let past = &subscribed.past;
+    let last_event = past.last_event.as_ref().map(|last| ServerFrame::Event {
+        channel,
+        event: &last.event,
+        data: &last.data,
+        user_id: None,
+    });
+    let is_miss = past.is_cache_miss && channel.is_cache();
+    let cached = last_event.or_else(|| is_miss.then_some(ServerFrame::CacheMiss { channel }));
+    frames.extend(cached.map(|frame| frame.encode()));
+    frames.extend(past.events.iter().map(|event| event.frame.clone()));
     frames
 }
 

@@ -17,6 +17,14 @@ impl Encoded {
     /// A frame that another server made with [`Encoded::text`]; none if the bytes are not one whole text frame.
     #[must_use]
     pub fn checked(bytes: Bytes) -> Option<Self> {
+        let frame = Self(bytes);
+        frame.text_payload().is_some().then_some(frame)
+    }
+
+    /// The text that it carries; none if it is not one whole text frame.
+    #[must_use]
+    pub fn text_payload(&self) -> Option<&str> {
+        let bytes = &self.0;
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         let (length, start) = match second {
             0..126 => (u64::from(second), 2),
@@ -30,7 +38,7 @@ impl Encoded {
         };
         let payload = &bytes[start..];
         let is_whole = first == 0x81 && u64::try_from(payload.len()) == Ok(length);
-        (is_whole && std::str::from_utf8(payload).is_ok()).then_some(Self(bytes))
+        is_whole.then(|| std::str::from_utf8(payload).ok())?
     }
 
     /// A text frame around a payload: RFC 6455 §5.2 with FIN, no mask (a server does not).

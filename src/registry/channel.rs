@@ -2,6 +2,7 @@
 //! count was last told.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,35 @@ pub(super) struct Channel {
     pub(super) count_due: bool,
     /// Whether a cache channel's miss has been told since its last value.
     pub(super) missed: bool,
+    pub(super) resumable: Resumable,
+}
+
+/// The subscriptions of a channel that may be resumed after their end.
+#[derive(Debug, Default)]
+pub(super) struct Resumable {
+    subscriptions: u32,
+    /// How long what they miss is kept after their end.
+    pub(super) seconds: Option<NonZeroU32>,
+}
+
+impl Resumable {
+    /// Adds a subscription if it may be resumed. Returns for how long then.
+    pub(super) fn begins(&mut self, seconds: Option<NonZeroU32>) -> Option<NonZeroU32> {
+        self.subscriptions += u32::from(seconds.is_some());
+        self.seconds = self.seconds.max(seconds);
+        seconds
+    }
+
+    /// Removes one. Returns for how long the channel is kept after it, if it was the last one.
+    pub(super) fn ends(&mut self, seconds: Option<NonZeroU32>) -> Option<NonZeroU32> {
+        self.subscriptions = self
+            .subscriptions
+            .checked_sub(u32::from(seconds.is_some()))?;
+        if seconds.is_none() || self.subscriptions > 0 {
+            return None;
+        }
+        self.seconds.take()
+    }
 }
 
 #[derive(Debug)]

@@ -1,11 +1,10 @@
-//! What the registry answers when it is asked: the counts, members and last event of a channel, the channels of an
+//! What the registry answers when it is asked: the counts and members of a channel, the channels of an
 //! app, and the sums over all of them. Nothing here changes anything.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use super::channel::Channel;
-use super::{LastEvent, Registry, lock};
+use super::{Registry, lock};
 use crate::app::AppId;
 use crate::protocol::{ChannelKind, ChannelName, Member};
 
@@ -46,6 +45,10 @@ pub struct Totals {
     pub last_events: usize,
     /// Their bytes.
     pub last_event_bytes: usize,
+    /// Events in the logs of channels.
+    pub log_events: usize,
+    /// Their bytes.
+    pub log_bytes: usize,
 }
 
 impl Registry {
@@ -79,17 +82,6 @@ impl Registry {
             .map_or_else(Vec::new, Channel::snapshot)
     }
 
-    /// A cache channel's last event, unless it has expired.
-    #[must_use]
-    pub fn last_event(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-        now: Instant,
-    ) -> Option<LastEvent> {
-        lock(self.shard(app, channel)).cache.get(app, channel, now)
-    }
-
     /// How many connections each app has that has any.
     #[must_use]
     pub fn connections(&self) -> HashMap<AppId, usize> {
@@ -121,6 +113,8 @@ impl Registry {
             }
             totals.last_events += shard.cache.len();
             totals.last_event_bytes += shard.cache.bytes();
+            totals.log_events += shard.log.len();
+            totals.log_bytes += shard.log.bytes();
         }
         totals.users = self
             .users

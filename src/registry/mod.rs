@@ -1,15 +1,16 @@
 //! What this process knows beyond one worker: per channel the subscription count, the presence members, the last
-//! event of a cache channel, and which workers are concerned; per user the same; per app its connections.
+//! event of a cache channel, the log, and which workers are concerned; per user the same; per app its connections.
 //!
 //! The only shared locks of the server. They are sharded, held for a map operation and the posting of what follows
 //! from it, never across an `.await`. Written on subscribe and unsubscribe, locked once per publish and channel, never per
 //! subscriber. Knows neither hubs nor sockets: what must be told to workers in the order of the changes is posted by
 //! the caller's closure while the lock is held ([`Audience`]).
 
-mod cache;
 mod channel;
 mod counts;
+mod kept;
 mod rates;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -22,14 +23,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::app::AppId;
+use crate::channel_log::{LastEvent, LogEvent, LogId, Past, PastWanted};
+use crate::clock;
 use crate::protocol::{ChannelName, Member, SocketId, UserId};
 use crate::slack::Slack as _;
-use cache::{Budget, Cache};
-pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
+pub use kept::{Evicted, ToKeep};
 pub use rates::AppRate;
 use rates::Rates;
+use shelf::{Budget, Shelf};
 pub use users::UserState;
 use users::Users;
 use vacate_delay::VacateDelay;
@@ -48,14 +51,18 @@ pub struct Registry {
     connections: Lock<HashMap<AppId, usize>>,
     rates: Rates,
     hasher: std::hash::RandomState,
+    /// The number of the last delivery. It begins at the time of day in microseconds: the places of a log in a later
+    /// life of the process are then above those of an earlier one.
     sequence: AtomicU64,
-    budget: Budget,
+    cache_budget: Budget,
+    log_budget: Budget,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     channels: HashMap<AppId, HashMap<ChannelName, Channel>>,
-    cache: Cache,
+    cache: Shelf<LastEvent>,
+    log: Shelf<LogEvent>,
     due_counts: VecDeque<(Instant, AppId, ChannelName)>,
     vacate_delay: VacateDelay,
 }
@@ -65,6 +72,7 @@ struct Shard {
 pub struct Audience<'a> {
     workers: &'a Workers,
     sequence: &'a AtomicU64,
+    logged: Option<LogId>,
 }
 
 impl Audience<'_> {
@@ -85,11 +93,20 @@ impl Audience<'_> {
         self.workers.0.is_empty()
     }
 
+    /// The event's place in the log, if it is logged.
+    #[must_use]
+    pub fn logged(&self) -> Option<LogId> {
+        self.logged
+    }
+
     /// A number greater than all that were given for this channel before, and than the `since` of every
-    /// subscription that exists.
+    /// subscription that exists. That of an event which is logged is its place.
     #[must_use]
     pub fn next_sequence(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
+        match self.logged {
+            Some(LogId(number)) => number,
+            None => self.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+        }
     }
 }
 
@@ -108,6 +125,10 @@ pub struct NewSubscription<'a> {
     pub max_members: usize,
     /// Whether count changes are told.
     pub tell_count: bool,
+    /// What it wants of the channel's past.
+    pub past: PastWanted,
+    /// How long what it misses is kept after its end; none if it cannot be resumed.
+    pub resumable: Option<NonZeroU32>,
 }
 
 /// What a [`NewSubscription`] led to.
@@ -130,8 +151,8 @@ pub struct SubscribeOutcome {
     pub tell_count: bool,
     /// Everybody on a presence channel, the joiner included.
     pub members: Vec<Member>,
-    /// A cache channel's last event.
-    pub last_event: Option<LastEvent>,
+    /// What it is sent of the channel's past.
+    pub past: Past,
 }
 
 /// A presence channel has as many members as the app allows.
@@ -153,6 +174,8 @@ pub struct EndedSubscription<'a> {
     pub tell_count: bool,
     /// Whose leaving is remembered here for webhooks; nobody's in a cluster, where it is not this node's to say.
     pub lingers: Option<SocketId>,
+    /// As it was when it began.
+    pub resumable: Option<NonZeroU32>,
 }
 
 /// What an [`EndedSubscription`] led to.
@@ -167,17 +190,18 @@ pub struct UnsubscribeOutcome {
 }
 
 impl Registry {
-    /// Empty maps; all cache channels together keep up to `cache_bytes`.
+    /// Empty maps; all cache channels together keep up to `cache_bytes`, all logs up to `history_bytes`.
     #[must_use]
-    pub fn new(cache_bytes: usize) -> Self {
+    pub fn new(cache_bytes: usize, history_bytes: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Lock::default()).collect(),
             users: (0..SHARDS).map(|_| Lock::default()).collect(),
             connections: Lock::default(),
             rates: Rates::default(),
             hasher: std::hash::RandomState::new(),
-            sequence: AtomicU64::new(0),
-            budget: Budget::new(cache_bytes, SHARDS),
+            sequence: AtomicU64::new(clock::now_micros()),
+            cache_budget: Budget::new(cache_bytes, SHARDS),
+            log_budget: Budget::new(history_bytes, SHARDS),
         }
     }
 
@@ -214,7 +238,8 @@ impl Registry {
         now: Instant,
         tell: impl FnOnce(&SubscribeOutcome, &Audience<'_>),
     ) -> Result<SubscribeOutcome, PresenceFull> {
-        let mut shard = lock(self.shard(new.app, new.channel));
+        let at = self.index((new.app, new.channel));
+        let mut shard = lock(&self.shards[at]);
         let shard = &mut *shard;
         // The common case finds the app's map; only an app's first channel in a shard clones the id.
         let channels = match shard.channels.get_mut(new.app) {
@@ -237,11 +262,13 @@ impl Registry {
         let member_added = new.member.is_some_and(|member| channel.add_member(member));
         let (occupied, member_appeared) =
             shard.vacate_delay.on_subscribe(new, channel, member_added);
-        let is_cache = new.channel.is_cache();
-        let last_event = is_cache
-            .then(|| shard.cache.get(new.app, new.channel, now))
-            .flatten();
-        let is_miss = is_cache && last_event.is_none();
+        let past = kept::past(&shard.cache, &shard.log, new, since, now);
+        if let Some(seconds) = channel.resumable.begins(new.resumable) {
+            let keep =
+                |log: &mut Shelf<LogEvent>| kept::keep_whole(log, new, seconds, (since, now));
+            self.log_budget.change(at, &mut shard.log, keep);
+        }
+        let is_miss = new.channel.is_cache() && past.is_cache_miss;
         let tell_count = new.tell_count && channel.tells_count(now);
         let outcome = SubscribeOutcome {
             since,
@@ -252,7 +279,7 @@ impl Registry {
             cache_miss: is_miss && !std::mem::replace(&mut channel.missed, true),
             tell_count,
             members: channel.snapshot(),
-            last_event,
+            past,
         };
         if new.tell_count && channel.becomes_due(tell_count) {
             shard.due_counts.push_back((
@@ -261,13 +288,7 @@ impl Registry {
                 new.channel.clone(),
             ));
         }
-        tell(
-            &outcome,
-            &Audience {
-                workers: &channel.workers,
-                sequence: &self.sequence,
-            },
-        );
+        tell(&outcome, &self.audience(&channel.workers, None));
         Ok(outcome)
     }
 
@@ -302,17 +323,15 @@ impl Registry {
             member_removed,
             tell_count,
         };
-        tell(
-            &outcome,
-            &Audience {
-                workers: &channel.workers,
-                sequence: &self.sequence,
-            },
-        );
+        tell(&outcome, &self.audience(&channel.workers, None));
         if ended.lingers.is_some() {
             shard
                 .vacate_delay
                 .on_unsubscribe(ended, channel, member_removed, now);
+        }
+        if let Some(seconds) = channel.resumable.ends(ended.resumable) {
+            let key = (ended.app.clone(), ended.channel.clone());
+            shard.log.end_whole(&key, now, kept::life(seconds));
         }
         if subscriptions == 0 {
             channels.remove(ended.channel);
@@ -323,31 +342,45 @@ impl Registry {
         }
     }
 
-    /// Keeps a cache channel's last event, if there is one, and lets `tell` post the event, in one step: a
-    /// concurrent subscriber gets it either way and once. Returns how many kept events had to go for it.
-    pub fn publish(
+    /// Keeps what is to be kept of an event, and lets `tell` post it, in one step: a concurrent subscriber gets it either
+    /// way and once. Returns how many kept events had to go for it.
+    pub fn publish(&self, event: &ToKeep<'_>, tell: impl FnOnce(&Audience<'_>)) -> Evicted {
+        let at = self.index((event.app, event.channel));
+        let mut shard = lock(&self.shards[at]);
+        let logged = self.keep(at, &mut shard, event);
+        self.tell(shard.channel(event.app, event.channel), logged, tell);
+        drop(shard);
+        self.make_room(event.accepted)
+    }
+
+    /// Lets `tell` post something about a channel, with its channel locked. Nothing of it is kept.
+    pub fn with_audience(
         &self,
         app: &AppId,
         channel: &ChannelName,
-        keep: Option<LastEvent>,
         tell: impl FnOnce(&Audience<'_>),
-    ) -> usize {
-        let now = keep.as_ref().map(LastEvent::kept_at);
-        let at = self.index((app, channel));
-        let mut shard = lock(&self.shards[at]);
-        if let Some(event) = keep {
-            shard.filled(app, channel);
-            let key = (app.clone(), channel.clone());
-            self.keep(at, &mut shard.cache, key, event);
-        }
+    ) {
+        let shard = lock(self.shard(app, channel));
+        self.tell(shard.channel(app, channel), None, tell);
+    }
+
+    fn tell(
+        &self,
+        channel: Option<&Channel>,
+        logged: Option<LogId>,
+        tell: impl FnOnce(&Audience<'_>),
+    ) {
         let nobody = Workers::default();
-        let workers = shard.channel(app, channel).map_or(&nobody, |c| &c.workers);
-        tell(&Audience {
+        let workers = channel.map_or(&nobody, |channel| &channel.workers);
+        tell(&self.audience(workers, logged));
+    }
+
+    fn audience<'a>(&'a self, workers: &'a Workers, logged: Option<LogId>) -> Audience<'a> {
+        Audience {
             workers,
             sequence: &self.sequence,
-        });
-        drop(shard);
-        now.map_or(0, |now| self.make_room(now))
+            logged,
+        }
     }
 
     /// A number above all that were given to deliveries so far, and below all that will be.
@@ -380,10 +413,7 @@ impl Registry {
                 };
                 channel.count_due = false;
                 channel.count_told = Some(now);
-                let audience = Audience {
-                    workers: &channel.workers,
-                    sequence: &self.sequence,
-                };
+                let audience = self.audience(&channel.workers, None);
                 tell(&app, &name, channel.workers.total(), &audience);
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::channel_log::LAST_EVENT_TTL;
 
 const LIMIT: usize = 3;
 
@@ -38,6 +39,11 @@ fn new_subscription<'a>(
         member,
         max_members: LIMIT,
         tell_count: true,
+        past: PastWanted {
+            cache: channel.is_cache(),
+            ..PastWanted::default()
+        },
+        resumable: None,
     }
 }
 
@@ -54,6 +60,7 @@ fn ended_subscription<'a>(
         user,
         tell_count: true,
         lingers: Some(SocketId::random()),
+        resumable: None,
     }
 }
 
@@ -70,7 +77,7 @@ fn users(model: &Model) -> Vec<String> {
 proptest! {
     #[test]
     fn agrees_with_a_naive_model(operations in proptest::collection::vec((any::<bool>(), 0..5u8, 0..3u16, any::<prop::sample::Index>()), 0..60)) {
-        let (registry, app, room) = (Registry::new(0), app(), channel("presence-room"));
+        let (registry, app, room) = (Registry::new(0, 0), app(), channel("presence-room"));
         let now = Instant::now();
         let mut model = Model::new();
         let there: RefCell<HashMap<String, bool>> = RefCell::default();
@@ -115,7 +122,7 @@ proptest! {
 
 #[test]
 fn later_connections_replace_the_members_info_and_tell_nobody() {
-    let (registry, app, room) = (Registry::new(0), app(), channel("presence-room"));
+    let (registry, app, room) = (Registry::new(0, 0), app(), channel("presence-room"));
     let (old, new) = (
         member("7", Some(r#"{"v":1}"#)),
         member("7", Some(r#"{"v":2}"#)),
@@ -143,10 +150,10 @@ fn later_connections_replace_the_members_info_and_tell_nobody() {
 
 #[test]
 fn numbers_rise_so_that_a_subscription_gets_exactly_what_comes_after_it() {
-    let (registry, app, room) = (Registry::new(0), app(), channel("a"));
+    let (registry, app, room) = (Registry::new(0, 0), app(), channel("a"));
     let number = |registry: &Registry| {
         let number = RefCell::new(0);
-        registry.publish(&app, &room, None, |audience| {
+        registry.with_audience(&app, &room, |audience| {
             *number.borrow_mut() = audience.next_sequence()
         });
         number.into_inner()
@@ -165,7 +172,7 @@ fn numbers_rise_so_that_a_subscription_gets_exactly_what_comes_after_it() {
 
 #[test]
 fn counts_above_a_hundred_are_told_every_five_seconds_and_the_last_one_always() {
-    let (registry, app, room, start) = (Registry::new(0), app(), channel("a"), Instant::now());
+    let (registry, app, room, start) = (Registry::new(0, 0), app(), channel("a"), Instant::now());
     let told = |at: u64| {
         let now = start + Duration::from_secs(at);
         registry
@@ -190,7 +197,7 @@ fn counts_above_a_hundred_are_told_every_five_seconds_and_the_last_one_always() 
 
 #[test]
 fn only_presence_channels_and_applications_channels_are_listed() {
-    let (registry, app) = (Registry::new(0), app());
+    let (registry, app) = (Registry::new(0, 0), app());
     for name in ["a", "presence-b", "#server-to-user-7"] {
         let name = channel(name);
         registry
@@ -217,7 +224,7 @@ fn only_presence_channels_and_applications_channels_are_listed() {
 
 #[test]
 fn users_are_online_from_their_first_connection_to_their_last() {
-    let (registry, app, ada) = (Registry::new(0), app(), UserId::new("ada").unwrap());
+    let (registry, app, ada) = (Registry::new(0, 0), app(), UserId::new("ada").unwrap());
     registry.watch(&app, &ada, 3, |user| assert_eq!(user.connections, 0));
     let told = RefCell::new(Vec::new());
     let tell = |word: &'static str| {
@@ -252,7 +259,7 @@ fn users_are_online_from_their_first_connection_to_their_last() {
 
 #[test]
 fn the_connection_limit_is_exact() {
-    let (registry, app, limit) = (Registry::new(0), app(), NonZeroU32::new(2));
+    let (registry, app, limit) = (Registry::new(0, 0), app(), NonZeroU32::new(2));
     assert!(registry.connect(&app, limit) && registry.connect(&app, limit));
     assert!(!registry.connect(&app, limit));
     assert!(
@@ -289,7 +296,7 @@ proptest! {
     /// the end it is what is so.
     #[test]
     fn webhooks_are_told_of_comings_and_goings_in_turns(operations in proptest::collection::vec((0..3u8, 0..3u8, 0..4000u64, any::<prop::sample::Index>()), 0..80)) {
-        let (registry, app, room) = (Registry::new(0), app(), channel("presence-room"));
+        let (registry, app, room) = (Registry::new(0, 0), app(), channel("presence-room"));
         let mut now = Instant::now();
         let told = RefCell::new(Told::default());
         let mut model = Model::new();
@@ -335,7 +342,7 @@ proptest! {
 #[test]
 fn one_miss_is_told_for_each_gap() {
     let (registry, app, name, now) = (
-        Registry::new(10_000_000),
+        Registry::new(10_000_000, 0),
         app(),
         channel("cache-x"),
         Instant::now(),
@@ -352,7 +359,7 @@ fn one_miss_is_told_for_each_gap() {
             data: "1".into(),
             expires: at + LAST_EVENT_TTL,
         };
-        registry.publish(&app, &name, Some(event), |_| ());
+        registry.publish(&ToKeep::last_event(&app, &name, &event), |_| ());
     };
     assert!(joins(now) && !joins(now));
     leaves(now);

@@ -116,6 +116,7 @@ impl Registry {
 impl UserRecord {
     fn state<'a>(&'a self, registry: &'a Registry) -> UserState<'a> {
         let audience = |workers| Audience {
+            logged: None,
             workers,
             sequence: &registry.sequence,
         };

@@ -49,6 +49,14 @@ pub struct Retention {
     pub seconds: NonZeroU32,
 }
 
+impl Retention {
+    /// What a cache channel keeps: one event, for half an hour.
+    pub const LAST_EVENT: Self = Self {
+        events: NonZeroU32::MIN,
+        seconds: NonZeroU32::new(30 * 60).unwrap(),
+    };
+}
+
 /// One entry of `[[apps.channels]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -139,6 +147,21 @@ impl Rules {
     /// All of them, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
+    }
+}
+
+impl ChannelPolicy<'_> {
+    /// How much of the channel is kept by its rule for whoever reads it back; none if it keeps nothing. `cache` keeps one
+    /// event to be read as well.
+    #[must_use]
+    pub fn kept(&self) -> Option<Retention> {
+        let cache = self.rule.is_some_and(|rule| rule.cache);
+        let cache = cache.then_some(Retention::LAST_EVENT);
+        let all = [self.history, self.rewind, cache];
+        all.into_iter().flatten().reduce(|a, b| Retention {
+            events: a.events.max(b.events),
+            seconds: a.seconds.max(b.seconds),
+        })
     }
 }
 

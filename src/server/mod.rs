@@ -350,7 +350,7 @@ impl Services {
         let feed = Feed::new(name, metrics.clone());
         let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
         let (inboxes, inbox_pool) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
-        let registry = Arc::new(Registry::new(server.cache_bytes));
+        let registry = Arc::new(Registry::new(server.cache_bytes, server.history_bytes));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed).await?;
         let apps = Arc::new(CurrentApps::new(settings.apps));
         let deps = Deps {

@@ -98,6 +98,8 @@ transcripts! {
     private_channels
     public_channels
     refused_subscriptions
+    rule_cache
+    rule_rewind
     rule_client_events
     rule_held
     rule_kinds

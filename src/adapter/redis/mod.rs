@@ -34,10 +34,11 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology}
 
 use super::fanout::Fanout;
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Event, LastEvent, Published, Subscribed,
-    Subscriber, Watched,
+    Adapter, AdapterFuture, Counts, DeliveryScope, Event, Published, Subscribed, Subscriber,
+    Watched,
 };
 use crate::app::{App, CurrentApps};
+use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent};
 use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
@@ -293,6 +294,7 @@ impl Adapter for Redis {
                 frame,
                 except,
                 keep,
+                kept,
                 // The delivery is measured from the moment when the event has come back from Redis.
                 accepted: _,
             } = event;
@@ -302,7 +304,7 @@ impl Adapter for Redis {
                 frame: frame.clone(),
             };
             let sent = self
-                .publish_to_link(&app.id, &subject, content, keep.as_ref())
+                .publish_to_link(&app.id, &subject, content, (keep.as_ref(), kept))
                 .await;
             let Unsent { id, why } = match sent {
                 Ok(subscriptions) => {
@@ -369,6 +371,15 @@ impl Adapter for Redis {
         Box::pin(self.kept_event(&app.id, channel))
     }
 
+    fn history<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        query: HistoryQuery,
+    ) -> AdapterFuture<'a, Option<HistoryPage>> {
+        Box::pin(self.read_log(&app.id, channel, query))
+    }
+
     fn sign_in<'a>(
         &'a self,
         app: &'a App,
@@ -387,7 +398,7 @@ impl Adapter for Redis {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
             let sent = self
-                .publish_to_link(&app.id, &subject, Content::Terminate, None)
+                .publish_to_link(&app.id, &subject, Content::Terminate, (None, None))
                 .await;
             sent.map(drop).map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();

@@ -1,6 +1,9 @@
-//! Finds the events of a topic's log that this node has missed. A pure function.
+//! Finds the events of a topic's log that this node has missed, and those that new subscriptions want. Pure functions.
+
+use std::time::Instant;
 
 use crate::adapter::redis::wire::message::{Logged, Position};
+use crate::channel_log::{LogBounds, LogEvent, LogId};
 
 /// The end of a topic's log, as a registration returns it.
 pub(super) struct LogTail {
@@ -38,6 +41,26 @@ impl LogTail {
             events: missed,
             is_complete,
         }
+    }
+
+    /// Returns the events that were asked for, and how far they reach back.
+    pub(super) fn events(&self, now: Instant) -> (Vec<LogEvent>, LogBounds) {
+        let end = LogId(self.at.seq);
+        let begins = self.at.seq.saturating_sub(self.log.len() as u64);
+        // Numbers rise by one from entry to entry. A log that is not so is none.
+        let is_whole = self
+            .log
+            .first()
+            .is_none_or(|first| first.at.seq == begins + 1);
+        if !is_whole {
+            return (Vec::new(), LogBounds { begins: end, end });
+        }
+        let events = self
+            .log
+            .iter()
+            .filter_map(|logged| logged.event(now, self.now));
+        let begins = LogId(begins);
+        (events.collect(), LogBounds { begins, end })
     }
 
     /// Returns the events of the last `waited` milliseconds, where nothing was delivered yet.

@@ -1,5 +1,6 @@
 //! The commands that a link sends. Each method builds one command and queues it on the connection.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::adapter::redis::settings::Settings;
 use crate::adapter::redis::wire::keys::{Bucket, Subject};
 use crate::adapter::redis::wire::message::{Position, WIRE_VERSION};
 use crate::adapter::redis::wire::scripts::Script;
+use crate::channel_log::LAST_EVENT_TTL;
 
 /// Dead nodes, due counts and vacated channels that the reply to one heartbeat lists, each.
 pub(super) const HEARTBEAT_BATCH: usize = 100;
@@ -68,6 +70,7 @@ impl Link {
         }
         let after = topic.position.filter(|_| !topic.synced && !releases);
         let (restores, asks_log) = (topic.restored, topic.degraded_since.is_some());
+        let asks_past = topic.past_wanted() != (0, None);
         let registration = RegisterCommand {
             bucket: &self.deps.bucket,
             settings: &self.deps.settings,
@@ -98,6 +101,7 @@ impl Link {
             releases,
             after,
             asks_log,
+            asks_past,
             restores,
         }));
         if unsubscribes {
@@ -142,10 +146,11 @@ impl Link {
             .arg(log.events)
             .arg(log.bytes)
             .arg(log.seconds)
-            .arg(u8::from(publish.again));
+            .arg(u8::from(publish.again))
+            .arg(publish.kept.map_or(0, |kept| kept.events.get()))
+            .arg(publish.kept.map_or(0, |kept| kept.seconds.get()));
         if let Some(keep) = keep {
-            let life = crate::registry::LAST_EVENT_TTL;
-            command.arg(&keep[..]).arg(millis(life));
+            command.arg(&keep[..]).arg(millis(LAST_EVENT_TTL));
         }
         command
     }
@@ -211,6 +216,11 @@ impl RegisterCommand<'_> {
                 .arg(0)
                 .arg(u8::from(topic.degraded_since.is_some())),
         };
+        let (latest, behind) = topic.past_wanted();
+        command
+            .arg(topic.resumable.map_or(0, NonZeroU32::get))
+            .arg(latest)
+            .arg(behind.map(|place| place.0.to_string()).unwrap_or_default());
         for change in &members.changes {
             match change {
                 MemberChange::Joined(member) => command
@@ -225,15 +235,12 @@ impl RegisterCommand<'_> {
 
     /// The flags that `scripts/register.lua` explains.
     fn flags(&self, topic: &Topic, whole: bool) -> String {
-        let is_cache = topic
-            .subject
-            .channel()
-            .is_some_and(|channel| channel.is_cache());
+        let wants_last = topic.waiters.iter().any(|waiter| waiter.past.cache);
         let flags = [
             ('l', topic.subject.is_listed()),
             ('p', topic.subject.is_presence()),
             ('c', topic.local.sends_count),
-            ('k', is_cache && !topic.waiters.is_empty()),
+            ('k', wants_last),
             ('s', topic.subject.is_presence() && !topic.members_complete),
             ('r', self.restores),
             ('w', whole),

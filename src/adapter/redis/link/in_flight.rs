@@ -64,13 +64,15 @@ pub(super) struct Registration {
     pub(super) after: Option<Position>,
     /// Whether the whole log was asked for, because nothing was delivered yet.
     pub(super) asks_log: bool,
+    /// Whether some of the log was asked for, for new subscriptions.
+    pub(super) asks_past: bool,
     /// Whether it follows a loss of Redis' memory.
     pub(super) restores: bool,
 }
 
 impl Registration {
     fn asks_for_log(&self) -> bool {
-        self.after.is_some() || self.asks_log
+        self.after.is_some() || self.asks_log || self.asks_past
     }
 }
 

@@ -13,13 +13,23 @@ use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Content, EventId, Logged};
 use crate::adapter::{Error, count_frame};
 use crate::app::AppId;
+use crate::channel_log::{LastEvent, LogBounds, LogEvent, LogId, Past, PastWanted};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, UserId, WebhookEvent};
-use crate::registry::{LastEvent, Registry};
+use crate::registry::Registry;
 use crate::webhook::Webhooks;
 
 /// Ids of [`LocalOnlyEvent`]s that are remembered, so that none is delivered twice.
 const MAX_LOCAL_ONLY: usize = 1024;
+
+/// What a registration returned of a channel's past; nothing by default.
+#[derive(Default)]
+pub(super) struct KnownPast {
+    pub(super) last_event: Option<(LogId, LastEvent)>,
+    /// The oldest first.
+    pub(super) events: Vec<LogEvent>,
+    pub(super) bounds: LogBounds,
+}
 
 /// The way from a link to this node's clients and webhooks.
 pub(crate) struct LocalDelivery {
@@ -62,6 +72,7 @@ impl LocalDelivery {
                     frame,
                     except: *except,
                     accepted: Some(Instant::now()),
+                    log_id: Some(LogId(logged.at.seq)),
                 };
                 self.send(&topic.app, channel, outgoing);
             }
@@ -94,6 +105,7 @@ impl LocalDelivery {
             frame: &event.frame,
             except: event.except,
             accepted: Some(Instant::now()),
+            log_id: None,
         };
         self.send(&event.app, &event.channel, outgoing);
         self.delivered_local_only.push_back(event.id);
@@ -103,7 +115,7 @@ impl LocalDelivery {
     }
 
     fn send(&self, app: &AppId, channel: &ChannelName, outgoing: Outgoing<'_>) {
-        self.registry.publish(app, channel, None, |audience| {
+        self.registry.with_audience(app, channel, |audience| {
             self.fanout.send(app, channel, outgoing, audience);
         });
     }
@@ -190,28 +202,24 @@ impl LocalDelivery {
     }
 
     /// Answers waiters with the topic as Redis has just registered it.
-    pub(super) fn answer_waiters(
-        &self,
-        topic: &Topic,
-        waiters: Vec<Waiter>,
-        last: Option<&LastEvent>,
-    ) {
+    pub(super) fn answer_waiters(&self, topic: &Topic, waiters: Vec<Waiter>, known: &KnownPast) {
         if waiters.is_empty() {
             return;
         }
         let since = self.registry.next_sequence();
-        let snapshot = TopicSnapshot {
-            since,
-            members: topic.snapshot(),
-            last_event: last.cloned(),
-            online: topic.online,
-        };
+        let now = Instant::now();
         for waiter in waiters {
             // A user that Redis refused because the channel is full is not among the members.
             let is_there = |user: &UserId| topic.members.contains_key(user);
             let answer = match &waiter.member {
                 Some(user) if !is_there(user) => Err(Error::PresenceFull),
-                _ => Ok(snapshot.clone()),
+                _ => Ok(TopicSnapshot {
+                    since,
+                    at: known.bounds.end,
+                    members: topic.snapshot(),
+                    past: known.past(&waiter.past, now),
+                    online: topic.online,
+                }),
             };
             // A caller that has gone undoes its change itself.
             let _ = waiter.answer.send(answer);
@@ -233,6 +241,19 @@ impl LocalDelivery {
             let since = waiters.iter().map(|waiter| waiter.since).min();
             topic.degraded_since = topic.degraded_since.or(since);
         }
-        self.answer_waiters(topic, waiters, None);
+        self.answer_waiters(topic, waiters, &KnownPast::default());
+    }
+}
+
+impl KnownPast {
+    fn past(&self, wanted: &PastWanted, now: Instant) -> Past {
+        let newest_first = self.events.iter().rev();
+        Past::select(
+            wanted,
+            newest_first,
+            self.bounds,
+            self.last_event.clone(),
+            now,
+        )
     }
 }

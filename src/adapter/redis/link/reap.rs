@@ -83,7 +83,10 @@ impl Link {
             .arg(self.deps.settings.log.seconds)
             .arg("")
             .arg(0)
-            .arg(0);
+            .arg(0)
+            .arg(0)
+            .arg(0)
+            .arg("");
         connection.queue(&command);
         self.in_flight
             .push(PendingReply::DropTopic(topic_id.to_owned()));

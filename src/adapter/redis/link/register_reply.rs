@@ -1,6 +1,7 @@
 //! Handles the reply to a registration: delivers missed events, sends clients the differences, answers waiters.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use redis::Value;
 use tracing::{info, warn};
@@ -8,15 +9,15 @@ use tracing::{info, warn};
 use super::catch_up::LogTail;
 use super::commands::millis;
 use super::in_flight::Registration;
-use super::local_delivery::LocalDelivery;
+use super::local_delivery::{KnownPast, LocalDelivery};
 use super::topic::{Members, Topic};
 use super::{Link, Resync};
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::last_event_codec;
 use crate::adapter::redis::wire::message::{Logged, Message, Position, Run, info_of};
-use crate::protocol::{SocketId, UserId, WebhookEvent};
-use crate::registry::LastEvent;
+use crate::channel_log::{LastEvent, LogBounds, LogId};
+use crate::protocol::{ChannelName, SocketId, UserId, WebhookEvent};
 
 /// The reply to a registration; see `scripts/register.lua`.
 pub(super) struct Registered {
@@ -27,7 +28,8 @@ pub(super) struct Registered {
     cache_miss: bool,
     appeared: Vec<String>,
     members: Option<Members>,
-    last_event: Option<LastEvent>,
+    /// The last event of a cache channel, and its place.
+    last_event: Option<(LogId, LastEvent)>,
 }
 
 impl Link {
@@ -99,6 +101,7 @@ impl Link {
         (topic.synced, topic.degraded_since) = (true, None);
         topic.restored &= !registration.restores;
         let count = registered.count;
+        let known = registered.known_past(registration.asks_past);
         if let Some(members) = registered.members {
             delivery.sync_members(topic, members, !registration.restores);
             topic.members_complete = true;
@@ -106,7 +109,7 @@ impl Link {
         if matches!(topic.subject, Subject::User(_)) && !(registration.restores && count == 0) {
             delivery.set_online(topic, count > 0);
         }
-        delivery.answer_waiters(topic, registration.waiters, registered.last_event.as_ref());
+        delivery.answer_waiters(topic, registration.waiters, &known);
         if registered.count_published {
             delivery.send_count(topic, count);
             delivery.post_webhook(topic, &WebhookEvent::SubscriptionCount(count), source);
@@ -169,6 +172,20 @@ impl Link {
 }
 
 impl Registered {
+    /// What it returned of the channel's past; the events only where they were asked for.
+    fn known_past(&self, is_asked: bool) -> KnownPast {
+        let end = LogId(self.log_tail.at.seq);
+        let (events, bounds) = match is_asked {
+            true => self.log_tail.events(Instant::now()),
+            false => (Vec::new(), LogBounds { begins: end, end }),
+        };
+        KnownPast {
+            last_event: self.last_event.clone(),
+            events,
+            bounds,
+        }
+    }
+
     /// Posts the webhooks of the changes that this registration caused in the cluster.
     fn post_webhooks(&self, delivery: &LocalDelivery, topic: &Topic, source: Option<SocketId>) {
         if self.occupied {
@@ -177,7 +194,9 @@ impl Registered {
         for user in self.appeared.iter().filter_map(|id| UserId::new(id)) {
             delivery.post_webhook(topic, &WebhookEvent::MemberAdded(&user), source);
         }
-        if self.cache_miss {
+        // A rule that keeps the last event reports no misses.
+        let is_cache = topic.subject.channel().is_some_and(ChannelName::is_cache);
+        if self.cache_miss && is_cache {
             delivery.post_webhook(topic, &WebhookEvent::CacheMiss, source);
         }
     }
@@ -201,28 +220,30 @@ impl Registered {
         let last_event = next()
             .bytes()?
             .and_then(|bytes| last_event_codec::read(&bytes));
-        Ok(Self {
-            log_tail: LogTail {
-                // A topic without any event has no run yet.
-                at: Position {
-                    run: run.try_into().unwrap_or(present),
-                    seq,
-                },
-                log: log.into_iter().filter_map(read_logged).collect(),
-                now: next().text()?.parse().unwrap_or_default(),
+        let log_tail = LogTail {
+            // A topic without any event has no run yet.
+            at: Position {
+                run: run.try_into().unwrap_or(present),
+                seq,
             },
+            log: log.into_iter().filter_map(read_logged).collect(),
+            now: next().text()?.parse().unwrap_or_default(),
+        };
+        let last_place = LogId(next().text()?.parse().unwrap_or_default());
+        Ok(Self {
+            log_tail,
             count: usize::try_from(count).unwrap_or_default(),
             occupied: occupied == 1,
             count_published: count_published == 1,
             cache_miss: cache_miss == 1,
             appeared,
             members,
-            last_event,
+            last_event: last_event.map(|event| (last_place, event)),
         })
     }
 }
 
-fn read_logged(entry: Value) -> Option<Logged> {
+pub(crate) fn read_logged(entry: Value) -> Option<Logged> {
     match Message::decode(entry.bytes().ok()??.into())? {
         Message::Logged(logged) => Some(logged),
         _ => None,

@@ -5,6 +5,7 @@
 //! answer to its command before the next one, publishes hold a share of `BUDGET_KIB`, and a leaving follows a joining
 //! that was answered.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,8 +16,9 @@ use crate::adapter::Error;
 use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
 use crate::adapter::redis::wire::message::{Content, EventId};
 use crate::app::AppId;
+use crate::channel_log::{LogId, Past, PastWanted};
 use crate::protocol::{ChannelName, Encoded, Member, SocketId, UserId};
-use crate::registry::LastEvent;
+use crate::rules::Retention;
 
 /// A request to a link.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct LocalChange {
     pub(crate) subject: Subject,
     pub(crate) local: LocalState,
     pub(crate) change: Option<MemberChange>,
+    /// How long an event is kept for a subscription that may be resumed, if it is one.
+    pub(crate) resumable: Option<NonZeroU32>,
     pub(crate) waiter: Option<Waiter>,
 }
 
@@ -66,18 +70,22 @@ pub(crate) struct Waiter {
     pub(crate) member: Option<UserId>,
     /// The connection that caused the change, for webhooks.
     pub(crate) source: Option<SocketId>,
+    /// What it is sent of the channel's past.
+    pub(crate) past: PastWanted,
     /// When the wait began. It ends after `publish_timeout`.
     pub(crate) since: Instant,
     pub(crate) answer: oneshot::Sender<Result<TopicSnapshot, Error>>,
 }
 
 /// The topic at the moment of the registration.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct TopicSnapshot {
     /// Deliveries up to this sequence number preceded the registration.
     pub(crate) since: u64,
+    /// The last event that Redis had taken.
+    pub(crate) at: LogId,
     pub(crate) members: Vec<Member>,
-    pub(crate) last_event: Option<LastEvent>,
+    pub(crate) past: Past,
     /// Whether the user of a user's topic is signed in anywhere.
     pub(crate) online: bool,
 }
@@ -90,6 +98,8 @@ pub(crate) struct Publish {
     pub(crate) content: Content,
     /// What a cache channel keeps, encoded by `wire::last_event_codec`.
     pub(crate) keep: Option<Vec<u8>>,
+    /// What a rule keeps of the channel.
+    pub(crate) kept: Option<Retention>,
     /// Whether it was sent on a connection that broke before the reply, so that Redis may have taken it.
     pub(crate) again: bool,
     /// Receives the topic's subscriptions, if Redis counted them, or why Redis refused the event.

@@ -5,6 +5,7 @@
 //! after a crash of Redis is therefore not sent again, and every client sees additions and removals alternate.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use super::request::{LocalChange, LocalState, MemberChange, Waiter};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::Position;
 use crate::app::AppId;
+use crate::channel_log::LogId;
 use crate::protocol::{Member, UserId};
 
 /// Changes of members that wait to be registered one by one. Beyond it all members are registered at once.
@@ -30,6 +32,8 @@ pub(super) struct Topic {
     changes: Vec<MemberChange>,
     /// Whether `local` or `local_members` has changed since the last registration was sent.
     pub(super) dirty: bool,
+    /// How long an event is kept for subscriptions that may be resumed, if there ever was one since the topic came here.
+    pub(super) resumable: Option<NonZeroU32>,
     /// Requests that wait for the next registration.
     pub(super) waiters: Vec<Waiter>,
     /// The cluster's members, as this node's clients know them.
@@ -79,6 +83,7 @@ impl Topic {
             local_members: Members::new(),
             changes: Vec::new(),
             dirty: false,
+            resumable: None,
             waiters: Vec::new(),
             members: Members::new(),
             members_complete: false,
@@ -123,7 +128,17 @@ impl Topic {
                 self.changes.clear();
             }
         }
+        self.resumable = self.resumable.max(local_change.resumable);
         self.waiters.extend(local_change.waiter);
+    }
+
+    /// What the requests that wait want of the log: its latest events, and what is behind a place.
+    pub(super) fn past_wanted(&self) -> (u32, Option<LogId>) {
+        let wanted = self.waiters.iter().map(|waiter| waiter.past);
+        let latest = wanted.clone().filter_map(|past| past.rewind);
+        let latest = latest.map(|rewind| rewind.events.get()).max();
+        let after = wanted.filter_map(|past| past.after).min();
+        (latest.unwrap_or_default(), after)
     }
 
     /// Whether something is not registered yet.
@@ -224,6 +239,7 @@ mod tests {
             subject: topic.subject.clone(),
             local: LOCAL,
             change: Some(change),
+            resumable: None,
             waiter: None,
         };
         topic.apply(local_change, Instant::now());

@@ -12,6 +12,7 @@ use crate::adapter::redis::link::request::{
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::{Error, Subscribed, Subscriber, Watched};
 use crate::app::App;
+use crate::channel_log::PastWanted;
 use crate::protocol::{ChannelName, User, UserId};
 use crate::registry::{self, EndedSubscription, NewSubscription, UserState};
 
@@ -35,11 +36,15 @@ impl Redis {
             // Redis enforces the limit for the cluster.
             max_members: usize::MAX,
             tell_count: false,
+            // The log is in Redis.
+            past: PastWanted::default(),
+            resumable: None,
         };
         let (answer, answered) = oneshot::channel();
         let waiter = Waiter {
             member: subscriber.member.map(|member| member.id.clone()),
             source: Some(subscriber.socket_id),
+            past: subscriber.past,
             since: Instant::now(),
             answer,
         };
@@ -49,6 +54,7 @@ impl Redis {
                 subject: Subject::Channel(channel.clone()),
                 local: local_state(app, channel, outcome.subscriptions),
                 change: subscriber.member.cloned().map(MemberChange::Joined),
+                resumable: subscriber.resumable,
                 waiter: Some(waiter),
             });
         });
@@ -56,8 +62,9 @@ impl Redis {
         match answered.await {
             Ok(Ok(answered)) => Ok(Subscribed {
                 since: answered.since,
+                at: answered.at,
                 members: answered.members,
-                last_event: answered.last_event,
+                past: answered.past,
             }),
             Ok(Err(error)) => {
                 self.leave(app, channel, subscriber);
@@ -84,6 +91,7 @@ impl Redis {
             user: subscriber.member.map(|member| &member.id),
             tell_count: false,
             lingers: None,
+            resumable: None,
         };
         self.registry
             .unsubscribe(&ended, Instant::now(), |outcome, _| {
@@ -93,6 +101,7 @@ impl Redis {
                     subject: Subject::Channel(channel.clone()),
                     local: local_state(app, channel, outcome.subscriptions),
                     change: gone.cloned().map(MemberChange::Left),
+                    resumable: None,
                     waiter: None,
                 });
             });
@@ -117,6 +126,7 @@ impl Redis {
                 max_members: 0,
             },
             change: None,
+            resumable: None,
             waiter,
         });
     }
@@ -134,6 +144,7 @@ impl Redis {
                 Some(Waiter {
                     member,
                     source: None,
+                    past: PastWanted::default(),
                     since,
                     answer,
                 }),

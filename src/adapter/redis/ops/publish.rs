@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::adapter::LastEvent;
 use crate::adapter::redis::link::request::{Publish, Request};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::last_event_codec;
 use crate::adapter::redis::wire::message::{Content, EventId, ID_BYTES};
 use crate::adapter::redis::{BUDGET_KIB, Redis};
 use crate::app::AppId;
+use crate::channel_log::LastEvent;
+use crate::rules::Retention;
 
 /// An event that Redis did not take, as far as this node knows.
 pub(in crate::adapter::redis) struct Unsent {
@@ -34,7 +35,7 @@ impl Redis {
         app: &AppId,
         subject: &Subject,
         content: Content,
-        keep: Option<&LastEvent>,
+        (keep, kept): (Option<&LastEvent>, Option<Retention>),
     ) -> Result<Option<usize>, Unsent> {
         let id = self.next_id();
         let (answer, answered) = oneshot::channel();
@@ -51,6 +52,7 @@ impl Redis {
                 id,
                 content,
                 keep: keep.map(last_event_codec::write),
+                kept,
                 again: false,
                 answer,
                 _permit: permit,

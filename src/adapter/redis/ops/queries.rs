@@ -6,12 +6,14 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use crate::adapter::redis::connection::ValueExt as _;
-use crate::adapter::redis::link::register_reply::read_members;
+use crate::adapter::redis::link::register_reply::{read_logged, read_members};
 use crate::adapter::redis::link::request::{Query, Request};
+use crate::adapter::redis::wire::scripts::READ_LOG;
 use crate::adapter::redis::wire::{keys, last_event_codec};
 use crate::adapter::redis::{Handle, Redis};
-use crate::adapter::{Counts, Error, LastEvent};
+use crate::adapter::{Counts, Error};
 use crate::app::AppId;
+use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogBounds, LogEvent, LogId, Order};
 use crate::protocol::{ChannelName, Member, UserId};
 
 /// Channels that one command lists.
@@ -159,6 +161,70 @@ impl Redis {
         Ok(event.map(|event| LastEvent {
             expires: Instant::now() + left,
             ..event
+        }))
+    }
+}
+
+impl Redis {
+    /// Returns a page of a channel's log.
+    pub(in crate::adapter::redis) async fn read_log(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        query: HistoryQuery,
+    ) -> Result<Option<HistoryPage>, Error> {
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        let topic_keys = self.link(&topic_id).bucket.topic_keys(topic_id);
+        let order = match query.order {
+            Order::Ascending => "asc",
+            Order::Descending => "desc",
+        };
+        let mut command = redis::cmd("EVAL");
+        command
+            .arg(READ_LOG)
+            .arg(2)
+            .arg(&topic_keys.state)
+            .arg(&topic_keys.log)
+            .arg(query.kept.map_or(0, |kept| kept.events.get()))
+            .arg(query.kept.map_or(0, |kept| kept.seconds.get()))
+            .arg(order)
+            .arg(query.limit)
+            .arg(
+                query
+                    .after
+                    .map(|place| place.0.to_string())
+                    .unwrap_or_default(),
+            );
+        let reply = self.query(&topic_keys.topic_id, vec![command]).await?;
+        let mut page = reply
+            .into_iter()
+            .next()
+            .unwrap_or(Value::Nil)
+            .list()?
+            .into_iter();
+        let Some(end) = page.next() else {
+            return Ok(None);
+        };
+        let mut next = || page.next().unwrap_or(Value::Nil);
+        let end = end.text()?.parse().unwrap_or_default();
+        let begins = next().text()?.parse().unwrap_or_default();
+        let entries = next().list()?;
+        let (now, now_ms) = (Instant::now(), next().text()?.parse().unwrap_or_default());
+        let entries = entries.into_iter().filter_map(read_logged);
+        let mut events: Vec<LogEvent> = entries
+            .filter_map(|logged| logged.event(now, now_ms))
+            .collect();
+        if query.order == Order::Descending {
+            events.reverse();
+        }
+        let bounds = LogBounds {
+            begins: LogId(begins),
+            end: LogId(end),
+        };
+        let is_complete = query.after.is_none_or(|after| bounds.reaches(after));
+        Ok(Some(HistoryPage {
+            events,
+            is_complete,
         }))
     }
 }

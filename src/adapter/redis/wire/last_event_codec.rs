@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::registry::{LAST_EVENT_TTL, LastEvent};
+use crate::channel_log::{LAST_EVENT_TTL, LastEvent};
 
 /// Encodes an event.
 pub(crate) fn write(event: &LastEvent) -> Vec<u8> {

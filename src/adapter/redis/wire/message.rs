@@ -14,9 +14,11 @@
 //! | `O`, `F` user online, offline | |
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::channel_log::{LogEvent, LogId};
 use crate::protocol::{Encoded, Member, SocketId, UserId};
 
 /// The major version of what nodes share. Nodes of another version are another cluster.
@@ -63,6 +65,23 @@ pub(crate) struct Logged {
     pub(crate) time: u64,
     pub(crate) id: EventId,
     pub(crate) content: Content,
+}
+
+impl Logged {
+    /// The event as the log hands it out, where `now` is `now_ms` of Redis' clock; none if it is something else.
+    pub(crate) fn event(&self, now: Instant, now_ms: u64) -> Option<LogEvent> {
+        let Content::Event { except, frame } = &self.content else {
+            return None;
+        };
+        let age = Duration::from_millis(now_ms.saturating_sub(self.time));
+        Some(LogEvent {
+            id: LogId(self.at.seq),
+            at: now.checked_sub(age).unwrap_or(now),
+            time_ms: self.time,
+            except: *except,
+            frame: frame.clone(),
+        })
+    }
 }
 
 #[derive(Debug)]

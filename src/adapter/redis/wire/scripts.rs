@@ -1,5 +1,8 @@
 //! The scripts that run in Redis. Each changes the state and publishes the consequences in one step.
 
+/// The script that reads a log. It is sent as it is: the digests are a connection's, which those who ask do not know.
+pub(crate) const READ_LOG: &str = include_str!("scripts/read_log.lua");
+
 /// A script that runs in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {

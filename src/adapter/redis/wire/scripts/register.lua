@@ -8,11 +8,12 @@
 --       7 subscriptions  8 flags: l listed, p presence, c tell the count, k cache, s members wanted, r restored after
 --       a loss of memory, w the members given are all there are, u a user
 --       9 linger in ms  10 most members  11 seconds that a log lives  12, 13 run and number of the last event seen
---       14 '1': the log is wanted although no event was seen
---       15… members: id, '+' or '-', user_info
+--       14 '1': the log is wanted although no event was seen  15 seconds that an event is kept for clients that resume
+--       16, 17 of the log so many of its last entries are wanted, and what is behind this number, or ''
+--       18… members: id, '+' or '-', user_info
 -- -> {'LAPSED'} or {'ALIVE'} when the lease is not as expected, else
 --    {'OK', run, number, subscriptions, users, occupied, count told, cache miss, members that appeared,
---     members or false, log or false, last event or false, now}
+--     members or false, log or false, last event or false, now, number of the last event that was one}
 local nodes, state, members, index, own, linger, due, log, event = unpack(KEYS)
 local node, topic_id, channel, topic, publish, mode = unpack(ARGV, 1, 6)
 local flags = ARGV[8]
@@ -35,6 +36,12 @@ end
 if redis.call('HEXISTS', state, 'seq') == 0 then
     -- Numbers of a later life are higher than those of an earlier one, whatever was forgotten.
     redis.call('HSET', state, 'seq', ms(time[1] * 1000000 + time[2]), 'run', '', 'bytes', 0, 'total', 0, 'nodes', 0)
+    redis.call('DEL', log)
+end
+local resume = tonumber(redis.call('HGET', state, 'resume') or 0)
+if tonumber(ARGV[15]) > resume then
+    resume = tonumber(ARGV[15])
+    redis.call('HSET', state, 'resume', resume)
 end
 
 -- Subscriptions.
@@ -57,7 +64,9 @@ end
 if registered > 0 then
     redis.call('PERSIST', state)
 else
-    redis.call('EXPIRE', state, log_seconds)
+    -- Longer than its log, and until nobody resumes any more.
+    redis.call('HSET', state, 'left', ms(now))
+    redis.call('EXPIRE', state, math.max(log_seconds, 2 * resume, 2 * redis.call('TTL', log)))
 end
 
 local occupied = 0
@@ -119,7 +128,7 @@ end
 local users = 0
 if presence then
     local given = {}
-    for at = 15, #ARGV, 3 do
+    for at = 18, #ARGV, 3 do
         if ARGV[at + 1] == '+' then
             add(ARGV[at], ARGV[at + 2])
             given[ARGV[at]] = true
@@ -162,22 +171,21 @@ if flag('k') and mode == 'set' then
     if not last_event and total > 0 and redis.call('HSETNX', state, 'missed', 1) == 1 then miss = 1 end
 end
 
-local run, seq = unpack(redis.call('HMGET', state, 'run', 'seq'))
-local entries = false
+local run, seq, last = unpack(redis.call('HMGET', state, 'run', 'seq', 'last'))
+local entries, wanted = false, tonumber(ARGV[16])
+if ARGV[17] ~= '' then wanted = math.max(wanted, seq - ARGV[17]) end
 if ARGV[12] ~= '' then
-    -- Within the same run exactly the missing events. Of another run all events: the node knows which it has seen.
-    local missing = tonumber(seq) - tonumber(ARGV[13])
-    if run ~= ARGV[12] then
-        entries = redis.call('LRANGE', log, 0, -1)
-    elseif missing > 0 then
-        entries = redis.call('LRANGE', log, -missing, -1)
-    end
+    -- Within the same run at least the missing events. Of another run all events: the node knows which it has seen.
+    wanted = math.max(wanted, run == ARGV[12] and seq - ARGV[13] or math.huge)
 elseif ARGV[14] == '1' then
-    entries = redis.call('LRANGE', log, 0, -1)
+    wanted = math.huge
+end
+if wanted > 0 then
+    entries = redis.call('LRANGE', log, wanted < 1e9 and -wanted or 0, -1)
 end
 
 local snapshot = false
 if presence and flag('s') then
     snapshot = redis.call('HGETALL', members)
 end
-return {'OK', run, seq, total, users, occupied, told, miss, appeared, snapshot, entries, last_event, ms(now)}
+return {'OK', run, seq, total, users, occupied, told, miss, appeared, snapshot, entries, last_event, ms(now), last}
