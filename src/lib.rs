@@ -14,6 +14,8 @@ pub mod pem;
 
 pub mod rules;
 
+pub mod token;
+
 pub mod app;
 pub mod feed;
 pub mod limits;

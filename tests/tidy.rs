@@ -70,9 +70,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "host_port",
             "limits",
             "net",
+            "fetch",
             "pem",
             "protocol",
             "rules",
+            "token",
             "webhook",
         ],
     ),
@@ -111,7 +113,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "node",
         &[
             "adapter", "app", "auth", "feed", "hub", "limits", "metrics", "net", "protocol",
-            "registry", "webhook",
+            "registry", "token", "webhook",
         ],
     ),
     (
@@ -170,7 +172,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "protocol",
         ],
     ),
-    ("app", &["auth", "bounded", "metrics", "protocol", "rules"]),
+    (
+        "app",
+        &["auth", "bounded", "metrics", "protocol", "rules", "token"],
+    ),
+    ("token", &["clock", "fetch", "metrics", "protocol", "rules"]),
     ("rules", &["bounded", "protocol"]),
     ("auth", &["protocol"]),
     ("net", &["clock", "limits", "metrics"]),
@@ -292,6 +298,11 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         "one answer each; who asks waits no longer than its time",
     ),
     ("src/supervise.rs", 2, "the task, and who looks after it"),
+    (
+        "src/token/jwks.rs",
+        1,
+        "one reading each; the next token begins another",
+    ),
     ("src/webhook/endpoint.rs", 1, "a note for the log"),
     (
         "src/ws/mod.rs",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Node;
+use super::expiry::TokenEnds;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
 use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
@@ -14,6 +15,7 @@ use crate::net::Client;
 use crate::protocol::{
     CloseCode, Encoded, Member, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
 };
+use crate::token::Token;
 
 /// What a client says of itself in its upgrade request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +60,8 @@ pub struct Session {
     /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
     pub(super) client_events: Option<TokenBucket>,
+    /// Boxed: most connections show no token.
+    pub(super) token_ends: Option<Box<TokenEnds>>,
 }
 
 /// One connection on one channel.
@@ -73,6 +77,8 @@ pub(super) struct Subscription {
 pub(super) struct SignedIn {
     pub(super) user: User,
     pub(super) slots: Vec<Slot>,
+    /// The token that it signed in with, if it was one.
+    pub(super) token: Option<Token>,
 }
 
 impl Session {
@@ -84,6 +90,7 @@ impl Session {
             subscriptions: Vec::new(),
             user: None,
             client_events: None,
+            token_ends: None,
         }
     }
 
@@ -177,6 +184,7 @@ impl Node {
 
     /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
     pub async fn disconnect(&self, mut session: Session) {
+        session.token_ends = None;
         while let Some(at) = session.subscriptions.len().checked_sub(1) {
             self.unsubscribe_at(&mut session, at).await;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
-use super::{AuthFault, Node, check_auth};
+use super::{AuthFault, Node};
 use crate::adapter::{self, Subscribed};
 use crate::app::AppId;
 use crate::auth;
@@ -14,6 +14,7 @@ use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
 use crate::protocol::user::InvalidUser;
 use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, ServerFrame, excerpt};
+use crate::token::{Fault, Token};
 
 /// Why a subscription is refused, or an unsubscription. The texts are the real service's where they are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +50,15 @@ pub enum SubscribeError {
         /// What came.
         got: String,
     },
+    /// `auth` is a token, which is not valid.
+    #[error("Invalid token in subscription auth data: {0}")]
+    Token(Fault),
+    /// The token is valid, for other channels.
+    #[error("The token does not name {0}")]
+    TokenChannel(ChannelName),
+    /// The token of a subscription has ended, and the subscription with it.
+    #[error("The token of the subscription to {0} has ended: subscribe again with a new one")]
+    TokenEnded(ChannelName),
     /// A presence channel without member data, on a connection that is not signed in.
     #[error("{0} is a presence channel and subscription must include channel_data")]
     NoMember(ChannelName),
@@ -111,6 +121,10 @@ impl SubscribeError {
             Self::AuthFormat(_) => (Refused::AuthFormat, AUTH),
             Self::AuthKey(_) => (Refused::AuthKey, AUTH),
             Self::Signature { .. } => (Refused::Signature, AUTH),
+            Self::Token(fault @ Fault::NoKeys) => (token_reason!(Refused, fault), SERVER),
+            Self::Token(fault) => (token_reason!(Refused, fault), AUTH),
+            Self::TokenChannel(_) => (Refused::TokenChannel, AUTH),
+            Self::TokenEnded(_) => (Refused::TokenEnded, AUTH),
             Self::NoMember(_) => (Refused::NoMember, AUTH),
             Self::Member(MemberTooLarge { .. } | IdTooLong { .. }) => {
                 (Refused::MemberTooLarge, TOO_LARGE)
@@ -142,7 +156,7 @@ impl Node {
         if session.position(channel.as_str()).is_some() {
             return Err(SubscribeError::Existing(channel));
         }
-        let member = authorize(session, &channel, command)?;
+        let (member, token) = self.authorize(session, &channel, command).await?;
         if session.subscriptions.len() >= limits.channels_per_connection {
             return Err(SubscribeError::TooManyChannels(
                 limits.channels_per_connection,
@@ -175,6 +189,10 @@ impl Node {
             }
         };
         subscription.active = true;
+        if token.is_some() {
+            session.rests_on(token.as_ref(), Some(&channel));
+        }
+        let subscription = &session.subscriptions[at];
         session.peer.hub().activate(
             &subscription.slot,
             subscribed.since,
@@ -209,6 +227,9 @@ impl Node {
     pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
         session.peer.hub().unsubscribe(&subscription.slot);
+        if session.token_ends.is_some() {
+            session.rests_on(None, Some(subscription.slot.channel()));
+        }
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
         self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
@@ -274,56 +295,72 @@ fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
     frames
 }
 
-/// Whether the connection may; who it is on a presence channel.
-fn authorize(
-    session: &Session,
-    channel: &ChannelName,
-    command: &Subscribe,
-) -> Result<Option<Member>, SubscribeError> {
-    match channel.kind() {
-        ChannelKind::Public => Ok(None),
-        ChannelKind::ServerToUser => {
-            let own = session
-                .user
-                .as_ref()
-                .map(|signed_in| signed_in.user.member.id.as_str());
-            let is_own = own.is_some() && own == channel.server_to_user_id();
-            if is_own {
-                Ok(None)
-            } else {
-                Err(SubscribeError::OtherUser(channel.clone()))
+impl Node {
+    /// Whether the connection may; who it is on a presence channel; the token, if that is why.
+    async fn authorize(
+        &self,
+        session: &Session,
+        channel: &ChannelName,
+        command: &Subscribe,
+    ) -> Result<(Option<Member>, Option<Token>), SubscribeError> {
+        match channel.kind() {
+            ChannelKind::Public => Ok((None, None)),
+            ChannelKind::ServerToUser => {
+                let own = session
+                    .user
+                    .as_ref()
+                    .map(|signed_in| signed_in.user.member.id.as_str());
+                let is_own = own.is_some() && own == channel.server_to_user_id();
+                if is_own {
+                    Ok((None, None))
+                } else {
+                    Err(SubscribeError::OtherUser(channel.clone()))
+                }
             }
+            ChannelKind::Private | ChannelKind::Encrypted => Ok((
+                None,
+                self.check_subscription(session, channel, command).await?,
+            )),
+            ChannelKind::Presence => {
+                let token = self.check_subscription(session, channel, command).await?;
+                let member = match &token {
+                    Some(token) => member_of(session, token, command)?,
+                    None => member(session, channel, command)?,
+                };
+                Ok((Some(member), token))
+            }
+            // Internal names do not parse; nobody gets here with one.
+            ChannelKind::Internal => Err(SubscribeError::OtherUser(channel.clone())),
         }
-        ChannelKind::Private | ChannelKind::Encrypted => {
-            check(session, channel, command)?;
-            Ok(None)
-        }
-        ChannelKind::Presence => {
-            check(session, channel, command)?;
-            member(session, channel, command).map(Some)
-        }
-        // Internal names do not parse; nobody gets here with one.
-        ChannelKind::Internal => Err(SubscribeError::OtherUser(channel.clone())),
     }
-}
 
-fn check(
-    session: &Session,
-    channel: &ChannelName,
-    command: &Subscribe,
-) -> Result<(), SubscribeError> {
-    let given = command
-        .auth
-        .as_deref()
-        .filter(|auth| !auth.is_empty())
-        .ok_or_else(|| SubscribeError::AuthRequired(channel.clone()))?;
-    let data = command.channel_data.as_deref();
-    let expected = auth::channel_string(session.peer.socket_id(), channel.as_str(), data);
-    check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
-        AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
-        AuthFault::Key(key) => SubscribeError::AuthKey(key),
-        AuthFault::Signature { expected, got } => SubscribeError::Signature { expected, got },
-    })
+    async fn check_subscription(
+        &self,
+        session: &Session,
+        channel: &ChannelName,
+        command: &Subscribe,
+    ) -> Result<Option<Token>, SubscribeError> {
+        let given = command
+            .auth
+            .as_deref()
+            .filter(|auth| !auth.is_empty())
+            .ok_or_else(|| SubscribeError::AuthRequired(channel.clone()))?;
+        let data = command.channel_data.as_deref();
+        let expected = || auth::channel_string(session.peer.socket_id(), channel.as_str(), data);
+        let checked = self.check_auth(&session.app(), given, expected).await;
+        let token = checked.map_err(|fault| match fault {
+            AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
+            AuthFault::Key(key) => SubscribeError::AuthKey(key),
+            AuthFault::Signature { expected, got } => SubscribeError::Signature { expected, got },
+            AuthFault::Token(fault) => SubscribeError::Token(fault),
+        })?;
+        match token {
+            Some(token) if !token.names(channel.as_str()) => {
+                Err(SubscribeError::TokenChannel(channel.clone()))
+            }
+            token => Ok(token),
+        }
+    }
 }
 
 /// Explicit `channel_data` wins; a signed-in connection may leave it out.
@@ -340,4 +377,21 @@ fn member(
         (None, Some(signed_in)) => Ok(signed_in.user.member.clone()),
         (None, None) => Err(SubscribeError::NoMember(channel.clone())),
     }
+}
+
+/// The token's user. `channel_data`, which pusher-js needs to know who it is, must name the same one.
+fn member_of(
+    session: &Session,
+    token: &Token,
+    command: &Subscribe,
+) -> Result<Member, SubscribeError> {
+    let max_bytes = session.app().limits.presence_member_bytes;
+    let user = token.channel_data().map_err(SubscribeError::Token)?;
+    let member = Member::parse(&user, max_bytes)?;
+    if let Some(data) = &command.channel_data
+        && Member::parse(data, max_bytes)?.id != member.id
+    {
+        return Err(SubscribeError::Token(Fault::another_user("channel_data")));
+    }
+    Ok(member)
 }

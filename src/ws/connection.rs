@@ -23,7 +23,7 @@ use crate::hub::{Ending, Peer};
 use crate::limits::Permit;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, Node, Session, SubscribeError};
-use crate::protocol::client::{InvalidClientFrame, Subscribe};
+use crate::protocol::client::InvalidClientFrame;
 use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
 
 /// The whole life of an accepted connection.
@@ -115,7 +115,7 @@ impl Connection {
                 return ending;
             }
             self.put_away(buffer, length);
-            if poll_fn(|cx| peer.socket().poll_readable(cx)).await.is_err() {
+            if self.readable().await.is_err() {
                 return Ending::Gone;
             }
             buffer = peer.hub().take_buffer();
@@ -126,6 +126,24 @@ impl Connection {
                 Err(_) => return Ending::Gone,
             }
             (buffer, length) = self.behind_rest(buffer);
+        }
+    }
+
+    /// Waits until there is something to read, and ends meanwhile what rests on tokens that end.
+    async fn readable(&mut self) -> io::Result<()> {
+        let peer = Rc::clone(&self.session.peer);
+        loop {
+            let readable = poll_fn(|cx| match self.session.poll_token_end(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => peer.socket().poll_readable(cx).map(Some),
+            });
+            if let Some(readable) = readable.await {
+                return readable;
+            }
+            let ended = Box::pin(self.node.end_tokens(&mut self.session)).await;
+            for (channel, error) in &ended {
+                self.refuse_subscription(channel.as_str(), error);
+            }
         }
     }
 
@@ -238,7 +256,7 @@ impl Connection {
             ClientFrame::Pong => {}
             ClientFrame::Subscribe(command) => {
                 if let Err(error) = self.node.subscribe(session, &command).await {
-                    self.refuse_subscription(&command, &error);
+                    self.refuse_subscription(&command.channel, &error);
                 }
             }
             ClientFrame::Unsubscribe { channel } => {
@@ -248,7 +266,11 @@ impl Connection {
                 }
             }
             ClientFrame::Signin { auth, user_data } => {
-                if let Err(error) = self.node.sign_in(session, &auth, &user_data).await {
+                if let Err(error) = self
+                    .node
+                    .sign_in(session, &auth, user_data.as_deref())
+                    .await
+                {
                     self.refuse_command(ErrorCode::None, &error.to_string());
                     self.log(
                         |tallies| &tallies.signins,
@@ -335,15 +357,14 @@ impl Connection {
     }
 
     /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
-    fn refuse_subscription(&self, command: &Subscribe, error: &SubscribeError) {
+    fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
         let text = error.to_string();
         self.refuse_command(ErrorCode::None, &text);
-        self.log_subscription(&command.channel, error);
+        self.log_subscription(channel, error);
         let Some((kind, status)) = error.kind() else {
             return;
         };
         // Whole, however long: by another name no client knows which of its subscriptions is refused.
-        let channel = command.channel.as_str();
         let peer = &self.session.peer;
         peer.send(
             &ServerFrame::SubscriptionError {
