@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::str::Utf8Error;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use actix_codec::Decoder as _;
 use actix_http::ws;
@@ -115,7 +115,13 @@ impl Connection {
                 return ending;
             }
             self.put_away(buffer, length);
-            if self.readable().await.is_err() {
+            let readable = loop {
+                match poll_fn(|cx| self.poll_readable(cx)).await {
+                    Some(readable) => break readable,
+                    None => Box::pin(self.end_tokens()).await,
+                }
+            };
+            if readable.is_err() {
                 return Ending::Gone;
             }
             buffer = peer.hub().take_buffer();
@@ -129,21 +135,17 @@ impl Connection {
         }
     }
 
-    /// Waits until there is something to read, and ends meanwhile what rests on tokens that end.
-    async fn readable(&mut self) -> io::Result<()> {
-        let peer = Rc::clone(&self.session.peer);
-        loop {
-            let readable = poll_fn(|cx| match self.session.poll_token_end(cx) {
-                Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => peer.socket().poll_readable(cx).map(Some),
-            });
-            if let Some(readable) = readable.await {
-                return readable;
-            }
-            let ended = Box::pin(self.node.end_tokens(&mut self.session)).await;
-            for (channel, error) in &ended {
-                self.refuse_subscription(channel.as_str(), error);
-            }
+    /// Ready with nothing when a token has ended, else when there is something to read.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
+        if self.session.poll_token_end(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        self.session.peer.socket().poll_readable(cx).map(Some)
+    }
+
+    async fn end_tokens(&mut self) {
+        for (channel, error) in self.node.end_tokens(&mut self.session).await {
+            self.refuse_subscription(channel.as_str(), &error);
         }
     }
 

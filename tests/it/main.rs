@@ -41,6 +41,7 @@ mod rolling;
 mod shutdown;
 mod slow;
 mod tls;
+mod tokens;
 mod transcripts;
 mod watchlist_random;
 mod webhooks;

@@ -2,7 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use tidewire::auth::Secret;
+use tokio::sync::watch;
 
 /// `header.claims.signature`.
 pub(crate) fn jwt(header: &str, claims: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
@@ -79,22 +81,28 @@ pub(crate) enum Jwks {
 /// The provider. It ends with the test's process.
 pub(crate) struct Provider {
     address: SocketAddr,
-    state: Arc<Mutex<(Jwks, usize)>>,
+    answer: watch::Sender<Jwks>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Provider {
     pub(crate) fn start(answer: Jwks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new((answer, 0)));
-        let shared = Arc::clone(&state);
+        let (answer, current) = watch::channel(answer);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(stream, &shared));
+                let (current, count) = (current.clone(), Arc::clone(&count));
+                thread::spawn(move || serve(stream, &current, &count));
             }
         });
-        Self { address, state }
+        Self {
+            address,
+            answer,
+            asked,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -103,29 +111,29 @@ impl Provider {
 
     /// From now on it answers so.
     pub(crate) fn answer(&self, answer: Jwks) {
-        self.state.lock().unwrap().0 = answer;
+        self.answer.send_replace(answer);
     }
 
     /// How often it was asked.
     pub(crate) fn asked(&self) -> usize {
-        self.state.lock().unwrap().1
+        self.asked.load(Ordering::SeqCst)
     }
 }
 
-fn serve(mut stream: TcpStream, state: &Mutex<(Jwks, usize)>) {
+fn serve(mut stream: TcpStream, answer: &watch::Receiver<Jwks>, asked: &AtomicUsize) {
     let mut request = [0; 4096];
     while stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
         assert!(request.starts_with(b"GET /jwks HTTP/1.1\r\n"));
-        let answer = {
-            let mut state = state.lock().unwrap();
-            state.1 += 1;
-            state.0.clone()
-        };
+        asked.fetch_add(1, Ordering::SeqCst);
+        let answer = answer.borrow().clone();
         // The server may have gone away, as it should from some of these.
         let written = match answer {
             Jwks::Body(body) => {
                 let length = body.len();
-                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+                )
             }
             Jwks::Redirect(status, place) => write!(
                 stream,
