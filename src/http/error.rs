@@ -12,7 +12,7 @@ use actix_web::HttpResponse;
 use crate::app::AppId;
 use crate::metrics::RequestRefused;
 use crate::net::HeadTooLarge;
-use crate::node::{TooFast, Unavailable};
+use crate::node::{AppRate, TooFast, Unavailable};
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
 
@@ -133,7 +133,10 @@ impl ApiError {
             Self::BodyTooLarge(_) => RequestRefused::BodyTooLarge,
             Self::DataTooLarge(_) => RequestRefused::DataTooLarge,
             Self::BodyTimeout => RequestRefused::BodyTimeout,
-            Self::TooFast(_) => RequestRefused::TooFast,
+            Self::TooFast(too_fast) => match too_fast.rate {
+                AppRate::Events => RequestRefused::TooFast,
+                AppRate::Reads => RequestRefused::TooManyReads,
+            },
             Self::Unavailable(Unavailable::Overloaded(_) | Unavailable::PresenceFull) => {
                 RequestRefused::Overloaded
             }

@@ -82,6 +82,9 @@ impl<'a> Signed<'a> {
 
     /// Does what it asks for.
     pub(super) async fn handle(&self) -> Result<HttpResponse, ApiError> {
+        if !self.route.endpoint.takes(&Method::POST) {
+            self.node().admit_read(&self.app)?;
+        }
         match self.route.endpoint {
             Endpoint::Events => events::publish(self).await,
             Endpoint::BatchEvents => events::publish_batch(self).await,

@@ -185,6 +185,7 @@ reasons! {
         DataTooLarge "data_too_large" "an event's data is over event_bytes",
         BodyTimeout "body_timeout" "the body did not arrive in time",
         TooFast "too_fast" "the app publishes more than events_per_second",
+        TooManyReads "too_many_reads" "the app asks for channels and users more often than reads_per_second",
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it or answer",
         Malformed "malformed" "it is not HTTP/1.1",

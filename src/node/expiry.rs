@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
@@ -11,6 +11,10 @@ use super::{Node, SubscribeError};
 use crate::hub::Ending;
 use crate::protocol::{ChannelName, CloseCode};
 use crate::token::{OnExpiry, Token};
+
+/// What ends within this time of another end belongs to it: when a token was verified twice, its two ends differ by what
+/// lay between reading the two clocks.
+const TOGETHER: Duration = Duration::from_millis(100);
 
 /// When the tokens of one connection end: for each channel that was subscribed to with one, and for the sign-in (no
 /// channel).
@@ -53,7 +57,7 @@ impl Node {
     /// Ends what rested on the tokens that have ended: the subscriptions, which it returns, and a connection that signed
     /// in with one.
     pub async fn end_tokens(&self, session: &mut Session) -> Vec<(ChannelName, SubscribeError)> {
-        let now = Instant::now();
+        let now = Instant::now() + TOGETHER;
         let known = session.token_ends.take();
         let ends = known.map_or_else(Vec::new, |known| known.ends);
         let (ended, lasting): (Vec<_>, Vec<_>) = ends.into_iter().partition(|(end, _)| *end <= now);

@@ -23,6 +23,7 @@ mod connect;
 mod expiry;
 mod publish;
 mod query;
+mod rates;
 mod reload;
 mod signin;
 mod subscribe;
@@ -32,8 +33,9 @@ use std::sync::Arc;
 
 pub use client_event::ClientEventError;
 pub use connect::{Refusal, Session, UpgradeParams};
-pub use publish::{Publication, PublishOutcome, TooFast};
+pub use publish::{Publication, PublishOutcome};
 pub use query::ChannelInfo;
+pub use rates::TooFast;
 pub use signin::SigninError;
 pub use subscribe::SubscribeError;
 
@@ -47,6 +49,8 @@ pub use crate::adapter::redis::{ClusterState, LiveNode};
 pub use crate::hub::inbox::{InboxDepth, WorkerReport};
 /// A worker's connections for people.
 pub use crate::hub::listing::{ConnectionInfo, ConnectionList, ConnectionQuery};
+/// What an app has a rate for.
+pub use crate::registry::AppRate;
 /// Sums over all apps.
 pub use crate::registry::Totals;
 

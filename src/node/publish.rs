@@ -1,7 +1,6 @@
 //! Publish: an event of a backend to its channels.
 
-use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Node;
 use crate::adapter::{self, DeliveryScope, Event, LastEvent};
@@ -32,37 +31,7 @@ pub struct PublishOutcome {
     pub subscriptions: Option<usize>,
 }
 
-/// An app's events come faster than its `events_per_second`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Too many events: this app may publish {limit} per second (events_per_second in its limits)"
-)]
-pub struct TooFast {
-    /// The limit.
-    pub limit: NonZeroU32,
-    /// When it is worth trying again.
-    pub wait: Duration,
-}
-
 impl Node {
-    /// Counts events against the app's rate before any of them is published: all or none. An event counts once,
-    /// however many channels it goes to.
-    ///
-    /// # Errors
-    /// They come too fast.
-    pub fn admit_events(&self, app: &App, events: usize) -> Result<(), TooFast> {
-        let Some(limit) = app.limits.events_per_second else {
-            return Ok(());
-        };
-        let events = u32::try_from(events).unwrap_or(u32::MAX);
-        self.registry
-            .take_events(&app.id, events, limit, Instant::now())
-            .map_err(|wait| {
-                self.metrics.events_limited.inc();
-                TooFast { limit, wait }
-            })
-    }
-
     /// Publishes to each channel: encoded once, kept where the channel caches, posted to the workers concerned.
     ///
     /// # Errors

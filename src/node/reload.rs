@@ -15,9 +15,9 @@ impl Node {
     pub async fn reload(&self, apps: Apps) {
         let apps = Arc::new(apps);
         self.apps.swap(Arc::clone(&apps));
-        self.registry.keep_rates(|id| {
+        self.registry.keep_rates(|rate, id| {
             apps.by_id(id.as_str())
-                .is_some_and(|app| app.limits.events_per_second.is_some())
+                .is_some_and(|app| rate.limit(&app.limits).is_some())
         });
         self.inboxes
             .post_all(|| WorkerCommand::ReloadApps(Arc::clone(&self.apps)));

@@ -28,6 +28,7 @@ use cache::{Budget, Cache};
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
+pub use rates::AppRate;
 use rates::Rates;
 pub use users::UserState;
 use users::Users;

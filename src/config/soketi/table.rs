@@ -85,7 +85,7 @@ pub(super) const TABLE: &[Row] = &[
     row("DEFAULT_APP_MAX_CONNS", App("limits.connections", Unlimited { below: 1, by: None })),
     row("DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC", App("limits.events_per_second", Unlimited { below: 0, by: None })),
     row("DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC", App("limits.client_events_per_second", Unlimited { below: 0, by: Some("1000000") })),
-    fitting("DEFAULT_APP_MAX_READ_REQ_PER_SEC", &["-1"], "requests that read are not limited"),
+    row("DEFAULT_APP_MAX_READ_REQ_PER_SEC", App("limits.reads_per_second", Unlimited { below: 0, by: None })),
     row("DEFAULT_APP_USER_AUTHENTICATION", SignIn),
     row("USER_AUTHENTICATION_TIMEOUT", SignIn),
     row("DEFAULT_APP_WEBHOOKS", Webhooks),

@@ -115,6 +115,7 @@ fn the_app_and_its_limits() {
         ("SOKETI_DEFAULT_APP_MAX_CONNS", "12"),
         ("SOKETI_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SEC", "-1"),
         ("SOKETI_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SEC", "-1"),
+        ("SOKETI_DEFAULT_APP_MAX_READ_REQ_PER_SEC", "13"),
         ("SOKETI_DEFAULT_APP_USER_AUTHENTICATION", "true"),
         ("SOKETI_CHANNEL_LIMITS_MAX_NAME_LENGTH", "101"),
         ("SOKETI_EVENT_MAX_BATCH_SIZE", "11"),
@@ -132,6 +133,7 @@ fn the_app_and_its_limits() {
     let limits = &app.limits;
     assert_eq!(limits.connections.unwrap().get(), 12);
     assert_eq!(limits.events_per_second, None);
+    assert_eq!(limits.reads_per_second.unwrap().get(), 13);
     assert_eq!(limits.client_events_per_second, 1_000_000);
     assert_eq!((limits.channel_name_length, limits.batch_events), (101, 11));
     assert_eq!(
@@ -143,7 +145,7 @@ fn the_app_and_its_limits() {
         (limits.presence_members, limits.presence_member_bytes),
         (104, 2048)
     );
-    assert_eq!(loaded.notices.len(), 16, "{:?}", loaded.notices);
+    assert_eq!(loaded.notices.len(), 17, "{:?}", loaded.notices);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let told = format!("{:?}", loaded.notices);
     assert!(!told.contains("s3cret"), "{told}");

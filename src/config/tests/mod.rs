@@ -125,6 +125,7 @@ const EVERY_KEY: &str = r#"
         [apps.limits]
         connections = 11
         events_per_second = 21
+        reads_per_second = 22
         client_events_per_second = 12
         channels_per_connection = 13
         presence_members = 14
@@ -179,6 +180,7 @@ fn every_key_arrives() {
 fn limits_arrive(limits: &crate::app::Limits) {
     assert_eq!(limits.connections.unwrap().get(), 11);
     assert_eq!(limits.events_per_second.unwrap().get(), 21);
+    assert_eq!(limits.reads_per_second.unwrap().get(), 22);
     assert_eq!(limits.client_events_per_second, 12);
     assert_eq!(
         [
@@ -208,6 +210,7 @@ fn the_shipped_file_says_the_defaults() {
         "# token = ",
         "# connections = ",
         "# events_per_second = ",
+        "# reads_per_second = ",
         "# secrets = ",
         "# secret_file = ",
     ] {

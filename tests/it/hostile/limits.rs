@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::cost::Cost;
 use crate::harness::{
-    Config, Opcode, PATIENCE, Receiver, Reply, Server, Ws, eventually, frame, subscribe_frame,
+    Config, Http, Opcode, PATIENCE, Receiver, Reply, Server, Ws, eventually, frame, subscribe_frame,
 };
 
 /// Frames of text in one piece.
@@ -162,6 +162,59 @@ fn a_flood_of_client_events_is_cut_to_its_rate() {
     bystander.silent();
     let cpu = before.cpu_since(&server);
     assert!(cpu < Duration::from_secs(10), "{cpu:?} of CPU");
+}
+
+#[test]
+fn reads_are_bounded_for_who_can_sign_and_strangers_use_none_up() {
+    const RATE: usize = 5;
+    const FLOOD: usize = 40;
+    const PATHS: [&str; 3] = [
+        "/apps/app-id/channels",
+        "/apps/app-id/channels/presence-x",
+        "/apps/app-id/channels/presence-x/users",
+    ];
+    let server = Server::start(&Config::new().limit("reads_per_second", &RATE.to_string()));
+    let mut bystander = Ws::subscribed(&server, "x");
+    for path in PATHS.iter().cycle().take(FLOOD) {
+        let signed_wrongly = format!("{path}?auth_key=app-key&auth_signature=0");
+        for stranger in [path, &signed_wrongly[..]] {
+            let mut http = Http::connect(server.public);
+            assert_eq!(http.request("GET", stranger, &[], "").status(), 401);
+        }
+    }
+    let began = Instant::now();
+    let answers: Vec<_> = PATHS
+        .iter()
+        .cycle()
+        .take(FLOOD)
+        .map(|path| server.get(path))
+        .collect();
+    let seconds = began.elapsed().as_secs_f64();
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status() != 200)
+        .collect();
+    let passed = FLOOD - refused.len();
+    let allowed = RATE as f64 * (seconds + 1.0) + 1.0;
+    assert!(
+        (RATE..=allowed as usize).contains(&passed),
+        "{passed} in {seconds} s"
+    );
+    assert!(answers[..RATE].iter().all(|answer| answer.status() == 200));
+    for answer in &refused {
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.head.header("retry-after"), Some("1"));
+        assert!(answer.body.contains("reads_per_second"), "{}", answer.body);
+    }
+    let reason = [("reason", "too_many_reads")];
+    let counted = server.labelled("http_refused_total", &reason);
+    assert_eq!(counted, refused.len() as u64);
+    // Publishing is another matter, and who waits may ask again.
+    server.trigger("x", "e", "1");
+    assert!(bystander.text().contains(r#""event":"e""#));
+    eventually(PATIENCE, "a read is taken again", || {
+        (server.get(PATHS[0]).status() == 200).then_some(())
+    });
 }
 
 #[test]

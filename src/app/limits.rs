@@ -1,0 +1,90 @@
+//! `Limits`: `[apps.limits]`, and what follows from them for the sizes of messages and bodies.
+
+use std::num::NonZeroU32;
+
+use crate::bounded::{number, optional, section};
+
+/// What the last event of a cache channel costs beside its texts, in bytes: its places in two maps.
+pub const LAST_EVENT_OVERHEAD: usize = 320;
+
+section! {
+    /// `[apps.limits]`: what one app may use. Defaults are Pusher's documented values.
+    #[derive(PartialEq, Eq)]
+    #[serde(expecting = "a table, [apps.limits]")]
+    pub struct Limits {
+        /// Connections at a time; none: unlimited. Beyond it 4004.
+        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
+        pub connections: Option<NonZeroU32> = None,
+        /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
+        #[serde(deserialize_with = "optional::<1, 65_535, _, _>")]
+        pub events_per_second: Option<NonZeroU32> = None,
+        /// Requests of the HTTP API that read, per second. Beyond it 429.
+        #[serde(deserialize_with = "optional::<1, 65535, _, _>")]
+        pub reads_per_second: Option<NonZeroU32> = None,
+        /// Client events per second and connection. Beyond it 4301, the event is dropped.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub client_events_per_second: u32 = 10,
+        /// Subscriptions per connection. Beyond it the subscription is refused.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub channels_per_connection: usize = 1000,
+        /// Distinct users on a presence channel. Beyond it the subscription is refused.
+        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
+        pub presence_members: usize = 100,
+        /// Bytes of one member's `channel_data`.
+        #[serde(deserialize_with = "number::<1, 1_048_576, _, _>")]
+        pub presence_member_bytes: usize = 1024,
+        /// Bytes of an event's `data`. Beyond it 413.
+        #[serde(deserialize_with = "number::<1, 16_777_216, _, _>")]
+        pub event_bytes: usize = 10240,
+        /// Channels of one publish.
+        #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
+        pub channels_per_event: usize = 100,
+        /// Events of one batch.
+        #[serde(deserialize_with = "number::<1, 1000, _, _>")]
+        pub batch_events: usize = 10,
+        /// Characters of a channel name.
+        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
+        pub channel_name_length: usize = 200,
+        /// Characters of an event name.
+        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
+        pub event_name_length: usize = 200,
+    }
+}
+
+impl Limits {
+    /// The longest WebSocket message that is read (a longer one closes with 1009): room for an event, a presence
+    /// member or a full watchlist in their JSON escapes.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        const LEAST: usize = 64 * 1024;
+        (2 * self.event_bytes.max(self.presence_member_bytes) + 4096).max(LEAST)
+    }
+
+    /// The most that the last event of a cache channel takes of `cache_bytes`. A character of an event's name has up
+    /// to four bytes, one of a channel's name is ASCII.
+    #[must_use]
+    pub fn last_event_bytes(&self) -> usize {
+        LAST_EVENT_OVERHEAD
+            + self.event_bytes
+            + self.channel_name_length
+            + 4 * self.event_name_length
+    }
+
+    /// The longest body of one publish that is read (a longer one is refused with 413): `data` in the costliest
+    /// JSON escapes, and the names.
+    #[must_use]
+    pub fn event_body_bytes(&self) -> usize {
+        6 * self.event_bytes
+            + (self.channel_name_length + 4) * self.channels_per_event
+            + 6 * self.event_name_length
+            + 1024
+    }
+
+    /// The same for a batch.
+    #[must_use]
+    pub fn batch_body_bytes(&self) -> usize {
+        let event =
+            6 * self.event_bytes + self.channel_name_length + 6 * self.event_name_length + 1024;
+        event * self.batch_events
+    }
+}
