@@ -163,6 +163,7 @@ fn app() -> App {
         authorize_within: None,
         api_tokens: Vec::new(),
         rules: Default::default(),
+        tokens: None,
         webhooks: Vec::new(),
         limits: Limits::default(),
         metrics: AppMetrics::default(),

@@ -27,60 +27,25 @@ pub(super) fn built(
     at: &str,
     check: &mut Check<'_, '_>,
 ) -> Result<Tokens, Reported> {
-    let secrets = raw.secret.iter().chain(&raw.secrets);
-    let given: Vec<&str> = [
-        ("secret", raw.secret.is_some()),
-        ("secrets", raw.secret.is_none() && !raw.secrets.is_empty()),
-        ("public_key_file", raw.public_key_file.is_some()),
-        ("jwks_url", raw.jwks_url.is_some()),
-    ]
-    .iter()
-    .filter_map(|(key, given)| given.then_some(*key))
-    .collect();
+    let given = given(raw);
     if let [first, second, ..] = given[..] {
         let text = format!(
             "tokens are verified with one kind of key, and there is {first} too: keep one of the two"
         );
         return Err(check.report(&format!("{at}.{second}"), text));
     }
-    let (keys, possible) = match (&raw.public_key_file, &raw.jwks_url) {
-        (Some(file), _) => {
-            let key = check.secrets.file(&file.0, Key::of_public_pem);
-            let key = check.or_report(&format!("{at}.public_key_file"), key)?;
-            let possible = key.algorithms().to_vec();
-            (Keys::Fixed(Arc::new([key])), possible)
-        }
-        (_, Some(url)) => {
-            let tls = fetch::tls(pem::public_authorities()).map_err(|error| error.to_string());
-            let url = url.0.parse().ok().zip(tls.ok());
-            let made = url.ok_or_else(|| "it cannot be asked for".to_owned());
-            let (url, tls) = check.or_report(&format!("{at}.jwks_url"), made)?;
-            let jwks = Jwks::new(url, Arc::new(tls));
-            (Keys::Fetched(Arc::new(jwks)), OF_JWKS.to_vec())
-        }
-        (None, None) => {
-            let mut keys = Vec::new();
-            for secret in secrets {
-                let text = check.secrets.text(&secret.0).map(Key::of_secret);
-                let key = check.or_report(&format!("{at}.{}", given[0]), text)?;
-                keys.extend(key);
-            }
-            let Some(first) = keys.first() else {
-                let text = "[apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url";
-                return Err(check.report_section(at, text));
-            };
-            let possible = first.algorithms().to_vec();
-            (Keys::Fixed(keys.into()), possible)
-        }
+    let Some(kind) = given.first() else {
+        let text = "[apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url";
+        return Err(check.report_section(at, text));
     };
+    let (keys, possible) = keys(raw, &format!("{at}.{kind}"), check)?;
     let strange = raw
         .algorithms
         .iter()
         .find(|algorithm| !possible.contains(algorithm));
     if let Some(strange) = strange {
         let text = format!(
-            "{strange:?} is not for keys of {}: possible are {}",
-            given[0],
+            "{strange:?} is not for keys of {kind}: possible are {}",
             listed(&possible)
         );
         return Err(check.report(&format!("{at}.algorithms"), text));
@@ -98,4 +63,49 @@ pub(super) fn built(
         require_exp: raw.require_exp,
     };
     Ok(Tokens::new(keys, algorithms, claims, raw.on_expiry))
+}
+
+/// The kinds of key that are given, by a setting of each.
+fn given(raw: &raw::Jwt) -> Vec<&'static str> {
+    let given = [
+        ("secret", raw.secret.is_some()),
+        ("secrets", raw.secret.is_none() && !raw.secrets.is_empty()),
+        ("public_key_file", raw.public_key_file.is_some()),
+        ("jwks_url", raw.jwks_url.is_some()),
+    ];
+    let given = given.iter().filter(|(_, is_given)| *is_given);
+    given.map(|(key, _)| *key).collect()
+}
+
+/// The keys of the one kind that is given `at` a key, and what they are for.
+fn keys(
+    raw: &raw::Jwt,
+    at: &str,
+    check: &mut Check<'_, '_>,
+) -> Result<(Keys, Vec<Algorithm>), Reported> {
+    match (&raw.public_key_file, &raw.jwks_url) {
+        (Some(file), _) => {
+            let key = check.secrets.file(&file.0, Key::of_public_pem);
+            let key = check.or_report(at, key)?;
+            let possible = key.algorithms().to_vec();
+            Ok((Keys::Fixed(Arc::new([key])), possible))
+        }
+        (_, Some(url)) => {
+            let tls = fetch::tls(pem::public_authorities()).map_err(|error| error.to_string());
+            let url = url.0.parse().ok().zip(tls.ok());
+            let made = url.ok_or_else(|| "it cannot be asked for".to_owned());
+            let (url, tls) = check.or_report(at, made)?;
+            let jwks = Jwks::new(url, Arc::new(tls));
+            Ok((Keys::Fetched(Arc::new(jwks)), OF_JWKS.to_vec()))
+        }
+        (None, None) => {
+            let mut keys = Vec::new();
+            for secret in raw.secret.iter().chain(&raw.secrets) {
+                let key = check.secrets.text(&secret.0).map(Key::of_secret);
+                keys.extend(check.or_report(at, key)?);
+            }
+            let possible = keys.first().map_or(&[][..], Key::algorithms).to_vec();
+            Ok((Keys::Fixed(keys.into()), possible))
+        }
+    }
 }

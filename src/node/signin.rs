@@ -85,24 +85,28 @@ impl Node {
             }
             (None, None) => return Err(SigninError::NoUserData),
         };
-        match &mut session.user {
+        match &session.user {
             Some(known) if known.user.member.id == user.member.id => {
                 session.peer.send(&success(user_data));
             }
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
-            None => {
-                self.inboxes.wait_for_capacity().await?;
-                self.register(session, user, user_data).await;
-            }
+            None => self.inboxes.wait_for_capacity().await?,
         }
         session.rests_on(token.as_ref(), None);
-        if let Some(signed_in) = &mut session.user {
-            signed_in.token = token;
+        match &mut session.user {
+            Some(known) => known.token = token,
+            None => self.register(session, user, token, user_data).await,
         }
         Ok(())
     }
 
-    async fn register(&self, session: &mut Session, mut user: User, user_data: &str) {
+    async fn register(
+        &self,
+        session: &mut Session,
+        mut user: User,
+        token: Option<Token>,
+        user_data: &str,
+    ) {
         let app = session.app();
         let cut = app.watchlist && std::mem::take(&mut user.watchlist_cut);
         if !app.watchlist {
@@ -117,11 +121,8 @@ impl Node {
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
-        let signed_in = session.user.insert(Box::new(SignedIn {
-            user,
-            slots,
-            token: None,
-        }));
+        let signed_in = SignedIn { user, slots, token };
+        let signed_in = session.user.insert(Box::new(signed_in));
         // A cluster that cannot be asked knows nobody online; what changes later is told.
         let watched = self
             .adapter
@@ -131,16 +132,7 @@ impl Node {
 
         session.peer.authorize();
         let mut frames = vec![success(user_data)];
-        if cut {
-            let code = ErrorCode::WatchlistTooLong;
-            frames.push(
-                ServerFrame::Error {
-                    code,
-                    message: WATCHLIST_CUT,
-                }
-                .encode(),
-            );
-        }
+        frames.extend(cut.then(watchlist_cut));
         let (mut online, mut offline) = (Vec::new(), Vec::new());
         for (id, state) in signed_in.user.watchlist.iter().zip(&watched) {
             (if state.online {
@@ -186,6 +178,14 @@ impl Node {
             .sign_out(&session.app(), &signed_in.user, hub.index())
             .await;
     }
+}
+
+fn watchlist_cut() -> Encoded {
+    ServerFrame::Error {
+        code: ErrorCode::WatchlistTooLong,
+        message: WATCHLIST_CUT,
+    }
+    .encode()
 }
 
 fn success(user_data: &str) -> Encoded {

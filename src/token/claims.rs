@@ -128,11 +128,11 @@ fn whole_seconds(seconds: f64) -> u64 {
 }
 
 fn optional<T: for<'de> Deserialize<'de>>(claims: &Claims, name: &str) -> Result<Option<T>, Fault> {
-    let read = |raw: &Box<RawValue>| {
-        serde_json::from_str(raw.get())
-            .map_err(|problem| Fault::Claim(format!("the token's {name}: {problem}")))
+    let Some(raw) = claims.get(name) else {
+        return Ok(None);
     };
-    claims.get(name).map(read).transpose()
+    let value = serde_json::from_str(raw.get());
+    value.map_err(|problem| Fault::Claim(format!("the token's {name}: {problem}")))
 }
 
 fn required<T: for<'de> Deserialize<'de>>(claims: &Claims, name: &str) -> Result<T, Fault> {

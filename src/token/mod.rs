@@ -241,7 +241,7 @@ impl Token {
         let user = self.user.as_ref().map_err(Clone::clone)?;
         Ok(object(&[
             ("user_id", Some(user)),
-            ("user_info", self.info.as_ref()),
+            ("user_info", self.info.as_deref()),
         ]))
     }
 
@@ -253,14 +253,14 @@ impl Token {
         let user = self.user.as_ref().map_err(Clone::clone)?;
         Ok(object(&[
             ("id", Some(user)),
-            ("user_info", self.info.as_ref()),
-            ("watchlist", self.watchlist.as_ref()),
+            ("user_info", self.info.as_deref()),
+            ("watchlist", self.watchlist.as_deref()),
         ]))
     }
 }
 
 /// The text of a JSON object of the members that are there.
-fn object(members: &[(&str, Option<&Box<RawValue>>)]) -> String {
+fn object(members: &[(&str, Option<&RawValue>)]) -> String {
     let members = members
         .iter()
         .filter_map(|(key, value)| value.map(|value| format!(r#""{key}":{value}"#)));

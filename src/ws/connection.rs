@@ -268,11 +268,8 @@ impl Connection {
                 }
             }
             ClientFrame::Signin { auth, user_data } => {
-                if let Err(error) = self
-                    .node
-                    .sign_in(session, &auth, user_data.as_deref())
-                    .await
-                {
+                let user_data = user_data.as_deref();
+                if let Err(error) = self.node.sign_in(session, &auth, user_data).await {
                     self.refuse_command(ErrorCode::None, &error.to_string());
                     self.log(
                         |tallies| &tallies.signins,

@@ -62,8 +62,71 @@ fn each_kind_of_key_makes_a_verifier_and_no_secret_is_shown() {
     );
 }
 
+/// A section, and the one line that is said of it.
+const WRONG: &[(&str, &str)] = &[
+    (
+        "",
+        "5: [apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url",
+    ),
+    (
+        "secrets = []",
+        "5: [apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url",
+    ),
+    (
+        "secret = \"\"",
+        "6: secret in [apps.jwt]: expected a secret text, found an empty one",
+    ),
+    (
+        "secret = \"${NONE}\"",
+        "6: secret in [apps.jwt]: the environment variable NONE is not set",
+    ),
+    (
+        "secret = \"s\"\njwks_url = \"https://a.b/\"",
+        "7: jwks_url in [apps.jwt]: tokens are verified with one kind of key, and there is secret too: keep one of the two",
+    ),
+    (
+        "jwks_url = \"http://a.b/\"",
+        "6: jwks_url in [apps.jwt]: expected a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without user and fragment; found \"http://a.b/\"",
+    ),
+    (
+        "jwks_url = \"https://me:c4tch@a.b/\"",
+        "6: jwks_url in [apps.jwt]: expected a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without user and fragment; found \"https://***@a.b/\"",
+    ),
+    (
+        "secret = \"s\"\nalgorithms = [\"RS256\"]",
+        "7: algorithms in [apps.jwt]: RS256 is not for keys of secret: possible are HS256, HS384, HS512",
+    ),
+    (
+        "jwks_url = \"https://a.b/\"\nalgorithms = [\"HS256\"]",
+        "7: algorithms in [apps.jwt]: HS256 is not for keys of jwks_url: possible are RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
+    ),
+    (
+        "secret = \"s\"\nalgorithms = [\"none\"]",
+        "7: algorithms in [apps.jwt]: expected \"HS256\" or \"HS384\" or \"HS512\" or \"ES256\" or \"ES384\" or \"RS256\" or \"RS384\" or \"RS512\" or \"PS256\" or \"PS384\" or \"PS512\" or \"EdDSA\", found the text \"none\"",
+    ),
+    (
+        "secret = \"s\"\nleeway_seconds = 3601",
+        "7: leeway_seconds in [apps.jwt]: expected a whole number from 0 to 3600, found 3601",
+    ),
+    (
+        "secret = \"s\"\non_expiry = \"stay\"",
+        "7: on_expiry in [apps.jwt]: expected \"reconnect\" or \"close\", found the text \"stay\"",
+    ),
+    (
+        "public_key_file = \"/nowhere\"",
+        "6: public_key_file in [apps.jwt]: cannot read /nowhere: No such file or directory (os error 2)",
+    ),
+];
+
 #[test]
 fn what_does_not_fit_is_said() {
+    for (jwt, expected) in WRONG {
+        refused(&with(jwt), &[], &[&format!("apps.toml:{expected}")]);
+    }
+}
+
+#[test]
+fn a_file_that_does_not_fit_is_named() {
     let private = KeyFile::new(
         "jwt-private",
         "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
@@ -73,60 +136,8 @@ fn what_does_not_fit_is_said() {
     let is_private = format!("{private}: it is a private key, where the public one belongs");
     for (jwt, expected) in [
         (
-            "",
-            "5: [apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url",
-        ),
-        (
-            "secrets = []",
-            "5: [apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url",
-        ),
-        (
-            "secret = \"\"",
-            "6: secret in [apps.jwt]: expected a secret text, found an empty one",
-        ),
-        (
-            "secret = \"${NONE}\"",
-            "6: secret in [apps.jwt]: the environment variable NONE is not set",
-        ),
-        (
-            "secret = \"s\"\njwks_url = \"https://a.b/\"",
-            "7: jwks_url in [apps.jwt]: tokens are verified with one kind of key, and there is secret too: keep one of the two",
-        ),
-        (
-            "jwks_url = \"http://a.b/\"",
-            "6: jwks_url in [apps.jwt]: expected a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without user and fragment; found \"http://a.b/\"",
-        ),
-        (
-            "jwks_url = \"https://me:c4tch@a.b/\"",
-            "6: jwks_url in [apps.jwt]: expected a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without user and fragment; found \"https://***@a.b/\"",
-        ),
-        (
-            "secret = \"s\"\nalgorithms = [\"RS256\"]",
-            "7: algorithms in [apps.jwt]: RS256 is not for keys of secret: possible are HS256, HS384, HS512",
-        ),
-        (
-            "jwks_url = \"https://a.b/\"\nalgorithms = [\"HS256\"]",
-            "7: algorithms in [apps.jwt]: HS256 is not for keys of jwks_url: possible are RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA",
-        ),
-        (
             &format!("public_key_file = \"{public}\"\nalgorithms = [\"ES256\"]"),
             "7: algorithms in [apps.jwt]: ES256 is not for keys of public_key_file: possible are EdDSA",
-        ),
-        (
-            "secret = \"s\"\nalgorithms = [\"none\"]",
-            "7: algorithms in [apps.jwt]: expected \"HS256\" or \"HS384\" or \"HS512\" or \"ES256\" or \"ES384\" or \"RS256\" or \"RS384\" or \"RS512\" or \"PS256\" or \"PS384\" or \"PS512\" or \"EdDSA\", found the text \"none\"",
-        ),
-        (
-            "secret = \"s\"\nleeway_seconds = 3601",
-            "7: leeway_seconds in [apps.jwt]: expected a whole number from 0 to 3600, found 3601",
-        ),
-        (
-            "secret = \"s\"\non_expiry = \"stay\"",
-            "7: on_expiry in [apps.jwt]: expected \"reconnect\" or \"close\", found the text \"stay\"",
-        ),
-        (
-            "public_key_file = \"/nowhere\"",
-            "6: public_key_file in [apps.jwt]: cannot read /nowhere: No such file or directory (os error 2)",
         ),
         (
             &format!("public_key_file = \"{private}\""),
