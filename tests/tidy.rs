@@ -182,7 +182,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &["clock", "limits", "metrics"]),
     // Anyone may tell it something; it knows nobody who does.
     ("feed", &["app", "clock", "metrics", "protocol"]),
-    ("limits", &[]),
+    ("limits", &["slack"]),
     ("metrics", &["protocol"]),
     // What serde reads numbers of settings with.
     ("bounded", &[]),

@@ -138,7 +138,7 @@ impl Page {
             ),
             (
                 "messages_refused",
-                "Messages of clients that are no command",
+                "Messages of clients that are no command, or come too fast",
                 &tallies.messages,
             ),
             ("http_refused", "HTTP requests refused", &tallies.requests),

@@ -24,6 +24,13 @@ section! {
         /// Client events per second and connection. Beyond it 4301, the event is dropped.
         #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
         pub client_events_per_second: u32 = 10,
+        /// Messages per second and connection, everything that it sends. Beyond it 4301, the message is dropped; at ten
+        /// times as many the connection is closed with 4100.
+        #[serde(deserialize_with = "optional::<1, 1_000_000, _, _>")]
+        pub messages_per_second: Option<NonZeroU32> = None,
+        /// Subscriptions per second and connection. Beyond it 4301, the subscription is refused.
+        #[serde(deserialize_with = "optional::<1, 1_000_000, _, _>")]
+        pub subscribes_per_second: Option<NonZeroU32> = None,
         /// Subscriptions per connection. Beyond it the subscription is refused.
         #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
         pub channels_per_connection: usize = 1000,

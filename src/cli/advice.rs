@@ -220,9 +220,10 @@ fn closed(code: Option<u16>, reason: &str, address: &Address) -> String {
         | CloseCode::TokenEndedForGood => {
             return unauthorized(reason);
         }
-        CloseCode::SlowConsumer => {
-            "This side reads more slowly than the server sends: subscribe to less, or raise \
-             outbox_bytes in [server]."
+        // They share a number.
+        CloseCode::SlowConsumer | CloseCode::TooFast => {
+            "This side reads more slowly than the server sends: subscribe to less, or raise outbox_bytes in [server]. Or it \
+             sends far more than messages_per_second in [apps.limits] of the app."
         }
         CloseCode::ShuttingDown | CloseCode::Operator | CloseCode::TokenEnded => {
             "The server goes down, an operator closed this connection, or its token has ended; clients come back at once, to it or to another node."

@@ -1,6 +1,6 @@
 //! `[server]`, `[server.tls]` and `[admin]`: the two listeners.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
@@ -37,6 +37,12 @@ section! {
         /// Connections of all apps at a time; none: as many as the system allows.
         #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
         pub max_connections: Option<NonZeroUsize> = None,
+        /// Connections from one address, or one /64 of IPv6, at a time; none: any number.
+        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
+        pub connections_per_ip: Option<NonZeroU32> = None,
+        /// Connections that may be opened from there in a second; none: any number.
+        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
+        pub connects_per_ip_per_second: Option<NonZeroU32> = None,
         /// Bytes that may wait for one connection. Beyond it the connection is closed as slow.
         #[serde(deserialize_with = "number::<65_536, 1_073_741_824, _, _>")]
         pub outbox_bytes: usize = 1_048_576,

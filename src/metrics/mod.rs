@@ -172,7 +172,7 @@ pub struct Tallies {
     pub signins: Tally<SigninRefused>,
     /// Client events dropped.
     pub client_events: Tally<ClientEventRefused>,
-    /// Messages that are no command.
+    /// Messages that are no command, or come too fast.
     pub messages: Tally<MessageRefused>,
     /// HTTP requests refused.
     pub requests: Tally<RequestRefused>,

@@ -88,6 +88,8 @@ reasons! {
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
+        ConnectionsPerIp "connections_per_ip" "this node has connections_per_ip connections from the address",
+        ConnectsPerIp "connects_per_ip" "connections come from the address faster than connects_per_ip_per_second",
         NoRoom "no_room" "what is left of the limit of open files is for backends; raise it (ulimit -n, LimitNOFILE) or set max_connections",
     }
 }
@@ -114,6 +116,7 @@ reasons! {
         MemberTooLarge "member_too_large" "channel_data is over presence_member_bytes, or its user id too long",
         OtherUser "other_user" "the channel is another user's",
         PresenceFull "presence_full" "the channel has presence_members members",
+        TooFast "too_fast" "the connection subscribes faster than subscribes_per_second",
         TooManyChannels "too_many_channels" "the connection has channels_per_connection subscriptions",
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it",
@@ -152,13 +155,14 @@ reasons! {
 }
 
 reasons! {
-    /// Why a message is no command.
+    /// Why a message is not carried out.
     MessageRefused, "message refused", 10 {
         Malformed "malformed" "it is not a JSON object with a string event",
         UnsupportedEvent "unsupported_event" "clients may not send that event",
         MissingParameter "missing_parameter" "a parameter of data is missing",
         Data "data" "data is of the wrong shape",
         ClientEvent "client_event" "a client event needs a channel and data",
+        TooFast "too_fast" "the connection sends more than messages_per_second",
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Node;
 use super::connect::Session;
+use super::rates::ConnectionRate;
 use crate::adapter::{self, Event};
 use crate::app::Limits;
 use crate::feed::{Entry, Kind};
@@ -64,7 +65,7 @@ impl ClientEventError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::TooFast(_) => ErrorCode::ClientEventRate,
+            Self::TooFast(_) => ErrorCode::TooFast,
             Self::Disabled
             | Self::NotSubscribed(_)
             | Self::Kind(_)
@@ -92,9 +93,9 @@ impl Node {
         }
         let at = place(session, command)?;
         check_size(command, &app.limits)?;
-        if !session.take_client_event(Instant::now()) {
+        let limit = app.limits.client_events_per_second;
+        if !session.take(ConnectionRate::ClientEvents, limit) {
             self.metrics.client_events_limited.inc();
-            let limit = app.limits.client_events_per_second;
             return Err(ClientEventError::TooFast(limit));
         }
         let accepted = Instant::now();

@@ -2,14 +2,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Node;
 use super::expiry::TokenEnds;
+use super::rates::ConnectionRates;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
 use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
-use crate::limits::TokenBucket;
 use crate::metrics::Closed;
 use crate::net::Client;
 use crate::protocol::{
@@ -59,9 +58,10 @@ pub struct Session {
     pub(super) subscriptions: Vec<Subscription>,
     /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
-    pub(super) client_events: Option<TokenBucket>,
     /// Boxed: most connections show no token.
     pub(super) token_ends: Option<Box<TokenEnds>>,
+    /// Boxed: most connections send nothing that is counted.
+    pub(super) rates: Option<Box<ConnectionRates>>,
 }
 
 /// One connection on one channel.
@@ -89,8 +89,8 @@ impl Session {
             peer,
             subscriptions: Vec::new(),
             user: None,
-            client_events: None,
             token_ends: None,
+            rates: None,
         }
     }
 
@@ -110,14 +110,6 @@ impl Session {
         self.subscriptions
             .iter()
             .position(|s| s.slot.channel().as_str() == channel)
-    }
-
-    pub(super) fn take_client_event(&mut self, now: Instant) -> bool {
-        let rate = self.app().limits.client_events_per_second;
-        self.client_events
-            .get_or_insert_with(|| TokenBucket::new(rate, now))
-            .take(1, rate, now)
-            .is_ok()
     }
 }
 

@@ -35,7 +35,7 @@ pub use client_event::ClientEventError;
 pub use connect::{Refusal, Session, UpgradeParams};
 pub use publish::{Publication, PublishOutcome};
 pub use query::ChannelInfo;
-pub use rates::TooFast;
+pub use rates::{FrameRate, TooFast};
 pub use signin::SigninError;
 pub use subscribe::SubscribeError;
 

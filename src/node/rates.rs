@@ -1,10 +1,12 @@
-//! Rates: how fast the backends of an app may publish and ask.
+//! Rates: how fast the backends of an app may publish and ask, and how fast a connection may send.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::Node;
-use crate::app::App;
+use super::connect::Session;
+use crate::app::{App, Limits};
+use crate::limits::TokenBucket;
 use crate::registry::AppRate;
 
 /// The requests of an app come faster than one of its limits allows.
@@ -53,5 +55,59 @@ impl Node {
         self.registry
             .take(rate, &app.id, (count, limit), Instant::now())
             .map_err(|wait| TooFast { rate, limit, wait })
+    }
+}
+
+/// What one connection may do so many times a second.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ConnectionRate {
+    ClientEvents,
+    Subscribes,
+    /// Each frame that it sends.
+    Frames,
+    /// The same, at [`FLOOD`] times the rate.
+    Flood,
+}
+
+/// How fast it has done each of them, by [`ConnectionRate`]; none: not at all.
+pub(super) type ConnectionRates = [Option<TokenBucket>; 4];
+
+/// At so many times `messages_per_second` a connection is ended.
+const FLOOD: u32 = 10;
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameRate {
+    /// It is taken.
+    Within,
+    /// It is dropped, as more came than this many in a second.
+    Over(NonZeroU32),
+    /// Its connection is ended.
+    Flood,
+}
+
+impl Session {
+    /// Counts one against a rate of this connection; false if it is too fast.
+    pub(super) fn take(&mut self, rate: ConnectionRate, limit: u32) -> bool {
+        let now = Instant::now();
+        let rates = self.rates.get_or_insert_default();
+        rates[rate as usize]
+            .get_or_insert_with(|| TokenBucket::new(limit, now))
+            .take(1, limit, now)
+            .is_ok()
+    }
+
+    /// Counts a frame of any kind against `messages_per_second`.
+    pub fn take_frame(&mut self, limits: &Limits) -> FrameRate {
+        let Some(limit) = limits.messages_per_second else {
+            return FrameRate::Within;
+        };
+        if !self.take(ConnectionRate::Flood, limit.get() * FLOOD) {
+            return FrameRate::Flood;
+        }
+        match self.take(ConnectionRate::Frames, limit.get()) {
+            true => FrameRate::Within,
+            false => FrameRate::Over(limit),
+        }
     }
 }

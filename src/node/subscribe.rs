@@ -1,8 +1,10 @@
 //! Subscribe and unsubscribe: the order of checks of protocol §3.14; a refusal leaves no trace.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
+use super::rates::ConnectionRate;
 use super::{AuthFault, Node};
 use crate::adapter::{self, Subscribed};
 use crate::app::AppId;
@@ -13,7 +15,7 @@ use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
 use crate::protocol::user::InvalidUser;
-use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, ServerFrame, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, Encoded, ErrorCode, Member, ServerFrame, excerpt};
 use crate::token::{Fault, Token};
 
 /// Why a subscription is refused, or an unsubscription. The texts are the real service's where they are known.
@@ -74,6 +76,9 @@ pub enum SubscribeError {
     /// The connection has as many subscriptions as the app allows.
     #[error("The connection has too many subscriptions: the limit is {0} channels")]
     TooManyChannels(usize),
+    /// Too many in a second.
+    #[error("Too many subscriptions: the connection may subscribe {0} times per second")]
+    TooFast(NonZeroU32),
     /// The server cannot take it now.
     #[error(transparent)]
     Overloaded(#[from] InboxFull),
@@ -88,6 +93,7 @@ type ErrorFrame = Option<(&'static str, u16)>;
 const AUTH: ErrorFrame = Some(("AuthError", 401));
 const INVALID: ErrorFrame = Some(("InvalidRequest", 400));
 const LIMIT: ErrorFrame = Some(("LimitReached", 403));
+const TOO_FAST: ErrorFrame = Some(("LimitReached", 429));
 const TOO_LARGE: ErrorFrame = Some(("LimitReached", 413));
 const SERVER: ErrorFrame = Some(("ServerError", 503));
 /// Nothing failed that anybody waits for.
@@ -104,6 +110,15 @@ impl SubscribeError {
     #[must_use]
     pub fn kind(&self) -> Option<(&'static str, u16)> {
         self.named().1
+    }
+
+    /// `pusher:error` code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooFast(_) => ErrorCode::TooFast,
+            _ => ErrorCode::None,
+        }
     }
 
     fn named(&self) -> (SubscriptionRefused, ErrorFrame) {
@@ -133,6 +148,7 @@ impl SubscribeError {
             Self::OtherUser(_) => (Refused::OtherUser, AUTH),
             Self::PresenceFull(_) => (Refused::PresenceFull, LIMIT),
             Self::TooManyChannels(_) => (Refused::TooManyChannels, LIMIT),
+            Self::TooFast(_) => (Refused::TooFast, TOO_FAST),
             Self::Overloaded(_) => (Refused::Overloaded, SERVER),
             Self::Unreachable(_) => (Refused::Unreachable, SERVER),
         }
@@ -152,6 +168,12 @@ impl Node {
     ) -> Result<(), SubscribeError> {
         let app = session.app();
         let limits = &app.limits;
+        // Whatever comes of it: to refuse one costs as much as a signature does.
+        if let Some(limit) = limits.subscribes_per_second
+            && !session.take(ConnectionRate::Subscribes, limit.get())
+        {
+            return Err(SubscribeError::TooFast(limit));
+        }
         let channel = parse_name(&command.channel, limits.channel_name_length)?;
         if session.position(channel.as_str()).is_some() {
             return Err(SubscribeError::Existing(channel));

@@ -33,6 +33,8 @@ pub enum CloseCode {
     TokenEndedForGood,
     /// 4100: the client reads more slowly than it is sent to, and its outbox is full.
     SlowConsumer,
+    /// 4100: the client sends ten times as fast as the app allows.
+    TooFast,
     /// 4200: this server goes down; come back to it or to another one at once.
     ShuttingDown,
     /// 4200: an operator has closed this one connection, which may come back.
@@ -53,7 +55,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TlsOnly,
         Self::UnknownApp,
         Self::AppDisabled,
@@ -67,6 +69,7 @@ impl CloseCode {
         Self::Terminated,
         Self::TokenEndedForGood,
         Self::SlowConsumer,
+        Self::TooFast,
         Self::ShuttingDown,
         Self::Operator,
         Self::TokenEnded,
@@ -94,6 +97,7 @@ impl CloseCode {
             Self::Terminated => "terminated",
             Self::TokenEndedForGood => "token_ended_for_good",
             Self::SlowConsumer => "slow_consumer",
+            Self::TooFast => "too_fast",
             Self::ShuttingDown => "shutting_down",
             Self::Operator => "operator",
             Self::TokenEnded => "token_ended",
@@ -121,7 +125,7 @@ impl CloseCode {
             | Self::OriginRefused
             | Self::Terminated
             | Self::TokenEndedForGood => 4009,
-            Self::SlowConsumer => 4100,
+            Self::SlowConsumer | Self::TooFast => 4100,
             Self::ShuttingDown | Self::Operator | Self::TokenEnded => 4200,
             Self::NoPong => 4201,
             Self::ProtocolViolation => 1002,
@@ -154,6 +158,7 @@ impl CloseCode {
             Self::Terminated => "You got disconnected by the app.",
             Self::TokenEndedForGood => "The token has expired",
             Self::SlowConsumer => "Over capacity: the client reads too slowly",
+            Self::TooFast => "Over capacity: the client sends too fast",
             Self::ShuttingDown => "Server is shutting down, reconnect immediately",
             Self::Operator => "Closed by an operator, reconnect immediately",
             Self::TokenEnded => "The token has expired, reconnect with a new one",
@@ -201,22 +206,23 @@ pub fn comeback(number: u16) -> Comeback {
 pub enum ErrorCode {
     /// `null`: what most refused commands carry.
     None,
-    /// 4301: client events come faster than the app allows. As a close code it would stop pusher-js for good.
-    ClientEventRate,
+    /// 4301: client events, subscriptions or messages come faster than the app allows. As a close code it would stop
+    /// pusher-js for good.
+    TooFast,
     /// 4302: the watchlist was cut.
     WatchlistTooLong,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::None, Self::ClientEventRate, Self::WatchlistTooLong];
+    pub const ALL: [Self; 3] = [Self::None, Self::TooFast, Self::WatchlistTooLong];
 
     /// The number in the `pusher:error` event.
     #[must_use]
     pub fn number(self) -> Option<u16> {
         match self {
             Self::None => None,
-            Self::ClientEventRate => Some(4301),
+            Self::TooFast => Some(4301),
             Self::WatchlistTooLong => Some(4302),
         }
     }
@@ -238,8 +244,8 @@ mod tests {
         assert_eq!(count(4000..4100), 12, "these stop the client");
         assert_eq!(
             count(4100..4200),
-            1,
-            "a slow consumer comes back after a pause"
+            2,
+            "one that reads too slowly or sends too fast comes back after a pause"
         );
         assert_eq!(count(4200..4300), 4, "these come back at once");
         assert_eq!(

@@ -6,7 +6,6 @@ mod worker;
 
 use std::io::{self, Write as _};
 use std::net::TcpListener;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
 use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
-use crate::limits::{AdmissionGate, ConcurrencyLimit};
+use crate::limits::{AdmissionGate, ConcurrencyLimit, NetworkLimits};
 use crate::metrics::Metrics;
 use crate::net::{
     self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
@@ -329,9 +328,9 @@ fn acceptors(
     Ok([public, plain])
 }
 
-/// The gate that the setting and the limit of open files allow.
-fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> AdmissionGate {
-    let max = max_connections.map(usize::from);
+/// The gate that the settings and the limit of open files allow.
+fn gate(server: &config::Server, files: Option<usize>) -> AdmissionGate {
+    let max = server.max_connections.map(usize::from);
     if let (Some(max), Some(files)) = (max, files)
         && files < max
     {
@@ -340,7 +339,8 @@ fn gate(max_connections: Option<NonZeroUsize>, files: Option<usize>) -> Admissio
              LimitNOFILE)"
         );
     }
-    AdmissionGate::new(max, files)
+    let networks = NetworkLimits::new(server.connections_per_ip, server.connects_per_ip_per_second);
+    AdmissionGate::new(max, files).with_networks(networks)
 }
 
 impl Services {
@@ -385,7 +385,7 @@ impl Services {
                 Arc::clone(&proxies),
             ),
             node,
-            gate: Arc::new(gate(server.max_connections, files.sockets)),
+            gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
             hub: HubSettings {

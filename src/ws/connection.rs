@@ -4,6 +4,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::rc::Rc;
 use std::str::Utf8Error;
@@ -20,14 +21,19 @@ use super::CLOSE_TIMEOUT;
 use super::header::{self, Fault};
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
-use crate::limits::Permit;
+use crate::limits::Admission;
 use crate::metrics::{Closed, Lifecycle, MessageRefused, Reason, Tallies, Tally};
-use crate::node::{ClientEventError, Node, Session, SubscribeError};
+use crate::node::{ClientEventError, FrameRate, Node, Session, SubscribeError};
 use crate::protocol::client::InvalidClientFrame;
 use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
 
 /// The whole life of an accepted connection.
-pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, permit: Permit) {
+pub(super) async fn serve(
+    node: Arc<Node>,
+    peer: Rc<Peer>,
+    buffered: BytesMut,
+    admission: Admission,
+) {
     let app = peer.app().id.clone();
     let socket_id = peer.socket_id();
     let lifecycle = &node.metrics().by_reason().lifecycle;
@@ -75,7 +81,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, buffered: BytesMut, p
         }
     };
     let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
-    drop(permit);
+    drop(admission);
 }
 
 fn disconnected<'a>(session: &'a Session, ending: &'a Ending) -> Entry<'a> {
@@ -197,10 +203,21 @@ impl Connection {
                     return Err(Ending::close(CloseCode::ProtocolViolation));
                 }
             };
+            let rate = self.session.take_frame(&app.limits);
+            if rate == FrameRate::Flood {
+                return Err(Ending::close(CloseCode::TooFast));
+            }
+            if let (FrameRate::Over(limit), ws::Frame::Ping(_)) = (rate, &frame) {
+                self.refuse_fast(limit);
+                continue;
+            }
             if let Some(message) = self.assemble(frame)? {
                 app.metrics.messages_received.inc();
-                // Boxed so that an idle connection's task has no room for a command's state.
-                Box::pin(self.command(&message)).await?;
+                match rate {
+                    FrameRate::Over(limit) => self.refuse_fast(limit),
+                    // Boxed so that an idle connection's task has no room for a command's state.
+                    _ => Box::pin(self.command(&message)).await?,
+                }
             }
         }
     }
@@ -297,6 +314,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Drops a message that came too fast.
+    fn refuse_fast(&self, limit: NonZeroU32) {
+        let (reason, code) = (MessageRefused::TooFast, ErrorCode::TooFast);
+        self.refuse_command(
+            code,
+            &format!("Too many messages: the connection may send {limit} per second"),
+        );
+        self.log(|tallies| &tallies.messages, reason, code, None);
+    }
+
     fn refuse_command(&self, code: ErrorCode, message: &str) {
         self.node.metrics().commands_refused.inc();
         self.session
@@ -350,7 +377,7 @@ impl Connection {
         self.log(
             |tallies| &tallies.subscriptions,
             error.reason(),
-            ErrorCode::None,
+            error.code(),
             Some(channel),
         );
     }
@@ -358,7 +385,7 @@ impl Connection {
     /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
     fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
         let text = error.to_string();
-        self.refuse_command(ErrorCode::None, &text);
+        self.refuse_command(error.code(), &text);
         self.log_subscription(channel, error);
         let Some((kind, status)) = error.kind() else {
             return;

@@ -10,7 +10,7 @@ mod header;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_http::{Method, Request};
 use bytes::BytesMut;
@@ -18,7 +18,7 @@ use tracing::warn;
 
 use crate::feed::{Entry, Kind};
 use crate::hub::{Hub, Identity};
-use crate::limits::{AdmissionGate, AdmissionRefused, Permit};
+use crate::limits::{Admission, AdmissionGate, AdmissionRefused};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies, Upgrade, check_head};
 use crate::node::{Node, Refusal, UpgradeParams};
@@ -70,13 +70,15 @@ impl Upgrades {
             self.refused(request, client, UpgradeRefused::Handshake);
             return spawn(fault.answer(socket));
         }
-        let permit = match self.gate.acquire() {
-            Ok(permit) => permit,
+        let admission = match self.gate.acquire(client.address, Instant::now()) {
+            Ok(admission) => admission,
             Err(why) => {
                 let reason = match why {
                     AdmissionRefused::ShuttingDown => UpgradeRefused::ShuttingDown,
                     AdmissionRefused::Full => UpgradeRefused::MaxConnections,
                     AdmissionRefused::NoFiles => UpgradeRefused::NoRoom,
+                    AdmissionRefused::NetworkFull => UpgradeRefused::ConnectionsPerIp,
+                    AdmissionRefused::NetworkTooFast => UpgradeRefused::ConnectsPerIp,
                 };
                 self.refused(request, client, reason);
                 return spawn(Fault::unavailable(why).answer(socket));
@@ -84,12 +86,12 @@ impl Upgrades {
         };
         let handshake = Handshake::new(request, socket, unread);
         match self.node.connect(&self.params(request, client)) {
-            Ok(identity) => self.accept(identity, handshake, permit),
+            Ok(identity) => self.accept(identity, handshake, admission),
             Err(refusal) => {
                 self.rejected(request, client, &refusal);
                 spawn(async move {
                     handshake.reject(&refusal).await;
-                    drop(permit);
+                    drop(admission);
                 });
             }
         }
@@ -170,7 +172,7 @@ impl Upgrades {
     }
 
     /// The hub has the connection before anything else happens on this worker: a reload that follows finds it there.
-    fn accept(&self, identity: Identity, handshake: Handshake, permit: Permit) {
+    fn accept(&self, identity: Identity, handshake: Handshake, admission: Admission) {
         let opening = self
             .node
             .greeting(&identity)
@@ -181,7 +183,7 @@ impl Upgrades {
             Arc::clone(&self.node),
             peer,
             handshake.buffered,
-            permit,
+            admission,
         ));
     }
 

@@ -89,6 +89,7 @@ transcripts! {
     encrypted_channels
     exclude_socket
     malformed
+    message_rate
     origins
     origins_any
     path_prefix
@@ -103,6 +104,7 @@ transcripts! {
     sign_in
     subscription_count
     subscription_limits
+    subscribe_rate
     sub_protocol
     terminate
     tls_only

@@ -99,6 +99,8 @@ const EVERY_KEY: &str = r#"
         activity_timeout = 30
         workers = 3
         max_connections = 7
+        connections_per_ip = 8
+        connects_per_ip_per_second = 9
         outbox_bytes = 65_536
         inbox_bytes = 0x20_0000
         cache_bytes = 100000
@@ -126,6 +128,8 @@ const EVERY_KEY: &str = r#"
         connections = 11
         events_per_second = 21
         reads_per_second = 22
+        messages_per_second = 23
+        subscribes_per_second = 24
         client_events_per_second = 12
         channels_per_connection = 13
         presence_members = 14
@@ -150,6 +154,8 @@ fn every_key_arrives() {
     assert_eq!(server.path_prefix, "/realtime");
     assert_eq!((server.activity_timeout, server.workers), (30, 3));
     assert_eq!(server.max_connections.unwrap().get(), 7);
+    let by_address = [server.connections_per_ip, server.connects_per_ip_per_second];
+    assert_eq!(by_address.map(|limit| limit.unwrap().get()), [8, 9]);
     assert_eq!(server.outbox_bytes, 65_536);
     assert_eq!(server.inbox_bytes, 0x20_0000);
     assert_eq!((server.cache_bytes, server.drain_seconds), (100_000, 0));
@@ -180,7 +186,12 @@ fn every_key_arrives() {
 fn limits_arrive(limits: &crate::app::Limits) {
     assert_eq!(limits.connections.unwrap().get(), 11);
     assert_eq!(limits.events_per_second.unwrap().get(), 21);
-    assert_eq!(limits.reads_per_second.unwrap().get(), 22);
+    let rates = [
+        limits.reads_per_second,
+        limits.messages_per_second,
+        limits.subscribes_per_second,
+    ];
+    assert_eq!(rates.map(|rate| rate.unwrap().get()), [22, 23, 24]);
     assert_eq!(limits.client_events_per_second, 12);
     assert_eq!(
         [
@@ -211,6 +222,10 @@ fn the_shipped_file_says_the_defaults() {
         "# connections = ",
         "# events_per_second = ",
         "# reads_per_second = ",
+        "# messages_per_second = ",
+        "# subscribes_per_second = ",
+        "# connections_per_ip = ",
+        "# connects_per_ip_per_second = ",
         "# secrets = ",
         "# secret_file = ",
     ] {

@@ -12,17 +12,17 @@ use crate::harness::{
 };
 
 /// Frames of text in one piece.
-fn flood(texts: impl IntoIterator<Item = String>) -> Vec<u8> {
+pub(super) fn flood(texts: impl IntoIterator<Item = String>) -> Vec<u8> {
     let framed = texts
         .into_iter()
         .map(|text| frame(true, Opcode::Text, text.as_bytes()));
     framed.flatten().collect()
 }
 
-const PING: &str = r#"{"event":"pusher:ping","data":{}}"#;
+pub(super) const PING: &str = r#"{"event":"pusher:ping","data":{}}"#;
 
 /// Everything that is sent until the answer to a ping.
-fn until_pong(ws: &mut Ws) -> Vec<String> {
+pub(super) fn until_pong(ws: &mut Ws) -> Vec<String> {
     let mut texts = Vec::new();
     loop {
         let text = ws.text();
@@ -33,7 +33,7 @@ fn until_pong(ws: &mut Ws) -> Vec<String> {
     }
 }
 
-fn count(texts: &[String], part: &str) -> usize {
+pub(super) fn count(texts: &[String], part: &str) -> usize {
     texts.iter().filter(|text| text.contains(part)).count()
 }
 

@@ -1,0 +1,142 @@
+//! Rates over a given `now`, without a clock of their own, and how many of something there may be: a token bucket, permits,
+//! what one network may do (`networks`), and the gate that lets WebSockets in (`gate`).
+
+mod gate;
+mod networks;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+pub use gate::{Admission, AdmissionGate, AdmissionRefused};
+pub use networks::{Failures, NetworkLimits};
+
+/// Lets `per_second` things through each second, with a burst of as many.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenBucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl TokenBucket {
+    /// A full bucket.
+    #[must_use]
+    pub fn new(per_second: u32, now: Instant) -> Self {
+        Self {
+            tokens: per_second.into(),
+            at: now,
+        }
+    }
+
+    /// Takes `count` at once. More than fit in the bucket are taken when it is full, and the next ones wait for them.
+    ///
+    /// # Errors
+    /// How long until there are enough.
+    pub fn take(&mut self, count: u32, per_second: u32, now: Instant) -> Result<(), Duration> {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        let (rate, count) = (f64::from(per_second), f64::from(count));
+        self.tokens = (self.tokens + elapsed * rate).min(rate);
+        self.at = now;
+        let missing = count.min(rate) - self.tokens;
+        if missing > 0.0 {
+            return Err(Duration::from_secs_f64(missing / rate));
+        }
+        self.tokens -= count;
+        Ok(())
+    }
+}
+
+/// Counts how many of something there are and bounds it; shared by all workers.
+#[derive(Debug, Default)]
+pub struct ConcurrencyLimit {
+    in_use: AtomicUsize,
+    max: Option<usize>,
+}
+
+impl ConcurrencyLimit {
+    /// For up to `max` at a time.
+    #[must_use]
+    pub fn new(max: Option<usize>) -> Self {
+        Self {
+            max,
+            ..Self::default()
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// How many there may be; none: any number.
+    #[must_use]
+    pub fn max(&self) -> Option<usize> {
+        self.max
+    }
+
+    /// Takes a permit, unless there is none.
+    pub fn acquire(self: &Arc<Self>) -> Option<Permit> {
+        let taken = self.in_use.fetch_add(1, Ordering::Relaxed);
+        let permit = Permit(Arc::clone(self));
+        self.max.is_none_or(|max| taken < max).then_some(permit)
+    }
+}
+
+/// One permit, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<ConcurrencyLimit>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refills_with_time_up_to_a_second_s_worth() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(10, start);
+        let taken = |bucket: &mut TokenBucket, now| {
+            let attempts = (0..100).map(|_| bucket.take(1, 10, now));
+            attempts.filter(Result::is_ok).count()
+        };
+        assert_eq!(taken(&mut bucket, start), 10);
+        assert_eq!(taken(&mut bucket, start + Duration::from_millis(300)), 3);
+        assert_eq!(taken(&mut bucket, start + Duration::from_secs(60)), 10);
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_can_be_taken_again() {
+        let limit = Arc::new(ConcurrencyLimit::new(Some(2)));
+        let permits = [limit.acquire(), limit.acquire()];
+        assert!(permits.iter().all(Option::is_some));
+        assert!(limit.acquire().is_none());
+        assert_eq!(limit.in_use(), 2, "a refusal takes nothing");
+        drop(permits);
+        assert_eq!(limit.in_use(), 0);
+        assert!(limit.acquire().is_some());
+    }
+
+    #[test]
+    fn many_at_once_are_all_taken_or_none() {
+        let start = Instant::now();
+        let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
+        let mut bucket = TokenBucket::new(10, start);
+        assert_eq!(bucket.take(7, 10, start), Ok(()));
+        let wait = bucket.take(5, 10, start).unwrap_err();
+        assert!((0.19..0.21).contains(&wait.as_secs_f32()), "{wait:?}");
+        assert_eq!(bucket.take(3, 10, start), Ok(()));
+        // More than a second's worth waits for a full bucket and leaves a debt.
+        assert!(bucket.take(25, 10, at(9)).is_err());
+        assert_eq!(bucket.take(25, 10, at(10)), Ok(()));
+        let wait = bucket.take(1, 10, at(10)).unwrap_err();
+        assert!((1.59..1.61).contains(&wait.as_secs_f32()), "{wait:?}");
+        assert!(bucket.take(1, 10, at(25)).is_err());
+        assert_eq!(bucket.take(1, 10, at(27)), Ok(()));
+    }
+}
