@@ -113,7 +113,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "node",
         &[
             "adapter", "app", "auth", "feed", "hub", "limits", "metrics", "net", "protocol",
-            "registry", "token", "webhook",
+            "registry", "rules", "token", "webhook",
         ],
     ),
     (
@@ -156,7 +156,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "hub",
         &[
-            "app", "auth", "limits", "metrics", "net", "protocol", "slack",
+            "app", "auth", "limits", "metrics", "net", "protocol", "rules", "slack",
         ],
     ),
     // Speaks to servers as a stranger does.

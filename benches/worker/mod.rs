@@ -11,7 +11,7 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidewire::app::{App, AppId, AppKey, Limits};
 use tidewire::auth::{Secret, Secrets};
@@ -161,6 +161,7 @@ fn app() -> App {
         tls_only: false,
         allowed_origins: Vec::new(),
         authorize_within: None,
+        signin_wait: Duration::from_secs(10),
         api_tokens: Vec::new(),
         rules: Default::default(),
         tokens: None,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::fanout::{Fanout, Outgoing};
 use super::{
     Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, Published, Subscribed,
-    Subscriber, Watched, count_frame, sends_count,
+    Subscriber, Watched, count_frame,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
@@ -135,7 +135,7 @@ impl Local {
             worker: subscriber.worker,
             member: subscriber.member,
             max_members: app.limits.presence_members,
-            tell_count: sends_count(app, channel),
+            tell_count: app.policy(channel).subscription_count,
         };
         let outcome = self
             .registry
@@ -170,7 +170,7 @@ impl Local {
             channel,
             worker: subscriber.worker,
             user,
-            tell_count: sends_count(app, channel),
+            tell_count: app.policy(channel).subscription_count,
             lingers: Some(subscriber.socket_id),
         };
         self.registry

@@ -170,12 +170,6 @@ pub trait Adapter: Send + Sync {
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()>;
 }
 
-/// Whether subscribers of the channel receive `subscription_count`. Presence channels have members instead, and
-/// the server's own channels are not counted (protocol §3.9, §3.11).
-fn sends_count(app: &App, channel: &ChannelName) -> bool {
-    app.subscription_count && channel.kind().is_listed() && channel.kind() != ChannelKind::Presence
-}
-
 /// The `subscription_count` frame; `None` for an encrypted channel: the Java client decrypts every event that has
 /// data, and a plain count ends its event thread (protocol §3.6).
 fn count_frame(channel: &ChannelName, count: usize) -> Option<Encoded> {

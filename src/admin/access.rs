@@ -23,7 +23,7 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 use tracing::warn;
 
 use super::Admin;
-use super::console::{self, Problem};
+use super::problem::{self, Problem};
 use super::sessions::{LOGIN, Sessions, Ticket};
 use crate::auth::bearer_token;
 use crate::host_port;
@@ -102,10 +102,11 @@ pub(super) async fn guard(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let mut response = match check(request.request()) {
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
-        Err(refusal) if request.path().starts_with("/console/") => {
-            request.into_response(Problem::from(refusal).error_response())
+        Err(refusal) => {
+            let (status, text) = (refusal.status_code(), refusal.to_string());
+            let response = problem::refusal(request.path(), status, &text);
+            request.into_response(response)
         }
-        Err(refusal) => request.into_response(refusal.error_response()),
     };
     if response.status() == StatusCode::UNAUTHORIZED
         && let Some(told_to_wait) = wrong_token(response.request())
@@ -155,7 +156,7 @@ fn wrong_token(request: &HttpRequest) -> Option<HttpResponse> {
     let text = "That is not the token of [admin], and too many wrong ones came from your address: try again in a few \
                 seconds, with the right one at any time";
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let mut response = console::refusal(request.path(), status, text);
+    let mut response = problem::refusal(request.path(), status, text);
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     // Each further attempt costs its sender a connection.

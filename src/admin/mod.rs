@@ -9,6 +9,7 @@ mod dead_letters;
 mod exposition;
 mod health;
 mod metrics;
+mod problem;
 mod process;
 mod sessions;
 mod soketi;
@@ -204,7 +205,7 @@ fn with_allow(resource: Resource, allow: &'static str) -> Resource {
             Method::OPTIONS => HttpResponse::NoContent().finish(),
             _ => {
                 let text = format!("Method not allowed: this path takes {allow}");
-                console::refusal(request.path(), StatusCode::METHOD_NOT_ALLOWED, &text)
+                problem::refusal(request.path(), StatusCode::METHOD_NOT_ALLOWED, &text)
             }
         };
         let allow = HeaderValue::from_static(allow);

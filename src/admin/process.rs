@@ -28,6 +28,25 @@ struct Stat {
     resident_bytes: u64,
 }
 
+/// A number's name, kind and help.
+type Row = (
+    &'static str,
+    Kind,
+    &'static str,
+    fn(&Process) -> Option<f64>,
+);
+
+#[rustfmt::skip]
+const NUMBERS: [Row; 7] = [
+    ("cpu_seconds", Kind::Counter, "CPU time spent, in user and system mode", |of| of.cpu_seconds().map(|(user, system)| user + system)),
+    ("resident_memory_bytes", Kind::Gauge, "Resident memory", |of| Some(of.stat.as_ref()?.resident_bytes as f64)),
+    ("virtual_memory_bytes", Kind::Gauge, "Virtual memory", |of| Some(of.stat.as_ref()?.virtual_bytes as f64)),
+    ("open_fds", Kind::Gauge, "Open files; every connection is one", |of| Some(of.open_files? as f64)),
+    ("max_fds", Kind::Gauge, "How many files may be open", |of| Some(of.max_files? as f64)),
+    ("start_time_seconds", Kind::Gauge, "When the process was started, in seconds since 1970", |of| of.started),
+    ("threads", Kind::Gauge, "Threads", |of| Some(of.stat.as_ref()?.threads as f64)),
+];
+
 impl Process {
     pub(super) fn read() -> Self {
         let text = fs::read_to_string("/proc/self/stat").ok();
@@ -51,57 +70,13 @@ impl Process {
 
     /// Adds all numbers that there are; `prefix` is empty but for Soketi's names.
     pub(super) fn write(&self, out: &mut Exposition, prefix: &str, labels: Labels<'_>) {
-        let mut write = |name: &str, kind, help: &str, value: Option<f64>| {
-            if let Some(value) = value {
+        for (name, kind, help, of) in NUMBERS {
+            // Soketi has none.
+            let is_left_out = name == "threads" && !prefix.is_empty();
+            if let Some(value) = of(self).filter(|_| !is_left_out) {
                 let name = format!("{prefix}process_{name}");
                 out.family(&name, kind, help).sample(labels, value);
             }
-        };
-        let stat = |of: fn(&Stat) -> f64| self.stat.as_ref().map(of);
-        write(
-            "cpu_seconds",
-            Kind::Counter,
-            "CPU time spent, in user and system mode",
-            stat(|stat| stat.user_seconds + stat.system_seconds),
-        );
-        write(
-            "resident_memory_bytes",
-            Kind::Gauge,
-            "Resident memory",
-            stat(|stat| stat.resident_bytes as f64),
-        );
-        write(
-            "virtual_memory_bytes",
-            Kind::Gauge,
-            "Virtual memory",
-            stat(|stat| stat.virtual_bytes as f64),
-        );
-        write(
-            "open_fds",
-            Kind::Gauge,
-            "Open files; every connection is one",
-            self.open_files.map(|files| files as f64),
-        );
-        write(
-            "max_fds",
-            Kind::Gauge,
-            "How many files may be open",
-            self.max_files.map(|files| files as f64),
-        );
-        write(
-            "start_time_seconds",
-            Kind::Gauge,
-            "When the process was started, in seconds since 1970",
-            self.started,
-        );
-        // Soketi has none.
-        if prefix.is_empty() {
-            write(
-                "threads",
-                Kind::Gauge,
-                "Threads",
-                stat(|stat| stat.threads as f64),
-            );
         }
     }
 

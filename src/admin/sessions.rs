@@ -14,7 +14,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 
 use super::Admin;
-use super::console::{self, Problem};
+use super::problem::{Problem, read};
 use crate::auth::Fingerprint;
 
 const NAME: &str = "tidewire_session";
@@ -128,7 +128,7 @@ pub(super) async fn login(
     sessions: Data<Sessions>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let Login { token } = console::read(payload, BODY_BYTES).await?;
+    let Login { token } = read(payload, BODY_BYTES).await?;
     let Some(known) = &admin.token else {
         // There is nothing to prove.
         return Ok(HttpResponse::NoContent().finish());

@@ -9,61 +9,17 @@ use crate::metrics::AppCounters;
 /// A counter of Soketi's and the one of ours that it stands for.
 type Row = (&'static str, Kind, &'static str, fn(&AppCounters) -> u64);
 
+#[rustfmt::skip]
 const COUNTERS: [Row; 9] = [
-    (
-        "new_connections",
-        Kind::Counter,
-        "WebSocket connections that were established",
-        |app| app.connections_opened.get(),
-    ),
-    (
-        "new_disconnections",
-        Kind::Counter,
-        "WebSocket connections that ended",
-        |app| app.connections_ended.get(),
-    ),
-    (
-        "socket_received_bytes",
-        Kind::OddCounter,
-        "Bytes that were read from WebSocket connections",
-        |app| app.bytes_received.get(),
-    ),
-    (
-        "socket_transmitted_bytes",
-        Kind::OddCounter,
-        "Bytes of frames that were handed to sockets or their outboxes",
-        |app| app.bytes_sent.get(),
-    ),
-    (
-        "ws_messages_received",
-        Kind::Counter,
-        "Messages that clients sent",
-        |app| app.messages_received.get(),
-    ),
-    (
-        "ws_messages_sent",
-        Kind::Counter,
-        "Frames that were handed to sockets or their outboxes",
-        |app| app.messages_sent.get(),
-    ),
-    (
-        "http_received_bytes",
-        Kind::OddCounter,
-        "Bytes of the bodies of HTTP API requests",
-        |app| app.api_request_bytes.get(),
-    ),
-    (
-        "http_transmitted_bytes",
-        Kind::OddCounter,
-        "Bytes of the bodies of the answers to them",
-        |app| app.api_response_bytes.get(),
-    ),
-    (
-        "http_calls_received",
-        Kind::Counter,
-        "HTTP API requests",
-        |app| app.api_requests.get(),
-    ),
+    ("new_connections", Kind::Counter, "WebSocket connections that were established", |app| app.connections_opened.get()),
+    ("new_disconnections", Kind::Counter, "WebSocket connections that ended", |app| app.connections_ended.get()),
+    ("socket_received_bytes", Kind::OddCounter, "Bytes that were read from WebSocket connections", |app| app.bytes_received.get()),
+    ("socket_transmitted_bytes", Kind::OddCounter, "Bytes of frames that were handed to sockets or their outboxes", |app| app.bytes_sent.get()),
+    ("ws_messages_received", Kind::Counter, "Messages that clients sent", |app| app.messages_received.get()),
+    ("ws_messages_sent", Kind::Counter, "Frames that were handed to sockets or their outboxes", |app| app.messages_sent.get()),
+    ("http_received_bytes", Kind::OddCounter, "Bytes of the bodies of HTTP API requests", |app| app.api_request_bytes.get()),
+    ("http_transmitted_bytes", Kind::OddCounter, "Bytes of the bodies of the answers to them", |app| app.api_response_bytes.get()),
+    ("http_calls_received", Kind::Counter, "HTTP API requests", |app| app.api_requests.get()),
 ];
 
 /// Adds them; `port` is the public listener's, which Soketi has as a label.
@@ -85,19 +41,11 @@ pub(super) fn write(out: &mut Exposition, admin: &Admin, process: &Process, port
     let labels = [("port", port)];
     process.write(out, "soketi_", &labels);
     if let Some((user, system)) = process.cpu_seconds() {
-        let mut add = |name: &str, help, seconds| {
-            out.family(name, Kind::Counter, help)
+        for (mode, seconds) in [("user", user), ("system", system)] {
+            let name = format!("soketi_process_cpu_{mode}_seconds");
+            let help = format!("CPU time spent in {mode} mode");
+            out.family(&name, Kind::Counter, &help)
                 .sample(&labels, seconds);
-        };
-        add(
-            "soketi_process_cpu_user_seconds",
-            "CPU time spent in user mode",
-            user,
-        );
-        add(
-            "soketi_process_cpu_system_seconds",
-            "CPU time spent in system mode",
-            system,
-        );
+        }
     }
 }

@@ -95,6 +95,8 @@ pub struct App {
     pub allowed_origins: Vec<OriginPattern>,
     /// How long a connection has to sign in or to subscribe to a private or presence channel (4009).
     pub authorize_within: Option<Duration>,
+    /// How long a subscription that needs a user waits for the sign-in of its connection.
+    pub signin_wait: Duration,
     /// Bearer tokens that replace the signature on the HTTP API.
     pub api_tokens: Vec<Secret>,
     /// What holds for channels by their names.
@@ -420,6 +422,7 @@ impl App {
             tls_only: false,
             allowed_origins: Vec::new(),
             authorize_within: None,
+            signin_wait: Duration::from_secs(10),
             api_tokens: Vec::new(),
             rules: Rules::default(),
             tokens: None,
@@ -433,6 +436,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::{self, Admission, Rule, WhoMaySubscribe};
 
     #[test]
     fn channel_patterns() {
@@ -456,6 +460,81 @@ mod tests {
                 fits,
                 "{pattern} {name}"
             );
+        }
+    }
+
+    fn app(rule: Rule) -> App {
+        App {
+            rules: Rules::new(vec![rule]),
+            ..App::plain()
+        }
+    }
+
+    fn rule(pattern: &str, subscribe: WhoMaySubscribe) -> Rule {
+        Rule {
+            pattern: rules::ChannelPattern::parse(pattern).unwrap(),
+            subscribe,
+            cache: false,
+            history: None,
+            rewind: None,
+            client_events: None,
+            subscription_count: None,
+        }
+    }
+
+    fn name(text: &str) -> ChannelName {
+        ChannelName::parse(text, 200).unwrap()
+    }
+
+    #[test]
+    fn who_may_subscribe() {
+        use Admission::{Admitted, NeedsToken, NeedsUser, Nobody, OtherUser};
+        use WhoMaySubscribe::{Anyone, SignedIn, Token, User};
+        for (subscribe, of_nobody, of_seven, of_eight) in [
+            (Anyone, Admitted, Admitted, Admitted),
+            (SignedIn, NeedsUser, Admitted, Admitted),
+            (User, NeedsUser, Admitted, OtherUser),
+            (Token, NeedsToken, NeedsToken, NeedsToken),
+            (WhoMaySubscribe::Nobody, Nobody, Nobody, Nobody),
+        ] {
+            let app = app(rule("user.{user_id}.*", subscribe));
+            let channel = name("user.7.invoices");
+            let policy = app.policy(&channel);
+            let admission = |user| policy.admission(&channel, user);
+            assert_eq!(admission(None), of_nobody, "{subscribe:?}");
+            assert_eq!(admission(Some("7")), of_seven, "{subscribe:?}");
+            assert_eq!(admission(Some("8")), of_eight, "{subscribe:?}");
+            let other = name("users.7");
+            assert_eq!(app.policy(&other).admission(&other, None), Admitted);
+        }
+    }
+
+    #[test]
+    fn a_rule_s_switches_replace_the_app_s_where_they_can_mean_something() {
+        for app_says in [false, true] {
+            for rule_says in [None, Some(false), Some(true)] {
+                let app = App {
+                    client_events: app_says,
+                    subscription_count: app_says,
+                    ..app(Rule {
+                        client_events: rule_says,
+                        subscription_count: rule_says,
+                        ..rule("*", WhoMaySubscribe::Anyone)
+                    })
+                };
+                let on = rule_says.unwrap_or(app_says);
+                for (text, client_events, subscription_count) in [
+                    ("x", false, on),
+                    ("private-x", on, on),
+                    ("private-encrypted-x", false, on),
+                    ("presence-x", on, false),
+                    ("#server-to-user-7", false, false),
+                ] {
+                    let policy = app.policy(&name(text));
+                    assert_eq!(policy.client_events, client_events, "{text}");
+                    assert_eq!(policy.subscription_count, subscription_count, "{text}");
+                }
+            }
         }
     }
 

@@ -4,10 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use actix_http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, HttpDate};
 use actix_http::{Method, Uri};
+use clap::Args;
 use tokio::time::timeout;
 
 use super::Error;
 use super::request::{Request, app_path, now};
+use super::target::{Authorities, Configuration, Identity, ServerTarget};
 use super::text::printable_lines;
 use crate::client::{Address, Credentials, Trust};
 use crate::fetch;
@@ -18,6 +20,29 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// The longest refusal that is shown: some proxies answer with whole pages.
 const REFUSAL_CHARS: usize = 2000;
+
+/// The flags of the commands that call the HTTP API.
+#[derive(Debug, Args)]
+pub(super) struct ApiArgs {
+    /// Print the server's answer as it is
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    identity: Identity,
+    #[command(flatten)]
+    target: ServerTarget,
+    #[command(flatten)]
+    authorities: Authorities,
+}
+
+impl ApiArgs {
+    /// The API that is meant.
+    pub(super) fn api(&self, configuration: &Configuration) -> Result<Api, Error> {
+        let app = self.identity.credentials(configuration, None)?;
+        let address = self.target.address(configuration)?;
+        Ok(Api::new(&address, app, self.authorities.trust()?))
+    }
+}
 
 /// The HTTP API of one server, for one app.
 pub(super) struct Api {

@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::Error;
-use super::api::{Answer, Api};
+use super::api::{Answer, Api, ApiArgs};
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::target::Configuration;
 use super::text::{printable_json, table};
 
 const AFTER_HELP: &str = "\
@@ -33,25 +33,16 @@ pub(super) struct Channels {
     /// [default: what the server knows]
     #[arg(long, value_name = "LIST")]
     info: Option<String>,
-    /// Print the server's answer as it is
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    identity: Identity,
-    #[command(flatten)]
-    target: ServerTarget,
-    #[command(flatten)]
-    authorities: Authorities,
+    api: ApiArgs,
 }
 
 impl Channels {
     /// The answer.
     pub(super) fn list(self, configuration: &Configuration) -> Result<String, Error> {
-        let app = self.identity.credentials(configuration, None)?;
-        let address = self.target.address(configuration)?;
-        let api = Api::new(&address, app, self.authorities.trust()?);
+        let api = self.api.api(configuration)?;
         let answer = self.asked(&api)?;
-        if self.json {
+        if self.api.json {
             return Ok(printable_json(&answer.text));
         }
         let answer = answer.json()?;
@@ -100,36 +91,21 @@ impl Channels {
 /// Channels with the counts that an answer has of them.
 pub(super) fn counts_table(channels: &Map<String, Value>) -> String {
     let has = |key: &str| channels.values().any(|channel| !channel[key].is_null());
-    let cell = |channel: &Value, key: &str| match &channel[key] {
-        Value::Null => String::new(),
-        value => value.to_string(),
-    };
-    let subscriptions = |channel: &Value| cell(channel, "subscription_count");
-    let users = |channel: &Value| cell(channel, "user_count");
-    match (has("subscription_count"), has("user_count")) {
-        (false, false) => table(["CHANNEL"], &rows(channels, |name, _| [name])),
-        (true, false) => table(
-            ["CHANNEL", "SUBSCRIPTIONS"],
-            &rows(channels, |name, channel| [name, subscriptions(channel)]),
-        ),
-        (false, true) => table(
-            ["CHANNEL", "USERS"],
-            &rows(channels, |name, channel| [name, users(channel)]),
-        ),
-        (true, true) => table(
-            ["CHANNEL", "SUBSCRIPTIONS", "USERS"],
-            &rows(channels, |name, channel| {
-                [name, subscriptions(channel), users(channel)]
-            }),
-        ),
+    let counts = [
+        ("SUBSCRIPTIONS", "subscription_count"),
+        ("USERS", "user_count"),
+    ];
+    let (mut head, mut keys) = (vec!["CHANNEL"], Vec::new());
+    for (title, key) in counts.into_iter().filter(|(_, key)| has(key)) {
+        head.push(title);
+        keys.push(key);
     }
-}
-
-fn rows<const N: usize>(
-    channels: &Map<String, Value>,
-    row: impl Fn(String, &Value) -> [String; N],
-) -> Vec<[String; N]> {
-    let rows = channels.iter();
-    rows.map(|(name, channel)| row(name.clone(), channel))
-        .collect()
+    let rows = channels.iter().map(|(name, channel)| {
+        let cells = keys.iter().map(|key| match &channel[*key] {
+            Value::Null => String::new(),
+            value => value.to_string(),
+        });
+        std::iter::once(name.clone()).chain(cells).collect()
+    });
+    table(&head, &rows.collect::<Vec<_>>())
 }

@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Error;
-use super::api::Api;
+use super::api::ApiArgs;
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::target::Configuration;
 use super::text::{printable_json, table};
 use crate::protocol::{ChannelKind, ChannelName};
 
@@ -32,15 +32,8 @@ const NAME_CHARS: usize = 200;
 pub(super) struct Members {
     /// The presence channel
     channel: String,
-    /// Print the server's answer as it is
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    identity: Identity,
-    #[command(flatten)]
-    target: ServerTarget,
-    #[command(flatten)]
-    authorities: Authorities,
+    api: ApiArgs,
 }
 
 impl Members {
@@ -53,27 +46,25 @@ impl Members {
                 "only presence channels have members: expected a name that begins with presence-, found \"{channel}\""
             )));
         }
-        let app = self.identity.credentials(configuration, None)?;
-        let address = self.target.address(configuration)?;
-        let api = Api::new(&address, app, self.authorities.trust()?);
+        let api = self.api.api(configuration)?;
         let path = format!("channels/{}/users", encoded(channel.as_str()));
         let answer = api.ask("GET", &path, None)?;
-        if self.json {
+        if self.api.json {
             return Ok(printable_json(&answer.text));
         }
         let answer = answer.json()?;
-        let rows: Vec<[String; 1]> = answer["users"]
+        let rows: Vec<Vec<String>> = answer["users"]
             .as_array()
             .into_iter()
             .flatten()
             .map(|user| match &user["id"] {
-                Value::String(id) => [id.clone()],
-                other => [other.to_string()],
+                Value::String(id) => vec![id.clone()],
+                other => vec![other.to_string()],
             })
             .collect();
         if rows.is_empty() {
             return Ok(format!("Nobody is on {channel}."));
         }
-        Ok(table(["USER"], &rows))
+        Ok(table(&["USER"], &rows))
     }
 }

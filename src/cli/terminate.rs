@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::Error;
-use super::api::Api;
+use super::api::ApiArgs;
 use super::request::encoded;
-use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::target::Configuration;
 use super::text::{printable, printable_json};
 
 const AFTER_HELP: &str = "\
@@ -28,15 +28,8 @@ See also: tidewire members, tidewire channels.";
 pub(super) struct Terminate {
     /// The user's id, as in the sign-in
     user: String,
-    /// Print the server's answer as it is
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    identity: Identity,
-    #[command(flatten)]
-    target: ServerTarget,
-    #[command(flatten)]
-    authorities: Authorities,
+    api: ApiArgs,
 }
 
 impl Terminate {
@@ -45,12 +38,10 @@ impl Terminate {
         if self.user.is_empty() {
             return Err(Error::Usage("the user's id is empty".to_owned()));
         }
-        let app = self.identity.credentials(configuration, None)?;
-        let address = self.target.address(configuration)?;
-        let api = Api::new(&address, app, self.authorities.trust()?);
+        let api = self.api.api(configuration)?;
         let path = format!("users/{}/terminate_connections", encoded(&self.user));
         let answer = api.ask("POST", &path, Some("{}".to_owned()))?;
-        if self.json {
+        if self.api.json {
             return Ok(printable_json(&answer.text));
         }
         let user = printable(&self.user);

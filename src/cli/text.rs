@@ -78,19 +78,18 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Rows under a head, in columns as wide as their widest cell. Cells are shown harmless.
-pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned))
-        .chain(
-            rows.iter()
-                .map(|row| row.each_ref().map(|cell| printable(cell))),
-        )
-        .collect();
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let cells = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| printable(cell)));
+    let mut rows: Vec<Vec<String>> = vec![head.iter().map(|&title| title.to_owned()).collect()];
+    rows.extend(cells.map(Iterator::collect));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let widths: Vec<usize> = (0..head.len()).filter_map(width).collect();
     let mut out = String::new();
     for row in &rows {
         let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
+        for (cell, width) in row.iter().zip(&widths) {
             let _ = write!(line, "{cell:width$}  ");
         }
         out.push_str(line.trim_end());
@@ -134,11 +133,11 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [
-            ["a".to_owned(), "12".to_owned()],
-            ["länger\n".to_owned(), String::new()],
+            vec!["a".to_owned(), "12".to_owned()],
+            vec!["länger\n".to_owned(), String::new()],
         ];
         assert_eq!(
-            table(["NAME", "N"], &rows),
+            table(&["NAME", "N"], &rows),
             "NAME      N\na         12\nlänger\\n\n"
         );
     }

@@ -6,9 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::Error;
-use super::api::Api;
+use super::api::ApiArgs;
 use super::channels::counts_table;
-use super::target::{Authorities, Configuration, Identity, ServerTarget};
+use super::target::Configuration;
 use super::text::{printable, printable_json};
 
 const AFTER_HELP: &str = "\
@@ -48,22 +48,14 @@ pub(super) struct Trigger {
     /// What to tell of each channel, with commas between: `subscription_count`, `user_count`
     #[arg(long, value_name = "LIST")]
     info: Option<String>,
-    /// Print the server's answer as it is
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    identity: Identity,
-    #[command(flatten)]
-    target: ServerTarget,
-    #[command(flatten)]
-    authorities: Authorities,
+    api: ApiArgs,
 }
 
 impl Trigger {
     /// Publishes and returns the server's answer.
     pub(super) fn send(self, configuration: &Configuration) -> Result<String, Error> {
-        let app = self.identity.credentials(configuration, None)?;
-        let address = self.target.address(configuration)?;
+        let api = self.api.api(configuration)?;
         let data = match self.data.as_str() {
             "-" => stdin()?,
             _ => self.data,
@@ -77,7 +69,6 @@ impl Trigger {
         if let Some(info) = self.info {
             body["info"] = json!(info);
         }
-        let api = Api::new(&address, app, self.authorities.trust()?);
         let answer = api.ask("POST", "events", Some(body.to_string()))?;
         if let Some(delivery) = &answer.delivery {
             let note = format!(
@@ -91,7 +82,7 @@ impl Trigger {
         let told = asked
             .as_ref()
             .and_then(|asked| asked["channels"].as_object());
-        match told.filter(|_| !self.json) {
+        match told.filter(|_| !self.api.json) {
             Some(told) => Ok(counts_table(told)),
             None => Ok(printable_json(&answer.text)),
         }

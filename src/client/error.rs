@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::CertificateError;
 
-use super::upgrade::Answer;
+use super::answer::Answer;
 
 /// Why there is no connection, or no longer one.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 //! why there is none is told which step failed. Knows no command line and no server of ours.
 
 mod address;
+mod answer;
 mod connection;
 mod credentials;
 mod dial;
@@ -16,6 +17,7 @@ mod tls;
 mod upgrade;
 
 pub use address::{Address, InvalidAddress};
+pub use answer::{Answer, first_words};
 pub use connection::Connection;
 pub use credentials::Credentials;
 pub use dial::{Dialer, Stream, TlsFacts};
@@ -24,4 +26,3 @@ pub use frame::{Frame, ServerMessage};
 pub use retry::Retry;
 pub use socket::Socket;
 pub use tls::{InvalidAuthorities, Trust};
-pub use upgrade::{Answer, first_words};

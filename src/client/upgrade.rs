@@ -1,7 +1,6 @@
 //! From HTTP to a WebSocket (RFC 6455 §4.1), keeping what was answered: proxies answer instead of servers, and what
 //! they say names them.
 
-use std::fmt;
 use std::time::Duration;
 
 use actix_http::ws::hash_key;
@@ -10,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::answer::Answer;
 use super::dial::{Dialer, Io, Stream};
 use super::error::Error;
 use super::socket::Socket;
@@ -27,74 +27,6 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 /// How much of a body is read for an excerpt, and for how long.
 const BODY_BYTES: usize = 4096;
 const BODY_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// The answer to an upgrade: whoever gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The status.
-    pub status: u16,
-    /// The words behind it.
-    pub reason: String,
-    /// The begin of the body, without markup, on one line.
-    pub excerpt: String,
-    headers: Vec<(String, String)>,
-}
-
-impl Answer {
-    /// The first header of a name in lower case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let header = self.headers.iter().find(|(known, _)| known == name)?;
-        Some(&header.1)
-    }
-
-    fn parse(head: &str) -> Option<Self> {
-        let mut lines = head.split("\r\n");
-        let (version, rest) = lines.next()?.split_once(' ')?;
-        if !version.starts_with("HTTP/1.") {
-            return None;
-        }
-        let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
-        let headers = lines.filter_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            Some((name.trim().to_ascii_lowercase(), value.trim().to_owned()))
-        });
-        Some(Self {
-            status: status.parse().ok()?,
-            reason: reason.to_owned(),
-            excerpt: String::new(),
-            headers: headers.collect(),
-        })
-    }
-
-    /// Whether a header of tokens names this one.
-    fn has_token(&self, name: &str, token: &str) -> bool {
-        self.headers
-            .iter()
-            .filter(|(known, _)| known == name)
-            .flat_map(|(_, value)| value.split(','))
-            .any(|value| value.trim().eq_ignore_ascii_case(token))
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.status, self.reason)?;
-        for (name, label) in [
-            ("server", "Server"),
-            ("via", "Via"),
-            ("location", "Location"),
-        ] {
-            if let Some(value) = self.header(name) {
-                write!(f, ", {label}: {value}")?;
-            }
-        }
-        if !self.excerpt.is_empty() {
-            write!(f, ", {:?}", self.excerpt)?;
-        }
-        Ok(())
-    }
-}
 
 impl Dialer {
     /// Asks for the WebSocket of an app.
@@ -129,7 +61,7 @@ impl Dialer {
         };
         if answer.status != 101 {
             read_body(&mut *io, &answer, &mut rest).await;
-            answer.excerpt = excerpt(&answer, &rest);
+            answer.quote(&rest[..rest.len().min(BODY_BYTES)]);
             return Err(Error::NotUpgraded(Box::new(answer)));
         }
         let accept = hash_key(nonce.as_bytes());
@@ -217,32 +149,6 @@ async fn read_body(io: &mut dyn Io, answer: &Answer, read: &mut BytesMut) {
     let _ = timeout(BODY_TIMEOUT, reading).await;
 }
 
-/// A body's first words.
-fn excerpt(answer: &Answer, body: &[u8]) -> String {
-    let body = String::from_utf8_lossy(&body[..body.len().min(BODY_BYTES)]);
-    match answer.has_token("transfer-encoding", "chunked") {
-        // The first line is the length of the first part.
-        true => first_words(body.split_once("\r\n").map_or("", |(_, body)| body)),
-        false => first_words(&body),
-    }
-}
-
-/// How a text or a page begins, without markup, on one line.
-#[must_use]
-pub fn first_words(body: &str) -> String {
-    const CHARS: usize = 160;
-    let mut text = String::new();
-    let mut rest = body;
-    while let Some((words, markup)) = rest.split_once('<') {
-        text.push_str(words);
-        text.push(' ');
-        rest = markup.split_once('>').map_or("", |(_, rest)| rest);
-    }
-    text.push_str(rest);
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(CHARS).collect()
-}
-
 /// 16 random bytes in base64: 22 characters, of which the last one stands for two bits only.
 fn nonce() -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -256,42 +162,6 @@ fn nonce() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers() {
-        let head =
-            "HTTP/1.1 301 Moved Permanently\r\nServer: nginx/1.24.0\r\nLOCATION:  https://a/ ";
-        let mut answer = Answer::parse(head).unwrap();
-        assert_eq!(answer.header("server"), Some("nginx/1.24.0"));
-        let page = b"<html>\r\n<head><title>301 Moved</title></head>\r\n<body>\r\nGo there</body>";
-        answer.excerpt = excerpt(&answer, page);
-        assert_eq!(
-            answer.to_string(),
-            "301 Moved Permanently, Server: nginx/1.24.0, Location: https://a/, \"301 Moved Go there\""
-        );
-        for head in [
-            "",
-            "SSH-2.0-OpenSSH",
-            "HTTP/1.1 abc",
-            "HTTP/1.1",
-            "HTTP/2 200 OK",
-        ] {
-            assert_eq!(Answer::parse(head), None, "{head}");
-        }
-    }
-
-    #[test]
-    fn chunks_and_long_bodies_are_cut() {
-        let chunked = Answer::parse("HTTP/1.1 502 Bad\r\nTransfer-Encoding: chunked").unwrap();
-        assert_eq!(excerpt(&chunked, b"5\r\nhello\r\n0\r\n\r\n"), "hello 0");
-        assert_eq!(excerpt(&chunked, b"5"), "");
-        let plain = Answer::parse("HTTP/1.1 502 Bad").unwrap();
-        assert_eq!(
-            excerpt(&plain, "ä".repeat(5000).as_bytes()).chars().count(),
-            160
-        );
-        assert_eq!(excerpt(&plain, b"a < b <unclosed"), "a");
-    }
 
     /// RFC 6455 §4.1: what decodes to 16 bytes.
     #[test]

@@ -4,10 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::check::{Check, Reported};
 use super::raw;
-use crate::rules::{ChannelPattern, Rule, Rules, WhoMaySubscribe};
-
-/// The placeholder that `subscribe = "user"` compares with who is signed in.
-const USER_ID: &str = "user_id";
+use crate::rules::{ChannelPattern, Rule, Rules, USER_ID, WhoMaySubscribe};
 
 /// The value of `match`.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,13 +43,8 @@ pub(super) fn built(
             let text = "a rule needs a match: the names that it is for, like \"invoice.{id}\"";
             check.report(&at("match"), text)
         })?;
-        if raw.subscribe == WhoMaySubscribe::User && !pattern.0.has_placeholder(USER_ID) {
-            let text = format!(
-                "\"user\" needs {{{USER_ID}}} in match, where \"{}\" has none: it stands for the id of the user who may \
-                 subscribe",
-                pattern.0
-            );
-            return Err(check.report(&at("subscribe"), text));
+        if raw.subscribe == WhoMaySubscribe::User {
+            user_is_definite(&pattern.0).map_err(|text| check.report(&at("subscribe"), text))?;
         }
         rules.push(Rule {
             pattern: pattern.0.clone(),
@@ -65,4 +57,21 @@ pub(super) fn built(
         });
     }
     Ok(Rules::new(rules))
+}
+
+/// Whoever may subscribe to a user's channel must be the one user whom its name can mean.
+fn user_is_definite(pattern: &ChannelPattern) -> Result<(), String> {
+    if !pattern.has_placeholder(USER_ID) {
+        return Err(format!(
+            "\"user\" needs {{{USER_ID}}} in match, where \"{pattern}\" has none: it stands for the id of the user who may \
+             subscribe"
+        ));
+    }
+    if !pattern.is_definite(USER_ID) {
+        return Err(format!(
+            "\"user\" needs a match that names one user, and in \"{pattern}\" one name can be read as several: put a . \
+             between {{{USER_ID}}} and other wildcards, and * on one side of it only"
+        ));
+    }
+    Ok(())
 }

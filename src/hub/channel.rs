@@ -17,6 +17,9 @@ use crate::protocol::{ChannelName, Encoded};
 /// The `since` of a subscription whose acceptance is still awaited: no delivery has a number above it.
 const PENDING: u64 = u64::MAX;
 
+/// The `since` of a subscription that rules forbid, until its connection has ended it: no delivery has a number above it.
+const MUTED: u64 = PENDING - 1;
+
 /// How many deliveries are held for one channel's pending subscriptions. A connection that needs more is closed as a
 /// slow consumer and reconnects.
 const MAX_HELD: usize = 1024;
@@ -143,6 +146,23 @@ impl LocalChannel {
         }
         // Slot numbers are made from u32.
         held.push((u32::try_from(index).unwrap_or(u32::MAX), delivery.clone()));
+    }
+
+    /// Delivers nothing more to the subscribers of whom `is_forbidden` says so. Those that are pending are decided when
+    /// they are activated.
+    pub(super) fn mute(&self, is_forbidden: impl Fn(&Peer) -> bool) {
+        for subscriber in self.slots.borrow_mut().iter_mut().flatten() {
+            if subscriber.since != PENDING && is_forbidden(&subscriber.peer) {
+                subscriber.since = MUTED;
+            }
+        }
+    }
+
+    /// Whether a slot's subscriber was muted.
+    pub(super) fn is_muted(&self, index: u32) -> bool {
+        let slots = self.slots.borrow();
+        let slot = slots.get(index as usize).and_then(Option::as_ref);
+        slot.is_some_and(|subscriber| subscriber.since == MUTED)
     }
 
     pub(super) fn for_each(&self, mut act: impl FnMut(&Peer)) {

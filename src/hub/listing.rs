@@ -89,15 +89,9 @@ pub(super) async fn list(
     answer: oneshot::Sender<ConnectionList>,
 ) {
     let channels = hub.channels_of(&query.app);
-    let mut users = HashMap::new();
-    for channel in &channels {
-        if let Some(user) = channel.name().connected_user() {
-            channel.for_each(|peer| drop(users.insert(peer.socket_id(), user.clone())));
-        }
-    }
     let mut matching = Vec::new();
     for peers in hub.peers_of(&query.app).chunks(WALK_SLICE) {
-        let matches = |peer: &&Rc<Peer>| query.matches(peer, users.get(&peer.socket_id()));
+        let matches = |peer: &&Rc<Peer>| query.matches(peer);
         matching.extend(peers.iter().filter(matches).cloned());
         tokio::task::yield_now().await;
     }
@@ -110,7 +104,7 @@ pub(super) async fn list(
         let (names, count) = subscriptions.remove(&peer.socket_id()).unwrap_or_default();
         ConnectionInfo {
             socket_id: peer.socket_id(),
-            user_id: users.get(&peer.socket_id()).cloned(),
+            user_id: peer.user_id().cloned(),
             address: peer.address(),
             origin: client_info.and_then(|info| info.origin.clone()),
             client: client_info.and_then(|info| info.client.clone()),
@@ -165,10 +159,12 @@ async fn subscriptions(
 }
 
 impl ConnectionQuery {
-    fn matches(&self, peer: &Peer, user: Option<&UserId>) -> bool {
+    fn matches(&self, peer: &Peer) -> bool {
         let find = self.find.as_str();
         find.is_empty()
-            || user.is_some_and(|user| user.as_str().contains(find))
+            || peer
+                .user_id()
+                .is_some_and(|user| user.as_str().contains(find))
             || peer.socket_id().to_string().contains(find)
             || peer
                 .address()
@@ -177,7 +173,7 @@ impl ConnectionQuery {
 }
 
 impl Hub {
-    fn channels_of(&self, app: &AppId) -> Vec<Rc<LocalChannel>> {
+    pub(super) fn channels_of(&self, app: &AppId) -> Vec<Rc<LocalChannel>> {
         let channels = self.channels.borrow();
         let channels = channels.get(app).into_iter();
         channels

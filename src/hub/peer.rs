@@ -2,7 +2,7 @@
 //!
 //! The connection's own task (in `ws`) reads. It is woken when the outbox needs flushing or the connection was ended.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -17,7 +17,8 @@ use super::heartbeat::Pulse;
 use super::outbox::{Outbox, SendOutcome};
 use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
-use crate::protocol::{CloseCode, Encoded, ServerFrame, SocketId};
+use crate::protocol::{ChannelName, CloseCode, Encoded, ServerFrame, SocketId, UserId};
+use crate::rules::{Admission, ChannelPolicy, WhoMaySubscribe};
 
 /// A connection's identity. It does not change.
 #[derive(Debug, Clone)]
@@ -87,6 +88,8 @@ pub struct Peer {
     waker: RefCell<Option<Waker>>,
     pub(super) pulse: Pulse,
     authorized: Cell<bool>,
+    to_be_reviewed: Cell<bool>,
+    user: OnceCell<UserId>,
 }
 
 impl Peer {
@@ -109,6 +112,8 @@ impl Peer {
             waker: RefCell::default(),
             pulse,
             authorized,
+            to_be_reviewed: Cell::new(false),
+            user: OnceCell::new(),
         }
     }
 
@@ -136,6 +141,33 @@ impl Peer {
                     self.end(Ending::close(CloseCode::AppDisabled));
                 }
             }
+        }
+    }
+
+    /// Whether its app has other rules than before, by which what it has is to be decided again.
+    #[must_use]
+    pub fn is_to_be_reviewed(&self) -> bool {
+        self.to_be_reviewed.get()
+    }
+
+    /// Has its task decide again.
+    pub(super) fn set_to_be_reviewed(&self) {
+        self.to_be_reviewed.set(true);
+        self.wake();
+    }
+
+    /// Records that all is decided.
+    pub fn set_reviewed(&self) {
+        self.to_be_reviewed.set(false);
+    }
+
+    /// Whether another rule than when it subscribed forbids it the channel. A token is not asked for again.
+    pub(super) fn is_forbidden(&self, channel: &ChannelName, policy: &ChannelPolicy<'_>) -> bool {
+        let user = self.user.get().map(UserId::as_str);
+        match policy.admission(channel, user) {
+            Admission::Admitted => false,
+            Admission::NeedsToken => self.app().policy(channel).subscribe != WhoMaySubscribe::Token,
+            Admission::NeedsUser | Admission::OtherUser | Admission::Nobody => true,
         }
     }
 
@@ -177,6 +209,17 @@ impl Peer {
     #[must_use]
     pub fn is_authorized(&self) -> bool {
         self.authorized.get()
+    }
+
+    /// Who has signed in.
+    #[must_use]
+    pub fn user_id(&self) -> Option<&UserId> {
+        self.user.get()
+    }
+
+    /// Records who signs in; the first one stays.
+    pub fn set_user_id(&self, user: &UserId) {
+        self.user.get_or_init(|| user.clone());
     }
 
     /// Records a sign-in or an authorized subscription.

@@ -157,53 +157,53 @@ struct Inner {
     tallies: Tallies,
 }
 
-/// What is counted by reason.
-#[derive(Debug, Default)]
-pub struct Tallies {
-    /// Connections that ended before HTTP.
-    pub accepts: Tally<AcceptRefused>,
-    /// Upgrades answered with an HTTP error instead of a WebSocket.
-    pub upgrades: Tally<UpgradeRefused>,
-    /// WebSockets accepted only to be closed.
-    pub connections: Tally<CloseCode>,
-    /// Subscribe and unsubscribe commands refused.
-    pub subscriptions: Tally<SubscriptionRefused>,
-    /// Sign-ins refused.
-    pub signins: Tally<SigninRefused>,
-    /// Client events dropped.
-    pub client_events: Tally<ClientEventRefused>,
-    /// Messages that are no command, or come too fast.
-    pub messages: Tally<MessageRefused>,
-    /// HTTP requests refused.
-    pub requests: Tally<RequestRefused>,
-    /// Requests to the operators' port refused for a wrong token.
-    pub operators: Tally<OperatorRefused>,
-    /// Those of the HTTP requests that were to publish: only counted.
-    pub publishes: Tally<RequestRefused>,
-    /// How connections ended: only counted.
-    pub closed: Tally<Closed>,
-    /// Lines of connections that come and go.
-    pub lifecycle: Tally<Lifecycle>,
+macro_rules! tallies {
+    ($(#[$about:meta])* $set:ident { $(#[doc = $help:literal] $field:ident: $reasons:ty $(= $family:literal)?,)+ }) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        pub struct $set {
+            $(#[doc = $help] pub $field: Tally<$reasons>,)+
+        }
+
+        impl $set {
+            /// All of them. Most are a family of their own: its name, and its help.
+            #[must_use]
+            pub fn each(&self) -> Vec<(Option<&'static str>, &'static str, &dyn AnyTally)> {
+                vec![$((tallies!(@ $($family)?), $help.trim_ascii(), &self.$field),)+]
+            }
+        }
+    };
+    (@ $family:literal) => { Some($family) };
+    (@) => { None };
 }
 
-impl Tallies {
-    /// All of them.
-    #[must_use]
-    pub fn each(&self) -> [&dyn AnyTally; 12] {
-        [
-            &self.accepts,
-            &self.upgrades,
-            &self.connections,
-            &self.subscriptions,
-            &self.signins,
-            &self.client_events,
-            &self.messages,
-            &self.requests,
-            &self.operators,
-            &self.publishes,
-            &self.closed,
-            &self.lifecycle,
-        ]
+tallies! {
+    /// What is counted by reason.
+    Tallies {
+        /// Connections that ended before HTTP.
+        accepts: AcceptRefused = "connections_not_begun",
+        /// Upgrades answered with an HTTP error instead of a WebSocket.
+        upgrades: UpgradeRefused = "upgrades_refused",
+        /// WebSocket connections that ended.
+        closed: Closed = "connections_closed",
+        /// Subscribe and unsubscribe commands refused.
+        subscriptions: SubscriptionRefused = "subscriptions_refused",
+        /// Sign-ins refused.
+        signins: SigninRefused = "signins_refused",
+        /// Client events dropped.
+        client_events: ClientEventRefused = "client_events_refused",
+        /// Messages of clients that are no command, or come too fast.
+        messages: MessageRefused = "messages_refused",
+        /// HTTP requests refused.
+        requests: RequestRefused = "http_refused",
+        /// Requests to the operators' port refused for a wrong token.
+        operators: OperatorRefused = "admin_refused",
+        /// WebSockets accepted only to be closed with a code of the protocol.
+        connections: CloseCode,
+        /// Those of the HTTP requests that were to publish: only counted.
+        publishes: RequestRefused,
+        /// Lines of connections that come and go.
+        lifecycle: Lifecycle,
     }
 }
 
@@ -232,7 +232,7 @@ impl Metrics {
 
     /// Tells how many lines were not logged since the last time, and lets as many as at the start be logged again.
     pub fn end_window(&self) {
-        for tally in self.by_reason().each() {
+        for (_, _, tally) in self.by_reason().each() {
             tally.end_window();
         }
     }

@@ -114,6 +114,10 @@ reasons! {
         NoMember "no_member" "a presence channel needs channel_data, and the connection is not signed in",
         Member "member" "channel_data is not a member",
         MemberTooLarge "member_too_large" "channel_data is over presence_member_bytes, or its user id too long",
+        NotSignedIn "not_signed_in" "a rule lets only those in who have signed in, and the connection has not in time",
+        NeedsToken "needs_token" "a rule lets only those in who have a token",
+        Nobody "nobody" "a rule lets nobody in",
+        RulesChanged "rules_changed" "the channel's rules changed more than once in a moment",
         OtherUser "other_user" "the channel is another user's",
         PresenceFull "presence_full" "the channel has presence_members members",
         TooFast "too_fast" "the connection subscribes faster than subscribes_per_second",
@@ -143,7 +147,7 @@ reasons! {
 reasons! {
     /// Why a client event is dropped.
     ClientEventRefused, "client event refused", 10 {
-        Disabled "disabled" "client_events is off for the app",
+        Disabled "disabled" "client_events is off for the app, or for the channel by a rule",
         NotSubscribed "not_subscribed" "the sender is not subscribed to the channel",
         ChannelKind "channel_kind" "only private and presence channels take client events",
         NameTooLong "name_too_long" "the event's name is longer than event_name_length",

@@ -7,12 +7,12 @@ use super::Node;
 use super::connect::Session;
 use super::rates::ConnectionRate;
 use crate::adapter::{self, Event};
-use crate::app::Limits;
+use crate::app::{App, Limits};
 use crate::feed::{Entry, Kind};
 use crate::hub::inbox::InboxFull;
 use crate::metrics::ClientEventRefused;
 use crate::protocol::client::ClientEvent;
-use crate::protocol::{ErrorCode, ServerFrame, WebhookEvent, excerpt};
+use crate::protocol::{ChannelName, ErrorCode, ServerFrame, WebhookEvent, excerpt};
 
 /// Why a client event is dropped. The texts are the real service's where they are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum ClientEventError {
         "To send client events, you must enable this feature in the Settings page of your dashboard. (client_events = true in the app's configuration)"
     )]
     Disabled,
+    /// A rule has the feature off for the channel.
+    #[error("{0} takes no client events (client_events = false in the app's channel rules)")]
+    DisabledByRule(ChannelName),
     /// The sender is not on the channel.
     #[error("Cannot broadcast client event (connection not subscribed to channel {0})")]
     NotSubscribed(String),
@@ -50,7 +53,7 @@ impl ClientEventError {
     #[must_use]
     pub fn reason(&self) -> ClientEventRefused {
         match self {
-            Self::Disabled => ClientEventRefused::Disabled,
+            Self::Disabled | Self::DisabledByRule(_) => ClientEventRefused::Disabled,
             Self::NotSubscribed(_) => ClientEventRefused::NotSubscribed,
             Self::Kind(_) => ClientEventRefused::ChannelKind,
             Self::NameTooLong(_) => ClientEventRefused::NameTooLong,
@@ -67,6 +70,7 @@ impl ClientEventError {
         match self {
             Self::TooFast(_) => ErrorCode::TooFast,
             Self::Disabled
+            | Self::DisabledByRule(_)
             | Self::NotSubscribed(_)
             | Self::Kind(_)
             | Self::NameTooLong(_)
@@ -88,10 +92,7 @@ impl Node {
         command: &ClientEvent,
     ) -> Result<(), ClientEventError> {
         let app = session.app();
-        if !app.client_events {
-            return Err(ClientEventError::Disabled);
-        }
-        let at = place(session, command)?;
+        let at = place(&app, session, command)?;
         check_size(command, &app.limits)?;
         let limit = app.limits.client_events_per_second;
         if !session.take(ConnectionRate::ClientEvents, limit) {
@@ -150,16 +151,27 @@ impl Node {
 }
 
 /// The sender's subscription to the channel, which must be one that takes client events.
-fn place(session: &Session, command: &ClientEvent) -> Result<usize, ClientEventError> {
-    let at = session
-        .position(&command.channel)
-        .filter(|&at| session.subscriptions[at].active)
-        .ok_or_else(|| ClientEventError::NotSubscribed(excerpt(&command.channel).to_owned()))?;
-    let kind = session.subscriptions[at].slot.channel().kind();
-    if !kind.allows_client_events() {
-        return Err(ClientEventError::Kind(command.channel.clone()));
+fn place(app: &App, session: &Session, command: &ClientEvent) -> Result<usize, ClientEventError> {
+    let at = session.position(&command.channel);
+    let at = at.filter(|&at| session.subscriptions[at].active);
+    let Some(at) = at else {
+        return Err(match app.client_events {
+            true => ClientEventError::NotSubscribed(excerpt(&command.channel).to_owned()),
+            false => ClientEventError::Disabled,
+        });
+    };
+    let channel = session.subscriptions[at].slot.channel();
+    let policy = app.policy(channel);
+    if policy.client_events {
+        return Ok(at);
     }
-    Ok(at)
+    let is_ruled = policy.rule.is_some_and(|rule| rule.client_events.is_some());
+    let is_kind = channel.kind().allows_client_events();
+    Err(match (is_ruled || app.client_events, is_kind) {
+        (false, _) => ClientEventError::Disabled,
+        (true, false) => ClientEventError::Kind(command.channel.clone()),
+        (true, true) => ClientEventError::DisabledByRule(channel.clone()),
+    })
 }
 
 fn check_size(command: &ClientEvent, limits: &Limits) -> Result<(), ClientEventError> {

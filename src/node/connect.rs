@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Node;
 use super::expiry::TokenEnds;
+use super::held::Held;
 use super::rates::ConnectionRates;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
@@ -57,6 +58,8 @@ pub struct Session {
     pub peer: Rc<Peer>,
     pub(super) subscriptions: Vec<Subscription>,
     /// Boxed: most connections have none.
+    pub(super) held: Option<Box<Held>>,
+    /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
     /// Boxed: most connections show no token.
     pub(super) token_ends: Option<Box<TokenEnds>>,
@@ -88,6 +91,7 @@ impl Session {
         Self {
             peer,
             subscriptions: Vec::new(),
+            held: None,
             user: None,
             token_ends: None,
             rates: None,

@@ -27,8 +27,7 @@ pub(super) struct TokenEnds {
 impl Session {
     /// From now on a subscription, or the sign-in, rests on this token, or on none.
     pub(super) fn rests_on(&mut self, token: Option<&Token>, channel: Option<&ChannelName>) {
-        let lasts = token.and_then(|token| token.lasts);
-        let end = lasts.and_then(|lasts| Instant::now().checked_add(lasts));
+        let end = token.and_then(|token| token.verified.checked_add(token.lasts?));
         let known = self.token_ends.take();
         let mut ends = known.map_or_else(Vec::new, |known| known.ends);
         ends.retain(|(_, of)| of.as_ref() != channel);
@@ -45,7 +44,7 @@ impl Session {
     }
 
     /// Ready when a token has ended: time for [`Node::end_tokens`].
-    pub fn poll_token_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_token_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.token_ends {
             Some(tokens) => tokens.timer.as_mut().poll(cx),
             None => Poll::Pending,

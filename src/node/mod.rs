@@ -21,6 +21,7 @@ macro_rules! token_reason {
 mod client_event;
 mod connect;
 mod expiry;
+mod held;
 mod publish;
 mod query;
 mod rates;

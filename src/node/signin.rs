@@ -73,8 +73,9 @@ impl Node {
         &self,
         session: &mut Session,
         given: &str,
-        user_data: Option<&str>,
+        user_data: Option<String>,
     ) -> Result<(), SigninError> {
+        let user_data = user_data.as_deref();
         let (user, token) = self.verify(session, given, user_data).await?;
         let of_token;
         let user_data = match (user_data, &token) {
@@ -92,6 +93,7 @@ impl Node {
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
             None => self.inboxes.wait_for_capacity().await?,
         }
+        session.peer.set_user_id(&user.member.id);
         session.rests_on(token.as_ref(), None);
         match &mut session.user {
             Some(known) => known.token = token,

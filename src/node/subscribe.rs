@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
+use super::held::Authorized;
 use super::rates::ConnectionRate;
 use super::{AuthFault, Node};
 use crate::adapter::{self, Subscribed};
@@ -16,6 +17,7 @@ use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
 use crate::protocol::user::InvalidUser;
 use crate::protocol::{ChannelKind, ChannelName, Encoded, ErrorCode, Member, ServerFrame, excerpt};
+use crate::rules::{Admission, WhoMaySubscribe};
 use crate::token::{Fault, Token};
 
 /// Why a subscription is refused, or an unsubscription. The texts are the real service's where they are known.
@@ -67,7 +69,29 @@ pub enum SubscribeError {
     /// Member data that is no member's.
     #[error(transparent)]
     Member(#[from] InvalidUser),
-    /// Another user's `#server-to-user-` channel.
+    /// A rule lets only those in who have signed in, and the connection has not.
+    #[error(
+        "{channel} is for connections that have signed in (subscribe = \"{}\" in the app's channel rules), and this one has not",
+        subscribe.name()
+    )]
+    NotSignedIn {
+        /// The channel.
+        channel: ChannelName,
+        /// What the rule says.
+        subscribe: WhoMaySubscribe,
+    },
+    /// A rule lets only those in who have a token.
+    #[error(
+        "{0} needs a token (subscribe = \"token\" in the app's channel rules): a JWT that names the channel, not key:signature"
+    )]
+    NeedsToken(ChannelName),
+    /// A rule lets nobody in.
+    #[error("{0} takes no subscriptions (subscribe = \"nobody\" in the app's channel rules)")]
+    Nobody(ChannelName),
+    /// The rules forbade it for a moment.
+    #[error("The app's rules for {0} have changed meanwhile: subscribe again")]
+    RulesChanged(ChannelName),
+    /// Another user's `#server-to-user-` channel, or one that is another user's by a rule.
     #[error("{0} is only for the connections signed in as that user")]
     OtherUser(ChannelName),
     /// The presence channel has as many members as the app allows.
@@ -145,6 +169,10 @@ impl SubscribeError {
                 (Refused::MemberTooLarge, TOO_LARGE)
             }
             Self::Member(_) => (Refused::Member, INVALID),
+            Self::NotSignedIn { .. } => (Refused::NotSignedIn, AUTH),
+            Self::NeedsToken(_) => (Refused::NeedsToken, AUTH),
+            Self::Nobody(_) => (Refused::Nobody, AUTH),
+            Self::RulesChanged(_) => (Refused::RulesChanged, AUTH),
             Self::OtherUser(_) => (Refused::OtherUser, AUTH),
             Self::PresenceFull(_) => (Refused::PresenceFull, LIMIT),
             Self::TooManyChannels(_) => (Refused::TooManyChannels, LIMIT),
@@ -158,6 +186,8 @@ impl SubscribeError {
 impl Node {
     /// Subscribes a connection: checks, registers, then sends `subscription_succeeded` and a cache channel's last
     /// event (or `cache_miss`) in one step with the beginning of delivery.
+    ///
+    /// If a rule asks for a user and none has signed in, the subscription is held: [`Node::review`] decides it later.
     ///
     /// # Errors
     /// Nothing has changed then.
@@ -175,15 +205,72 @@ impl Node {
             return Err(SubscribeError::TooFast(limit));
         }
         let channel = parse_name(&command.channel, limits.channel_name_length)?;
-        if session.position(channel.as_str()).is_some() {
+        if session.position(channel.as_str()).is_some() || session.holds(channel.as_str()) {
             return Err(SubscribeError::Existing(channel));
         }
         let (member, token) = self.authorize(session, &channel, command).await?;
-        if session.subscriptions.len() >= limits.channels_per_connection {
+        if session.subscriptions_and_held() >= limits.channels_per_connection {
             return Err(SubscribeError::TooManyChannels(
                 limits.channels_per_connection,
             ));
         }
+        let member = member.map(Box::new);
+        let subscription = Authorized {
+            channel,
+            member,
+            token,
+        };
+        match admission(session, &subscription.channel) {
+            Admission::NeedsUser => {
+                session.hold(subscription);
+                Ok(())
+            }
+            _ => self.enter(session, subscription).await,
+        }
+    }
+
+    /// Carries out what was held and can be decided, and ends what other rules forbid. Returns the next channel that is
+    /// refused, until nothing is left to do: its text is for the client.
+    pub async fn review(&self, session: &mut Session) -> Option<(ChannelName, SubscribeError)> {
+        if session.peer.is_to_be_reviewed() {
+            let is_muted = |one: &Subscription| session.peer.hub().is_muted(&one.slot);
+            if let Some(at) = session.subscriptions.iter().position(is_muted) {
+                let channel = session.subscriptions[at].slot.channel().clone();
+                self.unsubscribe_at(session, at).await;
+                let error = admit(session, &channel).err();
+                let error = error.unwrap_or_else(|| SubscribeError::RulesChanged(channel.clone()));
+                return Some((channel, error));
+            }
+            session.peer.set_reviewed();
+        }
+        while let Some(held) = session.take_decidable() {
+            let channel = held.channel.clone();
+            if let Err(error) = self.enter(session, held).await {
+                return Some((channel, error));
+            }
+        }
+        None
+    }
+
+    /// Registers a subscription that its prefix allows, if its rule does.
+    async fn enter(
+        &self,
+        session: &mut Session,
+        Authorized {
+            channel,
+            member,
+            token,
+        }: Authorized,
+    ) -> Result<(), SubscribeError> {
+        admit(session, &channel)?;
+        let member = match (channel.kind(), member, &session.user) {
+            (ChannelKind::Presence, None, Some(signed_in)) => {
+                Some(Box::new(signed_in.user.member.clone()))
+            }
+            (ChannelKind::Presence, None, None) => return Err(SubscribeError::NoMember(channel)),
+            (_, member, _) => member,
+        };
+        let app = session.app();
         self.inboxes.wait_for_capacity().await?;
 
         let slot = session.peer.hub().subscribe(&channel, &session.peer);
@@ -191,7 +278,7 @@ impl Node {
         session.subscriptions.push(Subscription {
             slot,
             active: false,
-            member: member.map(Box::new),
+            member,
         });
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
@@ -210,6 +297,14 @@ impl Node {
                 });
             }
         };
+        // After a reload meanwhile other rules hold.
+        if !Arc::ptr_eq(&app, &session.app())
+            && let Err(error) = admit(session, &channel)
+        {
+            self.unsubscribe_at(session, at).await;
+            return Err(error);
+        }
+        let subscription = &mut session.subscriptions[at];
         subscription.active = true;
         if token.is_some() {
             session.rests_on(token.as_ref(), Some(&channel));
@@ -237,6 +332,9 @@ impl Node {
         session: &mut Session,
         channel: &str,
     ) -> Result<(), SubscribeError> {
+        if session.release(channel) {
+            return Ok(());
+        }
         let at = session
             .position(channel)
             .ok_or_else(|| SubscribeError::NotSubscribed(excerpt(channel).to_owned()))?;
@@ -317,6 +415,27 @@ fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
     frames
 }
 
+/// What the rule of a channel says to the connection now.
+fn admission(session: &Session, channel: &ChannelName) -> Admission {
+    let user = session.user_id().map(|user| user.as_str());
+    session.app().policy(channel).admission(channel, user)
+}
+
+/// Whether the rule of a channel lets the connection in now.
+fn admit(session: &Session, channel: &ChannelName) -> Result<(), SubscribeError> {
+    let channel = channel.clone();
+    Err(match admission(session, &channel) {
+        Admission::Admitted => return Ok(()),
+        Admission::NeedsUser => SubscribeError::NotSignedIn {
+            subscribe: session.app().policy(&channel).subscribe,
+            channel,
+        },
+        Admission::OtherUser => SubscribeError::OtherUser(channel),
+        Admission::NeedsToken => SubscribeError::NeedsToken(channel),
+        Admission::Nobody => SubscribeError::Nobody(channel),
+    })
+}
+
 impl Node {
     /// Whether the connection may; who it is on a presence channel; the token, if that is why.
     async fn authorize(
@@ -346,10 +465,15 @@ impl Node {
             ChannelKind::Presence => {
                 let token = self.check_subscription(session, channel, command).await?;
                 let member = match &token {
-                    Some(token) => member_of(session, token, command)?,
-                    None => member(session, channel, command)?,
+                    Some(token) => Some(member_of(session, token, command)?),
+                    None => {
+                        // Explicit member data wins; a signed-in connection may leave it out.
+                        let data = command.channel_data.as_deref();
+                        let most = session.app().limits.presence_member_bytes;
+                        data.map(|data| Member::parse(data, most)).transpose()?
+                    }
                 };
-                Ok((Some(member), token))
+                Ok((member, token))
             }
             // Internal names do not parse; nobody gets here with one.
             ChannelKind::Internal => Err(SubscribeError::OtherUser(channel.clone())),
@@ -382,22 +506,6 @@ impl Node {
             }
             token => Ok(token),
         }
-    }
-}
-
-/// Explicit `channel_data` wins; a signed-in connection may leave it out.
-fn member(
-    session: &Session,
-    channel: &ChannelName,
-    command: &Subscribe,
-) -> Result<Member, SubscribeError> {
-    match (&command.channel_data, &session.user) {
-        (Some(data), _) => Ok(Member::parse(
-            data,
-            session.app().limits.presence_member_bytes,
-        )?),
-        (None, Some(signed_in)) => Ok(signed_in.user.member.clone()),
-        (None, None) => Err(SubscribeError::NoMember(channel.clone())),
     }
 }
 

@@ -153,18 +153,6 @@ impl ChannelName {
         Self::made(format!("#connections-{user}"), ChannelKind::Internal)
     }
 
-    /// The user of [`ChannelName::connections_of`].
-    #[must_use]
-    pub fn connected_user(&self) -> Option<UserId> {
-        match self.kind {
-            ChannelKind::Internal => self
-                .text
-                .strip_prefix("#connections-")
-                .and_then(UserId::new),
-            _ => None,
-        }
-    }
-
     /// Internal: reaches the connections whose watchlist has a user.
     #[must_use]
     pub fn watchers_of(user: &UserId) -> Self {

@@ -3,7 +3,10 @@
 //!
 //! Knows no connection, no user and no file: `config` builds the rules, `node` asks for the policy once in a verb.
 
+mod index;
 mod pattern;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU32;
 
@@ -11,7 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::number;
 use crate::protocol::ChannelName;
+use index::PatternIndex;
 pub use pattern::{ChannelPattern, InvalidPattern};
+
+/// The placeholder for the id of the user who may subscribe.
+pub const USER_ID: &str = "user_id";
 
 /// Who may subscribe to a channel, beside what its prefix asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,30 +69,76 @@ pub struct Rule {
 }
 
 /// An app's rules, in the order in which they are tried.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rules(Box<[Rule]>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    rules: Box<[Rule]>,
+    index: PatternIndex,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl WhoMaySubscribe {
+    /// As the configuration says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::SignedIn => "signed-in",
+            Self::User => "user",
+            Self::Token => "token",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// What a rule says of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing against it.
+    Admitted,
+    /// It depends on who will have signed in.
+    NeedsUser,
+    /// It is for another user.
+    OtherUser,
+    /// It needs a token.
+    NeedsToken,
+    /// It is for nobody.
+    Nobody,
+}
 
 impl Rules {
     /// Takes the rules in their order.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self(rules.into())
+        Self {
+            index: PatternIndex::new(rules.iter().map(|rule| &rule.pattern)),
+            rules: rules.into(),
+        }
     }
 
     /// The rule of a channel: the first whose pattern fits the whole name, its prefix included. The server's own
     /// channels have none.
     #[must_use]
     pub fn of(&self, channel: &ChannelName) -> Option<&Rule> {
-        if !channel.kind().is_listed() {
+        self.rules.get(self.number(channel)?)
+    }
+
+    /// How many rules are before that of a channel.
+    #[must_use]
+    pub fn number(&self, channel: &ChannelName) -> Option<usize> {
+        if self.rules.is_empty() || !channel.kind().is_listed() {
             return None;
         }
-        let name = channel.as_str();
-        self.0.iter().find(|rule| rule.pattern.fits(name))
+        self.index.first(channel.as_str())
     }
 
     /// All of them, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
-        self.0.iter()
+        self.rules.iter()
     }
 }
 
@@ -106,4 +159,29 @@ pub struct ChannelPolicy<'a> {
     pub client_events: bool,
     /// Whether its subscribers are told how many they are.
     pub subscription_count: bool,
+}
+
+impl ChannelPolicy<'_> {
+    /// What the rule says of a subscription to the channel, of a connection that has signed in as `user`, or not yet.
+    #[must_use]
+    pub fn admission(&self, channel: &ChannelName, user: Option<&str>) -> Admission {
+        match (self.subscribe, user) {
+            (WhoMaySubscribe::Anyone, _) => Admission::Admitted,
+            (WhoMaySubscribe::Nobody, _) => Admission::Nobody,
+            (WhoMaySubscribe::Token, _) => Admission::NeedsToken,
+            (WhoMaySubscribe::SignedIn | WhoMaySubscribe::User, None) => Admission::NeedsUser,
+            (WhoMaySubscribe::SignedIn, Some(_)) => Admission::Admitted,
+            (WhoMaySubscribe::User, user) if user == self.owner(channel) => Admission::Admitted,
+            (WhoMaySubscribe::User, Some(_)) => Admission::OtherUser,
+        }
+    }
+
+    /// The id of the user whom the channel is for, if its rule says so.
+    #[must_use]
+    pub fn owner<'n>(&self, channel: &'n ChannelName) -> Option<&'n str> {
+        let rule = self
+            .rule
+            .filter(|rule| rule.subscribe == WhoMaySubscribe::User)?;
+        rule.pattern.value_of(USER_ID, channel.as_str())
+    }
 }

@@ -10,8 +10,9 @@ pub struct ChannelPattern {
     parts: Box<[Part]>,
 }
 
+/// What patterns are made of.
 #[derive(Clone, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Literal(Box<str>),
     /// `{name}`
     Placeholder(Box<str>),
@@ -83,6 +84,31 @@ impl ChannelPattern {
     pub fn has_placeholder(&self, name: &str) -> bool {
         let is_it = |part: &Part| matches!(part, Part::Placeholder(known) if &**known == name);
         self.parts.iter().any(is_it)
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Whether a placeholder stands for one and the same in every name that fits, however the name is read.
+    ///
+    /// It does if it is the only wildcard between two dots, and if these dots can be counted from one end of the name,
+    /// because no `*` is on that side: placeholders hold no dots.
+    #[must_use]
+    pub fn is_definite(&self, placeholder: &str) -> bool {
+        let is_it = |part: &Part| matches!(part, Part::Placeholder(name) if **name == *placeholder);
+        let Some(at) = self.parts.iter().position(is_it) else {
+            return false;
+        };
+        let (before, behind) = (&self.parts[..at], &self.parts[at + 1..]);
+        let is_bounded = |neighbour: Option<&Part>, others: usize| match neighbour {
+            None => true,
+            Some(Part::Literal(text)) => others == 1 || text.contains('.'),
+            Some(Part::Any | Part::Placeholder(_)) => false,
+        };
+        is_bounded(before.last(), before.len())
+            && is_bounded(behind.first(), behind.len())
+            && !(before.contains(&Part::Any) && behind.contains(&Part::Any))
     }
 
     /// Whether a whole name fits.
@@ -240,6 +266,33 @@ mod tests {
         );
         assert_eq!(pattern.value_of("id", "user.7.invoices"), None);
         assert_eq!(pattern.value_of("user_id", "user.7"), None);
+    }
+
+    #[test]
+    fn a_placeholder_is_definite_or_not() {
+        for (pattern, is_definite) in [
+            ("user.{user_id}.invoices", true),
+            ("{user_id}", true),
+            ("user-{user_id}", true),
+            ("user-{user_id}-{kind}", false),
+            ("{user_id}-inbox", true),
+            ("{kind}-{user_id}", false),
+            ("{kind}.{user_id}", true),
+            ("{kind}.u{user_id}x.{id}", true),
+            ("{kind}x.u{user_id}", true),
+            ("{user_id}*", false),
+            ("*{user_id}", false),
+            ("{user_id}{kind}", false),
+            ("*.{user_id}", true),
+            ("*-{user_id}", false),
+            ("{user_id}.*", true),
+            ("*.{user_id}.*", false),
+            ("*.{kind}.{user_id}", true),
+            ("{kind}", false),
+        ] {
+            let read = ChannelPattern::parse(pattern).unwrap();
+            assert_eq!(read.is_definite("user_id"), is_definite, "{pattern}");
+        }
     }
 
     #[test]

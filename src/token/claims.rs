@@ -1,7 +1,7 @@
 //! What an app expects of the claims of a token, and what becomes of them. Pure: the time is a parameter.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -60,6 +60,7 @@ impl ClaimRules {
                 .ok_or_else(|| missing(&self.user_claim)),
             info: claims.remove("info"),
             watchlist: claims.remove("watchlist"),
+            verified: Instant::now(),
             lasts,
         })
     }

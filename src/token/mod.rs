@@ -13,7 +13,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -73,7 +73,9 @@ pub struct Token {
     user: Result<Box<RawValue>, Fault>,
     info: Option<Box<RawValue>>,
     watchlist: Option<Box<RawValue>>,
-    /// How long from its verification on; none: for ever.
+    /// When it was verified.
+    pub verified: Instant,
+    /// How long from then on it counts; none: for ever.
     pub lasts: Option<Duration>,
 }
 

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::str::Utf8Error;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use actix_codec::Decoder as _;
 use actix_http::ws;
@@ -121,13 +121,7 @@ impl Connection {
                 return ending;
             }
             self.put_away(buffer, length);
-            let readable = loop {
-                match poll_fn(|cx| self.poll_readable(cx)).await {
-                    Some(readable) => break readable,
-                    None => Box::pin(self.end_tokens()).await,
-                }
-            };
-            if readable.is_err() {
+            if self.readable(&peer).await.is_err() {
                 return Ending::Gone;
             }
             buffer = peer.hub().take_buffer();
@@ -141,16 +135,26 @@ impl Connection {
         }
     }
 
-    /// Ready with nothing when a token has ended, else when there is something to read.
-    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<()>>> {
-        if self.session.poll_token_end(cx).is_ready() {
-            return Poll::Ready(None);
+    /// Waits for bytes, and meanwhile looks after what waits for something else.
+    async fn readable(&mut self, peer: &Peer) -> io::Result<()> {
+        loop {
+            let readable = poll_fn(|cx| match self.session.poll_review(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => peer.socket().poll_readable(cx).map(Some),
+            });
+            match readable.await {
+                Some(readable) => return readable,
+                None => Box::pin(self.review()).await,
+            }
         }
-        self.session.peer.socket().poll_readable(cx).map(Some)
     }
 
-    async fn end_tokens(&mut self) {
+    /// Decides what waited for a sign-in or is ruled otherwise now, and ends what rested on a token that has ended.
+    async fn review(&mut self) {
         for (channel, error) in self.node.end_tokens(&mut self.session).await {
+            self.refuse_subscription(channel.as_str(), &error);
+        }
+        while let Some((channel, error)) = self.node.review(&mut self.session).await {
             self.refuse_subscription(channel.as_str(), &error);
         }
     }
@@ -213,6 +217,9 @@ impl Connection {
             }
             if let Some(message) = self.assemble(frame)? {
                 app.metrics.messages_received.inc();
+                if self.session.peer.is_to_be_reviewed() {
+                    Box::pin(self.review()).await;
+                }
                 match rate {
                     FrameRate::Over(limit) => self.refuse_fast(limit),
                     // Boxed so that an idle connection's task has no room for a command's state.
@@ -285,7 +292,6 @@ impl Connection {
                 }
             }
             ClientFrame::Signin { auth, user_data } => {
-                let user_data = user_data.as_deref();
                 if let Err(error) = self.node.sign_in(session, &auth, user_data).await {
                     self.refuse_command(ErrorCode::None, &error.to_string());
                     self.log(
@@ -294,6 +300,8 @@ impl Connection {
                         ErrorCode::None,
                         None,
                     );
+                } else {
+                    self.review().await;
                 }
             }
             ClientFrame::ClientEvent(command) => {
@@ -382,7 +390,8 @@ impl Connection {
         );
     }
 
-    /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once.
+    /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once. The channel is told whole,
+    /// however long: by another name no client knows which of its subscriptions is refused.
     fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
         let text = error.to_string();
         self.refuse_command(error.code(), &text);
@@ -390,7 +399,6 @@ impl Connection {
         let Some((kind, status)) = error.kind() else {
             return;
         };
-        // Whole, however long: by another name no client knows which of its subscriptions is refused.
         let peer = &self.session.peer;
         peer.send(
             &ServerFrame::SubscriptionError {

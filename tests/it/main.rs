@@ -38,6 +38,7 @@ mod proxies;
 mod reload;
 mod rfc6455;
 mod rolling;
+mod rules;
 mod shutdown;
 mod slow;
 mod tls;

@@ -33,7 +33,7 @@ fn reloads(server: &Server) -> u64 {
 }
 
 /// Puts another configuration in place and waits until it is in effect.
-fn change(server: &Server, config: &Config) {
+pub(crate) fn change(server: &Server, config: &Config) {
     let before = reloads(server);
     server.rewrite(&config.toml());
     eventually(PATIENCE, "the file is read", || {
@@ -42,7 +42,7 @@ fn change(server: &Server, config: &Config) {
 }
 
 /// Puts another configuration in place, by SIGHUP, and waits until it is in effect.
-fn change_now(server: &Server, config: &Config) {
+pub(crate) fn change_now(server: &Server, config: &Config) {
     let before = reloads(server);
     server.rewrite(&config.toml());
     server.hang_up();

@@ -100,6 +100,12 @@ transcripts! {
     private_channels
     public_channels
     refused_subscriptions
+    rule_client_events
+    rule_held
+    rule_kinds
+    rule_switches
+    rule_time_out
+    rule_user
     server_to_user
     sign_in
     subscription_count

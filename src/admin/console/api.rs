@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use super::{Problem, read};
 use crate::admin::Admin;
 use crate::admin::access::SameOrigin;
+use crate::admin::problem::{Problem, read};
 use crate::app::App;
 use crate::http::{ExplainRequest, OperatorPublish, Step};
 use crate::node::{ConnectionInfo, ConnectionQuery, Unavailable};

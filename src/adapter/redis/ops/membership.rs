@@ -10,7 +10,7 @@ use crate::adapter::redis::link::request::{
     LocalChange, LocalState, MemberChange, Request, TopicSnapshot, Waiter,
 };
 use crate::adapter::redis::wire::keys::Subject;
-use crate::adapter::{Error, Subscribed, Subscriber, Watched, sends_count};
+use crate::adapter::{Error, Subscribed, Subscriber, Watched};
 use crate::app::App;
 use crate::protocol::{ChannelName, User, UserId};
 use crate::registry::{self, EndedSubscription, NewSubscription, UserState};
@@ -186,7 +186,7 @@ fn local_state(app: &App, channel: &ChannelName, subscriptions: usize) -> LocalS
     LocalState {
         count: subscriptions,
         interested: subscriptions > 0,
-        sends_count: sends_count(app, channel),
+        sends_count: app.policy(channel).subscription_count,
         max_members: app.limits.presence_members,
     }
 }

@@ -1,0 +1,208 @@
+//! Rules for channels that change while connections have them, or wait for them. What holds otherwise is in
+//! `tests/transcripts/rule_*.txt`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::Value;
+
+use crate::harness::{Config, Nodes, RedisServer, Server, Ws};
+use crate::reload::change_now;
+
+/// The app of every test, with rules.
+fn ruled(rules: &str) -> Config {
+    Config::new().app("channels", &format!("[{rules}]"))
+}
+
+fn signed_in(server: &Server, user: &str) -> Ws {
+    let mut ws = Ws::connect(server);
+    ws.sign_in(&format!(r#"{{"id":"{user}"}}"#));
+    assert!(ws.text().contains("signin_success"));
+    ws
+}
+
+fn succeeded(channel: &str) -> String {
+    format!(
+        r#"{{"event":"pusher_internal:subscription_succeeded","channel":"{channel}","data":"{{}}"}}"#
+    )
+}
+
+/// Reads the refusal of a subscription that was there or waited, behind whatever events come before it. Returns the
+/// numbers of these, and the reason.
+fn refused(ws: &mut Ws, channel: &str) -> (Vec<u64>, String) {
+    let mut numbers = Vec::new();
+    loop {
+        let frame: Value = serde_json::from_str(&ws.text()).unwrap();
+        match frame["event"].as_str().unwrap() {
+            "n" => numbers.push(frame["data"].as_str().unwrap().parse().unwrap()),
+            "pusher:error" => assert_eq!(frame["data"]["code"], Value::Null),
+            "pusher:subscription_error" => {
+                assert_eq!(frame["channel"], channel);
+                let data: Value = serde_json::from_str(frame["data"].as_str().unwrap()).unwrap();
+                assert_eq!(
+                    (&data["type"], &data["status"]),
+                    (&"AuthError".into(), &401.into())
+                );
+                let internal: Value = serde_json::from_str(&ws.text()).unwrap();
+                assert_eq!(internal["event"], "pusher_internal:subscription_error");
+                return (numbers, data["error"].as_str().unwrap().to_owned());
+            }
+            other => panic!("unexpected: {other}"),
+        }
+    }
+}
+
+/// Ends the publishing of a test, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+const OPEN: &str = r#"{ match = "other.*", subscribe = "signed-in" }"#;
+const FOR_USERS: &str = r#"{ match = "user.{user_id}", subscribe = "user" }"#;
+
+/// Whoever a new rule forbids a channel is told so and gets nothing that is published from then on; whoever it does not
+/// forbid it misses nothing. Events are published all the time meanwhile.
+fn a_new_rule_ends_what_it_forbids(server: &Server, config: impl Fn(&str) -> Config) {
+    let mut own = signed_in(server, "7");
+    let mut other = signed_in(server, "8");
+    let mut nobody = Ws::connect(server);
+    for ws in [&mut own, &mut other, &mut nobody] {
+        ws.subscribe("user.7", None);
+    }
+    nobody.subscribe("other", None);
+    let ended = AtomicBool::new(false);
+    let published = thread::scope(|scope| {
+        let stop = Stop(&ended);
+        let publisher = scope.spawn(|| {
+            let mut number = 0;
+            while !ended.load(Ordering::Relaxed) {
+                server.trigger("user.7", "n", &number.to_string());
+                number += 1;
+            }
+            number
+        });
+        change_now(server, &config(FOR_USERS));
+        let (before, why) = refused(&mut nobody, "user.7");
+        assert_eq!(
+            why,
+            "user.7 is for connections that have signed in (subscribe = \"user\" in the app's channel rules), and this \
+             one has not"
+        );
+        assert_eq!(before, (0..before.len() as u64).collect::<Vec<u64>>());
+        let (_, why) = refused(&mut other, "user.7");
+        assert_eq!(
+            why,
+            "user.7 is only for the connections signed in as that user"
+        );
+        // A while longer: what is published now reaches the one only.
+        change_now(server, &config(FOR_USERS));
+        drop(stop);
+        publisher.join().unwrap()
+    });
+    for number in 0..published {
+        let expected = format!(r#"{{"event":"n","channel":"user.7","data":"{number}"}}"#);
+        assert_eq!(own.text(), expected);
+    }
+    server.trigger("user.7", "n", "last");
+    assert!(own.text().contains("last"));
+    server.trigger("other", "e", "");
+    assert!(nobody.text().contains(r#""channel":"other""#));
+    other.silent();
+    // They are gone from the counts too, and can subscribe to what they may.
+    let count = server.get("/apps/app-id/channels/user.7?info=subscription_count");
+    assert_eq!(count.json()["subscription_count"], 1);
+    other.subscribe("user.8", None);
+}
+
+#[test]
+fn a_new_rule_ends_what_it_forbids_and_nothing_more_reaches_it() {
+    let server = Server::start(&ruled(OPEN));
+    a_new_rule_ends_what_it_forbids(&server, ruled);
+}
+
+#[test]
+fn a_new_rule_ends_what_it_forbids_over_redis_too() {
+    let nodes = Nodes::over(RedisServer::shared(), 1, &ruled(OPEN));
+    let server = nodes.for_connection();
+    let redis = RedisServer::shared().url();
+    a_new_rule_ends_what_it_forbids(server, |rules| {
+        ruled(rules)
+            .redis("url", &format!("{redis:?}"))
+            .redis("prefix", &format!("{:?}", nodes.prefix()))
+    });
+}
+
+#[test]
+fn a_rule_for_nobody_ends_all() {
+    let server = Server::start(&Config::new());
+    let mut one = signed_in(&server, "7");
+    let mut two = Ws::connect(&server);
+    one.subscribe("log", None);
+    one.subscribe("presence-log", Some(r#"{"user_id":"7"}"#));
+    two.subscribe("log", None);
+    change_now(
+        &server,
+        &ruled(r#"{ match = "*log", subscribe = "nobody" }"#),
+    );
+    server.trigger("log", "n", "0");
+    for channel in ["log", "presence-log"] {
+        assert!(refused(&mut one, channel).0.is_empty());
+    }
+    assert!(refused(&mut two, "log").0.is_empty());
+    server.await_count("subscriptions", 0);
+    one.silent();
+    two.silent();
+}
+
+#[test]
+fn what_is_held_follows_the_rules_that_hold_now() {
+    let users = r#"{ match = "a", subscribe = "signed-in" }, { match = "b", subscribe = "signed-in" }, { match = "c", subscribe = "signed-in" }"#;
+    let server = Server::start(&ruled(users));
+    let mut ws = Ws::connect(&server);
+    for channel in ["a", "b", "c"] {
+        ws.send_subscribe(channel, None);
+    }
+    ws.silent();
+    let then = r#"{ match = "a", subscribe = "anyone" }, { match = "b", subscribe = "nobody" }, { match = "c", subscribe = "signed-in" }"#;
+    change_now(&server, &ruled(then));
+    assert_eq!(ws.text(), succeeded("a"));
+    refused(&mut ws, "b");
+    ws.silent();
+    ws.sign_in(r#"{"id":"7"}"#);
+    assert!(ws.text().contains("signin_success"));
+    assert_eq!(ws.text(), succeeded("c"));
+}
+
+/// Nothing of a connection may be said on a channel that it has lost, even before it has been told.
+#[test]
+fn client_events_end_with_the_subscription() {
+    let private = |subscribe: &str| {
+        let rule = format!(r#"{{ match = "private-x", subscribe = "{subscribe}" }}"#);
+        ruled(&rule).app("client_events", "true")
+    };
+    let server = Server::start(&private("anyone"));
+    let mut stays = signed_in(&server, "7");
+    let mut goes = Ws::connect(&server);
+    for ws in [&mut stays, &mut goes] {
+        ws.subscribe("private-x", None);
+    }
+    change_now(&server, &private("signed-in"));
+    goes.send(r#"{"event":"client-e","channel":"private-x","data":{}}"#);
+    refused(&mut goes, "private-x");
+    assert!(goes.text().contains("not subscribed to channel private-x"));
+    stays.silent();
+}
+
+#[test]
+fn a_reload_that_leaves_the_rules_as_they_are_ends_nothing() {
+    let server = Server::start(&ruled(FOR_USERS));
+    let mut own = signed_in(&server, "7");
+    own.subscribe("user.7", None);
+    change_now(&server, &ruled(FOR_USERS).app("name", "\"renamed\""));
+    server.trigger("user.7", "n", "0");
+    assert!(own.text().contains(r#""event":"n""#));
+}
