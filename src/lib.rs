@@ -15,6 +15,7 @@ pub mod pem;
 pub mod rules;
 
 pub mod channel_log;
+pub mod token;
 
 pub mod app;
 pub mod feed;

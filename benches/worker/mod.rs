@@ -165,6 +165,7 @@ fn app() -> App {
         signin_wait: Duration::from_secs(10),
         api_tokens: Vec::new(),
         rules: Default::default(),
+        tokens: None,
         webhooks: Vec::new(),
         limits: Limits::default(),
         metrics: AppMetrics::default(),

@@ -21,6 +21,7 @@ use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
 use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
 use crate::rules::{ChannelPolicy, Rules};
+use crate::token::Tokens;
 
 /// The id in `/apps/{id}/…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,6 +101,8 @@ pub struct App {
     pub api_tokens: Vec<Secret>,
     /// What holds for channels by their names.
     pub rules: Rules,
+    /// The tokens that stand for a signature of a subscription or a sign-in; none: there are none.
+    pub tokens: Option<Tokens>,
     /// Who is told what happens on its channels.
     pub webhooks: Vec<Webhook>,
     /// Limits.
@@ -109,6 +112,12 @@ pub struct App {
 }
 
 impl App {
+    /// What verifies an `auth`, if that is a token: it has no colon, which `key:signature` has.
+    #[must_use]
+    pub fn tokens_for(&self, auth: &str) -> Option<&Tokens> {
+        self.tokens.as_ref().filter(|_| !auth.contains(':'))
+    }
+
     /// What holds for a channel.
     #[must_use]
     pub fn policy(&self, channel: &ChannelName) -> ChannelPolicy<'_> {
@@ -343,11 +352,14 @@ impl Apps {
         }
     }
 
-    /// Goes on counting where the apps of the same ids in an earlier snapshot stopped.
+    /// Goes on counting where the apps of the same ids in an earlier snapshot stopped, and keeps the keys that they read.
     fn continue_from(&self, former: &Self) {
         for app in self.iter() {
             if let Some(former) = former.by_id(app.id.as_str()) {
                 app.metrics.continue_from(&former.metrics);
+                if let (Some(tokens), Some(former)) = (&app.tokens, &former.tokens) {
+                    tokens.continue_from(former);
+                }
             }
         }
     }
@@ -413,6 +425,7 @@ impl App {
             signin_wait: Duration::from_secs(10),
             api_tokens: Vec::new(),
             rules: Rules::default(),
+            tokens: None,
             webhooks: Vec::new(),
             limits: Limits::default(),
             metrics: AppMetrics::default(),

@@ -214,7 +214,10 @@ fn closed(code: Option<u16>, reason: &str, address: &Address) -> String {
             "A proxy cuts the query off or changes it: ?protocol=7 must arrive (nginx: proxy_pass without a path, or \
              with $is_args$args)."
         }
-        CloseCode::Unauthorized | CloseCode::OriginRefused | CloseCode::Terminated => {
+        CloseCode::Unauthorized
+        | CloseCode::OriginRefused
+        | CloseCode::Terminated
+        | CloseCode::TokenEndedForGood => {
             return unauthorized(reason);
         }
         // They share a number.
@@ -222,8 +225,8 @@ fn closed(code: Option<u16>, reason: &str, address: &Address) -> String {
             "This side reads more slowly than the server sends: subscribe to less, or raise outbox_bytes in [server]. Or it \
              sends far more than messages_per_second in [apps.limits] of the app."
         }
-        CloseCode::ShuttingDown | CloseCode::Operator => {
-            "The server goes down, or an operator closed this connection; clients come back at once, to it or to another node."
+        CloseCode::ShuttingDown | CloseCode::Operator | CloseCode::TokenEnded => {
+            "The server goes down, an operator closed this connection, or its token has ended; clients come back at once, to it or to another node."
         }
         CloseCode::NoPong => "Pings were not answered: something in between holds messages back.",
         CloseCode::ProtocolViolation

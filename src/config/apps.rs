@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::{Check, Reported};
 use super::error::{Origin, Problem};
+use super::jwt;
 use super::listener::Server;
 use super::raw;
 use super::rules;
@@ -79,6 +80,10 @@ fn built(
         signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
         rules: rules::built(&raw.channels, at, check)?,
+        tokens: match &raw.jwt {
+            Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), check)?),
+            None => None,
+        },
         webhooks: webhooks::built(&raw.webhooks, at, check)?,
         limits: raw.limits.clone(),
         metrics: Default::default(),

@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod filter;
 mod generated_app;
+mod jwt;
 mod listener;
 mod locate;
 mod origin;

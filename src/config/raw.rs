@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
 use super::rules::Match;
-use super::values::{FilePath, KeyPrefix, Masked, Name, PageOrigin, Token};
+use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, Token};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
 use crate::bounded::{number, section};
 use crate::rules::{Retention, WhoMaySubscribe};
+use crate::token::{Algorithm, OnExpiry};
 use crate::webhook::Settings;
 
 /// The whole file.
@@ -108,6 +109,27 @@ section! {
 }
 
 section! {
+    /// `[apps.jwt]`. One kind of key must be given; `jwt` checks it.
+    #[serde(expecting = "a table, [apps.jwt]")]
+    pub(super) struct Jwt {
+        pub(super) secret: Option<Masked> = None,
+        pub(super) secrets: Vec<Masked> = Vec::new(),
+        pub(super) public_key_file: Option<FilePath> = None,
+        pub(super) jwks_url: Option<JwksUrl> = None,
+        /// Empty: all that the keys are for.
+        pub(super) algorithms: Vec<Algorithm> = Vec::new(),
+        pub(super) audience: Option<String> = None,
+        pub(super) issuer: Option<String> = None,
+        pub(super) user_claim: String = "sub".to_owned(),
+        pub(super) channels_claim: String = "channels".to_owned(),
+        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
+        pub(super) leeway_seconds: u32 = 30,
+        pub(super) require_exp: bool = true,
+        pub(super) on_expiry: OnExpiry = OnExpiry::Reconnect,
+    }
+}
+
+section! {
     /// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
     #[serde(expecting = "a table, [[apps]]")]
     pub(super) struct App {
@@ -129,6 +151,7 @@ section! {
         pub(super) signin_wait_seconds: u32 = 10,
         pub(super) api_tokens: Vec<Masked> = Vec::new(),
         pub(super) limits: Limits = Limits::default(),
+        pub(super) jwt: Option<Jwt> = None,
         pub(super) channels: Vec<ChannelRule> = Vec::new(),
         pub(super) webhooks: Vec<Webhook> = Vec::new(),
     }

@@ -4,9 +4,13 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use actix_http::Uri;
 use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+
+use super::webhooks::masked;
+use crate::host_port::is_loopback;
 
 use super::origin::page_origin;
 
@@ -122,6 +126,11 @@ checked_text! {
 }
 
 checked_text! {
+    /// Where a JWK set is.
+    JwksUrl, jwks_url
+}
+
+checked_text! {
     /// A network of addresses, `10.0.0.0/8`, or a single one.
     Network, network
 }
@@ -194,6 +203,22 @@ fn file_path(text: &str) -> Result<String, String> {
         return Err("expected the path of a file, found an empty text".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn jwks_url(text: &str) -> Result<String, String> {
+    let url: Option<Uri> = text.parse().ok();
+    let fits = url.is_some_and(|url| {
+        let host = url.host().unwrap_or_default();
+        let is_safe = match url.scheme_str() {
+            Some("https") => !host.is_empty(),
+            Some("http") => is_loopback(host.trim_matches(['[', ']'])),
+            _ => false,
+        };
+        is_safe && !text.contains(['@', '#'])
+    });
+    let expected = "a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without \
+                    user and fragment";
+    if_fits(&masked(text), fits, expected).map(|_| text.to_owned())
 }
 
 fn network(text: &str) -> Result<String, String> {

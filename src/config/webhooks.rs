@@ -54,7 +54,7 @@ impl TryFrom<String> for Target {
 }
 
 /// A URL that is none, without what may be secret in one: what stands before an `@`, a query and a fragment.
-fn masked(text: &str) -> String {
+pub(super) fn masked(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),

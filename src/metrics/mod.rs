@@ -138,6 +138,10 @@ counters! {
         reloads_failed,
         /// Requests under the paths of the HTTP API, whatever came of them.
         http_requests,
+        /// Times that the keys of a `jwks_url` were asked for.
+        jwks_reads,
+        /// Those of them that failed.
+        jwks_failures,
         /// Entries made for the console's feed, which is done only while somebody watches.
         feed_entries,
         /// Entries of the feed that were not made, as there were more than it tells in a second.

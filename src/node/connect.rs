@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Node;
+use super::expiry::TokenEnds;
 use super::held::Held;
 use super::rates::ConnectionRates;
 use crate::adapter::Subscriber;
@@ -15,6 +16,7 @@ use crate::net::Client;
 use crate::protocol::{
     CloseCode, Encoded, Member, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
 };
+use crate::token::Token;
 
 /// What a client says of itself in its upgrade request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +62,8 @@ pub struct Session {
     pub(super) held: Option<Box<Held>>,
     /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
+    /// Boxed: most connections show no token.
+    pub(super) token_ends: Option<Box<TokenEnds>>,
     /// Boxed: most connections send nothing that is counted.
     pub(super) rates: Option<Box<ConnectionRates>>,
 }
@@ -77,6 +81,8 @@ pub(super) struct Subscription {
 pub(super) struct SignedIn {
     pub(super) user: User,
     pub(super) slots: Vec<Slot>,
+    /// The token that it signed in with, if it was one.
+    pub(super) token: Option<Token>,
 }
 
 impl Session {
@@ -88,6 +94,7 @@ impl Session {
             subscriptions: Vec::new(),
             held: None,
             user: None,
+            token_ends: None,
             rates: None,
         }
     }
@@ -176,6 +183,7 @@ impl Node {
 
     /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
     pub async fn disconnect(&self, mut session: Session) {
+        session.token_ends = None;
         while let Some(at) = session.subscriptions.len().checked_sub(1) {
             self.unsubscribe_at(&mut session, at).await;
         }

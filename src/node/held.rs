@@ -12,12 +12,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::connect::Session;
 use crate::protocol::{ChannelName, Member};
 use crate::rules::Admission;
+use crate::token::Token;
 
 /// A subscription that its prefix allows.
 pub(super) struct Authorized {
     pub(super) channel: ChannelName,
     /// Who joins a presence channel; none there: the user who is signed in.
     pub(super) member: Option<Box<Member>>,
+    /// The token that allows it, if that does.
+    pub(super) token: Option<Token>,
 }
 
 /// A connection's held subscriptions, in the order in which they came.
@@ -86,9 +89,9 @@ impl Session {
         Some(taken)
     }
 
-    /// Ready when something is to be reviewed: other rules hold, or the time of a held subscription is over.
+    /// Ready when something is to be reviewed: other rules hold, or the time of a token or of a held subscription is over.
     pub fn poll_review(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.peer.is_to_be_reviewed() {
+        if self.peer.is_to_be_reviewed() || self.poll_token_end(cx).is_ready() {
             return Poll::Ready(());
         }
         let Some(held) = &mut self.held else {

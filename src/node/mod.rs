@@ -3,8 +3,24 @@
 //! Transports call verbs with typed values and turn outcomes into frames and responses; verbs use the worker's hub
 //! and the adapter. Nothing here knows sockets, HTTP or Redis.
 
+/// The reason for a refused token in one of the sets of reasons.
+macro_rules! token_reason {
+    ($set:ident, $fault:expr) => {
+        match $fault {
+            Fault::Format(_) | Fault::TooLong(_) => $set::AuthFormat,
+            Fault::Algorithm { .. } => $set::TokenAlgorithm,
+            Fault::UnknownKey(_) => $set::TokenKey,
+            Fault::NoKeys => $set::TokenKeysUnread,
+            Fault::Signature => $set::Signature,
+            Fault::Expired(_) | Fault::NotYet(_) => $set::TokenTime,
+            Fault::Claim(_) => $set::TokenClaim,
+        }
+    };
+}
+
 mod client_event;
 mod connect;
+mod expiry;
 mod held;
 mod publish;
 mod query;
@@ -40,11 +56,12 @@ pub use crate::registry::AppRate;
 pub use crate::registry::Totals;
 
 use crate::adapter::Adapter;
-use crate::app::{Apps, CurrentApps};
+use crate::app::{App, Apps, CurrentApps};
 use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::token::{Fault, Token};
 use crate::webhook::Webhooks;
 
 /// One running server's decisions. Shared by all workers; everything in it is immutable or has its own owner.
@@ -119,10 +136,27 @@ enum AuthFault {
     Format,
     Key(String),
     Signature { expected: String, got: String },
+    Token(Fault),
+}
+
+impl Node {
+    /// Checks an `auth`: `key:signature` of what should have been signed, or a token, which has no colon.
+    async fn check_auth(
+        &self,
+        app: &App,
+        auth: &str,
+        message: impl FnOnce() -> String,
+    ) -> Result<Option<Token>, AuthFault> {
+        let Some(tokens) = app.tokens_for(auth) else {
+            return check_signature(app, auth, &message()).map(|()| None);
+        };
+        let verified = Box::pin(tokens.verify(auth, &self.metrics)).await;
+        verified.map(Some).map_err(AuthFault::Token)
+    }
 }
 
 /// Checks `key:signature` against what should have been signed.
-fn check_auth(app: &crate::app::App, auth: &str, message: &str) -> Result<(), AuthFault> {
+fn check_signature(app: &App, auth: &str, message: &str) -> Result<(), AuthFault> {
     let (key, signature) = auth.split_once(':').ok_or(AuthFault::Format)?;
     if key != app.key.as_str() {
         return Err(AuthFault::Key(crate::protocol::excerpt(key).to_owned()));

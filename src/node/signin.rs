@@ -1,12 +1,14 @@
 //! Sign-in: a connection says who it is; then server-to-user events, termination and watchlists know it.
 
 use super::connect::{Session, SignedIn};
-use super::{AuthFault, Node, check_auth};
+use super::{AuthFault, Node};
+use crate::app::App;
 use crate::auth;
 use crate::hub::inbox::InboxFull;
 use crate::metrics::SigninRefused;
 use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
 use crate::protocol::{ChannelName, Encoded, ErrorCode, ServerFrame, User, UserId};
+use crate::token::{Fault, Token};
 
 /// Why a sign-in is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +27,12 @@ pub enum SigninError {
         /// What came.
         got: String,
     },
+    /// `auth` is a token, which is not valid.
+    #[error("Invalid token in signin auth data: {0}")]
+    Token(Fault),
+    /// A signature without what it is of.
+    #[error("Missing parameter: data.user_data")]
+    NoUserData,
     /// `user_data` is nobody's.
     #[error(transparent)]
     User(#[from] InvalidUser),
@@ -44,7 +52,8 @@ impl SigninError {
             Self::AuthFormat => SigninRefused::AuthFormat,
             Self::AuthKey(_) => SigninRefused::AuthKey,
             Self::Signature { .. } => SigninRefused::Signature,
-            Self::User(_) => SigninRefused::User,
+            Self::Token(fault) => token_reason!(SigninRefused, fault),
+            Self::NoUserData | Self::User(_) => SigninRefused::User,
             Self::AlreadySignedIn(_) => SigninRefused::AlreadySignedIn,
             Self::Overloaded(_) => SigninRefused::Overloaded,
         }
@@ -55,7 +64,8 @@ impl SigninError {
 const WATCHLIST_CUT: &str = "Only the first 100 user IDs are accepted";
 
 impl Node {
-    /// Signs a connection in and answers it; the same user again is a success without further effect.
+    /// Signs a connection in and answers it; the same user again is a success without further effect, but that the
+    /// sign-in then rests on the token that came with it, or on none.
     ///
     /// # Errors
     /// Nothing has changed then.
@@ -63,24 +73,42 @@ impl Node {
         &self,
         session: &mut Session,
         given: &str,
-        user_data: &str,
+        user_data: Option<String>,
     ) -> Result<(), SigninError> {
-        let user = verify(session, given, user_data)?;
+        let user_data = user_data.as_deref();
+        let (user, token) = self.verify(session, given, user_data).await?;
+        let of_token;
+        let user_data = match (user_data, &token) {
+            (Some(user_data), _) => user_data,
+            (None, Some(token)) => {
+                of_token = token.user_data().map_err(SigninError::Token)?;
+                &of_token
+            }
+            (None, None) => return Err(SigninError::NoUserData),
+        };
         match &session.user {
             Some(known) if known.user.member.id == user.member.id => {
                 session.peer.send(&success(user_data));
-                return Ok(());
             }
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
-            None => {}
+            None => self.inboxes.wait_for_capacity().await?,
         }
-        self.inboxes.wait_for_capacity().await?;
         session.peer.set_user_id(&user.member.id);
-        self.register(session, user, user_data).await;
+        session.rests_on(token.as_ref(), None);
+        match &mut session.user {
+            Some(known) => known.token = token,
+            None => self.register(session, user, token, user_data).await,
+        }
         Ok(())
     }
 
-    async fn register(&self, session: &mut Session, mut user: User, user_data: &str) {
+    async fn register(
+        &self,
+        session: &mut Session,
+        mut user: User,
+        token: Option<Token>,
+        user_data: &str,
+    ) {
         let app = session.app();
         let cut = app.watchlist && std::mem::take(&mut user.watchlist_cut);
         if !app.watchlist {
@@ -95,7 +123,8 @@ impl Node {
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
-        let signed_in = session.user.insert(Box::new(SignedIn { user, slots }));
+        let signed_in = SignedIn { user, slots, token };
+        let signed_in = session.user.insert(Box::new(signed_in));
         // A cluster that cannot be asked knows nobody online; what changes later is told.
         let watched = self
             .adapter
@@ -105,16 +134,7 @@ impl Node {
 
         session.peer.authorize();
         let mut frames = vec![success(user_data)];
-        if cut {
-            let code = ErrorCode::WatchlistTooLong;
-            frames.push(
-                ServerFrame::Error {
-                    code,
-                    message: WATCHLIST_CUT,
-                }
-                .encode(),
-            );
-        }
+        frames.extend(cut.then(watchlist_cut));
         let (mut online, mut offline) = (Vec::new(), Vec::new());
         for (id, state) in signed_in.user.watchlist.iter().zip(&watched) {
             (if state.online {
@@ -162,25 +182,59 @@ impl Node {
     }
 }
 
+fn watchlist_cut() -> Encoded {
+    ServerFrame::Error {
+        code: ErrorCode::WatchlistTooLong,
+        message: WATCHLIST_CUT,
+    }
+    .encode()
+}
+
 fn success(user_data: &str) -> Encoded {
     let user_data = &User::read_back(user_data);
     ServerFrame::SigninSuccess { user_data }.encode()
 }
 
-fn verify(session: &Session, given: &str, user_data: &str) -> Result<User, SigninError> {
-    let expected = auth::user_string(session.peer.socket_id(), user_data);
-    check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
-        AuthFault::Format => SigninError::AuthFormat,
-        AuthFault::Key(key) => SigninError::AuthKey(key),
-        AuthFault::Signature { expected, got } => SigninError::Signature { expected, got },
-    })?;
-    const PREFIX_LEN: usize = "#server-to-user-".len();
-    let max_id_len = session
-        .app()
-        .limits
-        .channel_name_length
-        .saturating_sub(PREFIX_LEN);
-    Ok(User::parse(user_data, max_id_len)?)
+/// How many characters `#server-to-user-` leaves of a channel's name for the id of a user.
+fn max_id_len(app: &App) -> usize {
+    let prefix = "#server-to-user-".len();
+    app.limits.channel_name_length.saturating_sub(prefix)
+}
+
+impl Node {
+    /// Who it is; the token, if one says so. `user_data` that comes with a token says nothing beyond it.
+    async fn verify(
+        &self,
+        session: &Session,
+        given: &str,
+        user_data: Option<&str>,
+    ) -> Result<(User, Option<Token>), SigninError> {
+        let app = session.app();
+        if user_data.is_none() && app.tokens_for(given).is_none() {
+            return Err(SigninError::NoUserData);
+        }
+        let signed = || auth::user_string(session.peer.socket_id(), user_data.unwrap_or_default());
+        let checked = self.check_auth(&app, given, signed).await;
+        let token = checked.map_err(|fault| match fault {
+            AuthFault::Format => SigninError::AuthFormat,
+            AuthFault::Key(key) => SigninError::AuthKey(key),
+            AuthFault::Signature { expected, got } => SigninError::Signature { expected, got },
+            AuthFault::Token(fault) => SigninError::Token(fault),
+        })?;
+        let max = max_id_len(&app);
+        let said = user_data.map(|text| User::parse(text, max)).transpose()?;
+        let Some(token) = token else {
+            return Ok((said.ok_or(SigninError::NoUserData)?, None));
+        };
+        let user_data = token.user_data().map_err(SigninError::Token)?;
+        let user = User::parse(&user_data, max)?;
+        match said {
+            Some(other) if other.member.id != user.member.id => {
+                Err(SigninError::Token(Fault::another_user("user_data")))
+            }
+            _ => Ok((user, Some(token))),
+        }
+    }
 }
 
 const _: () = assert!(MAX_WATCHLIST == 100, "WATCHLIST_CUT names the number");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::connect::{Session, Subscription};
 use super::held::Authorized;
 use super::rates::ConnectionRate;
-use super::{AuthFault, Node, check_auth};
+use super::{AuthFault, Node};
 use crate::adapter::{self, Subscribed, Subscriber};
 use crate::app::{App, AppId};
 use crate::auth;
@@ -20,6 +20,7 @@ use crate::protocol::client::Subscribe;
 use crate::protocol::user::InvalidUser;
 use crate::protocol::{ChannelKind, ChannelName, Encoded, ErrorCode, Member, ServerFrame, excerpt};
 use crate::rules::{Admission, WhoMaySubscribe};
+use crate::token::{Fault, Token};
 
 /// Why a subscription is refused, or an unsubscription. The texts are the real service's where they are known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,15 @@ pub enum SubscribeError {
         /// What came.
         got: String,
     },
+    /// `auth` is a token, which is not valid.
+    #[error("Invalid token in subscription auth data: {0}")]
+    Token(Fault),
+    /// The token is valid, for other channels.
+    #[error("The token does not name {0}")]
+    TokenChannel(ChannelName),
+    /// The token of a subscription has ended, and the subscription with it.
+    #[error("The token of the subscription to {0} has ended: subscribe again with a new one")]
+    TokenEnded(ChannelName),
     /// A presence channel without member data, on a connection that is not signed in.
     #[error("{0} is a presence channel and subscription must include channel_data")]
     NoMember(ChannelName),
@@ -152,6 +162,10 @@ impl SubscribeError {
             Self::AuthFormat(_) => (Refused::AuthFormat, AUTH),
             Self::AuthKey(_) => (Refused::AuthKey, AUTH),
             Self::Signature { .. } => (Refused::Signature, AUTH),
+            Self::Token(fault @ Fault::NoKeys) => (token_reason!(Refused, fault), SERVER),
+            Self::Token(fault) => (token_reason!(Refused, fault), AUTH),
+            Self::TokenChannel(_) => (Refused::TokenChannel, AUTH),
+            Self::TokenEnded(_) => (Refused::TokenEnded, AUTH),
             Self::NoMember(_) => (Refused::NoMember, AUTH),
             Self::Member(MemberTooLarge { .. } | IdTooLong { .. }) => {
                 (Refused::MemberTooLarge, TOO_LARGE)
@@ -196,14 +210,18 @@ impl Node {
         if session.position(channel.as_str()).is_some() || session.holds(channel.as_str()) {
             return Err(SubscribeError::Existing(channel));
         }
-        let member = authorize(session, &channel, command)?;
+        let (member, token) = self.authorize(session, &channel, command).await?;
         if session.subscriptions_and_held() >= limits.channels_per_connection {
             return Err(SubscribeError::TooManyChannels(
                 limits.channels_per_connection,
             ));
         }
         let member = member.map(Box::new);
-        let subscription = Authorized { channel, member };
+        let subscription = Authorized {
+            channel,
+            member,
+            token,
+        };
         match admission(session, &subscription.channel) {
             Admission::NeedsUser => {
                 session.hold(subscription);
@@ -240,7 +258,11 @@ impl Node {
     async fn enter(
         &self,
         session: &mut Session,
-        Authorized { channel, member }: Authorized,
+        Authorized {
+            channel,
+            member,
+            token,
+        }: Authorized,
     ) -> Result<(), SubscribeError> {
         admit(session, &channel)?;
         let member = match (channel.kind(), member, &session.user) {
@@ -289,6 +311,10 @@ impl Node {
         }
         let subscription = &mut session.subscriptions[at];
         subscription.active = true;
+        if token.is_some() {
+            session.rests_on(token.as_ref(), Some(&channel));
+        }
+        let subscription = &session.subscriptions[at];
         session.peer.hub().activate(
             &subscription.slot,
             subscribed.since,
@@ -326,6 +352,9 @@ impl Node {
     pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
         session.peer.hub().unsubscribe(&subscription.slot);
+        if session.token_ends.is_some() {
+            session.rests_on(None, Some(subscription.slot.channel()));
+        }
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
         self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
@@ -424,53 +453,92 @@ fn admit(session: &Session, channel: &ChannelName) -> Result<(), SubscribeError>
     })
 }
 
-/// Whether the channel's prefix allows it to the connection; as whom it joins a presence channel, if it says so.
-fn authorize(
-    session: &Session,
-    channel: &ChannelName,
-    command: &Subscribe,
-) -> Result<Option<Member>, SubscribeError> {
-    match channel.kind() {
-        ChannelKind::Public => Ok(None),
-        ChannelKind::ServerToUser => {
-            let own = session.user_id().map(|user| user.as_str());
-            if own.is_some() && own == channel.server_to_user_id() {
-                Ok(None)
-            } else {
-                Err(SubscribeError::OtherUser(channel.clone()))
+impl Node {
+    /// Whether the connection may; who it is on a presence channel; the token, if that is why.
+    async fn authorize(
+        &self,
+        session: &Session,
+        channel: &ChannelName,
+        command: &Subscribe,
+    ) -> Result<(Option<Member>, Option<Token>), SubscribeError> {
+        match channel.kind() {
+            ChannelKind::Public => Ok((None, None)),
+            ChannelKind::ServerToUser => {
+                let own = session
+                    .user
+                    .as_ref()
+                    .map(|signed_in| signed_in.user.member.id.as_str());
+                let is_own = own.is_some() && own == channel.server_to_user_id();
+                if is_own {
+                    Ok((None, None))
+                } else {
+                    Err(SubscribeError::OtherUser(channel.clone()))
+                }
             }
+            ChannelKind::Private | ChannelKind::Encrypted => Ok((
+                None,
+                self.check_subscription(session, channel, command).await?,
+            )),
+            ChannelKind::Presence => {
+                let token = self.check_subscription(session, channel, command).await?;
+                let member = match &token {
+                    Some(token) => Some(member_of(session, token, command)?),
+                    None => {
+                        // Explicit member data wins; a signed-in connection may leave it out.
+                        let data = command.channel_data.as_deref();
+                        let most = session.app().limits.presence_member_bytes;
+                        data.map(|data| Member::parse(data, most)).transpose()?
+                    }
+                };
+                Ok((member, token))
+            }
+            // Internal names do not parse; nobody gets here with one.
+            ChannelKind::Internal => Err(SubscribeError::OtherUser(channel.clone())),
         }
-        ChannelKind::Private | ChannelKind::Encrypted => {
-            check(session, channel, command)?;
-            Ok(None)
+    }
+
+    async fn check_subscription(
+        &self,
+        session: &Session,
+        channel: &ChannelName,
+        command: &Subscribe,
+    ) -> Result<Option<Token>, SubscribeError> {
+        let given = command
+            .auth
+            .as_deref()
+            .filter(|auth| !auth.is_empty())
+            .ok_or_else(|| SubscribeError::AuthRequired(channel.clone()))?;
+        let data = command.channel_data.as_deref();
+        let expected = || auth::channel_string(session.peer.socket_id(), channel.as_str(), data);
+        let checked = self.check_auth(&session.app(), given, expected).await;
+        let token = checked.map_err(|fault| match fault {
+            AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
+            AuthFault::Key(key) => SubscribeError::AuthKey(key),
+            AuthFault::Signature { expected, got } => SubscribeError::Signature { expected, got },
+            AuthFault::Token(fault) => SubscribeError::Token(fault),
+        })?;
+        match token {
+            Some(token) if !token.names(channel.as_str()) => {
+                Err(SubscribeError::TokenChannel(channel.clone()))
+            }
+            token => Ok(token),
         }
-        ChannelKind::Presence => {
-            check(session, channel, command)?;
-            // Explicit member data wins; a signed-in connection may leave it out.
-            let data = command.channel_data.as_deref();
-            let most = session.app().limits.presence_member_bytes;
-            Ok(data.map(|data| Member::parse(data, most)).transpose()?)
-        }
-        // Internal names do not parse; nobody gets here with one.
-        ChannelKind::Internal => Err(SubscribeError::OtherUser(channel.clone())),
     }
 }
 
-fn check(
+/// The token's user. `channel_data`, which pusher-js needs to know who it is, must name the same one.
+fn member_of(
     session: &Session,
-    channel: &ChannelName,
+    token: &Token,
     command: &Subscribe,
-) -> Result<(), SubscribeError> {
-    let given = command
-        .auth
-        .as_deref()
-        .filter(|auth| !auth.is_empty())
-        .ok_or_else(|| SubscribeError::AuthRequired(channel.clone()))?;
-    let data = command.channel_data.as_deref();
-    let expected = auth::channel_string(session.peer.socket_id(), channel.as_str(), data);
-    check_auth(&session.app(), given, &expected).map_err(|fault| match fault {
-        AuthFault::Format => SubscribeError::AuthFormat(channel.clone()),
-        AuthFault::Key(key) => SubscribeError::AuthKey(key),
-        AuthFault::Signature { expected, got } => SubscribeError::Signature { expected, got },
-    })
+) -> Result<Member, SubscribeError> {
+    let max_bytes = session.app().limits.presence_member_bytes;
+    let user = token.channel_data().map_err(SubscribeError::Token)?;
+    let member = Member::parse(&user, max_bytes)?;
+    if let Some(data) = &command.channel_data
+        && Member::parse(data, max_bytes)?.id != member.id
+    {
+        return Err(SubscribeError::Token(Fault::another_user("channel_data")));
+    }
+    Ok(member)
 }

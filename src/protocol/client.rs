@@ -26,10 +26,10 @@ pub enum ClientFrame {
     Pong,
     /// `pusher:signin`.
     Signin {
-        /// `key:signature`.
+        /// `key:signature`, or a token.
         auth: String,
-        /// The signed text, raw.
-        user_data: String,
+        /// The signed text, raw; a token may come without.
+        user_data: Option<String>,
     },
     /// `client-…`.
     ClientEvent(ClientEvent),
@@ -151,9 +151,7 @@ impl ClientFrame {
                 let data: SigninData = command_data(event, frame.data)?;
                 Ok(Self::Signin {
                     auth: data.auth.ok_or(InvalidClientFrame::Missing("auth"))?,
-                    user_data: data
-                        .user_data
-                        .ok_or(InvalidClientFrame::Missing("user_data"))?,
+                    user_data: data.user_data,
                 })
             }
             _ if event.starts_with("client-") => client_event(&frame),
@@ -256,7 +254,14 @@ mod tests {
                 r#"{"event":"pusher:signin","data":{"auth":"k:s","user_data":"{}"}}"#,
                 ClientFrame::Signin {
                     auth: "k:s".into(),
-                    user_data: "{}".into(),
+                    user_data: Some("{}".into()),
+                },
+            ),
+            (
+                r#"{"event":"pusher:signin","data":{"auth":"a.b.c"}}"#,
+                ClientFrame::Signin {
+                    auth: "a.b.c".into(),
+                    user_data: None,
                 },
             ),
         ] {
@@ -311,8 +316,8 @@ mod tests {
                 "Invalid data for pusher:subscribe",
             ),
             (
-                r#"{"event":"pusher:signin","data":{"auth":"a"}}"#,
-                "Missing parameter: data.user_data",
+                r#"{"event":"pusher:signin","data":{"user_data":"{}"}}"#,
+                "Missing parameter: data.auth",
             ),
             (
                 r#"{"event":"pusher_internal:x"}"#,

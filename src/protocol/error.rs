@@ -29,6 +29,8 @@ pub enum CloseCode {
     OriginRefused,
     /// 4009: the application asked for the end of this user's connections.
     Terminated,
+    /// 4009: the token that the connection signed in with has ended, and the app wants no reconnection.
+    TokenEndedForGood,
     /// 4100: the client reads more slowly than it is sent to, and its outbox is full.
     SlowConsumer,
     /// 4100: the client sends ten times as fast as the app allows.
@@ -37,6 +39,8 @@ pub enum CloseCode {
     ShuttingDown,
     /// 4200: an operator has closed this one connection, which may come back.
     Operator,
+    /// 4200: the token that the connection signed in with has ended; come back with a new one.
+    TokenEnded,
     /// 4201: neither traffic nor an answer to a ping.
     NoPong,
     /// 1002: the frames break RFC 6455.
@@ -51,7 +55,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::TlsOnly,
         Self::UnknownApp,
         Self::AppDisabled,
@@ -63,10 +67,12 @@ impl CloseCode {
         Self::Unauthorized,
         Self::OriginRefused,
         Self::Terminated,
+        Self::TokenEndedForGood,
         Self::SlowConsumer,
         Self::TooFast,
         Self::ShuttingDown,
         Self::Operator,
+        Self::TokenEnded,
         Self::NoPong,
         Self::ProtocolViolation,
         Self::Binary,
@@ -89,10 +95,12 @@ impl CloseCode {
             Self::Unauthorized => "unauthorized",
             Self::OriginRefused => "origin_refused",
             Self::Terminated => "terminated",
+            Self::TokenEndedForGood => "token_ended_for_good",
             Self::SlowConsumer => "slow_consumer",
             Self::TooFast => "too_fast",
             Self::ShuttingDown => "shutting_down",
             Self::Operator => "operator",
+            Self::TokenEnded => "token_ended",
             Self::NoPong => "no_pong",
             Self::ProtocolViolation => "protocol_violation",
             Self::Binary => "binary",
@@ -113,9 +121,12 @@ impl CloseCode {
             Self::BadVersion => 4006,
             Self::UnsupportedProtocol => 4007,
             Self::NoProtocol => 4008,
-            Self::Unauthorized | Self::OriginRefused | Self::Terminated => 4009,
+            Self::Unauthorized
+            | Self::OriginRefused
+            | Self::Terminated
+            | Self::TokenEndedForGood => 4009,
             Self::SlowConsumer | Self::TooFast => 4100,
-            Self::ShuttingDown | Self::Operator => 4200,
+            Self::ShuttingDown | Self::Operator | Self::TokenEnded => 4200,
             Self::NoPong => 4201,
             Self::ProtocolViolation => 1002,
             Self::Binary => 1003,
@@ -145,10 +156,12 @@ impl CloseCode {
             Self::Unauthorized => "Connection not authorized within timeout",
             Self::OriginRefused => "Origin not allowed",
             Self::Terminated => "You got disconnected by the app.",
+            Self::TokenEndedForGood => "The token has expired",
             Self::SlowConsumer => "Over capacity: the client reads too slowly",
             Self::TooFast => "Over capacity: the client sends too fast",
             Self::ShuttingDown => "Server is shutting down, reconnect immediately",
             Self::Operator => "Closed by an operator, reconnect immediately",
+            Self::TokenEnded => "The token has expired, reconnect with a new one",
             Self::NoPong => "Pong reply not received",
             Self::ProtocolViolation => "Frames must follow RFC 6455",
             Self::Binary => "Binary frames are not part of the protocol",
@@ -228,13 +241,13 @@ mod tests {
                 .filter(|code| band.contains(&code.number()))
                 .count()
         };
-        assert_eq!(count(4000..4100), 11, "these stop the client");
+        assert_eq!(count(4000..4100), 12, "these stop the client");
         assert_eq!(
             count(4100..4200),
             2,
             "one that reads too slowly or sends too fast comes back after a pause"
         );
-        assert_eq!(count(4200..4300), 3, "these come back at once");
+        assert_eq!(count(4200..4300), 4, "these come back at once");
         assert_eq!(
             count(4300..5000),
             0,

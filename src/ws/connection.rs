@@ -149,8 +149,11 @@ impl Connection {
         }
     }
 
-    /// Decides what waited for a sign-in or is ruled otherwise now.
+    /// Decides what waited for a sign-in or is ruled otherwise now, and ends what rested on a token that has ended.
     async fn review(&mut self) {
+        for (channel, error) in self.node.end_tokens(&mut self.session).await {
+            self.refuse_subscription(channel.as_str(), &error);
+        }
         while let Some((channel, error)) = self.node.review(&mut self.session).await {
             self.refuse_subscription(channel.as_str(), &error);
         }
@@ -289,7 +292,7 @@ impl Connection {
                 }
             }
             ClientFrame::Signin { auth, user_data } => {
-                if let Err(error) = self.node.sign_in(session, &auth, &user_data).await {
+                if let Err(error) = self.node.sign_in(session, &auth, user_data).await {
                     self.refuse_command(ErrorCode::None, &error.to_string());
                     self.log(
                         |tallies| &tallies.signins,

@@ -42,6 +42,7 @@ mod rules;
 mod shutdown;
 mod slow;
 mod tls;
+mod tokens;
 mod transcripts;
 mod watchlist_random;
 mod webhooks;

@@ -37,12 +37,14 @@
 //!
 //! In what is received `*` stands for any run of characters. Everywhere `$a.socket_id` is that connection's id,
 //! `$auth(a, CHANNEL)` and `$auth(a, CHANNEL, CHANNEL_DATA)` are `key:signature` of a subscription, `$userauth(a,
-//! USER_DATA)` of a sign-in, and `$times(N, TEXT)` is a text N times over.
+//! USER_DATA)` of a sign-in, `$jwt(SECONDS, CLAIMS)` is a token of the secret `jwt-secret` that expires in so many
+//! seconds (it has a claim beside `exp`), and `$times(N, TEXT)` is a text N times over.
 
 use std::collections::BTreeMap;
 
 use crate::harness::{
     APP, Config, Message, Nodes, Opcode, PATIENCE, RedisServer, Response, Server, Ws, eventually,
+    hs256, now,
 };
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
@@ -114,6 +116,8 @@ transcripts! {
     sub_protocol
     terminate
     tls_only
+    tokens
+    tokens_refused
     user_ids
     versions
     watchlist
@@ -396,6 +400,11 @@ impl Play {
                     None => (second, None),
                 };
                 APP.channel_auth(self.connections.get(first)?.socket_id(), channel, data)
+            }
+            "jwt" => {
+                let exp = now() + first.parse::<i64>().ok()?;
+                let claims = second.strip_prefix('{')?;
+                hs256("jwt-secret", &format!(r#"{{"exp":{exp},{claims}"#))
             }
             "userauth" => APP.user_auth(self.connections.get(first)?.socket_id(), second),
             _ => return None,

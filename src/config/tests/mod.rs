@@ -3,6 +3,7 @@
 use super::*;
 use crate::auth::Secret;
 
+mod jwt;
 mod redis;
 mod redis_refused;
 mod refused;

@@ -13,6 +13,7 @@ mod receiver;
 mod redis;
 mod resp;
 mod server;
+mod tokens;
 mod wire;
 mod ws;
 
@@ -33,6 +34,7 @@ pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
 pub(crate) use resp::Answer;
 pub(crate) use server::{Server, event_body};
+pub(crate) use tokens::{Jwks, Provider, ProviderKey, hs256, jwk_set, jwt};
 pub(crate) use wire::{Filled, Wire};
 pub(crate) use ws::{
     Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame, upgrade,

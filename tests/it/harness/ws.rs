@@ -207,6 +207,18 @@ impl Ws {
         self.send(&frame);
     }
 
+    /// Subscribes with a token, without waiting for the answer.
+    pub(crate) fn subscribe_by(&mut self, token: &str, channel: &str) {
+        let data = serde_json::json!({"channel": channel, "auth": token});
+        self.send(&serde_json::json!({"event": "pusher:subscribe", "data": data}).to_string());
+    }
+
+    /// Signs in with a token, without waiting for the answer.
+    pub(crate) fn sign_in_by(&mut self, token: &str) {
+        let data = serde_json::json!({"auth": token});
+        self.send(&serde_json::json!({"event": "pusher:signin", "data": data}).to_string());
+    }
+
     /// The next message, or none by the deadline.
     pub(crate) fn try_next(&mut self, patience: Duration) -> Option<Message> {
         let end = Instant::now() + patience;
