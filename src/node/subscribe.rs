@@ -293,13 +293,7 @@ impl Node {
             Err(error) => {
                 let subscription = session.subscriptions.remove(at);
                 session.peer.hub().unsubscribe(&subscription.slot);
-                return Err(match error {
-                    adapter::Error::PresenceFull => {
-                        SubscribeError::PresenceFull(app.limits.presence_members)
-                    }
-                    adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
-                    adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
-                });
+                return Err(refused(error, &app));
             }
         };
         // After a reload meanwhile other rules hold.
@@ -405,6 +399,15 @@ fn past_wanted(app: &App, channel: &ChannelName, peer: &Peer) -> PastWanted {
         after: None,
         // The rest is for what comes meanwhile.
         most_bytes: limit.saturating_sub(peer.outbox_bytes()) / 2,
+    }
+}
+
+/// Why the adapter does not take a subscription.
+fn refused(error: adapter::Error, app: &App) -> SubscribeError {
+    match error {
+        adapter::Error::PresenceFull => SubscribeError::PresenceFull(app.limits.presence_members),
+        adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
+        adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
     }
 }
 
