@@ -10,6 +10,7 @@ mod publish;
 mod query;
 mod rates;
 mod reload;
+mod resume;
 mod signin;
 mod subscribe;
 mod terminate;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::connect::{Session, Subscription};
 use super::held::Authorized;
 use super::rates::ConnectionRate;
+use super::resume::Resuming;
 use super::{AuthFault, Node, check_auth};
 use crate::adapter::{self, Subscribed, Subscriber};
 use crate::app::{App, AppId};
@@ -18,7 +19,9 @@ use crate::metrics::SubscriptionRefused;
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::client::Subscribe;
 use crate::protocol::user::InvalidUser;
-use crate::protocol::{ChannelKind, ChannelName, Encoded, ErrorCode, Member, ServerFrame, excerpt};
+use crate::protocol::{
+    ChannelKind, ChannelName, Encoded, ErrorCode, Member, Resumed, ServerFrame, excerpt,
+};
 use crate::rules::{Admission, WhoMaySubscribe};
 
 /// Why a subscription is refused, or an unsubscription. The texts are the real service's where they are known.
@@ -253,31 +256,30 @@ impl Node {
         let app = session.app();
         self.inboxes.wait_for_capacity().await?;
 
+        let resuming = self.resuming(session, &app, &channel).await;
         let slot = session.peer.hub().subscribe(&channel, &session.peer);
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
             active: false,
+            resumable: session.keeps_log(&app),
             member,
         });
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = Subscriber {
-            past: past_wanted(&app, &channel, &session.peer),
+            past: PastWanted {
+                after: resuming.as_ref().and_then(Resuming::after),
+                ..past_wanted(&app, &channel, &session.peer)
+            },
             ..subscription.subscriber(&session.peer)
         };
-        let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
+        let mut subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
             Ok(subscribed) => subscribed,
             Err(error) => {
                 let subscription = session.subscriptions.remove(at);
                 session.peer.hub().unsubscribe(&subscription.slot);
-                return Err(match error {
-                    adapter::Error::PresenceFull => {
-                        SubscribeError::PresenceFull(app.limits.presence_members)
-                    }
-                    adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
-                    adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
-                });
+                return Err(not_taken(error, &app));
             }
         };
         // After a reload meanwhile other rules hold.
@@ -287,17 +289,21 @@ impl Node {
             self.unsubscribe_at(session, at).await;
             return Err(error);
         }
-        let subscription = &mut session.subscriptions[at];
-        subscription.active = true;
+        session.subscriptions[at].active = true;
+        let subscription = &session.subscriptions[at];
+        let outcome = resuming.map(|resuming| resuming.outcome(&mut subscribed));
+        let resumed = outcome.as_ref().map(|outcome| outcome.resumed);
         session.peer.hub().activate(
             &subscription.slot,
             subscribed.since,
-            &welcome(&channel, &subscribed),
+            &welcome(&channel, &subscribed, resumed),
         );
+        if let Some(outcome) = &outcome {
+            self.take_position(session, subscription, outcome);
+        }
         if channel.kind().needs_auth() {
             session.peer.authorize();
         }
-        let subscription = &session.subscriptions[at];
         self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
         Ok(())
     }
@@ -325,6 +331,7 @@ impl Node {
     /// Ends one subscription: the only way there is, for a command and for a connection's end.
     pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
+        self.let_go(session, &subscription);
         session.peer.hub().unsubscribe(&subscription.slot);
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
         self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
@@ -359,6 +366,15 @@ impl Node {
     }
 }
 
+/// Why the cluster did not take a subscription.
+fn not_taken(error: adapter::Error, app: &App) -> SubscribeError {
+    match error {
+        adapter::Error::PresenceFull => SubscribeError::PresenceFull(app.limits.presence_members),
+        adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
+        adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
+    }
+}
+
 fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError> {
     ChannelName::parse(text, max_len).map_err(|reason| SubscribeError::Name {
         name: excerpt(text).to_owned(),
@@ -380,13 +396,18 @@ fn past_wanted(app: &App, channel: &ChannelName, peer: &Peer) -> PastWanted {
 }
 
 /// What the joiner is told before anything else of the channel.
-fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
+fn welcome(
+    channel: &ChannelName,
+    subscribed: &Subscribed,
+    resumed: Option<Resumed>,
+) -> Vec<Encoded> {
     let succeeded = match channel.kind() {
         ChannelKind::Presence => ServerFrame::PresenceSucceeded {
             channel,
             members: &subscribed.members,
+            resumed,
         },
-        _ => ServerFrame::SubscriptionSucceeded { channel },
+        _ => ServerFrame::SubscriptionSucceeded { channel, resumed },
     };
     let mut frames = vec![succeeded.encode()];
     let past = &subscribed.past;
