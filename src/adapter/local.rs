@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, LastEvent, Published, Subscribed,
-    Subscriber, Watched, count_frame,
+    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Error, Event, LastEvent, Published,
+    Subscribed, Subscriber, Watched, count_frame,
 };
 use crate::app::{App, AppId};
 use crate::hub::inbox::Inboxes;
@@ -50,7 +50,7 @@ impl Local {
         }
     }
 
-    /// Sends the counts of busy channels that were held back, and drops last events that have expired. Runs as long as
+    /// Sends the counts of busy channels that were held back, and drops last events and keys that have expired. Runs as long as
     /// the server.
     pub async fn send_due_counts(self: Arc<Self>) {
         let mut interval = tokio::time::interval(COUNT_TICK);
@@ -62,6 +62,7 @@ impl Local {
                     self.send_count(app, channel, (count, None), audience);
                 });
             self.registry.expire_last_events(now);
+            self.registry.expire_keys(now);
         }
     }
 
@@ -102,6 +103,29 @@ impl Local {
         }
         let event = WebhookEvent::SubscriptionCount(count);
         self.webhooks.post(app, channel, &event, source);
+    }
+
+    /// Delivers an event. Returns the channel's subscriptions.
+    fn deliver(&self, app: &App, event: &Event<'_>) -> usize {
+        let mut subscriptions = 0;
+        let keep = event.keep.clone();
+        let evicted = self
+            .registry
+            .publish(&app.id, event.channel, keep, |audience| {
+                subscriptions = audience.subscriptions();
+                self.fanout.send(
+                    &app.id,
+                    event.channel,
+                    Outgoing {
+                        frame: &event.frame,
+                        except: event.except,
+                        accepted: Some(event.accepted),
+                    },
+                    audience,
+                );
+            });
+        self.metrics.cache_evictions.inc_by(evicted as u64);
+        subscriptions
     }
 
     /// Posts the webhooks that a subscription causes. The channel's lock is held, so they are in the order of the changes.
@@ -213,28 +237,39 @@ impl Adapter for Local {
     }
 
     fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
-        let mut subscriptions = 0;
-        let evicted = self
-            .registry
-            .publish(&app.id, event.channel, event.keep, |audience| {
-                subscriptions = audience.subscriptions();
-                self.fanout.send(
-                    &app.id,
-                    event.channel,
-                    Outgoing {
-                        frame: &event.frame,
-                        except: event.except,
-                        accepted: Some(event.accepted),
-                    },
-                    audience,
-                );
-            });
-        self.metrics.cache_evictions.inc_by(evicted as u64);
+        let taken = event.once.map(|once| {
+            let channel = event.channel;
+            let take = || Counts {
+                subscriptions: self.deliver(app, &event),
+                users: self.registry.counts(&app.id, channel).users,
+            };
+            self.registry
+                .take_once(&app.id, (once, channel), Instant::now(), take)
+        });
+        let taken = match taken.transpose() {
+            Ok(taken) => taken,
+            Err(why) => return now(Err(Error::Key(0, why))),
+        };
+        let subscriptions = match taken {
+            Some(taken) => taken.counts.subscriptions,
+            None => self.deliver(app, &event),
+        };
         now(Ok(Published {
             scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
+            taken,
         }))
     }
+
+    fn claim<'a>(&'a self, app: &'a App, claims: &'a Claims<'a>) -> AdapterFuture<'a, ()> {
+        let claimed = self
+            .registry
+            .claim_keys(&app.id, &claims.keys, Instant::now());
+        now(claimed.map_err(|(index, why)| Error::Key(index, why)))
+    }
+
+    // Nothing comes between a claim and its publications: none of them waits.
+    fn release(&self, _: &App, _: &Claims<'_>) {}
 
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
         now(Ok(self.registry.counts(&app.id, channel)))

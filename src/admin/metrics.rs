@@ -166,6 +166,8 @@ impl Page {
             "users" "Users signed in or watched" = totals.users,
             "last_events" "Last events kept for cache channels" = totals.last_events,
             "last_event_bytes" "Their bytes" = totals.last_event_bytes,
+            "idempotency_keys" "Idempotency keys that this node remembers; with Redis they are there" = totals.idempotency_keys,
+            "idempotency_key_bytes" "Their bytes" = totals.idempotency_key_bytes,
             "inbox_bytes" "Bytes of commands that wait for workers" = admin.node.inbox_bytes(),
             "outbox_bytes" "Bytes that wait for sockets, and 128 for each frame" = outboxes.sum::<usize>(),
         }

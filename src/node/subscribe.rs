@@ -272,6 +272,10 @@ impl Node {
                     }
                     adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
                     adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
+                    // Subscriptions have none.
+                    adapter::Error::Key(_, why) => {
+                        SubscribeError::Unreachable(why.to_string().into())
+                    }
                 });
             }
         };

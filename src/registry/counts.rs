@@ -46,6 +46,10 @@ pub struct Totals {
     pub last_events: usize,
     /// Their bytes.
     pub last_event_bytes: usize,
+    /// Keys of publishes that are remembered.
+    pub idempotency_keys: usize,
+    /// Their bytes.
+    pub idempotency_key_bytes: usize,
 }
 
 impl Registry {
@@ -122,6 +126,7 @@ impl Registry {
             totals.last_events += shard.cache.len();
             totals.last_event_bytes += shard.cache.bytes();
         }
+        (totals.idempotency_keys, totals.idempotency_key_bytes) = self.remembered_keys();
         totals.users = self
             .users
             .iter()

@@ -9,6 +9,7 @@
 mod cache;
 mod channel;
 mod counts;
+mod once;
 mod rates;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,8 @@ use cache::{Budget, Cache};
 pub use cache::{LAST_EVENT_TTL, LastEvent};
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
+use once::Keys;
+pub use once::{KeyRefused, Once, Taken};
 pub use rates::AppRate;
 use rates::Rates;
 pub use users::UserState;
@@ -45,6 +48,7 @@ const SHARDS: usize = 64;
 pub struct Registry {
     shards: Box<[Lock<Shard>]>,
     users: Box<[Lock<Users>]>,
+    keys: Box<[Keys]>,
     connections: Lock<HashMap<AppId, usize>>,
     rates: Rates,
     hasher: std::hash::RandomState,
@@ -173,6 +177,7 @@ impl Registry {
         Self {
             shards: (0..SHARDS).map(|_| Lock::default()).collect(),
             users: (0..SHARDS).map(|_| Lock::default()).collect(),
+            keys: (0..SHARDS).map(|_| Keys::default()).collect(),
             connections: Lock::default(),
             rates: Rates::default(),
             hasher: std::hash::RandomState::new(),
