@@ -128,6 +128,7 @@ reasons! {
         Signature "signature" "the signature is not of any of the app's secrets over this socket id and user_data" authentication,
         User "user" "user_data is not a user",
         AlreadySignedIn "already_signed_in" "the connection is signed in as another user",
+        TooManyConnections "too_many_connections" "the user has connections_per_user connections",
         Overloaded "overloaded" "a worker's inbox stayed full",
     }
 }

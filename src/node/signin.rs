@@ -1,7 +1,10 @@
 //! Sign-in: a connection says who it is; then server-to-user events, termination and watchlists know it.
 
+use std::num::NonZeroU32;
+
 use super::connect::{Session, SignedIn};
 use super::{AuthFault, Node, check_auth};
+use crate::adapter::Watched;
 use crate::auth;
 use crate::hub::inbox::InboxFull;
 use crate::metrics::SigninRefused;
@@ -31,6 +34,9 @@ pub enum SigninError {
     /// Somebody else is signed in here.
     #[error("The connection is already signed in as user {0}")]
     AlreadySignedIn(UserId),
+    /// As many connections are signed in as the user as the app allows.
+    #[error("The user has too many signed-in connections: the limit is {0}")]
+    TooManyConnections(u32),
     /// The server cannot take it now.
     #[error(transparent)]
     Overloaded(#[from] InboxFull),
@@ -46,6 +52,7 @@ impl SigninError {
             Self::Signature { .. } => SigninRefused::Signature,
             Self::User(_) => SigninRefused::User,
             Self::AlreadySignedIn(_) => SigninRefused::AlreadySignedIn,
+            Self::TooManyConnections(_) => SigninRefused::TooManyConnections,
             Self::Overloaded(_) => SigninRefused::Overloaded,
         }
     }
@@ -75,12 +82,15 @@ impl Node {
             None => {}
         }
         self.inboxes.wait_for_capacity().await?;
-        session.peer.set_user_id(&user.member.id);
-        self.register(session, user, user_data).await;
-        Ok(())
+        self.register(session, user, user_data).await
     }
 
-    async fn register(&self, session: &mut Session, mut user: User, user_data: &str) {
+    async fn register(
+        &self,
+        session: &mut Session,
+        mut user: User,
+        user_data: &str,
+    ) -> Result<(), SigninError> {
         let app = session.app();
         let cut = app.watchlist && std::mem::take(&mut user.watchlist_cut);
         if !app.watchlist {
@@ -96,13 +106,19 @@ impl Node {
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
         let signed_in = session.user.insert(Box::new(SignedIn { user, slots }));
-        // A cluster that cannot be asked knows nobody online; what changes later is told.
-        let watched = self
-            .adapter
-            .sign_in(&app, &signed_in.user, hub.index())
-            .await
-            .unwrap_or_default();
+        let user = &signed_in.user;
+        let watched = match self.adapter.sign_in(&app, user, hub.index()).await {
+            Ok(Some(watched)) => watched,
+            Ok(None) => {
+                take_user(session);
+                let most = app.limits.connections_per_user.map_or(0, NonZeroU32::get);
+                return Err(SigninError::TooManyConnections(most));
+            }
+            // A cluster that cannot be asked knows nobody online; what changes later is told.
+            Err(_) => Vec::new(),
+        };
 
+        session.peer.set_user_id(&signed_in.user.member.id);
         session.peer.authorize();
         let mut frames = vec![success(user_data)];
         if cut {
@@ -115,24 +131,7 @@ impl Node {
                 .encode(),
             );
         }
-        let (mut online, mut offline) = (Vec::new(), Vec::new());
-        for (id, state) in signed_in.user.watchlist.iter().zip(&watched) {
-            (if state.online {
-                &mut online
-            } else {
-                &mut offline
-            })
-            .push(id.clone());
-        }
-        if !watched.is_empty() {
-            frames.push(
-                ServerFrame::WatchlistEvents {
-                    online: &online,
-                    offline: &offline,
-                }
-                .encode(),
-            );
-        }
+        frames.extend(watchlist_states(&signed_in.user, &watched));
         let since = |at: usize| watched.get(at).map_or(0, |state| state.since);
         for (at, slot) in signed_in.slots.iter().enumerate() {
             // The first slot is the user's own and gets the frames; the others follow the watchlist.
@@ -143,23 +142,48 @@ impl Node {
             };
             hub.activate(slot, at.checked_sub(1).map_or(0, since), &first);
         }
+        Ok(())
     }
 
     /// Undoes a sign-in at the end of a connection.
     pub(super) async fn sign_out(&self, session: &mut Session) {
-        let Some(signed_in) = session.user.take() else {
+        let Some(signed_in) = take_user(session) else {
             return;
         };
         let hub = session.peer.hub();
-        for slot in &signed_in.slots {
-            hub.unsubscribe(slot);
-        }
         // As with a subscription: the cluster learns it or reaps it.
         let _ = self
             .adapter
             .sign_out(&session.app(), &signed_in.user, hub.index())
             .await;
     }
+}
+
+/// Who of the watchlist is online; none without a watchlist.
+fn watchlist_states(user: &User, watched: &[Watched]) -> Option<Encoded> {
+    let (mut online, mut offline) = (Vec::new(), Vec::new());
+    for (id, state) in user.watchlist.iter().zip(watched) {
+        let ids = if state.online {
+            &mut online
+        } else {
+            &mut offline
+        };
+        ids.push(id.clone());
+    }
+    let told = ServerFrame::WatchlistEvents {
+        online: &online,
+        offline: &offline,
+    };
+    (!watched.is_empty()).then(|| told.encode())
+}
+
+/// Takes the user off a connection, with its places in the hub.
+fn take_user(session: &mut Session) -> Option<Box<SignedIn>> {
+    let signed_in = session.user.take()?;
+    for slot in &signed_in.slots {
+        session.peer.hub().unsubscribe(slot);
+    }
+    Some(signed_in)
 }
 
 fn success(user_data: &str) -> Encoded {

@@ -112,6 +112,7 @@ transcripts! {
     sub_protocol
     terminate
     tls_only
+    user_connections
     user_ids
     versions
     watchlist

@@ -211,6 +211,15 @@ impl RegisterCommand<'_> {
                 .arg(0)
                 .arg(u8::from(topic.degraded_since.is_some())),
         };
+        if matches!(topic.subject, Subject::User(_)) {
+            command.arg(
+                topic
+                    .waiters
+                    .iter()
+                    .filter(|waiter| waiter.signs_in)
+                    .count(),
+            );
+        }
         for change in &members.changes {
             match change {
                 MemberChange::Joined(member) => command

@@ -189,6 +189,24 @@ impl LocalDelivery {
         }
     }
 
+    /// Answers the latest sign-ins, which Redis has not counted.
+    pub(super) fn refuse_sign_ins(&self, topic: &Topic, waiters: &mut Vec<Waiter>, count: usize) {
+        for _ in 0..count {
+            let Some(at) = waiters.iter().rposition(|waiter| waiter.signs_in) else {
+                return;
+            };
+            let refusal = TopicSnapshot {
+                since: 0,
+                members: Vec::new(),
+                last_event: None,
+                online: topic.online,
+                refused: true,
+            };
+            // A caller that has gone undoes its change itself.
+            let _ = waiters.remove(at).answer.send(Ok(refusal));
+        }
+    }
+
     /// Answers waiters with the topic as Redis has just registered it.
     pub(super) fn answer_waiters(
         &self,
@@ -205,6 +223,7 @@ impl LocalDelivery {
             members: topic.snapshot(),
             last_event: last.cloned(),
             online: topic.online,
+            refused: false,
         };
         for waiter in waiters {
             // A user that Redis refused because the channel is full is not among the members.

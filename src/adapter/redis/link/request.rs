@@ -48,7 +48,7 @@ pub(crate) struct LocalState {
     pub(crate) interested: bool,
     /// Whether subscribers receive changes of the count.
     pub(crate) sends_count: bool,
-    /// The limit for the members of a presence channel.
+    /// The limit for the members of a presence channel, or for a user's signed-in connections, where 0 is none.
     pub(crate) max_members: usize,
 }
 
@@ -66,6 +66,8 @@ pub(crate) struct Waiter {
     pub(crate) member: Option<UserId>,
     /// The connection that caused the change, for webhooks.
     pub(crate) source: Option<SocketId>,
+    /// Whether a connection signs in, which Redis refuses beyond the limit.
+    pub(crate) signs_in: bool,
     /// When the wait began. It ends after `publish_timeout`.
     pub(crate) since: Instant,
     pub(crate) answer: oneshot::Sender<Result<TopicSnapshot, Error>>,
@@ -80,6 +82,8 @@ pub(crate) struct TopicSnapshot {
     pub(crate) last_event: Option<LastEvent>,
     /// Whether the user of a user's topic is signed in anywhere.
     pub(crate) online: bool,
+    /// Whether the sign-in is refused, as the user has as many connections as the app allows.
+    pub(crate) refused: bool,
 }
 
 /// An event to publish.
