@@ -30,6 +30,8 @@ pub use crate::adapter::DeliveryScope;
 pub use crate::adapter::Error as Unavailable;
 /// How the other nodes are doing.
 pub use crate::adapter::redis::{ClusterState, LiveNode};
+/// A place in a channel's log, and from which end it is read.
+pub use crate::channel_log::{LogId, Order};
 /// What one worker holds.
 pub use crate::hub::inbox::{InboxDepth, WorkerReport};
 /// A worker's connections for people.
