@@ -166,6 +166,7 @@ fn app() -> App {
         api_tokens: Vec::new(),
         rules: Default::default(),
         webhooks: Vec::new(),
+        sources: Vec::new(),
         limits: Limits::default(),
         metrics: AppMetrics::default(),
     }

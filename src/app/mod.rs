@@ -21,6 +21,7 @@ use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
 use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
 use crate::rules::{ChannelPolicy, Rules};
+use crate::source::Source;
 
 /// The id in `/apps/{id}/…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,6 +103,8 @@ pub struct App {
     pub rules: Rules,
     /// Who is told what happens on its channels.
     pub webhooks: Vec<Webhook>,
+    /// Who else publishes to its channels.
+    pub sources: Vec<Source>,
     /// Limits.
     pub limits: Limits,
     /// What is counted for it.
@@ -109,6 +112,12 @@ pub struct App {
 }
 
 impl App {
+    /// The source of a name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| source.name == name)
+    }
+
     /// What holds for a channel.
     #[must_use]
     pub fn policy(&self, channel: &ChannelName) -> ChannelPolicy<'_> {
@@ -348,6 +357,11 @@ impl Apps {
         for app in self.iter() {
             if let Some(former) = former.by_id(app.id.as_str()) {
                 app.metrics.continue_from(&former.metrics);
+                for source in &app.sources {
+                    if let Some(former) = former.source(&source.name) {
+                        source.history.continue_from(&former.history);
+                    }
+                }
             }
         }
     }
@@ -414,6 +428,7 @@ impl App {
             api_tokens: Vec::new(),
             rules: Rules::default(),
             webhooks: Vec::new(),
+            sources: Vec::new(),
             limits: Limits::default(),
             metrics: AppMetrics::default(),
         }

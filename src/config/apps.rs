@@ -8,6 +8,7 @@ use super::error::{Origin, Problem};
 use super::listener::Server;
 use super::raw;
 use super::rules;
+use super::sources;
 use super::values::Name;
 use super::webhooks;
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern};
@@ -80,6 +81,7 @@ fn built(
         api_tokens,
         rules: rules::built(&raw.channels, at, check)?,
         webhooks: webhooks::built(&raw.webhooks, at, check)?,
+        sources: sources::built(&raw.sources, at, check)?,
         limits: raw.limits.clone(),
         metrics: Default::default(),
     })

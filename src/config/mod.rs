@@ -27,6 +27,7 @@ mod reload;
 mod rules;
 mod secrets;
 mod soketi;
+mod sources;
 mod strays;
 mod tls;
 mod tree;
