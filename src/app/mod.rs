@@ -275,9 +275,14 @@ impl Apps {
     /// Makes a snapshot; `config` has refused duplicate ids and keys.
     #[must_use]
     pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
+        Self::of(apps.into_iter().map(Arc::new))
+    }
+
+    /// The same of apps that are there already.
+    #[must_use]
+    pub fn of(apps: impl IntoIterator<Item = Arc<App>>) -> Self {
         let mut all = Self::default();
         for app in apps {
-            let app = Arc::new(app);
             all.by_id.insert(app.id.clone(), Arc::clone(&app));
             all.by_key.insert(app.key.clone(), app);
         }

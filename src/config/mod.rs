@@ -9,6 +9,7 @@
 //!
 //! Nothing else in this crate reads the environment or the settings' file, and no one else sees `raw`.
 
+mod app_store;
 mod apps;
 mod check;
 mod environment;
@@ -24,6 +25,7 @@ mod read;
 mod redis;
 mod redis_url;
 mod reload;
+mod rows;
 mod rules;
 mod secrets;
 mod soketi;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 
 use crate::app::Apps;
 use crate::host_port::is_loopback;
+pub use app_store::AppStore;
 use check::Check;
 use environment::EnvInput;
 pub use environment::Environment;
@@ -51,6 +54,10 @@ pub use locate::{PLACES, admin_address, server_alone};
 use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch};
+pub use rows::{
+    AppReader, Entries, InvalidField, OWN_COLUMN, app_columns, row as app_row, said as app_said,
+    shown as app_shown,
+};
 use secrets::SecretReader;
 use tree::{Override, Tree};
 
@@ -65,6 +72,8 @@ pub struct Settings {
     pub webhooks: crate::webhook::Settings,
     /// `[redis]`; none: this node is alone.
     pub redis: Option<crate::adapter::redis::Settings>,
+    /// `[app_store]`; none: apps are in the file alone.
+    pub app_store: Option<AppStore>,
     /// `[[apps]]`.
     pub apps: Apps,
     /// `TIDEWIRE_LOG` and `TIDEWIRE_LOG_FORMAT`.
@@ -139,6 +148,12 @@ impl Loaded {
     /// If TOML has no way to write them, which a test rules out.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         self.raw.to_toml(&self.raw.apps)
+    }
+
+    /// What is shown of each app, secrets masked.
+    #[must_use]
+    pub fn shown_apps(&self) -> Vec<Entries> {
+        self.raw.apps.iter().map(rows::shown_app).collect()
     }
 }
 
@@ -264,8 +279,9 @@ fn sorted(mut problems: Vec<Problem>) -> Error {
 /// What the sections say together. It holds only if no problem was reported.
 fn settings(raw: &Raw, running: Option<&Server>, log: Log, check: &mut Check<'_, '_>) -> Settings {
     let mut settings = Settings {
-        apps: apps::build(&raw.apps, running.unwrap_or(&raw.server), check),
+        apps: apps::build(raw, running.unwrap_or(&raw.server), check),
         redis: redis::settings(&raw.redis, check),
+        app_store: app_store::settings(&raw.app_store, check),
         server: raw.server.clone(),
         admin: raw.admin.clone(),
         webhooks: raw.webhooks.clone(),

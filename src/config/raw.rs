@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
 use super::rules::Match;
-use super::values::{FilePath, KeyPrefix, Masked, Name, PageOrigin, Token};
+use super::values::{FilePath, KeyPrefix, Masked, Name, PageOrigin, TableName, Token};
 use super::webhooks::{HeaderText, Kind, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
@@ -28,6 +28,8 @@ pub(super) struct Raw {
     /// What is printed is what can be read, and bounds without a place cannot.
     #[serde(skip_serializing_if = "Redis::says_no_place")]
     pub(super) redis: Redis,
+    #[serde(skip_serializing_if = "AppStore::is_off")]
+    pub(super) app_store: AppStore,
     pub(super) apps: Vec<App>,
 }
 
@@ -90,6 +92,26 @@ pub(super) struct Webhook {
     pub(super) channels: Vec<Pattern>,
     pub(super) batch: bool,
     pub(super) headers: BTreeMap<HeaderText, Masked>,
+}
+
+section! {
+    /// `[app_store]`
+    #[serde(expecting = "a table, [app_store]")]
+    pub(super) struct AppStore {
+        pub(super) url: Option<Masked> = None,
+        pub(super) table: TableName = TableName("apps".to_owned()),
+        #[serde(deserialize_with = "number::<1, 3600, _, _>")]
+        pub(super) refresh_seconds: u32 = 5,
+        /// None: with SQLite.
+        pub(super) create: Option<bool> = None,
+        pub(super) start_without: bool = false,
+    }
+}
+
+impl AppStore {
+    fn is_off(&self) -> bool {
+        self.url.is_none()
+    }
 }
 
 section! {

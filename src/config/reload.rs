@@ -13,7 +13,8 @@ use toml::{Table, Value};
 
 use super::error::Error;
 use super::files::Files;
-use super::{Loaded, Sources, attempt};
+use super::rows::shown_app;
+use super::{Entries, Loaded, Sources, attempt};
 use super::{raw, redis};
 use crate::app::Apps;
 
@@ -30,6 +31,7 @@ pub struct Watch {
     /// As of the last reading, whether it succeeded or not.
     files: Files,
     raw: Arc<raw::Raw>,
+    place: String,
     fixed: Table,
 }
 
@@ -38,6 +40,8 @@ pub struct Watch {
 pub struct Reloaded {
     /// All apps from now on.
     pub apps: Apps,
+    /// What is shown of each app, secrets masked.
+    pub shown_apps: Vec<Entries>,
     /// The certificate from now on, where TLS is on.
     pub certificate: Option<Arc<CertifiedKey>>,
     /// What an operator should know.
@@ -55,8 +59,24 @@ impl Watch {
             sources,
             files: loaded.files.clone(),
             raw: Arc::clone(&loaded.raw),
+            place: match &loaded.file {
+                Some(file) => file.display().to_string(),
+                None => "the environment".to_owned(),
+            },
             fixed: fixed(loaded, &loaded.files),
         }
+    }
+
+    /// What is shown of the apps that the server begins with, secrets masked.
+    #[must_use]
+    pub fn shown_apps(&self) -> Vec<Entries> {
+        self.raw.apps.iter().map(shown_app).collect()
+    }
+
+    /// Where people change the apps.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// What the server began with, as [`Loaded::to_toml`] says it.
@@ -107,6 +127,7 @@ impl Watch {
         let loaded = loaded?;
         keep_generated_app(&mut self.sources, &loaded);
         let waiting = differences(&self.fixed, &fixed(&loaded, &self.files));
+        let shown_apps = loaded.shown_apps();
         let mut warnings = loaded.warnings;
         if !waiting.is_empty() {
             warnings.push(format!(
@@ -116,6 +137,7 @@ impl Watch {
         }
         Ok(Reloaded {
             toml: shown(&self.raw, &loaded.raw.apps),
+            shown_apps,
             apps: loaded.settings.apps,
             certificate: loaded.settings.server.tls.map(|tls| tls.certificate),
             warnings,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::app_store::table_name;
 use super::origin::page_origin;
 
 /// A secret or a token, or the name of the variable that holds it; `secrets` tells which. It is written as `***`,
@@ -114,6 +115,11 @@ checked_text! {
 checked_text! {
     /// An entry of `allowed_origins`.
     PageOrigin, page_origin
+}
+
+checked_text! {
+    /// The name of a table in a database.
+    TableName, table_name
 }
 
 checked_text! {

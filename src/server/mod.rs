@@ -19,7 +19,8 @@ use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSe
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
 use crate::app::CurrentApps;
-use crate::config::{self, Reloaded, Settings, Watch};
+use crate::app_store::{self, AppStore};
+use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
@@ -61,6 +62,9 @@ pub enum Error {
     /// The TLS library and its cryptography do not go together.
     #[error("cannot speak TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The database of apps cannot be read.
+    #[error("cannot read the apps of [app_store]: {0}")]
+    AppStore(#[from] app_store::Error),
     /// Webhooks cannot be told.
     #[error(transparent)]
     Webhooks(#[from] webhook::Error),
@@ -91,7 +95,8 @@ fn needs(settings: &Settings) -> Needs {
     }
 }
 
-async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
+async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
+    let store = app_store(&mut settings, &watch).await?;
     let listeners = Listeners::bind(&settings)?;
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
@@ -124,7 +129,10 @@ async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<()
     let metrics = services.worker.metrics.clone();
     spawn_critical("log windows", metrics.clone().tell_suppressed_lines());
     spawn_critical("memory", memory::give_back_now_and_then());
+    let node = Arc::clone(&services.worker.node);
+    spawn_critical("apps", Arc::clone(&store).keep(node));
     let running = Running {
+        store,
         node: Arc::clone(&services.worker.node),
         certificates: services.certificates.clone(),
         config_state: config_state_sender,
@@ -147,6 +155,16 @@ async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<()
     }
     metrics.end_window();
     Ok(())
+}
+
+/// Reads the table of apps, and puts its apps beside those of the file.
+async fn app_store(settings: &mut Settings, watch: &Watch) -> Result<Arc<AppStore>, Error> {
+    let table = settings.app_store.take();
+    let folder = table.as_ref().map(|table| table.folder.clone());
+    let reader = AppReader::new(settings.server.clone(), folder.unwrap_or_default());
+    let store = AppStore::open(table, reader).await?;
+    settings.apps = store.with_file(&settings.apps, watch.shown_apps(), watch.place());
+    Ok(store)
 }
 
 fn admin_server(
@@ -177,6 +195,7 @@ fn print_line(line: &str) {
 
 /// What a running server can change.
 struct Running {
+    store: Arc<AppStore>,
     node: Arc<Node>,
     certificates: Option<Arc<Certificates>>,
     config_state: watch::Sender<ConfigState>,
@@ -191,13 +210,13 @@ impl Running {
                 _ = hangup.recv() => info!(signal = "SIGHUP", "reading the configuration"),
             }
             match watch.reload().await {
-                Ok(reloaded) => self.change(reloaded).await,
+                Ok(reloaded) => self.change(reloaded, watch.place()).await,
                 Err(problem) => self.keep(&problem),
             }
         }
     }
 
-    async fn change(&self, reloaded: Reloaded) {
+    async fn change(&self, reloaded: Reloaded, place: &str) {
         for warning in &reloaded.warnings {
             warn!("{warning}");
         }
@@ -208,10 +227,9 @@ impl Running {
             certificates.replace(next);
             info!("new connections get another certificate");
         }
-        if let Err(problem) = self.node.webhooks().reload(&reloaded.apps).await {
-            error!("the webhooks stay as they were: {problem}");
-        }
-        self.node.reload(reloaded.apps).await;
+        self.store
+            .replace_file(&reloaded.apps, reloaded.shown_apps, place)
+            .await;
         self.config_state
             .send_replace(ConfigState::now(&reloaded.toml));
         self.node.metrics().reloads.inc();

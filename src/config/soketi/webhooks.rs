@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use ::config::{Map, Value, ValueKind};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::{Reading, is_on, whole};
+use super::{Reading, columns, is_on, whole};
+use crate::config::rows::valued;
 
 const WEBHOOKS: &str = "DEFAULT_APP_WEBHOOKS";
 const BATCHING: &str = "WEBHOOKS_BATCHING";
@@ -60,13 +61,23 @@ pub(super) fn add(reading: &mut Reading<'_>) {
             webhooks.push(ours(webhook, batch));
         }
     }
-    reading.set_of_app(WEBHOOKS, "webhooks", Some(ValueKind::Array(webhooks)));
+    let webhooks = valued(&webhooks.into(), Some(&whole(WEBHOOKS)));
+    reading.set_of_app(WEBHOOKS, "webhooks", Some(webhooks.kind));
     if batch {
         let name = whole(BATCHING);
         reading.notice(format!(
             "{name} is understood as batch of these webhooks; its place here is the file, in [[apps.webhooks]]"
         ));
     }
+}
+
+/// The same out of a column: a list or its text, of which anything that is none counts as empty.
+pub(super) fn of_column(value: &Value) -> Vec<Value> {
+    let given = columns::json(value).and_then(|list| serde_json::from_value(list).ok());
+    let given: Vec<Webhook> = given.unwrap_or_default();
+    let told = given.into_iter();
+    let told = told.filter(|webhook| webhook.url.is_some() && !webhook.event_types.is_empty());
+    told.map(|webhook| ours(webhook, false)).collect()
 }
 
 /// As the file would say it.
@@ -76,22 +87,14 @@ fn ours(webhook: Webhook, batch: bool) -> Value {
         let end = filter.channel_name_ends_with.unwrap_or_default();
         (!begin.is_empty() || !end.is_empty()).then(|| format!("{begin}*{end}"))
     });
-    let list = |texts: Vec<String>| texts.into_iter().map(given).collect::<Vec<_>>();
-    let headers = webhook.headers.into_iter();
-    let headers: Map<_, _> = headers.map(|(name, text)| (name, given(text))).collect();
-    let mut entries = Map::from([
-        ("events".to_owned(), given(list(webhook.event_types))),
-        (
-            "channels".to_owned(),
-            given(list(channels.into_iter().collect())),
-        ),
-        ("headers".to_owned(), given(headers)),
-        ("batch".to_owned(), given(batch)),
-    ]);
-    entries.extend(webhook.url.map(|url| ("url".to_owned(), given(url))));
-    given(entries)
-}
-
-fn given(value: impl Into<ValueKind>) -> Value {
-    Value::new(Some(&whole(WEBHOOKS)), value)
+    let mut entries = json!({
+        "events": webhook.event_types,
+        "channels": Vec::from_iter(channels),
+        "headers": webhook.headers,
+        "batch": batch,
+    });
+    if let Some(url) = webhook.url {
+        entries["url"] = url.into();
+    }
+    entries
 }
