@@ -28,6 +28,7 @@ mod rates;
 mod reload;
 mod signin;
 mod subscribe;
+mod subscribe_error;
 mod terminate;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub use publish::{Publication, PublishOutcome};
 pub use query::ChannelInfo;
 pub use rates::{FrameRate, TooFast};
 pub use signin::SigninError;
-pub use subscribe::SubscribeError;
+pub use subscribe_error::SubscribeError;
 
 /// How far an event got.
 pub use crate::adapter::DeliveryScope;
