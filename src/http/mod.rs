@@ -12,6 +12,7 @@ mod query_string;
 mod refusal;
 mod route;
 mod signed;
+mod sources;
 mod users;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::net::{Client, Secure, TrustedProxies, check_head};
 use crate::node::Node;
 use route::{Endpoint, Route};
 use signed::{Admitted, Signed};
+use sources::{Sought, SourceQueues};
 
 /// What all requests share.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ pub struct Api {
     allow_plain_tokens: bool,
     proxies: Arc<TrustedProxies>,
     wrong_tokens: Arc<Failures>,
+    queues: SourceQueues,
 }
 
 impl Api {
@@ -53,6 +56,7 @@ impl Api {
         proxies: Arc<TrustedProxies>,
     ) -> Self {
         Self {
+            queues: SourceQueues::new(Arc::clone(&node)),
             node,
             path_prefix: path_prefix.into(),
             allow_plain_tokens,
@@ -137,6 +141,7 @@ impl<'a> Call<'a> {
             endpoint if !endpoint.takes(&self.head.method) => Err(ApiError::Method(allow)),
             Endpoint::Alive => Ok(Checked::Answer(alive())),
             Endpoint::WebSocket => Err(ApiError::NotUpgraded),
+            Endpoint::Source => self.find_source(route).map(Checked::Source),
             _ => self.admit(route).map(Checked::Admitted),
         }
     }
@@ -144,6 +149,7 @@ impl<'a> Call<'a> {
     async fn answer(&self, payload: Payload) -> Result<HttpResponse, Refused> {
         let signed = match self.check()? {
             Checked::Answer(answer) => return Ok(answer),
+            Checked::Source(sought) => return self.receive(sought, payload).await,
             Checked::Admitted(admitted) => Signed::read(self, admitted, payload).await?,
         };
         match signed.handle().await {
@@ -164,6 +170,7 @@ impl<'a> Call<'a> {
 enum Checked<'a> {
     /// There is nothing else to look at.
     Answer(HttpResponse),
+    Source(Sought),
     Admitted(Admitted<'a>),
 }
 

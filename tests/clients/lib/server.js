@@ -88,12 +88,16 @@ class Node {
         table("[admin]", { host: "127.0.0.1", ...admin, port: this.admin?.port ?? 0 }),
         webhooks ? table("[webhooks]", webhooks) : "",
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
-        ...apps.map(({ limits, channels = [], webhooks = [], ...rest }) =>
+        ...apps.map(({ limits, channels = [], webhooks = [], sources = [], ...rest }) =>
           [
             table("[[apps]]", rest),
             limits ? table("[apps.limits]", limits) : "",
             ...channels.map((rule) => table("[[apps.channels]]", rule)),
             ...webhooks.map((webhook) => table("[[apps.webhooks]]", webhook)),
+            ...sources.flatMap(({ routes = [], ...source }) => [
+              table("[[apps.sources]]", source),
+              ...routes.map((route) => table("[[apps.sources.routes]]", route)),
+            ]),
           ].join(""),
         ),
       ].join("\n"),
@@ -245,8 +249,14 @@ export class Server {
   }
 }
 
-/** A TOML table. JSON's strings, numbers, booleans and arrays of those are TOML's as well. */
+/** A value in TOML, which JSON's strings, numbers, booleans and arrays of those are as well. */
+function value(given) {
+  if (given?.constructor !== Object) return JSON.stringify(given);
+  return `{ ${Object.entries(given).map(([key, inner]) => `${key} = ${value(inner)}`).join(", ")} }`;
+}
+
+/** A TOML table. */
 function table(header, values) {
-  const lines = Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  const lines = Object.entries(values).map(([key, given]) => `${key} = ${value(given)}`);
   return `${header}\n${lines.join("\n")}\n`;
 }
