@@ -14,7 +14,8 @@ use super::request::now;
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
 use super::text::printable_lines;
 use crate::app::App;
-use crate::source::{Delivery, Source};
+use crate::http::dry_run;
+use crate::source::{Delivery, Source, header_line};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -62,18 +63,10 @@ struct Payload {
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
     /// A header of the delivery, as `Name: value`; may be given several times
-    #[arg(long = "header", value_name = "HEADER", value_parser = header)]
+    #[arg(long = "header", value_name = "HEADER", value_parser = header_line)]
     headers: Vec<(HeaderName, HeaderValue)>,
     #[command(flatten)]
     identity: Identity,
-}
-
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let parsed = text.split_once(':').and_then(|(name, value)| {
-        let value = HeaderValue::from_str(value.trim()).ok()?;
-        Some((name.trim().parse().ok()?, value))
-    });
-    parsed.ok_or_else(|| "expected a header like \"X-GitHub-Event: push\"".to_owned())
 }
 
 impl SourceCommand {
@@ -82,7 +75,7 @@ impl SourceCommand {
         match self.action {
             Action::Test(payload) => {
                 let app = payload.app(configuration)?;
-                payload.test(payload.source(app)?)
+                payload.test(app, payload.source(app)?)
             }
             Action::Send {
                 payload,
@@ -153,14 +146,14 @@ impl Payload {
             .map_err(|error| Error::Usage(format!("--file: cannot read {shown}: {error}")))
     }
 
-    fn test(&self, source: &Source) -> Result<String, Error> {
+    fn test(&self, app: &App, source: &Source) -> Result<String, Error> {
         let (headers, body) = (self.headers(), self.body()?);
-        let routed = source.dry_run(Delivery {
+        let delivery = Delivery {
             headers: &headers,
             body: &body,
             time_ms: now() * 1000,
-        });
-        let routed = routed.map_err(|refused| Error::Stopped(refused.to_string()))?;
+        };
+        let routed = dry_run(app, source, delivery).map_err(Error::Stopped)?;
         let events = routed.events.iter().map(|event| {
             json!({"route": event.route + 1, "channels": event.channels, "event": event.event, "data": event.data})
         });

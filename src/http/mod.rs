@@ -33,6 +33,7 @@ use crate::net::{Client, Secure, TrustedProxies, check_head};
 use crate::node::Node;
 use route::{Endpoint, Route};
 use signed::{Admitted, Signed};
+pub use sources::dry_run;
 use sources::{Sought, SourceQueues};
 
 /// What all requests share.

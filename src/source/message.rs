@@ -1,6 +1,6 @@
 //! What a delivery says, as templates see it, and its excerpt for people.
 
-use actix_http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
+use actix_http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue};
 use minijinja::{Value, context};
 use percent_encoding::percent_decode_str;
 use serde_json::Value as Json;
@@ -75,6 +75,18 @@ impl Message {
             context: context! { body => whole, message, headers, source, time_ms },
         }
     }
+}
+
+/// Reads `Name: value`, for a dry run.
+///
+/// # Errors
+/// It is no header.
+pub fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let parsed = line.split_once(':').and_then(|(name, value)| {
+        let value = HeaderValue::from_str(value.trim()).ok()?;
+        Some((name.trim().parse().ok()?, value))
+    });
+    parsed.ok_or_else(|| "expected a header like \"X-GitHub-Event: push\"".to_owned())
 }
 
 /// JSON, or a text.

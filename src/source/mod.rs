@@ -21,7 +21,7 @@ use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
 
 pub use history::{Attempt, History};
-pub use message::{Message, excerpt};
+pub use message::{Message, excerpt, header_line};
 pub use signature::{Encoding, Part, Signature, TimestampPlace};
 pub use sns::Sns;
 pub use template::{Condition, Template, Templates};

@@ -104,7 +104,7 @@ fn the_request_of_phoenixd() {
     assert!(
         event
             .data
-            .starts_with(r#"{"type":"payment_received","timestamp":1712785550079,"#),
+            .starts_with(r#"{"type": "payment_received", "timestamp": 1712785550079,"#),
         "{}",
         event.data
     );

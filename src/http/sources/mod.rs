@@ -196,6 +196,16 @@ fn checked(app: &App, routed: &Routed) -> Result<Vec<Publication>, ApiError> {
     routed.events.iter().map(publication).collect()
 }
 
+/// What would be published for a delivery if it proved where it comes from.
+///
+/// # Errors
+/// Says which template fails, or what of its event is wrong.
+pub fn dry_run(app: &App, source: &Source, delivery: Delivery<'_>) -> Result<Routed, String> {
+    let routed = source.dry_run(delivery).map_err(|refused| refused.to_string())?;
+    checked(app, &routed).map_err(|error| error.to_string())?;
+    Ok(routed)
+}
+
 /// Where an event goes to, for people.
 fn targets(publication: &Publication) -> impl Iterator<Item = String> {
     let event = publication.event.as_str();

@@ -78,7 +78,7 @@ class Node {
   }
 
   /** Writes a configuration and serves it; port 0 is any free one. The admin port stays what it was before. */
-  async spawn({ apps, server: { tls, ...server }, admin, webhooks }, port, redis) {
+  async spawn({ apps, toml, server: { tls, ...server }, admin, webhooks }, port, redis) {
     this.#token = admin.token;
     writeFileSync(
       this.configFile,
@@ -100,6 +100,7 @@ class Node {
             ]),
           ].join(""),
         ),
+        toml,
       ].join("\n"),
     );
     const child = spawn(binary, ["serve", "--config", this.configFile], {
@@ -171,10 +172,11 @@ export class Server {
 
   /**
    * Writes a configuration with all ports free and serves it.
-   * @param {{apps?: object[], server?: object, admin?: object, webhooks?: object}} options tables of the configuration file
+   * @param {{apps?: object[], toml?: string, server?: object, admin?: object, webhooks?: object}} options tables of the
+   *   configuration file; `toml` has apps as they stand in a file
    */
-  static async start({ apps = [app()], server = {}, admin = {}, webhooks } = {}) {
-    const it = new Server({ apps, server, admin, webhooks });
+  static async start({ toml = "", apps = toml ? [] : [app()], server = {}, admin = {}, webhooks } = {}) {
+    const it = new Server({ apps, toml, server, admin, webhooks });
     if (OVER_REDIS > 0) it.#redis = await Redis.start();
     for (let number = 0; number < NODES; number++) {
       const node = new Node();

@@ -3,7 +3,10 @@
 
 import assert from "node:assert/strict";
 import { createHmac, randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import https from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { sign as octokitSign } from "@octokit/webhooks-methods";
@@ -11,8 +14,12 @@ import SnsValidator from "sns-validator";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import Stripe from "stripe";
 
+import { startBrowser } from "../lib/browser.js";
 import { Clients, backend, marker, pusherJs, subscribe } from "../lib/clients.js";
-import { Server, app } from "../lib/server.js";
+import { hearsEveryNode, visitConsole } from "../lib/console.js";
+import { page } from "../lib/docs.js";
+import { shows } from "../lib/examples.js";
+import { Server, app, binary, run } from "../lib/server.js";
 import { Sns, TOPIC } from "../lib/sns.js";
 
 const STRIPE_SECRET = "whsec_stripe_of_the_suite";
@@ -33,10 +40,11 @@ const stripe = new Stripe("sk_test_none");
 const seconds = (ago = 0) => Math.floor(Date.now() / 1000) - ago;
 
 describe("sources", { timeout: 180_000 }, () => {
-  let sns, server, clients, main;
+  let sns, other, server, clients, main;
 
   before(async () => {
     sns = await Sns.start();
+    other = await Sns.start();
     main = app({
       sources: [
         {
@@ -74,6 +82,11 @@ describe("sources", { timeout: 180_000 }, () => {
           name: "slack", kind: "hmac", secret: "slack-secret", header: "X-Slack-Signature", prefix: "v0=", signed: "v0:{timestamp}:{body}",
           timestamp_header: "X-Slack-Request-Timestamp", id: "{{ body.trigger_id }}", routes: [{ channels: ["slack"], event: "{{ body.command }}", data: "{{ body.text }}" }],
         },
+        { name: "foreign", kind: "sns", topics: [TOPIC], sns_test: { host: sns.host, ca_file: other.caFile }, routes: [{ channels: ["admin"], event: "e" }] },
+        {
+          name: "loop", kind: "github", secret: "loops",
+          routes: [{ channels: ["loop"], event: "e", data: "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}" }],
+        },
         { name: "token", kind: "token", token: "t0ken", id_header: "X-Id", routes: [{ channels: ["token"], event: "e", data: "{{ body }}" }] },
       ],
     });
@@ -87,6 +100,7 @@ describe("sources", { timeout: 180_000 }, () => {
   after(async () => {
     await server?.stop();
     sns?.stop();
+    other?.stop();
   });
 
   const url = (name) => `${server.url}/apps/${main.id}/sources/${name}`;
@@ -194,10 +208,84 @@ describe("sources", { timeout: 180_000 }, () => {
     await refused(await post("token", "x", bearer("guess")), 401, /no bearer token/);
     await refused(await post("sources-has-none", "x"), 404, /no source of this name/);
     await refused(await post("token", "x".repeat(257 * 1024), bearer("t0ken")), 413, /262144 bytes/);
+    const signed = async (secret, body) => ({ "x-hub-signature-256": await octokitSign(secret, body), "x-github-event": "push" });
+    const deep = "[".repeat(100_000);
+    await refused(await post("github", deep, await signed("It's a Secret to Everybody", deep)), 422, /channels of route 1: line 1/);
+    await refused(await post("loop", "{}", await signed("loops", "{}")), 422, /data of route 1: .*fuel/);
     await refused(await post("github", "[1", { "x-hub-signature-256": await octokitSign("It's a Secret to Everybody", "[1"), "x-github-event": "push" }), 422, /channels of route 1: line 1/);
     assert.equal((await fetch(url("token"))).status, 405);
     await quiet(recorder);
     assert.deepEqual(heard(recorder), ["e"]);
+  });
+
+  test("`tidewire source` signs as the provider does, and tests without publishing", async () => {
+    const listeners = await listen("stripe.pi_8", "standard", "payments", "slack", "raw", "token");
+    const [ofStripe] = listeners;
+    const body = JSON.stringify({ id: "evt_8", type: "paid", command: "paid", text: "x", trigger_id: "1", data: { object: { id: "pi_8", status: "ok" } } });
+    const source = (...args) => run(binary, ["source", ...args, "--file", "-", "--config", server.configFile, "--app", main.id], { input: body });
+    const tested = await source("test", "stripe");
+    assert.equal(tested.status, 0, tested.stderr);
+    assert.deepEqual(JSON.parse(tested.stdout), { id: "evt_8", events: [{ route: 1, channels: ["stripe.pi_8"], event: "paid", data: "ok" }] });
+    const wrong = await source("test", "github", "--header", "X-GitHub-Event: push");
+    assert.equal(wrong.status, 1);
+    assert.match(wrong.stderr, /channels of route 1: line 1: undefined value/);
+    const unknown = await source("test", "strip");
+    assert.match(unknown.stderr, /has no source "strip"; it has: sns, raw/);
+    for (const name of ["stripe", "standard", "phoenixd", "slack", "raw", "token"]) {
+      const sent = await source("send", name, "--id", `id-of-${name}`, "--url", server.url);
+      assert.equal(sent.status, 0, `${name}: ${sent.stderr}`);
+    }
+    const refusal = await source("send", "sns", "--url", server.url);
+    assert.match(refusal.stderr, /signed with Amazon's key/);
+    assert.equal(await ofStripe.first("paid"), "ok");
+    assert.equal(await listeners[1].first("paid"), "id-of-standard");
+    for (const [at, event] of [[2, "paid"], [3, "paid"], [4, "id-of-raw"], [5, "e"]]) await listeners[at].first(event);
+  });
+
+  test("the console shows the sources, their deliveries without secrets, and tests one", async () => {
+    const browser = await startBrowser();
+    try {
+      const page = await visitConsole(browser, server, { section: "live" });
+      await hearsEveryNode(page, server, main);
+      assert.equal(await status("token", '{"password":"hunter2","a":1}', { authorization: "Bearer t0ken", "x-id": "delivery-9" }), 200);
+      assert.equal(await status("token", "{}", { authorization: "Bearer guess" }), 401);
+      await shows(page, "#rows-body", /token[^]*published \{"password":"\*\*\*","a":1\}/);
+      await shows(page, "#rows-body", /no bearer token of this source/);
+      for (const at of server.adminUrls) {
+        await page.goto(`${at}/console/#sources`);
+        await shows(page, "#sources-total", /^\d+ sources/);
+        if (server.adminUrls.length === 1) {
+          await shows(page, '[data-source="token"]', /200 published[^]*401/);
+          await page.locator('[data-source="token"] summary', { hasText: "200" }).first().click();
+          await shows(page, '[data-source="token"]', /delivery-9[^]*e → token[^]*"\*\*\*"/);
+        }
+        assert.doesNotMatch(await page.innerText("body"), /hunter2/);
+      }
+      await page.selectOption("#sources-name", "github");
+      await page.fill("#sources-headers", "X-GitHub-Event: push");
+      await page.fill("#sources-body", '{"repository":{"id":3},"forced":false}');
+      await page.click("#sources-test");
+      await shows(page, "#sources-answer", /becomes 1 event[^]*push[^]*repo\.3/);
+      await page.fill("#sources-body", "{}");
+      await page.click("#sources-test");
+      await shows(page, "#sources-answer", /channels of route 1: line 1: undefined value/);
+      assert.deepEqual(page.problems, []);
+    } finally {
+      await browser.close();
+    }
+  });
+
+  test("the documents' configurations are right", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "tidewire-docs-"));
+    const blocks = ["README.md", "docs/sources.md"].flatMap((path) => [...page(path).matchAll(/^```toml\n(.*?)^```$/gms)].map(([, text]) => text));
+    assert.ok(blocks.length >= 9, `${blocks.length} blocks`);
+    for (const block of blocks) {
+      const names = [...block.matchAll(/\$\{(\w+)\}/g)].map(([, name]) => [name, "c2VjcmV0"]);
+      writeFileSync(join(folder, "apps.toml"), `[[apps]]\nid = "1001"\nkey = "k"\nsecret = "s"\n${block}`);
+      const checked = await run(binary, ["check-config", "--config", join(folder, "apps.toml")], { env: Object.fromEntries(names) });
+      assert.equal(checked.status, 0, `${block}${checked.stderr}`);
+    }
+    rmSync(folder, { recursive: true });
   });
 
   describe("Amazon SNS", () => {
@@ -243,6 +331,7 @@ describe("sources", { timeout: 180_000 }, () => {
       }
       await send(sns.message({ Message, SigningCertURL: `${sns.url}/elsewhere.pem` }), 503, /answers 302/);
       await send(sns.message({ Message, SigningCertURL: `${sns.url}/none.pem` }), 503, /answers 404/);
+      await refused(await sns.post(url("foreign"), sns.message({ Message })), 503, /certificate/);
       for (const SubscribeURL of ["https://evil.com/confirm", `http://${sns.host}/confirm`, "https://169.254.169.254/latest", "file:///etc/passwd"]) {
         await send(sns.confirmation({ SubscribeURL }), 403, /SubscribeURL is none of SNS/);
       }
