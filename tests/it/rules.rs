@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Config, Nodes, RedisServer, Server, Ws};
+use crate::config::{Folder, run, stderr, stdout};
+use crate::harness::{APP, Config, Nodes, OTHER_APP, RedisServer, Server, Ws};
 use crate::reload::change_now;
 
 /// The app of every test, with rules.
@@ -205,4 +206,124 @@ fn a_reload_that_leaves_the_rules_as_they_are_ends_nothing() {
     change_now(&server, &ruled(FOR_USERS).app("name", "\"renamed\""));
     server.trigger("user.7", "n", "0");
     assert!(own.text().contains(r#""event":"n""#));
+}
+
+/// What a command prints.
+fn printed(folder: &Folder, arguments: &[&str]) -> String {
+    let output = run(&mut folder.tidewire(arguments));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    stdout(&output)
+}
+
+#[test]
+fn which_rule_holds_is_shown_alike_everywhere() {
+    let config = ruled(
+        r#"{ match = "user.*", cache = true }, { match = "*.{user_id}.notes", subscribe = "user", client_events = true,
+        subscription_count = false, history = { events = 100, seconds = 3600 }, rewind = { events = 1, seconds = 60 } }"#,
+    )
+    .app("subscription_count", "true")
+    .other_app(OTHER_APP);
+    let server = Server::start(&Config::new().other_app(OTHER_APP));
+    change_now(&server, &config);
+    let folder = Folder::with(&config.toml());
+    let url = format!("http://{}", server.public);
+    let with = |name: &str, changes: Value| {
+        let mut report = json!({
+            "app": APP.id, "channel": name, "kind": "public", "rule": null, "match": null, "subscribe": "anyone",
+            "cache": false, "history": null, "rewind": null, "client_events": false, "subscription_count": true,
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            report[key] = value.clone();
+        }
+        report
+    };
+    let notes = json!({
+        "rule": 2, "match": "*.{user_id}.notes", "subscribe": "user", "subscription_count": false,
+        "history": {"events": 100, "seconds": 3600}, "rewind": {"events": 1, "seconds": 60},
+    });
+    let mut private = notes.clone();
+    private["kind"] = json!("private");
+    private["client_events"] = json!(true);
+    for (name, expected) in [
+        ("open", json!({})),
+        (
+            "user.7.notes",
+            json!({"rule": 1, "match": "user.*", "cache": true}),
+        ),
+        ("a.7.notes", notes),
+        ("private-a.7.notes", private),
+        ("cache-a", json!({"cache": true})),
+        (
+            "presence-a",
+            json!({"kind": "presence", "subscription_count": false}),
+        ),
+    ] {
+        let expected = with(name, expected);
+        let shown = server.admin(&format!("/config?channel={name}")).json();
+        assert_eq!(shown[0], expected, "{name}");
+        assert_eq!(
+            (&shown[1]["app"], &shown[1]["rule"]),
+            (&json!(OTHER_APP.id), &Value::Null)
+        );
+        let path = format!("/console/api/apps/app-id/channels/{name}");
+        assert_eq!(server.admin(&path).json()["policy"], expected, "{name}");
+        let answer = server.get(&format!("/apps/app-id/channels/{name}?info=rule"));
+        let answer = answer.json();
+        assert_eq!(answer, json!({"occupied": false, "rule": expected}));
+
+        let app = ["--app", APP.id, "--url", &url];
+        let asked = [&["channels", "--rule", name][..], &app].concat();
+        let table = printed(&folder, &asked);
+        let raw = printed(&folder, &[&asked[..], &["--json"]].concat());
+        assert_eq!(serde_json::from_str::<Value>(&raw).unwrap(), answer);
+        let checked = printed(&folder, &["check-config", "--channel", name]);
+        assert!(
+            checked.starts_with(&format!("{table}\nSETTING ")),
+            "{checked}"
+        );
+    }
+    let table = printed(&folder, &["check-config", "--channel", "b.7.notes"]);
+    let lines: Vec<String> = table
+        .lines()
+        .take(12)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "SETTING VALUE",
+            "app app-id",
+            "channel b.7.notes",
+            "kind public",
+            "rule 2",
+            "match *.{user_id}.notes",
+            "subscribe user",
+            "cache false",
+            "history 100 events, 3600 s",
+            "rewind 1 events, 60 s",
+            "client_events false",
+            "subscription_count false",
+        ]
+    );
+}
+
+#[test]
+fn the_rule_of_what_is_no_name_is_not_shown() {
+    let server = Server::start(&Config::new());
+    let answer = server.admin("/config?channel=a%20b");
+    assert_eq!(answer.status(), 400);
+    assert!(
+        answer.body.contains("the character ' ' is not allowed"),
+        "{answer:?}"
+    );
+    assert_eq!(server.admin("/config?chanel=a").status(), 400);
+    let folder = Folder::with(&Config::new().toml());
+    for arguments in [
+        ["check-config", "--channel", "a b"],
+        ["channels", "--rule", "a b"],
+    ] {
+        let output = run(&mut folder.tidewire(&arguments));
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("the character ' ' is not allowed"));
+    }
 }
