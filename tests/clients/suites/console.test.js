@@ -216,6 +216,7 @@ describe("the console", { timeout: 300_000 }, () => {
     await opens("user.7.invoices", /Subscriptions\s+0[^]*Rule\s+1: user\.\{user_id\}\.invoices[^]*May subscribe\s+user/, /Last event paid[^]*"invoice": 7/);
     await opens("a b");
     await shows(page, "#channels-total", /Invalid channel name/);
+    assert.match(page.problems.splice(0).join(), /^[^,]*400[^,]*$/);
   });
 
   test("a connection is found, closed after a question, and its client comes back", async () => {
