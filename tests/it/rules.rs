@@ -215,28 +215,13 @@ fn printed(folder: &Folder, arguments: &[&str]) -> String {
     stdout(&output)
 }
 
-#[test]
-fn which_rule_holds_is_shown_alike_everywhere() {
-    let config = ruled(
-        r#"{ match = "user.*", cache = true }, { match = "*.{user_id}.notes", subscribe = "user", client_events = true,
-        subscription_count = false, history = { events = 100, seconds = 3600 }, rewind = { events = 1, seconds = 60 } }"#,
-    )
-    .app("subscription_count", "true")
-    .other_app(OTHER_APP);
-    let server = Server::start(&Config::new().other_app(OTHER_APP));
-    change_now(&server, &config);
-    let folder = Folder::with(&config.toml());
-    let url = format!("http://{}", server.public);
-    let with = |name: &str, changes: Value| {
-        let mut report = json!({
-            "app": APP.id, "channel": name, "kind": "public", "rule": null, "match": null, "subscribe": "anyone",
-            "cache": false, "history": null, "rewind": null, "client_events": false, "subscription_count": true,
-        });
-        for (key, value) in changes.as_object().unwrap() {
-            report[key] = value.clone();
-        }
-        report
-    };
+/// Rules of which the second is behind the first for some names.
+const SHOWN: &str = r#"{ match = "user.*", cache = true }, { match = "*.{user_id}.notes", subscribe = "user",
+    client_events = true, subscription_count = false, history = { events = 100, seconds = 3600 },
+    rewind = { events = 1, seconds = 60 } }"#;
+
+/// Names, and what holds for them by [`SHOWN`].
+fn reports() -> [(&'static str, Value); 6] {
     let notes = json!({
         "rule": 2, "match": "*.{user_id}.notes", "subscribe": "user", "subscription_count": false,
         "history": {"events": 100, "seconds": 3600}, "rewind": {"events": 1, "seconds": 60},
@@ -244,21 +229,37 @@ fn which_rule_holds_is_shown_alike_everywhere() {
     let mut private = notes.clone();
     private["kind"] = json!("private");
     private["client_events"] = json!(true);
-    for (name, expected) in [
+    let user = json!({"rule": 1, "match": "user.*", "cache": true});
+    let presence = json!({"kind": "presence", "subscription_count": false});
+    [
         ("open", json!({})),
-        (
-            "user.7.notes",
-            json!({"rule": 1, "match": "user.*", "cache": true}),
-        ),
+        ("user.7.notes", user),
         ("a.7.notes", notes),
         ("private-a.7.notes", private),
         ("cache-a", json!({"cache": true})),
-        (
-            "presence-a",
-            json!({"kind": "presence", "subscription_count": false}),
-        ),
-    ] {
-        let expected = with(name, expected);
+        ("presence-a", presence),
+    ]
+    .map(|(name, differs)| {
+        let mut report = json!({
+            "app": APP.id, "channel": name, "kind": "public", "rule": null, "match": null, "subscribe": "anyone",
+            "cache": false, "history": null, "rewind": null, "client_events": false, "subscription_count": true,
+        });
+        for (key, value) in differs.as_object().unwrap() {
+            report[key] = value.clone();
+        }
+        (name, report)
+    })
+}
+
+#[test]
+fn which_rule_holds_is_shown_alike_everywhere() {
+    let config = ruled(SHOWN).app("subscription_count", "true");
+    let config = config.other_app(OTHER_APP);
+    let server = Server::start(&Config::new().other_app(OTHER_APP));
+    change_now(&server, &config);
+    let folder = Folder::with(&config.toml());
+    let url = format!("http://{}", server.public);
+    for (name, expected) in reports() {
         let shown = server.admin(&format!("/config?channel={name}")).json();
         assert_eq!(shown[0], expected, "{name}");
         assert_eq!(
@@ -271,8 +272,7 @@ fn which_rule_holds_is_shown_alike_everywhere() {
         let answer = answer.json();
         assert_eq!(answer, json!({"occupied": false, "rule": expected}));
 
-        let app = ["--app", APP.id, "--url", &url];
-        let asked = [&["channels", "--rule", name][..], &app].concat();
+        let asked = ["channels", "--rule", name, "--app", APP.id, "--url", &url];
         let table = printed(&folder, &asked);
         let raw = printed(&folder, &[&asked[..], &["--json"]].concat());
         assert_eq!(serde_json::from_str::<Value>(&raw).unwrap(), answer);
@@ -282,28 +282,18 @@ fn which_rule_holds_is_shown_alike_everywhere() {
             "{checked}"
         );
     }
+}
+
+#[test]
+fn which_rule_holds_is_a_table_on_the_command_line() {
+    let folder = Folder::with(&ruled(SHOWN).toml());
     let table = printed(&folder, &["check-config", "--channel", "b.7.notes"]);
-    let lines: Vec<String> = table
-        .lines()
-        .take(12)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
     assert_eq!(
-        lines,
-        [
-            "SETTING VALUE",
-            "app app-id",
-            "channel b.7.notes",
-            "kind public",
-            "rule 2",
-            "match *.{user_id}.notes",
-            "subscribe user",
-            "cache false",
-            "history 100 events, 3600 s",
-            "rewind 1 events, 60 s",
-            "client_events false",
-            "subscription_count false",
-        ]
+        table,
+        "SETTING             VALUE\napp                 app-id\nchannel             b.7.notes\n\
+         kind                public\nrule                2\nmatch               *.{user_id}.notes\n\
+         subscribe           user\ncache               false\nhistory             100 events, 3600 s\n\
+         rewind              1 events, 60 s\nclient_events       false\nsubscription_count  false\n"
     );
 }
 
