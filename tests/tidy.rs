@@ -101,6 +101,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "net",
             "node",
             "protocol",
+            "rules",
             "source",
             "spool",
             "supervise",

@@ -38,7 +38,8 @@ struct PastedDelivery {
     body: String,
 }
 
-/// `POST apps/{id}/sources/{name}/test`: the events that a delivery would become. Nothing is verified or published.
+/// `POST apps/{id}/sources/{name}/test`: the events that a delivery would become, or the problem with it. Nothing is
+/// verified or published.
 pub(super) async fn test(
     admin: Data<Admin>,
     _: SameOrigin,
@@ -52,14 +53,21 @@ pub(super) async fn test(
         Problem::new(StatusCode::NOT_FOUND, text)
     })?;
     let pasted: PastedDelivery = read(payload, REQUEST_BYTES).await?;
-    let lines = pasted.headers.lines().filter(|line| !line.trim().is_empty());
+    let lines = pasted
+        .headers
+        .lines()
+        .filter(|line| !line.trim().is_empty());
     let headers: Result<HeaderMap, String> = lines.map(header_line).collect();
-    let refused = |text| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text);
-    let delivery = Delivery {
-        headers: &headers.map_err(refused)?,
-        body: pasted.body.as_bytes(),
-        time_ms: clock::epoch_ms(SystemTime::now()),
-    };
-    let routed = dry_run(&app, source, delivery).map_err(refused)?;
-    Ok(HttpResponse::Ok().json(routed))
+    let routed = headers.and_then(|headers| {
+        let delivery = Delivery {
+            headers: &headers,
+            body: pasted.body.as_bytes(),
+            time_ms: clock::epoch_ms(SystemTime::now()),
+        };
+        dry_run(&app, source, delivery)
+    });
+    Ok(match routed {
+        Ok(routed) => HttpResponse::Ok().json(routed),
+        Err(problem) => HttpResponse::Ok().json(json!({ "problem": problem })),
+    })
 }

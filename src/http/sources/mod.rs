@@ -201,7 +201,9 @@ fn checked(app: &App, routed: &Routed) -> Result<Vec<Publication>, ApiError> {
 /// # Errors
 /// Says which template fails, or what of its event is wrong.
 pub fn dry_run(app: &App, source: &Source, delivery: Delivery<'_>) -> Result<Routed, String> {
-    let routed = source.dry_run(delivery).map_err(|refused| refused.to_string())?;
+    let routed = source
+        .dry_run(delivery)
+        .map_err(|refused| refused.to_string())?;
     checked(app, &routed).map_err(|error| error.to_string())?;
     Ok(routed)
 }

@@ -86,7 +86,8 @@ function delivered({ time_ms: time, status, outcome, id, events, excerpt }) {
       excerpt === null ? text("p", "quiet", "What is not verified is not kept.") : payload(excerpt)));
 }
 
-function routed({ id, events }) {
+function routed({ id, events, problem }) {
+  if (problem) return [el("p", { class: "card verdict", "data-ok": "false" }, visible(problem))];
   const verdict = events.length > 0 ? `It becomes ${counted(events.length, "event")}${id ? `; its id is ${id}` : ""}` : "No route is for it: it is answered with 200 and nothing is published.";
   return [
     el("p", { class: "card verdict", "data-ok": "true" }, visible(verdict)),
