@@ -20,7 +20,7 @@ pub use limits::{LAST_EVENT_OVERHEAD, Limits};
 use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
 use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
-use crate::rules::{ChannelPattern, ChannelPolicy, Rules};
+use crate::rules::{ChannelPattern, ChannelPolicy, PolicyReport, Rules};
 use crate::token::Tokens;
 
 /// The id in `/apps/{id}/…`.
@@ -135,6 +135,20 @@ impl App {
             client_events: channel.kind().allows_client_events()
                 && client_events.unwrap_or(self.client_events),
             subscription_count: counts && subscription_count.unwrap_or(self.subscription_count),
+        }
+    }
+
+    /// The same with the rule that it comes from, to be shown.
+    #[must_use]
+    pub fn policy_report<'a>(&'a self, channel: &'a ChannelName) -> PolicyReport<'a> {
+        let policy = self.policy(channel);
+        PolicyReport {
+            app: self.id.as_str(),
+            channel: channel.as_str(),
+            kind: channel.kind().name(),
+            rule: self.rules.number(channel).map(|before| before + 1),
+            r#match: policy.rule.map(|rule| rule.pattern.as_str()),
+            policy,
         }
     }
 }
@@ -275,6 +289,14 @@ impl Apps {
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<&Arc<App>> {
         self.by_key.get(key)
+    }
+
+    /// What holds for a channel in each app, by their ids.
+    #[must_use]
+    pub fn policy_reports<'a>(&'a self, channel: &'a ChannelName) -> Vec<PolicyReport<'a>> {
+        let mut reports: Vec<_> = self.iter().map(|app| app.policy_report(channel)).collect();
+        reports.sort_unstable_by_key(|report| report.app);
+        reports
     }
 
     /// The app one of whose secrets or API tokens somebody has written where its key or id belongs: as it is, escaped, or
