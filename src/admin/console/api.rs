@@ -191,6 +191,7 @@ struct Event {
     channel: String,
     event: String,
     data: String,
+    idempotency_key: Option<String>,
 }
 
 /// `POST apps/{id}/events`: publishes as the app's backend would.
@@ -207,6 +208,7 @@ pub(super) async fn publish(
         channel: &event.channel,
         event: &event.event,
         data: &event.data,
+        idempotency_key: event.idempotency_key.as_deref(),
     };
     let outcome = admin.api.publish_for_operator(&app, &wish).await;
     Ok(HttpResponse::Ok().json(json!({
