@@ -338,21 +338,25 @@ impl Adapter for Local {
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> AdapterFuture<'a, Vec<Watched>> {
+    ) -> AdapterFuture<'a, Option<Vec<Watched>>> {
         let id = &user.member.id;
-        self.registry.sign_in(&app.id, id, worker, |user| {
+        let place = (worker, app.limits.connections_per_user);
+        let is_counted = self.registry.sign_in(&app.id, id, place, |user| {
             if user.connections == 1 {
                 self.fanout
                     .notify_watchers(&app.id, id, true, &user.watchers);
             }
         });
+        if !is_counted {
+            return now(Ok(None));
+        }
         let watch = |watched: &UserId| {
             let mut online = false;
             let tell = |state: &UserState<'_>| online = state.connections > 0;
             let since = self.registry.watch(&app.id, watched, worker, tell);
             Watched { since, online }
         };
-        now(Ok(user.watchlist.iter().map(watch).collect()))
+        now(Ok(Some(user.watchlist.iter().map(watch).collect())))
     }
 
     fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {

@@ -202,13 +202,13 @@ pub trait Adapter: Send + Sync {
     ) -> AdapterFuture<'a, Option<HistoryPage>>;
 
     /// Counts a signed-in connection and its watches, and notifies the user's watchers. The answer has the order of
-    /// the watchlist.
+    /// the watchlist. `None`: the user has `connections_per_user` connections, and nothing is counted.
     fn sign_in<'a>(
         &'a self,
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> AdapterFuture<'a, Vec<Watched>>;
+    ) -> AdapterFuture<'a, Option<Vec<Watched>>>;
 
     /// Undoes [`Adapter::sign_in`].
     fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()>;

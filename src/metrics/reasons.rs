@@ -140,6 +140,7 @@ reasons! {
         TokenClaim "token_claim" "a claim of the token is missing, or not what [apps.jwt] or the data beside it says" authentication,
         User "user" "user_data is not a user",
         AlreadySignedIn "already_signed_in" "the connection is signed in as another user",
+        TooManyConnections "too_many_connections" "the user has connections_per_user connections",
         Overloaded "overloaded" "a worker's inbox stayed full",
     }
 }

@@ -406,7 +406,7 @@ impl Adapter for Redis {
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> AdapterFuture<'a, Vec<Watched>> {
+    ) -> AdapterFuture<'a, Option<Vec<Watched>>> {
         Box::pin(async move { Ok(self.sign_in_user(app, user, worker).await) })
     }
 

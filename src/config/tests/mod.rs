@@ -128,6 +128,7 @@ const EVERY_KEY: &str = r#"
         api_tokens = ["t"]
         [apps.limits]
         connections = 11
+        connections_per_user = 10
         events_per_second = 21
         reads_per_second = 22
         messages_per_second = 23
@@ -188,6 +189,7 @@ fn every_key_arrives() {
 
 fn limits_arrive(limits: &crate::app::Limits) {
     assert_eq!(limits.connections.unwrap().get(), 11);
+    assert_eq!(limits.connections_per_user.unwrap().get(), 10);
     assert_eq!(limits.events_per_second.unwrap().get(), 21);
     let rates = [
         limits.reads_per_second,
@@ -223,6 +225,7 @@ fn the_shipped_file_says_the_defaults() {
         "# max_connections = ",
         "# token = ",
         "# connections = ",
+        "# connections_per_user = ",
         "# events_per_second = ",
         "# reads_per_second = ",
         "# messages_per_second = ",

@@ -240,6 +240,15 @@ impl RegisterCommand<'_> {
             .arg(topic.resumable.map_or(0, NonZeroU32::get))
             .arg(latest)
             .arg(behind.map(|place| place.0.to_string()).unwrap_or_default());
+        if matches!(topic.subject, Subject::User(_)) {
+            command.arg(
+                topic
+                    .waiters
+                    .iter()
+                    .filter(|waiter| waiter.signs_in)
+                    .count(),
+            );
+        }
         for change in &members.changes {
             match change {
                 MemberChange::Joined(member) => command

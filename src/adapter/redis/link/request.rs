@@ -52,7 +52,7 @@ pub(crate) struct LocalState {
     pub(crate) interested: bool,
     /// Whether subscribers receive changes of the count.
     pub(crate) sends_count: bool,
-    /// The limit for the members of a presence channel.
+    /// The limit for the members of a presence channel, or for a user's signed-in connections, where 0 is none.
     pub(crate) max_members: usize,
 }
 
@@ -72,13 +72,15 @@ pub(crate) struct Waiter {
     pub(crate) source: Option<SocketId>,
     /// What it is sent of the channel's past.
     pub(crate) past: PastWanted,
+    /// Whether a connection signs in, which Redis refuses beyond the limit.
+    pub(crate) signs_in: bool,
     /// When the wait began. It ends after `publish_timeout`.
     pub(crate) since: Instant,
     pub(crate) answer: oneshot::Sender<Result<TopicSnapshot, Error>>,
 }
 
 /// The topic at the moment of the registration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TopicSnapshot {
     /// Deliveries up to this sequence number preceded the registration.
     pub(crate) since: u64,
@@ -88,6 +90,8 @@ pub(crate) struct TopicSnapshot {
     pub(crate) past: Past,
     /// Whether the user of a user's topic is signed in anywhere.
     pub(crate) online: bool,
+    /// Whether the sign-in is refused, as the user has as many connections as the app allows.
+    pub(crate) refused: bool,
 }
 
 /// An event to publish.
