@@ -88,7 +88,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "app", "auth", "clock", "feed", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "clock", "feed", "limits", "metrics", "net", "node", "protocol", "rules",
         ],
     ),
     // The console publishes and explains signatures as the public API does, and asks it to.
