@@ -162,6 +162,7 @@ fn app() -> App {
         tls_only: false,
         allowed_origins: Vec::new(),
         authorize_within: None,
+        idempotency: std::time::Duration::from_secs(120),
         signin_wait: Duration::from_secs(10),
         api_tokens: Vec::new(),
         rules: Default::default(),

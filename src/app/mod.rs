@@ -96,6 +96,8 @@ pub struct App {
     pub allowed_origins: Vec<OriginPattern>,
     /// How long a connection has to sign in or to subscribe to a private or presence channel (4009).
     pub authorize_within: Option<Duration>,
+    /// How long a repeat of a publish with an idempotency key is recognised.
+    pub idempotency: Duration,
     /// How long a subscription that needs a user waits for the sign-in of its connection.
     pub signin_wait: Duration,
     /// Bearer tokens that replace the signature on the HTTP API.
@@ -428,6 +430,7 @@ impl App {
             tls_only: false,
             allowed_origins: Vec::new(),
             authorize_within: None,
+            idempotency: Duration::from_secs(120),
             signin_wait: Duration::from_secs(10),
             api_tokens: Vec::new(),
             rules: Rules::default(),

@@ -44,7 +44,7 @@ enum Action {
     Send {
         #[command(flatten)]
         payload: Payload,
-        /// The delivery's id [default: one of this moment]
+        /// The delivery's id [default: a random one]
         #[arg(long, value_name = "ID")]
         id: Option<String>,
         #[command(flatten)]
@@ -86,7 +86,7 @@ impl SourceCommand {
                 let app = payload.app(configuration)?;
                 let source = payload.source(app)?;
                 let body = payload.body()?;
-                let id = id.unwrap_or_else(|| format!("tidewire-{}", now()));
+                let id = id.unwrap_or_else(|| format!("tidewire-{:016x}", rand::random::<u64>()));
                 let signed = source.sign(&body, &id, now()).ok_or_else(|| {
                     let text = "messages of SNS are signed with Amazon's key: publish to the topic instead, or see what would \
                                 be published with `tidewire source test`";

@@ -78,6 +78,7 @@ fn built(
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),
         },
+        idempotency: Duration::from_secs(raw.idempotency_seconds.into()),
         signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
         rules: rules::built(&raw.channels, at, check)?,

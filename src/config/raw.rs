@@ -207,6 +207,8 @@ section! {
         pub(super) allowed_origins: Vec<PageOrigin> = Vec::new(),
         #[serde(deserialize_with = "number::<0, 3600, _, _>")]
         pub(super) authorize_within: u32 = 0,
+        #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
+        pub(super) idempotency_seconds: u32 = 120,
         #[serde(deserialize_with = "number::<0, 3600, _, _>")]
         pub(super) signin_wait_seconds: u32 = 10,
         pub(super) api_tokens: Vec<Masked> = Vec::new(),

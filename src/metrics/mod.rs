@@ -136,6 +136,8 @@ counters! {
         source_deliveries,
         /// Those of them that no route was for.
         source_ignored,
+        /// Those of them, and stored deliveries, whose events had been published for the same id before.
+        source_repeated,
         /// Stored deliveries put on a dead-letter list because they could not be published in time.
         source_dead,
         /// Dead letters of sources dropped, the oldest first, because their list was full.

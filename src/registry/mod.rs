@@ -9,6 +9,7 @@
 mod channel;
 mod counts;
 mod kept;
+mod once;
 mod rates;
 mod shelf;
 #[cfg(test)]
@@ -30,6 +31,8 @@ use crate::slack::Slack as _;
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
 pub use kept::{Evicted, ToKeep};
+use once::Keys;
+pub use once::{KeyRefused, Once, Taken};
 pub use rates::AppRate;
 use rates::Rates;
 use shelf::{Budget, Shelf};
@@ -48,6 +51,7 @@ const SHARDS: usize = 64;
 pub struct Registry {
     shards: Box<[Lock<Shard>]>,
     users: Box<[Lock<Users>]>,
+    keys: Box<[Keys]>,
     connections: Lock<HashMap<AppId, usize>>,
     rates: Rates,
     hasher: std::hash::RandomState,
@@ -196,6 +200,7 @@ impl Registry {
         Self {
             shards: (0..SHARDS).map(|_| Lock::default()).collect(),
             users: (0..SHARDS).map(|_| Lock::default()).collect(),
+            keys: (0..SHARDS).map(|_| Keys::default()).collect(),
             connections: Lock::default(),
             rates: Rates::default(),
             hasher: std::hash::RandomState::new(),

@@ -19,6 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 pub use history::{Attempt, History};
 pub use message::{Message, excerpt, header_line};
@@ -396,6 +397,12 @@ impl Source {
     pub fn sends_its_secret(&self) -> bool {
         matches!(self.proof, Proof::Password { .. } | Proof::Token { .. })
     }
+}
+
+/// A text of a bounded length that stands for an id.
+#[must_use]
+pub fn digest(id: &str) -> String {
+    hex::encode(Sha256::digest(id))
 }
 
 fn authorization(headers: &HeaderMap) -> Option<&str> {

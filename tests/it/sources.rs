@@ -72,6 +72,55 @@ fn what_is_stored_is_published_in_order_when_redis_is_back() {
     ws.close();
 }
 
+/// The sender gets 503, tries again until it gets 200, and once more because that answer was lost.
+#[test]
+fn a_delivery_that_is_tried_again_is_published_once_on_whichever_node() {
+    let redis = RedisServer::start();
+    let proxy = Proxy::start(redis.address());
+    let toml = source("direct", "id_header = \"X-Id\"")
+        + "[[apps.sources.routes]]\nchannels = [\"cache-direct\"]\nevent = \"also\"\n";
+    let servers = [(); 2].map(|()| Server::start(&over(&proxy, "again", &toml)));
+    let mut ws = Ws::subscribed(&servers[0], "cache-direct");
+    assert!(ws.text().contains("cache_miss"));
+    let deliver = |server: &Server, id: &str, body: &str| {
+        let headers = [("Authorization", "Bearer t"), ("X-Id", id)];
+        let mut http = Http::connect(server.public);
+        http.request("POST", "/apps/app-id/sources/direct", &headers, body)
+    };
+    proxy.cut();
+    assert_eq!(deliver(&servers[0], "one", "first").status(), 503);
+    proxy.pass();
+    eventually(PATIENCE, "Redis is back", || {
+        (deliver(&servers[0], "one", "first").status() == 200).then_some(())
+    });
+    for server in &servers {
+        eventually(PATIENCE, "Redis is back", || {
+            (deliver(server, "one", "other bytes").status() == 200).then_some(())
+        });
+    }
+    assert_eq!(deliver(&servers[1], "two", "second").status(), 200);
+    for (name, data) in [
+        ("e", "first"),
+        ("also", "first"),
+        ("e", "second"),
+        ("also", "second"),
+    ] {
+        let event = ws.json();
+        assert_eq!(
+            (event["event"].as_str(), event["data"].as_str()),
+            (Some(name), Some(data))
+        );
+    }
+    assert_eq!(
+        servers
+            .iter()
+            .map(|server| server.counter("source_repeated"))
+            .sum::<u64>(),
+        2
+    );
+    ws.close();
+}
+
 #[test]
 fn what_is_stored_survives_kill_9_with_a_spool() {
     let redis = RedisServer::start();

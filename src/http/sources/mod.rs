@@ -17,7 +17,7 @@ use super::{Api, Call, Refused};
 use crate::app::{App, Apps};
 use crate::clock;
 use crate::feed::{Entry, Kind};
-use crate::node::{Node, Publication};
+use crate::node::{Node, Once, Publication, PublishOutcome};
 use crate::protocol::EventName;
 use crate::source::{
     self, Attempt, BODY_BYTES, Delivery, Message, Routed, RoutedEvent, Source, Verified,
@@ -92,9 +92,12 @@ impl Call<'_> {
         attempt.outcome = text;
         self.record_attempt(&sought, &body, &attempt);
         sought.source().history.push(attempt);
-        taken.map_err(refused)?;
+        let text = taken.map_err(refused)?;
         self.api.node.metrics().source_deliveries.inc();
-        Ok(HttpResponse::Ok().content_type("text/plain").body("OK\n"))
+        let answer = HttpResponse::Ok()
+            .content_type("text/plain")
+            .body(format!("{text}\n"));
+        Ok(answer)
     }
 
     /// Does what a delivery asks for, and says what that was.
@@ -145,8 +148,14 @@ impl Call<'_> {
                 false => Err(ApiError::SourceFull),
             };
         }
-        publish(node, app, &routed).await?;
-        Ok("published")
+        let identity = Identity {
+            source: &source.name,
+            window: source.dedupe,
+        };
+        Ok(match publish(node, app, &identity, &routed).await? {
+            true => "published",
+            false => "a repeat of what was published",
+        })
     }
 
     /// Those who guess are slowed down, as those who guess tokens of the API.
@@ -191,6 +200,7 @@ fn checked(app: &App, routed: &Routed) -> Result<Vec<Publication>, ApiError> {
             data: event.data.clone(),
             channels: channels(app, event.channels.clone())?,
             except: None,
+            once: None,
         })
     };
     routed.events.iter().map(publication).collect()
@@ -215,14 +225,51 @@ fn targets(publication: &Publication) -> impl Iterator<Item = String> {
     channels.map(move |channel| format!("{event} → {channel}"))
 }
 
-/// Publishes the events of a delivery.
-async fn publish(node: &Node, app: &App, routed: &Routed) -> Result<(), ApiError> {
-    let publications = checked(app, routed)?;
-    node.admit_events(app, publications.len())?;
-    for publication in &publications {
-        node.publish(app, publication).await?;
+/// Publishes those events of a delivery that no earlier delivery with the same id has published. Says whether there were
+/// any.
+async fn publish(
+    node: &Node,
+    app: &App,
+    identity: &Identity<'_>,
+    routed: &Routed,
+) -> Result<bool, ApiError> {
+    let mut publications = checked(app, routed)?;
+    for (publication, event) in publications.iter_mut().zip(&routed.events) {
+        publication.once = routed
+            .id
+            .as_deref()
+            .map(|id| identity.once(id, event.route));
     }
-    Ok(())
+    node.admit_events(app, publications.len())?;
+    let publications: Vec<_> = publications.iter().collect();
+    let outcomes = node.publish_all(app, &publications).await?;
+    let is_repeat = !outcomes.is_empty() && outcomes.iter().all(PublishOutcome::is_repeat);
+    if is_repeat {
+        node.metrics().source_repeated.inc();
+    }
+    Ok(!is_repeat)
+}
+
+/// What the ids of deliveries belong to.
+struct Identity<'a> {
+    source: &'a str,
+    /// For how long they are remembered.
+    window: Duration,
+}
+
+impl Identity<'_> {
+    /// Each route counts for itself, so that a repeat publishes what is missing. The content is not compared: some
+    /// providers change what does not matter when they try again.
+    fn once(&self, id: &str, route: usize) -> Once {
+        Once {
+            // An id may have any length.
+            key: format!("source {} {}", self.source, source::digest(id)).into(),
+            part: u16::try_from(route).unwrap_or(u16::MAX),
+            content: None,
+            window: self.window,
+            note: 0,
+        }
+    }
 }
 
 impl Api {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, warn};
 
-use super::publish;
+use super::{Identity, publish};
 use crate::app::{App, AppId, Apps};
 use crate::clock;
 use crate::http::ApiError;
@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether the queues are empty.
 const FINISH_TICK: Duration = Duration::from_millis(20);
 
-type Identity = (AppId, String);
+type Key = (AppId, String);
 
 /// The queues of all sources that store.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub(in crate::http) struct SourceQueues(Arc<Shared>);
 struct Shared {
     node: Arc<Node>,
     /// A source that is not configured any more keeps its queue: what waits is still published.
-    queues: watch::Sender<HashMap<Identity, mpsc::Sender<Command>>>,
+    queues: watch::Sender<HashMap<Key, mpsc::Sender<Command>>>,
     waiting: AtomicUsize,
 }
 
@@ -62,6 +62,7 @@ struct Stored {
     /// When it was taken, in milliseconds since 1970.
     time_ms: u64,
     retry_seconds: u64,
+    dedupe_seconds: u64,
     #[serde(flatten)]
     routed: Routed,
 }
@@ -84,8 +85,8 @@ impl SourceQueues {
         let mut spools: Vec<PathBuf> = Vec::new();
         for app in apps.iter() {
             for source in app.sources.iter().filter(|source| source.store.is_some()) {
-                let identity = (app.id.clone(), source.name.clone());
-                if self.0.queues.borrow().contains_key(&identity) {
+                let key = (app.id.clone(), source.name.clone());
+                if self.0.queues.borrow().contains_key(&key) {
                     continue;
                 }
                 let name = format!("source {}", source.name);
@@ -93,10 +94,10 @@ impl SourceQueues {
                 let spool = spool.transpose()?;
                 spools.extend(spool.iter().map(|(spool, _)| spool.path().to_owned()));
                 let (sender, commands) = mpsc::channel(INTAKE);
-                let task = Task::new(Arc::clone(&self.0), identity.clone(), commands, spool);
+                let task = Task::new(Arc::clone(&self.0), key.clone(), commands, spool);
                 spawn_critical("source", task.run());
                 self.0.queues.send_modify(|queues| {
-                    queues.insert(identity, sender);
+                    queues.insert(key, sender);
                 });
             }
         }
@@ -115,12 +116,13 @@ impl SourceQueues {
         routed: Routed,
         time_ms: u64,
     ) -> bool {
-        let identity = (app.id.clone(), source.name.clone());
-        let queue = self.0.queues.borrow().get(&identity).cloned();
+        let key = (app.id.clone(), source.name.clone());
+        let queue = self.0.queues.borrow().get(&key).cloned();
         let Some(queue) = queue else { return false };
         let stored = Stored {
             time_ms,
             retry_seconds: source.store.unwrap_or_default().as_secs(),
+            dedupe_seconds: source.dedupe.as_secs(),
             routed,
         };
         let (answer, kept) = oneshot::channel();
@@ -191,7 +193,7 @@ struct Task {
 impl Task {
     fn new(
         shared: Arc<Shared>,
-        (app, source): Identity,
+        (app, source): Key,
         commands: mpsc::Receiver<Command>,
         spool: Option<(Spool, Vec<SpooledEvent>)>,
     ) -> Self {
@@ -294,7 +296,12 @@ impl Task {
         let apps = self.shared.node.apps();
         let app = apps.by_id(self.app.as_str());
         let app = app.ok_or_else(|| ApiError::UnknownApp(self.app.as_str().to_owned()))?;
-        publish(&self.shared.node, app, &stored.routed).await
+        let identity = Identity {
+            source: &self.source,
+            window: Duration::from_secs(stored.dedupe_seconds),
+        };
+        publish(&self.shared.node, app, &identity, &stored.routed).await?;
+        Ok(())
     }
 
     fn pop(&mut self) {

@@ -218,6 +218,40 @@ describe("sources", { timeout: 180_000 }, () => {
     assert.deepEqual(heard(recorder), ["e"]);
   });
 
+  test("a delivery that comes again is published once, whatever its bytes", async () => {
+    const listeners = await listen("stripe.pi_1", "standard", "repo.9", "payments", "admin");
+    const again = async (name, deliver) => {
+      for (const answer of ["published", "a repeat", "a repeat"]) {
+        const { status, text } = await deliver().then(async (response) => ({ status: response.status, text: await response.text() }));
+        assert.equal(status, 200, text);
+        if (name !== "phoenixd") assert.ok(text.startsWith(answer), `${name}: ${text}`);
+      }
+    };
+    let pending = 3;
+    await again("stripe", () => {
+      const payload = JSON.stringify({ id: "evt_again", pending_webhooks: (pending -= 1), type: "paid", data: { object: { id: "pi_1", status: "ok" } } });
+      return post("stripe", payload, { "stripe-signature": stripe.webhooks.generateTestHeaderString({ payload, secret: STRIPE_SECRET }) });
+    });
+    const webhook = new StandardWebhook(STANDARD_SECRET);
+    await again("standard", () => {
+      const date = new Date();
+      const body = '{"type":"again"}';
+      return post("standard", body, { "webhook-id": "msg_again", "webhook-timestamp": String(Math.floor(date / 1000)), "webhook-signature": webhook.sign("msg_again", date, body) });
+    });
+    const push = '{"repository":{"id":9},"forced":false}';
+    const headers = { "x-hub-signature-256": await octokitSign("It's a Secret to Everybody", push), "x-github-event": "push", "x-github-delivery": randomUUID() };
+    await again("github", () => post("github", push, headers));
+    const payment = JSON.stringify({ type: "again", paymentHash: "ab".repeat(32) });
+    const signature = createHmac("sha256", PHOENIXD_SECRET).update(payment).digest("hex");
+    await again("phoenixd", () => post("phoenixd", payment, { "x-phoenix-signature": signature }));
+    const message = sns.message({ Message: '{"eventType":"INVOICE_AGAIN","customerId":1,"invoice":{}}' });
+    await again("sns", () => sns.post(url("sns"), message));
+    const names = ["paid", "again", "push", "again", "INVOICE_AGAIN"];
+    await Promise.all(listeners.map((recorder, at) => recorder.first(names[at])));
+    await quiet(...listeners);
+    assert.deepEqual(listeners.map(heard), names.map((name) => [name]));
+  });
+
   test("`tidewire source` signs as the provider does, and tests without publishing", async () => {
     const listeners = await listen("stripe.pi_8", "standard", "payments", "slack", "raw", "token");
     const [ofStripe] = listeners;
