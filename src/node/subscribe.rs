@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::connect::{Session, Subscription};
 use super::held::Authorized;
 use super::rates::ConnectionRate;
+use super::resume::Resuming;
 use super::subscribe_error::SubscribeError;
 use super::{AuthFault, Node};
 use crate::adapter::{self, Subscribed, Subscriber};
@@ -14,7 +15,7 @@ use crate::channel_log::PastWanted;
 use crate::feed::{Entry, Kind};
 use crate::hub::Peer;
 use crate::protocol::client::Subscribe;
-use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, ServerFrame, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, Resumed, ServerFrame, excerpt};
 use crate::rules::Admission;
 use crate::token::{Fault, Token};
 
@@ -108,20 +109,25 @@ impl Node {
         let app = session.app();
         self.inboxes.wait_for_capacity().await?;
 
+        let resuming = self.resuming(session, &app, &channel).await;
         let slot = session.peer.hub().subscribe(&channel, &session.peer);
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
             active: false,
+            resumable: session.keeps_log(&app),
             member,
         });
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = Subscriber {
-            past: past_wanted(&app, &channel, &session.peer),
+            past: PastWanted {
+                after: resuming.as_ref().and_then(Resuming::after),
+                ..past_wanted(&app, &channel, &session.peer)
+            },
             ..subscription.subscriber(&session.peer)
         };
-        let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
+        let mut subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
             Ok(subscribed) => subscribed,
             Err(error) => {
                 let subscription = session.subscriptions.remove(at);
@@ -142,15 +148,19 @@ impl Node {
             session.rests_on(token.as_ref(), Some(&channel));
         }
         let subscription = &session.subscriptions[at];
+        let outcome = resuming.map(|resuming| resuming.outcome(&mut subscribed));
+        let resumed = outcome.as_ref().map(|outcome| outcome.resumed);
         session.peer.hub().activate(
             &subscription.slot,
             subscribed.since,
-            &welcome(&channel, &subscribed),
+            &welcome(&channel, &subscribed, resumed),
         );
+        if let Some(outcome) = &outcome {
+            self.take_position(session, subscription, outcome);
+        }
         if channel.kind().needs_auth() {
             session.peer.authorize();
         }
-        let subscription = &session.subscriptions[at];
         self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
         Ok(())
     }
@@ -178,6 +188,7 @@ impl Node {
     /// Ends one subscription: the only way there is, for a command and for a connection's end.
     pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
+        self.let_go(session, &subscription);
         session.peer.hub().unsubscribe(&subscription.slot);
         if session.token_ends.is_some() {
             session.rests_on(None, Some(subscription.slot.channel()));
@@ -245,13 +256,18 @@ fn refused(error: adapter::Error, app: &App) -> SubscribeError {
 }
 
 /// What the joiner is told before anything else of the channel.
-fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
+fn welcome(
+    channel: &ChannelName,
+    subscribed: &Subscribed,
+    resumed: Option<Resumed>,
+) -> Vec<Encoded> {
     let succeeded = match channel.kind() {
         ChannelKind::Presence => ServerFrame::PresenceSucceeded {
             channel,
             members: &subscribed.members,
+            resumed,
         },
-        _ => ServerFrame::SubscriptionSucceeded { channel },
+        _ => ServerFrame::SubscriptionSucceeded { channel, resumed },
     };
     let mut frames = vec![succeeded.encode()];
     let past = &subscribed.past;

@@ -87,6 +87,7 @@ fn defaults() {
     assert!(app.enabled && app.subscription_count && app.watchlist && !app.client_events);
     assert!(app.name.is_none() && app.allowed_origins.is_empty() && app.api_tokens.is_empty());
     assert_eq!(app.authorize_within, None);
+    assert_eq!((app.resume.seconds, app.resume.ping_seconds), (120, 5));
     assert_eq!(app.limits, crate::app::Limits::default());
 }
 
@@ -123,6 +124,8 @@ const EVERY_KEY: &str = r#"
         tls_only = true
         allowed_origins = ["https://*.example.com", "null"]
         authorize_within = 5
+        resume_seconds = 7
+        resume_ping_seconds = 1
         api_tokens = ["t"]
         [apps.limits]
         connections = 11
@@ -172,6 +175,7 @@ fn every_key_arrives() {
     assert!(app.allowed_origins[0].allows("https://a.example.com"));
     assert!(app.allowed_origins[1].allows("null"));
     assert_eq!(app.authorize_within.unwrap().as_secs(), 5);
+    assert_eq!((app.resume.seconds, app.resume.ping_seconds), (7, 1));
     assert!(app.api_tokens[0].equals("t"));
     limits_arrive(&app.limits);
     // What is printed is what was read, without its secrets.
