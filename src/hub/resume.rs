@@ -41,8 +41,20 @@ struct Tracked {
     /// The last entry of the log that was written before the last ping.
     written: LogId,
     index: u32,
-    /// Whether the store does not know of the position.
-    is_new: bool,
+    progress: Progress,
+    /// Whether the client has not yet confirmed that it is subscribed, and so the token has no position of its own here.
+    is_first: bool,
+}
+
+/// What has become of a position.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// The next ping confirms it.
+    Written,
+    /// The answer to the last ping confirms it.
+    Pinged,
+    /// The store knows it.
+    Confirmed,
 }
 
 /// A position that a client has confirmed.
@@ -52,6 +64,8 @@ pub struct Confirmed {
     pub channel: ChannelName,
     /// The last entry of the channel's log that the client has received.
     pub log_id: LogId,
+    /// Whether it is the first that the connection confirms there.
+    pub is_first: bool,
 }
 
 impl Resumable {
@@ -83,11 +97,12 @@ impl Resumable {
             let mut any = false;
             for subscription in tracked {
                 let written = subscription.channel.written(subscription.index);
-                if all || written > subscription.written {
-                    subscription.is_new = true;
-                    subscription.written = subscription.written.max(written);
+                let is_new = written > subscription.written;
+                subscription.written = subscription.written.max(written);
+                if all || is_new || subscription.progress == Progress::Written {
+                    subscription.progress = Progress::Pinged;
                 }
-                any |= subscription.is_new;
+                any |= subscription.progress == Progress::Pinged;
             }
             any
         })
@@ -126,9 +141,9 @@ impl Peer {
         }
     }
 
-    /// Follows a subscription, of whose log everything up to `written` has been written. `is_new`: the store knows an
-    /// older position.
-    pub fn track(&self, slot: &Slot, written: LogId, is_new: bool) {
+    /// Follows a subscription, of whose log everything up to `written` has been written. `known`: what the store knows of
+    /// it; if that is nothing, the client is pinged at once, so that it can be resumed as soon as it knows to be subscribed.
+    pub fn track(&self, slot: &Slot, written: LogId, known: Option<LogId>) {
         let Some(resumable) = &self.resumable else {
             return;
         };
@@ -138,11 +153,25 @@ impl Peer {
                 channel: Rc::clone(&slot.channel),
                 written,
                 index: slot.index,
-                is_new,
+                progress: match known == Some(written) {
+                    true => Progress::Confirmed,
+                    false => Progress::Written,
+                },
+                is_first: known.is_none(),
             });
         });
         if resumable.next_refresh.get() == u32::MAX {
             resumable.next_refresh.set(self.next_refresh());
+        }
+        self.ping_for_first(resumable);
+    }
+
+    /// Pings at once if a subscription waits for its first confirmation.
+    fn ping_for_first(&self, resumable: &Resumable) {
+        let waits = |one: &Tracked| one.is_first && one.progress == Progress::Written;
+        if !resumable.awaits.get() && resumable.with_tracked(|tracked| tracked.iter().any(waits)) {
+            resumable.advance(false);
+            self.ping(resumable);
         }
     }
 
@@ -167,17 +196,22 @@ impl Peer {
             return Vec::new();
         }
         resumable.awaits.set(false);
-        resumable.with_tracked(|tracked| {
-            let new = tracked.iter_mut().filter(|known| known.is_new);
-            new.map(|known| {
-                known.is_new = false;
-                Confirmed {
-                    channel: known.channel.name().clone(),
-                    log_id: known.written,
-                }
-            })
-            .collect()
-        })
+        let confirmed = resumable.with_tracked(|tracked| {
+            let pinged = tracked.iter_mut();
+            let pinged = pinged.filter(|known| known.progress == Progress::Pinged);
+            pinged
+                .map(|known| {
+                    known.progress = Progress::Confirmed;
+                    Confirmed {
+                        channel: known.channel.name().clone(),
+                        log_id: known.written,
+                        is_first: std::mem::take(&mut known.is_first),
+                    }
+                })
+                .collect()
+        });
+        self.ping_for_first(resumable);
+        confirmed
     }
 
     /// Half the time for which the store remembers a position, from now on.
@@ -199,7 +233,6 @@ impl Peer {
         if settings.seconds > 0 && now >= resumable.next_ping.get() && !resumable.awaits.get() {
             let refreshes = now >= resumable.next_refresh.get();
             if resumable.advance(refreshes) {
-                resumable.next_ping.set(now + settings.ping_seconds);
                 resumable.next_refresh.set(self.next_refresh());
                 self.ping(resumable);
             }
@@ -210,6 +243,8 @@ impl Peer {
     fn ping(&self, resumable: &Resumable) {
         let number = resumable.pings.get().wrapping_add(1);
         resumable.pings.set(number);
+        let pause = self.app().resume.ping_seconds;
+        resumable.next_ping.set(self.hub().now() + pause);
         resumable.awaits.set(true);
         self.send(&Encoded::ping(&number.to_be_bytes()));
     }

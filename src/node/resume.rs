@@ -6,13 +6,15 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Node;
 use super::connect::{Session, Subscription};
-use crate::adapter::{Position, PositionChange, Subscribed};
+use crate::adapter::{PositionChange, Subscribed};
 use crate::app::App;
-use crate::channel_log::LogId;
-use crate::hub::Confirmed;
-use crate::protocol::{ChannelName, ResumeToken, Resumed, SocketId};
+use crate::channel_log::{LogEvent, LogId};
+use crate::hub::Slot;
+use crate::protocol::{ChannelName, Resumed, SocketId};
 
 /// How much longer than positions the log is kept, in seconds: a position is as old as the last answered ping.
 const LOG_SLACK: u32 = 60;
@@ -21,57 +23,29 @@ const LOG_SLACK: u32 = 60;
 /// half of `resume_seconds`.
 const LIVES: u32 = 2;
 
-/// What is known of a token when its connection subscribes to a channel.
+/// What is known of a connection's token when it subscribes to a channel: nothing if it is new there or forgotten, or if
+/// the app does not resume.
+#[derive(Default)]
 pub(super) struct Resuming {
-    token: ResumeToken,
-    /// None: the token is new here, or forgotten, or the app does not resume.
-    position: Option<Position>,
-    /// Seconds for which it is remembered; none: the app does not resume.
-    seconds: Option<NonZeroU32>,
+    /// Behind which entry of the log the subscription is to begin.
+    pub(super) after: Option<LogId>,
+    /// The token's connections so far.
+    connections: SmallVec<[SocketId; 1]>,
 }
 
 impl Resuming {
-    /// Behind which entry of the log the subscription is to begin.
-    pub(super) fn after(&self) -> Option<LogId> {
-        self.position.as_ref().map(|position| position.log_id)
-    }
-
     /// What becomes of it. Leaves out of the past what excluded an earlier connection of the page.
-    pub(super) fn outcome(self, subscribed: &mut Subscribed) -> Outcome {
-        let is_known = self.position.is_some();
-        let position = self.position.unwrap_or_default();
-        let is_own = |id: SocketId| position.connections.contains(&id);
+    pub(super) fn outcome(&mut self, subscribed: &mut Subscribed) -> Resumed {
         let past = &mut subscribed.past;
-        past.events
-            .retain(|event| !event.except.is_some_and(is_own));
-        let (resumed, log_id) = match past.is_complete && is_known {
-            true => (Resumed::Missed(past.events.len()), position.log_id),
-            false => (Resumed::Anew, subscribed.at),
-        };
-        Outcome {
-            resumed,
-            token: self.token,
-            is_kept: self.seconds.is_some(),
-            position: Position {
-                log_id,
-                connections: position.connections,
-            },
-            at: subscribed.at,
+        let is_own = |id: SocketId| self.connections.contains(&id);
+        let is_others = |event: &LogEvent| !event.except.is_some_and(is_own);
+        past.events.retain(is_others);
+        if past.is_complete {
+            return Resumed::Missed(past.events.len());
         }
+        self.after = None;
+        Resumed::Anew
     }
-}
-
-/// How a subscription has been resumed.
-pub(super) struct Outcome {
-    /// What `subscription_succeeded` says.
-    pub(super) resumed: Resumed,
-    token: ResumeToken,
-    /// Whether the app resumes.
-    is_kept: bool,
-    /// What the client has received so far, and the token's earlier connections.
-    position: Position,
-    /// The place of the log at which the subscription is active.
-    at: LogId,
 }
 
 impl Session {
@@ -92,42 +66,33 @@ impl Node {
         channel: &ChannelName,
     ) -> Option<Resuming> {
         let token = session.peer.resume_token()?;
-        let seconds = NonZeroU32::new(app.resume.seconds);
-        let position = match seconds {
-            Some(_) => self.adapter.recall(app, channel, token).await,
-            None => Ok(None),
-        };
-        Some(Resuming {
-            token,
-            position: position.unwrap_or_default(),
-            seconds,
-        })
+        if app.resume.seconds == 0 {
+            return Some(Resuming::default());
+        }
+        let position = self.adapter.recall(app, channel, token).await;
+        let known = position.ok().flatten().map(|position| Resuming {
+            after: Some(position.log_id),
+            connections: position.connections,
+        });
+        Some(known.unwrap_or_default())
     }
 
-    /// Takes the position of a subscription over that has become active.
-    pub(super) fn take_position(
-        &self,
-        session: &Session,
-        subscription: &Subscription,
-        outcome: &Outcome,
-    ) {
-        if !outcome.is_kept {
+    /// Follows a subscription that is active since the place `at`, and takes its token's position over. One that begins
+    /// anew has none until its client has confirmed it: who was not told to load its state has to be told again.
+    pub(super) fn follow(&self, session: &Session, slot: &Slot, at: LogId, resuming: &Resuming) {
+        let app = session.app();
+        let Some(token) = session.peer.resume_token() else {
+            return;
+        };
+        if app.resume.seconds == 0 {
             return;
         }
-        let (peer, at) = (&session.peer, outcome.at);
-        let Position {
-            log_id,
-            ref connections,
-        } = outcome.position;
-        peer.continues(connections);
-        peer.track(&subscription.slot, at, log_id < at);
-        let change = PositionChange {
-            takes: true,
-            ..change(session, Some(log_id), LIVES)
-        };
-        let channel = subscription.slot.channel();
-        self.adapter
-            .remember(&session.app(), channel, outcome.token, change);
+        session.peer.continues(&resuming.connections);
+        session.peer.track(slot, at, resuming.after);
+        if let Some(known) = resuming.after {
+            let change = change(session, Some(known), true, LIVES);
+            self.adapter.remember(&app, slot.channel(), token, change);
+        }
     }
 
     /// Takes the answer to a ping, which confirms what was written before it.
@@ -136,9 +101,10 @@ impl Node {
             return;
         };
         let app = session.app();
-        for Confirmed { channel, log_id } in session.peer.confirm(payload) {
-            let change = change(session, Some(log_id), LIVES);
-            self.adapter.remember(&app, &channel, token, change);
+        for confirmed in session.peer.confirm(payload) {
+            let change = change(session, Some(confirmed.log_id), confirmed.is_first, LIVES);
+            self.adapter
+                .remember(&app, &confirmed.channel, token, change);
         }
     }
 
@@ -149,7 +115,7 @@ impl Node {
             return;
         };
         session.peer.untrack(&subscription.slot);
-        let change = change(session, None, u32::from(session.peer.is_ending()));
+        let change = change(session, None, false, u32::from(session.peer.is_ending()));
         let channel = subscription.slot.channel();
         self.adapter
             .remember(&session.app(), channel, token, change);
@@ -157,14 +123,14 @@ impl Node {
 }
 
 /// A change of a position of this connection, which is remembered for so many times `resume_seconds`.
-fn change(session: &Session, log_id: Option<LogId>, lives: u32) -> PositionChange {
+fn change(session: &Session, log_id: Option<LogId>, takes: bool, lives: u32) -> PositionChange {
     let own = [session.peer.socket_id()];
     let earlier = session.peer.earlier_connections();
     let life = Duration::from_secs(session.app().resume.seconds.into());
     PositionChange {
         connections: own.iter().chain(&earlier).copied().collect(),
         log_id,
-        takes: false,
+        takes,
         life: life * lives,
     }
 }

@@ -121,13 +121,10 @@ impl Node {
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = Subscriber {
-            past: PastWanted {
-                after: resuming.as_ref().and_then(Resuming::after),
-                ..past_wanted(&app, &channel, &session.peer)
-            },
+            past: past_wanted(&app, &channel, &session.peer, resuming.as_ref()),
             ..subscription.subscriber(&session.peer)
         };
-        let mut subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
+        let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
             Ok(subscribed) => subscribed,
             Err(error) => {
                 let subscription = session.subscriptions.remove(at);
@@ -148,21 +145,31 @@ impl Node {
             session.rests_on(token.as_ref(), Some(&channel));
         }
         let subscription = &session.subscriptions[at];
-        let outcome = resuming.map(|resuming| resuming.outcome(&mut subscribed));
-        let resumed = outcome.as_ref().map(|outcome| outcome.resumed);
-        session.peer.hub().activate(
-            &subscription.slot,
-            subscribed.since,
-            &welcome(&channel, &subscribed, resumed),
-        );
-        if let Some(outcome) = &outcome {
-            self.take_position(session, subscription, outcome);
-        }
+        self.activate(session, subscription, subscribed, resuming);
         if channel.kind().needs_auth() {
             session.peer.authorize();
         }
         self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
         Ok(())
+    }
+
+    /// Begins delivery to a subscription, with what it is to be told first.
+    fn activate(
+        &self,
+        session: &Session,
+        subscription: &Subscription,
+        mut subscribed: Subscribed,
+        mut resuming: Option<Resuming>,
+    ) {
+        let resumed = resuming
+            .as_mut()
+            .map(|resuming| resuming.outcome(&mut subscribed));
+        let slot = &subscription.slot;
+        let first = welcome(slot.channel(), &subscribed, resumed);
+        session.peer.hub().activate(slot, subscribed.since, &first);
+        if let Some(resuming) = &resuming {
+            self.follow(session, slot, subscribed.at, resuming);
+        }
     }
 
     /// Unsubscribes a connection. Never acknowledged.
@@ -234,13 +241,18 @@ fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError>
 }
 
 /// What a subscription is sent of its channel's past, of which a connection takes no more than it has room for.
-fn past_wanted(app: &App, channel: &ChannelName, peer: &Peer) -> PastWanted {
+fn past_wanted(
+    app: &App,
+    channel: &ChannelName,
+    peer: &Peer,
+    resuming: Option<&Resuming>,
+) -> PastWanted {
     let policy = app.policy(channel);
     let limit = peer.hub().outbox_limit();
     PastWanted {
         cache: policy.cache,
         rewind: policy.rewind,
-        after: None,
+        after: resuming.and_then(|resuming| resuming.after),
         // The rest is for what comes meanwhile.
         most_bytes: limit.saturating_sub(peer.outbox_bytes()) / 2,
     }

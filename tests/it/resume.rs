@@ -1,7 +1,7 @@
 //! Connections with a token: what was missed comes after `subscription_succeeded`, and what a page is told of it. Each
 //! test is played with a server on its own, with one over Redis, and with two that are one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ const OTHER: &str = "another_token-of-64-characters-0123456789-0123456789-012345
 struct Page {
     token: &'static str,
     ws: Ws,
+    /// What came before the answer to something.
+    early: VecDeque<Message>,
     /// A ping that was not answered, and whether events came after it.
     ping: Option<Vec<u8>>,
     is_stale: bool,
@@ -30,6 +32,7 @@ impl Page {
         Self {
             token,
             ws,
+            early: VecDeque::new(),
             ping: None,
             is_stale: false,
         }
@@ -42,6 +45,9 @@ impl Page {
 
     /// The next message that is no ping. A ping is answered later, or never.
     fn next(&mut self) -> Message {
+        if let Some(message) = self.early.pop_front() {
+            return message;
+        }
         loop {
             match self.ws.next() {
                 Message::Ping(payload) => (self.ping, self.is_stale) = (Some(payload), false),
@@ -65,6 +71,25 @@ impl Page {
         assert_eq!(event, "pusher_internal:subscription_succeeded", "{frame}");
         assert_eq!(frame["channel"], channel);
         serde_json::from_str(frame["data"].as_str().unwrap()).unwrap()
+    }
+
+    /// Subscribes for the first time, and confirms it.
+    fn begins(&mut self, cluster: &Cluster, channel: &str, channel_data: Option<&str>) -> Value {
+        let before = cluster.positions();
+        let data = self.subscribe(channel, channel_data);
+        assert_eq!(data["resumed"], false);
+        loop {
+            match self.ws.next() {
+                Message::Ping(payload) => {
+                    self.ws.send_frame(true, Opcode::Pong, &payload);
+                    self.ws.send(r#"{"event":"pusher:ping","data":{}}"#);
+                }
+                Message::Text(text) if text.contains("pusher:pong") => break,
+                message => self.early.push_back(message),
+            }
+        }
+        cluster.await_other_positions(&before);
+        data
     }
 
     /// The next events must have these data.
@@ -108,10 +133,7 @@ impl Page {
         let before = cluster.positions();
         self.answers_ping();
         self.silent();
-        // Nobody waits for Redis to know it, but this test.
-        eventually(PATIENCE, "Redis knows the position", || {
-            (cluster.redis.is_none() || cluster.positions() != before).then_some(())
-        });
+        cluster.await_other_positions(&before);
     }
 }
 
@@ -130,6 +152,13 @@ impl Cluster {
         let keys = redis.keys(&format!("{}:*:resume:*", self.nodes.prefix()));
         let value = |key: String| (key.clone(), redis.cli(&["GET", &key]));
         keys.into_iter().map(value).collect()
+    }
+
+    /// Nobody waits for Redis to know a position, but these tests.
+    fn await_other_positions(&self, before: &BTreeMap<String, String>) {
+        eventually(PATIENCE, "Redis knows the position", || {
+            (self.redis.is_none() || self.positions() != *before).then_some(())
+        });
     }
 
     fn next(&self) -> &Server {
@@ -180,7 +209,9 @@ fn what_was_not_confirmed_comes_again_and_what_was_missed_after_it() {
     everywhere(&config(), |cluster| {
         let mut page = Page::open(cluster.next(), TOKEN);
         for channel in ["open", "private-own"] {
-            assert_eq!(page.subscribe(channel, None), anew());
+            assert_eq!(page.begins(cluster, channel, None), anew());
+        }
+        for channel in ["open", "private-own"] {
             cluster.publish(channel, "1");
             page.gets(["1"]);
         }
@@ -206,6 +237,21 @@ fn what_was_not_confirmed_comes_again_and_what_was_missed_after_it() {
     });
 }
 
+/// Who got no answer to its first subscription has not loaded its state.
+#[test]
+fn a_page_that_may_not_know_to_begin_anew_is_told_again() {
+    everywhere(&config(), |cluster| {
+        let mut page = Page::open(cluster.next(), TOKEN);
+        page.ws.send_subscribe("x", None);
+        page.comes_back(cluster.next());
+        page.begins(cluster, "x", None);
+        cluster.publish("x", "1");
+        page.comes_back(cluster.next());
+        assert_eq!(page.subscribe("x", None), missed(1));
+        page.gets(["1"]);
+    });
+}
+
 #[test]
 fn presence_channels_say_it_beside_their_members_and_client_events_have_their_sender() {
     everywhere(&config(), |cluster| {
@@ -213,7 +259,7 @@ fn presence_channels_say_it_beside_their_members_and_client_events_have_their_se
         other.subscribe("presence-x", Some(r#"{"user_id":"7"}"#));
         let mut page = Page::open(cluster.next(), TOKEN);
         let member = Some(r#"{"user_id":"8"}"#);
-        let data = page.subscribe("presence-x", member);
+        let data = page.begins(cluster, "presence-x", member);
         assert_eq!(
             (&data["resumed"], &data["presence"]["count"]),
             (&json!(false), &json!(2))
@@ -241,7 +287,7 @@ fn presence_channels_say_it_beside_their_members_and_client_events_have_their_se
 fn a_second_connection_takes_the_token_over_and_both_keep_their_subscriptions() {
     everywhere(&config(), |cluster| {
         let mut first = Page::open(cluster.next(), TOKEN);
-        assert_eq!(first.subscribe("x", None), anew());
+        assert_eq!(first.begins(cluster, "x", None), anew());
         cluster.publish("x", "1");
         first.gets(["1"]);
         let mut second = Page::open(cluster.next(), TOKEN);
@@ -263,7 +309,7 @@ fn a_second_connection_takes_the_token_over_and_both_keep_their_subscriptions() 
 fn a_channel_that_was_left_is_not_resumed() {
     everywhere(&config(), |cluster| {
         let mut page = Page::open(cluster.next(), TOKEN);
-        assert_eq!(page.subscribe("x", None), anew());
+        assert_eq!(page.begins(cluster, "x", None), anew());
         page.ws.unsubscribe("x");
         page.silent();
         eventually(PATIENCE, "the position is forgotten", || {
@@ -271,7 +317,7 @@ fn a_channel_that_was_left_is_not_resumed() {
         });
         page.comes_back(cluster.next());
         cluster.publish("x", "1");
-        assert_eq!(page.subscribe("x", None), anew());
+        assert_eq!(page.begins(cluster, "x", None), anew());
         page.silent();
     });
 }
@@ -280,7 +326,7 @@ fn a_channel_that_was_left_is_not_resumed() {
 fn what_excluded_an_earlier_connection_of_the_page_does_not_come_back_to_it() {
     everywhere(&config(), |cluster| {
         let mut page = Page::open(cluster.next(), TOKEN);
-        assert_eq!(page.subscribe("x", None), anew());
+        assert_eq!(page.begins(cluster, "x", None), anew());
         let except = |page: &Page, data: &str| {
             let body = json!({"name": "e", "channel": "x", "data": data, "socket_id": page.ws.socket_id()});
             let server = cluster.nodes.for_request();
@@ -318,7 +364,7 @@ fn events_for_a_user_are_resumed() {
         };
         let mut page = Page::open(cluster.next(), TOKEN);
         sign_in(&mut page);
-        assert_eq!(page.subscribe(CHANNEL, None), anew());
+        assert_eq!(page.begins(cluster, CHANNEL, None), anew());
         page.comes_back(cluster.next());
         cluster.publish(CHANNEL, "1");
         sign_in(&mut page);
@@ -331,7 +377,7 @@ fn events_for_a_user_are_resumed() {
 fn cache_channels_give_their_last_event_once() {
     everywhere(&config(), |cluster| {
         let mut page = Page::open(cluster.next(), TOKEN);
-        assert_eq!(page.subscribe("cache-x", None), anew());
+        assert_eq!(page.begins(cluster, "cache-x", None), anew());
         assert_eq!(page.json()["event"], "pusher:cache_miss");
         page.comes_back(cluster.next());
         for data in ["1", "2"] {
@@ -352,13 +398,13 @@ fn a_log_that_does_not_reach_back_says_so() {
     let config = config().redis("log_bytes", "65536");
     with_each(&alone, &config, |cluster| {
         let mut page = Page::open(cluster.next(), TOKEN);
-        assert_eq!(page.subscribe("x", None), anew());
+        assert_eq!(page.begins(cluster, "x", None), anew());
         page.comes_back(cluster.next());
         let large = "x".repeat(8192);
         for _ in 0..20 {
             cluster.publish("x", &large);
         }
-        assert_eq!(page.subscribe("x", None), anew());
+        assert_eq!(page.begins(cluster, "x", None), anew());
         cluster.publish("x", "1");
         page.gets(["1"]);
         page.comes_back(cluster.next());
@@ -373,7 +419,7 @@ fn positions_are_forgotten_and_leave_no_trace() {
     let config = alone.clone().redis("log_seconds", "1");
     with_each(&alone, &config, |cluster| {
         let mut page = Page::open(cluster.next(), TOKEN);
-        assert_eq!(page.subscribe("x", None), anew());
+        assert_eq!(page.begins(cluster, "x", None), anew());
         // For longer than a position lives: it is told again as long as the connection is there.
         for _ in 0..4 {
             page.answers_ping();
@@ -385,7 +431,7 @@ fn positions_are_forgotten_and_leave_no_trace() {
             cluster.positions().is_empty().then_some(())
         });
         let mut gone = Page::open(cluster.next(), OTHER);
-        assert_eq!(gone.subscribe("x", None), anew());
+        assert_eq!(gone.begins(cluster, "x", None), anew());
         let socket_id = gone.ws.socket_id().to_owned();
         drop(gone);
         cluster
@@ -416,12 +462,15 @@ fn an_app_that_does_not_resume_says_so_and_pings_nobody() {
 
 #[test]
 fn who_has_no_token_is_told_nothing_and_pinged_for_nothing() {
-    let server = Server::start(&config());
-    let mut page = Page::open(&server, TOKEN);
-    page.subscribe("x", None);
-    let mut ws = Ws::connect(&server);
+    let cluster = Cluster {
+        nodes: Nodes::without_redis(&config()),
+        redis: None,
+    };
+    let mut page = Page::open(cluster.next(), TOKEN);
+    page.begins(&cluster, "x", None);
+    let mut ws = Ws::connect(cluster.next());
     assert_eq!(ws.subscribe("x", None), "{}");
-    server.trigger("x", "e", "1");
+    cluster.publish("x", "1");
     assert!(ws.text().contains("\"1\""));
     page.gets(["1"]);
     // The page is pinged in the second in which the other one would have been.
@@ -446,7 +495,7 @@ fn a_token_has_a_rule_and_is_not_logged() {
         let mut ws = Ws::open(&server, &target, &[]);
         ws.established();
         let data = ws.subscribe("x", None);
-        assert_eq!(data, r#"{"resumed":false}"#);
+        assert_eq!(data, anew().to_string());
         let target = format!("{prefix}/resume/{TOKEN}/app/no-such-key?protocol=7");
         let mut refused = Ws::open(&server, &target, &[]);
         assert_eq!(refused.closed().0, 4001);
@@ -467,14 +516,11 @@ fn a_drain_asks_once_more_before_it_closes() {
         redis: Some(redis),
     };
     let mut page = Page::open(&cluster.nodes[1], TOKEN);
-    assert_eq!(page.subscribe("x", None), anew());
-    cluster.publish("x", "1");
-    page.gets(["1"]);
-    page.confirms(&cluster);
+    page.begins(&cluster, "x", None);
     cluster.publish("x", "2");
     page.gets(["2"]);
     let mut silent = Page::open(&cluster.nodes[1], OTHER);
-    assert_eq!(silent.subscribe("x", None), anew());
+    silent.begins(&cluster, "x", None);
     cluster.publish("x", "3");
     silent.gets(["3"]);
     page.gets(["3"]);
@@ -501,7 +547,7 @@ fn a_killed_node_leaves_positions_behind() {
         redis: Some(redis),
     };
     let mut page = Page::open(&cluster.nodes[1], TOKEN);
-    assert_eq!(page.subscribe("x", None), anew());
+    page.begins(&cluster, "x", None);
     cluster.publish("x", "1");
     page.gets(["1"]);
     page.confirms(&cluster);
