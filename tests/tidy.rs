@@ -88,7 +88,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "app", "auth", "clock", "feed", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "clock", "feed", "limits", "metrics", "net", "node", "protocol", "rules",
         ],
     ),
     // The console publishes and explains signatures as the public API does, and asks it to.
@@ -321,6 +321,11 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         "src/adapter/redis/mod.rs",
         1,
         "the thread holds nothing but supervised links",
+    ),
+    (
+        "src/adapter/redis/ops/once.rs",
+        1,
+        "one answer each; it waits no longer than its time",
     ),
     (
         "src/admin/console/feed.rs",

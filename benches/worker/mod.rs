@@ -167,6 +167,7 @@ fn app() -> App {
             seconds: 120,
             ping_seconds: 5,
         },
+        idempotency: std::time::Duration::from_secs(120),
         signin_wait: Duration::from_secs(10),
         api_tokens: Vec::new(),
         rules: Default::default(),

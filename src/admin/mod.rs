@@ -20,10 +20,11 @@ use std::time::{Instant, SystemTime};
 use actix_web::http::header::{ACCEPT, ALLOW, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::{self, Data, Query, ServiceConfig};
 use actix_web::{
     FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder,
 };
+use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -35,7 +36,7 @@ use crate::clock;
 use crate::http::Api;
 use crate::limits::{AdmissionGate, ConcurrencyLimit, Failures};
 use crate::node::{ClusterState, Node};
-use crate::protocol::excerpt;
+use crate::protocol::{ChannelName, excerpt};
 use access::Operator;
 use console::Series;
 use sessions::Sessions;
@@ -46,11 +47,15 @@ GET  /live                    200 while the process answers
 GET  /ready                   200 while this node takes connections, else 503 and why not
 GET  /health                  how it is doing, as JSON
 GET  /metrics                 for Prometheus
-GET  /config                  the configuration in effect, as TOML, secrets masked
+GET  /config                  the configuration in effect, as TOML, secrets masked;
+                              ?channel=invoice.7: which rule holds for a channel, as JSON
 GET  /dead-letters            webhook requests that were given up, as JSON
 POST /dead-letters/redeliver  sends their events again; ?id=1: of one
 GET  /console/                what happens now, for a browser
 ";
+
+/// The longest channel name that is looked up: no app can allow longer ones.
+const CHANNEL_CHARS: usize = 1024;
 
 /// How many may watch the console's feed at a time.
 const WATCHERS: usize = 16;
@@ -260,8 +265,24 @@ async fn ready(admin: Data<Admin>) -> HttpResponse {
     }
 }
 
-/// `GET /config`, as `tidewire check-config` prints it.
-async fn effective(admin: Data<Admin>, _: Operator) -> HttpResponse {
+/// What of the configuration is wanted: all of it, or what holds for a channel in each app.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigQuery {
+    channel: Option<String>,
+}
+
+/// `GET /config`, as `tidewire check-config` prints it; `?channel=`: `[{"app":"…","channel":"…","rule":2,…}]`.
+async fn effective(admin: Data<Admin>, _: Operator, wanted: Query<ConfigQuery>) -> HttpResponse {
+    if let Some(name) = &wanted.channel {
+        return match ChannelName::parse(name, CHANNEL_CHARS) {
+            Ok(channel) => HttpResponse::Ok().json(admin.node.apps().policy_reports(&channel)),
+            Err(reason) => {
+                let text = format!("Invalid channel name {:?}: {reason}\n", excerpt(name));
+                plain(HttpResponse::BadRequest(), text)
+            }
+        };
+    }
     let toml = admin.config.borrow().toml.to_string();
     HttpResponse::Ok()
         .content_type("application/toml; charset=utf-8")

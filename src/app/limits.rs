@@ -15,6 +15,9 @@ section! {
         /// Connections at a time; none: unlimited. Beyond it 4004.
         #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
         pub connections: Option<NonZeroU32> = None,
+        /// Connections that are signed in as one user, in the cluster; none: unlimited. Beyond it the sign-in is refused.
+        #[serde(deserialize_with = "optional::<1, 1_000_000, _, _>")]
+        pub connections_per_user: Option<NonZeroU32> = None,
         /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
         #[serde(deserialize_with = "optional::<1, 65_535, _, _>")]
         pub events_per_second: Option<NonZeroU32> = None,

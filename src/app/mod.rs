@@ -20,7 +20,7 @@ pub use limits::{LAST_EVENT_OVERHEAD, Limits};
 use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
 use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
-use crate::rules::{ChannelPolicy, Rules};
+use crate::rules::{ChannelPattern, ChannelPolicy, PolicyReport, Rules};
 use crate::token::Tokens;
 
 /// The id in `/apps/{id}/…`.
@@ -97,6 +97,8 @@ pub struct App {
     pub authorize_within: Option<Duration>,
     /// What holds for connections with a token.
     pub resume: Resume,
+    /// How long a repeat of a publish with an idempotency key is recognised.
+    pub idempotency: Duration,
     /// How long a subscription that needs a user waits for the sign-in of its connection.
     pub signin_wait: Duration,
     /// Bearer tokens that replace the signature on the HTTP API.
@@ -137,6 +139,20 @@ impl App {
             client_events: channel.kind().allows_client_events()
                 && client_events.unwrap_or(self.client_events),
             subscription_count: counts && subscription_count.unwrap_or(self.subscription_count),
+        }
+    }
+
+    /// The same with the rule that it comes from, to be shown.
+    #[must_use]
+    pub fn policy_report<'a>(&'a self, channel: &'a ChannelName) -> PolicyReport<'a> {
+        let policy = self.policy(channel);
+        PolicyReport {
+            app: self.id.as_str(),
+            channel: channel.as_str(),
+            kind: channel.kind().name(),
+            rule: self.rules.number(channel).map(|before| before + 1),
+            r#match: policy.rule.map(|rule| rule.pattern.as_str()),
+            policy,
         }
     }
 }
@@ -218,12 +234,17 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// What tells it from the app's other webhooks.
+    /// What tells it from the app's other webhooks. The names of spool files are made of it, so its form stays.
     #[must_use]
     pub fn identity(&self) -> String {
-        let mut identity = format!("{} {:?} {:?}", self.url, self.events, self.channels);
+        let list = |patterns: &[ChannelPattern]| {
+            let texts = patterns.iter().map(|p| format!("ChannelPattern({p:?})"));
+            texts.collect::<Vec<_>>().join(", ")
+        };
+        let channels = list(&self.channels);
+        let mut identity = format!("{} {:?} [{channels}]", self.url, self.events);
         if !self.except.is_empty() {
-            identity += &format!(" but {:?}", self.except);
+            identity += &format!(" but [{}]", list(&self.except));
         }
         identity
     }
@@ -239,41 +260,6 @@ impl Webhook {
         is_told
             && (self.channels.is_empty() || self.channels.iter().any(fits))
             && !self.except.iter().any(fits)
-    }
-}
-
-/// One entry of a webhook's `channels`: `private-*` or `presence-*-chat`; `*` stands for any run of characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ChannelPattern(String);
-
-impl ChannelPattern {
-    /// Takes a pattern.
-    #[must_use]
-    pub fn new(pattern: &str) -> Self {
-        Self(pattern.to_owned())
-    }
-
-    /// Whether a whole name fits.
-    #[must_use]
-    pub fn fits(&self, name: &str) -> bool {
-        let Some((first, rest)) = self.0.split_once('*') else {
-            return self.0 == name;
-        };
-        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-        let Some(mut name) = name
-            .strip_prefix(first)
-            .and_then(|name| name.strip_suffix(last))
-        else {
-            return false;
-        };
-        // The earliest place for each part leaves the most for those behind it.
-        for part in middle.split('*') {
-            match name.find(part) {
-                Some(at) => name = &name[at + part.len()..],
-                None => return false,
-            }
-        }
-        true
     }
 }
 
@@ -316,6 +302,14 @@ impl Apps {
     #[must_use]
     pub fn by_key(&self, key: &str) -> Option<&Arc<App>> {
         self.by_key.get(key)
+    }
+
+    /// What holds for a channel in each app, by their ids.
+    #[must_use]
+    pub fn policy_reports<'a>(&'a self, channel: &'a ChannelName) -> Vec<PolicyReport<'a>> {
+        let mut reports: Vec<_> = self.iter().map(|app| app.policy_report(channel)).collect();
+        reports.sort_unstable_by_key(|report| report.app);
+        reports
     }
 
     /// The app one of whose secrets or API tokens somebody has written where its key or id belongs: as it is, escaped, or
@@ -441,6 +435,7 @@ impl App {
                 seconds: 120,
                 ping_seconds: 5,
             },
+            idempotency: Duration::from_secs(120),
             signin_wait: Duration::from_secs(10),
             api_tokens: Vec::new(),
             rules: Rules::default(),
@@ -455,31 +450,25 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{self, Admission, Rule, WhoMaySubscribe};
+    use crate::rules::{Admission, Rule, WhoMaySubscribe};
 
+    /// A release that forms it in another way leaves what waits in the spool behind.
     #[test]
-    fn channel_patterns() {
-        for (pattern, name, fits) in [
-            ("x", "x", true),
-            ("x", "xy", false),
-            ("private-*", "private-a", true),
-            ("private-*", "private-", true),
-            ("private-*", "presence-a", false),
-            ("*-chat", "a-chat", true),
-            ("*-chat", "a-chats", false),
-            ("a*b*c", "a1b2c", true),
-            ("a*b*c", "abbc", true),
-            ("a*b*c", "ac", false),
-            ("ab*ba", "aba", false),
-            ("*", "", true),
-            ("**x**", "yxz", true),
-        ] {
-            assert_eq!(
-                ChannelPattern::new(pattern).fits(name),
-                fits,
-                "{pattern} {name}"
-            );
-        }
+    fn the_identity_of_a_webhook_stays() {
+        let pattern = |text| ChannelPattern::parse(text).unwrap();
+        let webhook = Webhook {
+            url: Uri::from_static("https://a.b/w"),
+            events: vec![WebhookKind::ChannelOccupied],
+            channels: vec![pattern("private-*"), pattern("x")],
+            except: vec![pattern("private-encrypted-*")],
+            headers: Vec::new(),
+            batch: false,
+        };
+        assert_eq!(
+            webhook.identity(),
+            "https://a.b/w [ChannelOccupied] [ChannelPattern(\"private-*\"), ChannelPattern(\"x\")] but \
+             [ChannelPattern(\"private-encrypted-*\")]"
+        );
     }
 
     fn app(rule: Rule) -> App {
@@ -491,7 +480,7 @@ mod tests {
 
     fn rule(pattern: &str, subscribe: WhoMaySubscribe) -> Rule {
         Rule {
-            pattern: rules::ChannelPattern::parse(pattern).unwrap(),
+            pattern: ChannelPattern::parse(pattern).unwrap(),
             subscribe,
             cache: false,
             history: None,

@@ -1,4 +1,4 @@
-//! `tidewire channels`: the occupied channels of an app.
+//! `tidewire channels`: the occupied channels of an app, and the rule of a channel.
 
 use clap::Args;
 use serde_json::{Map, Value};
@@ -8,11 +8,14 @@ use super::api::{Answer, Api, ApiArgs};
 use super::request::encoded;
 use super::target::Configuration;
 use super::text::{printable_json, table};
+use crate::protocol::ChannelName;
 
 const AFTER_HELP: &str = "\
 Examples:
   tidewire channels
   tidewire channels --prefix presence- --info user_count
+  tidewire channels --rule invoice.7
+      which of its [[apps.channels]] the running server follows there
   tidewire channels --app 3 --key 278d425bdf --secret-file s
       without a configuration here: of the server on this machine
   tidewire channels --cluster mt1 --app 3 --key 278d425bdf --secret-file s
@@ -21,6 +24,9 @@ Exit codes: 0 done, 1 the server refused it or did not answer, 2 wrong usage, 78
 configuration.
 
 See also: tidewire members, tidewire tail.";
+
+/// The longest name that a server can be set to take.
+const NAME_CHARS: usize = 1024;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -33,6 +39,9 @@ pub(super) struct Channels {
     /// [default: what the server knows]
     #[arg(long, value_name = "LIST")]
     info: Option<String>,
+    /// Tell instead which of the app's rules holds for this channel on the server, and what follows
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["prefix", "info"])]
+    rule: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -40,12 +49,25 @@ pub(super) struct Channels {
 impl Channels {
     /// The answer.
     pub(super) fn list(self, configuration: &Configuration) -> Result<String, Error> {
+        let rule_of = self.rule.as_deref().map(name).transpose()?;
         let api = self.api.api(configuration)?;
-        let answer = self.asked(&api)?;
+        let answer = match &rule_of {
+            Some(channel) => {
+                let path = format!("channels/{}?info=rule", encoded(channel.as_str()));
+                api.ask("GET", &path, None)?
+            }
+            None => self.asked(&api)?,
+        };
         if self.api.json {
             return Ok(printable_json(&answer.text));
         }
         let answer = answer.json()?;
+        if rule_of.is_some() {
+            return match &answer["rule"] {
+                Value::Null => Err(Error::Usage("this server knows no rules".to_owned())),
+                report => Ok(policy_table(report)),
+            };
+        }
         let none = Map::new();
         let channels = answer["channels"].as_object().unwrap_or(&none);
         if channels.is_empty() {
@@ -86,6 +108,38 @@ impl Channels {
             .collect();
         format!("channels?{}", query.join("&"))
     }
+}
+
+/// A channel's name, as any server would take it.
+pub(super) fn name(text: &str) -> Result<ChannelName, Error> {
+    ChannelName::parse(text, NAME_CHARS).map_err(|error| Error::Usage(error.to_string()))
+}
+
+/// What holds for a channel, from the report of it: a line for each of its fields that has a value.
+pub(super) fn policy_table(report: &Value) -> String {
+    let keys = [
+        "app",
+        "channel",
+        "kind",
+        "rule",
+        "match",
+        "subscribe",
+        "cache",
+        "history",
+        "rewind",
+        "client_events",
+        "subscription_count",
+    ];
+    let rows = keys.iter().map(|key| {
+        let cell = match &report[key] {
+            Value::Null => "none".to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Object(kept) => format!("{} events, {} s", kept["events"], kept["seconds"]),
+            value => value.to_string(),
+        };
+        vec![(*key).to_owned(), cell]
+    });
+    table(&["SETTING", "VALUE"], &rows.collect::<Vec<_>>())
 }
 
 /// Channels with the counts that an answer has of them.

@@ -80,6 +80,8 @@ Examples:
       put a file in place only if it is good
   tidewire check-config 2>/dev/null
       the effective settings as TOML, and nothing else
+  tidewire check-config --channel invoice.7
+      which rule holds for this channel in each app, and what follows for it
 
 The settings go to stdout, with *** for every secret. Notices (how a name of Soketi's was
 understood) and warnings go to stderr.

@@ -3,12 +3,12 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::Error;
 use super::api::ApiArgs;
 use super::request::encoded;
 use super::target::Configuration;
 use super::text::{printable_json, table};
-use crate::protocol::{ChannelKind, ChannelName};
+use super::{Error, channels};
+use crate::protocol::ChannelKind;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -23,9 +23,6 @@ configuration.
 
 See also: tidewire channels, tidewire tail.";
 
-/// The longest name that any server takes.
-const NAME_CHARS: usize = 200;
-
 /// The arguments.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -39,8 +36,7 @@ pub(super) struct Members {
 impl Members {
     /// The answer.
     pub(super) fn list(self, configuration: &Configuration) -> Result<String, Error> {
-        let channel = ChannelName::parse(&self.channel, NAME_CHARS)
-            .map_err(|error| Error::Usage(error.to_string()))?;
+        let channel = channels::name(&self.channel)?;
         if channel.kind() != ChannelKind::Presence {
             return Err(Error::Usage(format!(
                 "only presence channels have members: expected a name that begins with presence-, found \"{channel}\""

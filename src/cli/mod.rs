@@ -25,6 +25,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use serde_json::json;
 
 use crate::config::{self, Environment, GeneratedApp, Loaded, PLACES, Sources, Watch};
 use crate::{server, telemetry};
@@ -97,7 +98,13 @@ enum Command {
     Serve(Listening),
     /// Check the settings as serve does, and print the effective ones with secrets masked
     #[command(after_help = help::CHECK_CONFIG)]
-    CheckConfig(Listening),
+    CheckConfig {
+        /// Print instead which rule of [[apps.channels]] holds for a channel, and what follows
+        #[arg(long, value_name = "NAME")]
+        channel: Option<String>,
+        #[command(flatten)]
+        listening: Listening,
+    },
     /// Ask a running server whether it is alive, or ready
     Health(health::Health),
     #[command(flatten)]
@@ -128,7 +135,9 @@ impl Cli {
         let command = self.command.unwrap_or(Command::Serve(Listening::default()));
         match command {
             Command::Serve(flags) => serve(sources(flags)),
-            Command::CheckConfig(flags) => check_config(&config::load(&sources(flags))?),
+            Command::CheckConfig { channel, listening } => {
+                check_config(&config::load(&sources(listening))?, channel.as_deref())
+            }
             Command::Health(health) => print(&health.ask(&sources(Listening::default()))?),
             Command::Remote(remote) => remote.run(sources(Listening::default())),
             Command::Completions { shell } => print(&completions(shell)),
@@ -162,12 +171,20 @@ fn serve(mut sources: Sources) -> Result<(), Error> {
     Ok(server::run(loaded.settings, watch)?)
 }
 
-fn check_config(loaded: &Loaded) -> Result<(), Error> {
+fn check_config(loaded: &Loaded, channel: Option<&str>) -> Result<(), Error> {
     let notices = loaded.notices.iter().map(|line| ("notice", line));
     let warnings = loaded.warnings.iter().map(|line| ("warning", line));
     for (kind, line) in notices.chain(warnings) {
         // One that cannot be written has no reader; the answer on stdout is what counts.
         let _ = writeln!(io::stderr(), "{kind}: {line}");
+    }
+    if let Some(name) = channel {
+        let channel = channels::name(name)?;
+        let reports = loaded.settings.apps.policy_reports(&channel);
+        let tables = reports
+            .iter()
+            .map(|report| channels::policy_table(&json!(report)));
+        return print(&tables.collect::<Vec<_>>().join("\n"));
     }
     let file = match &loaded.file {
         Some(file) => format!("# file: {}", file.display()),

@@ -81,6 +81,7 @@ fn built(
             seconds: raw.resume_seconds,
             ping_seconds: raw.resume_ping_seconds,
         },
+        idempotency: Duration::from_secs(raw.idempotency_seconds.into()),
         signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
         rules: rules::built(&raw.channels, at, check)?,

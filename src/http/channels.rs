@@ -10,10 +10,11 @@ use super::error::ApiError;
 use super::events::{bad, channel_name, unknown_info};
 use super::signed::Signed;
 use crate::protocol::ChannelKind;
+use crate::rules::PolicyReport;
 
 /// What is known of one channel, in the order in which the real service says it.
 #[derive(Default, Serialize)]
-struct Info {
+struct Info<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     occupied: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,6 +23,8 @@ struct Info {
     subscription_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<PolicyReport<'a>>,
 }
 
 /// `GET /channels`: the occupied ones. Always an object, also when empty: PHP walks it as one.
@@ -36,7 +39,7 @@ pub(super) async fn list(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> 
         ));
     }
     let found = signed.node().channels(&signed.app, prefix).await?;
-    let channels: BTreeMap<&str, Info> = found
+    let channels: BTreeMap<&str, Info<'_>> = found
         .iter()
         .map(|(name, counts)| {
             let info = Info {
@@ -55,7 +58,10 @@ pub(super) async fn list(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> 
 /// `GET /channels/{name}`: 200 also when nobody is there.
 pub(super) async fn one(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
     let channel = channel_name(&signed.app, &signed.name())?;
-    let wanted = attributes(signed, &["user_count", "subscription_count", "cache"])?;
+    let wanted = attributes(
+        signed,
+        &["user_count", "subscription_count", "cache", "rule"],
+    )?;
     let users = wanted.contains(&"user_count");
     if users && channel.kind() != ChannelKind::Presence {
         return Err(bad(
@@ -75,6 +81,9 @@ pub(super) async fn one(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
         cache: wanted
             .contains(&"cache")
             .then_some(cache.unwrap_or(Value::Null)),
+        rule: wanted
+            .contains(&"rule")
+            .then(|| signed.app.policy_report(&channel)),
     }))
 }
 

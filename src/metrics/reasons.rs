@@ -141,6 +141,7 @@ reasons! {
         TokenClaim "token_claim" "a claim of the token is missing, or not what [apps.jwt] or the data beside it says" authentication,
         User "user" "user_data is not a user",
         AlreadySignedIn "already_signed_in" "the connection is signed in as another user",
+        TooManyConnections "too_many_connections" "the user has connections_per_user connections",
         Overloaded "overloaded" "a worker's inbox stayed full",
     }
 }
@@ -194,6 +195,8 @@ reasons! {
         DataTooLarge "data_too_large" "an event's data is over event_bytes",
         BodyTimeout "body_timeout" "the body did not arrive in time",
         TooFast "too_fast" "the app publishes more than events_per_second",
+        KeyReused "idempotency_key_reused" "its idempotency key was used a moment ago for another content",
+        TooManyKeys "too_many_idempotency_keys" "the app uses more idempotency keys than this node remembers",
         TooManyReads "too_many_reads" "the app asks for channels and users more often than reads_per_second",
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it or answer",

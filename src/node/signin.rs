@@ -1,7 +1,10 @@
 //! Sign-in: a connection says who it is; then server-to-user events, termination and watchlists know it.
 
+use std::num::NonZeroU32;
+
 use super::connect::{Session, SignedIn};
 use super::{AuthFault, Node};
+use crate::adapter::Watched;
 use crate::app::App;
 use crate::auth;
 use crate::hub::inbox::InboxFull;
@@ -39,6 +42,9 @@ pub enum SigninError {
     /// Somebody else is signed in here.
     #[error("The connection is already signed in as user {0}")]
     AlreadySignedIn(UserId),
+    /// As many connections are signed in as the user as the app allows.
+    #[error("The user has too many signed-in connections: the limit is {0}")]
+    TooManyConnections(u32),
     /// The server cannot take it now.
     #[error(transparent)]
     Overloaded(#[from] InboxFull),
@@ -55,6 +61,7 @@ impl SigninError {
             Self::Token(fault) => token_reason!(SigninRefused, fault),
             Self::NoUserData | Self::User(_) => SigninRefused::User,
             Self::AlreadySignedIn(_) => SigninRefused::AlreadySignedIn,
+            Self::TooManyConnections(_) => SigninRefused::TooManyConnections,
             Self::Overloaded(_) => SigninRefused::Overloaded,
         }
     }
@@ -93,11 +100,10 @@ impl Node {
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
             None => self.inboxes.wait_for_capacity().await?,
         }
-        session.peer.set_user_id(&user.member.id);
         session.rests_on(token.as_ref(), None);
         match &mut session.user {
             Some(known) => known.token = token,
-            None => self.register(session, user, token, user_data).await,
+            None => self.register(session, user, token, user_data).await?,
         }
         Ok(())
     }
@@ -108,7 +114,7 @@ impl Node {
         mut user: User,
         token: Option<Token>,
         user_data: &str,
-    ) {
+    ) -> Result<(), SigninError> {
         let app = session.app();
         let cut = app.watchlist && std::mem::take(&mut user.watchlist_cut);
         if !app.watchlist {
@@ -123,36 +129,27 @@ impl Node {
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
-        let signed_in = SignedIn { user, slots, token };
-        let signed_in = session.user.insert(Box::new(signed_in));
-        // A cluster that cannot be asked knows nobody online; what changes later is told.
-        let watched = self
-            .adapter
-            .sign_in(&app, &signed_in.user, hub.index())
-            .await
-            .unwrap_or_default();
+        let signed_in = session
+            .user
+            .insert(Box::new(SignedIn { user, slots, token }));
+        let user = &signed_in.user;
+        let watched = match self.adapter.sign_in(&app, user, hub.index()).await {
+            Ok(Some(watched)) => watched,
+            Ok(None) => {
+                take_user(session);
+                session.rests_on(None, None);
+                let most = app.limits.connections_per_user.map_or(0, NonZeroU32::get);
+                return Err(SigninError::TooManyConnections(most));
+            }
+            // A cluster that cannot be asked knows nobody online; what changes later is told.
+            Err(_) => Vec::new(),
+        };
 
+        session.peer.set_user_id(&signed_in.user.member.id);
         session.peer.authorize();
         let mut frames = vec![success(user_data)];
         frames.extend(cut.then(watchlist_cut));
-        let (mut online, mut offline) = (Vec::new(), Vec::new());
-        for (id, state) in signed_in.user.watchlist.iter().zip(&watched) {
-            (if state.online {
-                &mut online
-            } else {
-                &mut offline
-            })
-            .push(id.clone());
-        }
-        if !watched.is_empty() {
-            frames.push(
-                ServerFrame::WatchlistEvents {
-                    online: &online,
-                    offline: &offline,
-                }
-                .encode(),
-            );
-        }
+        frames.extend(watchlist_states(&signed_in.user, &watched));
         let since = |at: usize| watched.get(at).map_or(0, |state| state.since);
         for (at, slot) in signed_in.slots.iter().enumerate() {
             // The first slot is the user's own and gets the frames; the others follow the watchlist.
@@ -163,17 +160,15 @@ impl Node {
             };
             hub.activate(slot, at.checked_sub(1).map_or(0, since), &first);
         }
+        Ok(())
     }
 
     /// Undoes a sign-in at the end of a connection.
     pub(super) async fn sign_out(&self, session: &mut Session) {
-        let Some(signed_in) = session.user.take() else {
+        let Some(signed_in) = take_user(session) else {
             return;
         };
         let hub = session.peer.hub();
-        for slot in &signed_in.slots {
-            hub.unsubscribe(slot);
-        }
         // As with a subscription: the cluster learns it or reaps it.
         let _ = self
             .adapter
@@ -182,12 +177,39 @@ impl Node {
     }
 }
 
+/// Takes the user off a connection, with its places in the hub.
+fn take_user(session: &mut Session) -> Option<Box<SignedIn>> {
+    let signed_in = session.user.take()?;
+    for slot in &signed_in.slots {
+        session.peer.hub().unsubscribe(slot);
+    }
+    Some(signed_in)
+}
+
 fn watchlist_cut() -> Encoded {
     ServerFrame::Error {
         code: ErrorCode::WatchlistTooLong,
         message: WATCHLIST_CUT,
     }
     .encode()
+}
+
+/// Who of the watchlist is online; none without a watchlist.
+fn watchlist_states(user: &User, watched: &[Watched]) -> Option<Encoded> {
+    let (mut online, mut offline) = (Vec::new(), Vec::new());
+    for (id, state) in user.watchlist.iter().zip(watched) {
+        let ids = if state.online {
+            &mut online
+        } else {
+            &mut offline
+        };
+        ids.push(id.clone());
+    }
+    let states = ServerFrame::WatchlistEvents {
+        online: &online,
+        offline: &offline,
+    };
+    (!watched.is_empty()).then(|| states.encode())
 }
 
 fn success(user_data: &str) -> Encoded {

@@ -264,6 +264,8 @@ fn refused(error: adapter::Error, app: &App) -> SubscribeError {
         adapter::Error::PresenceFull => SubscribeError::PresenceFull(app.limits.presence_members),
         adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
         adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
+        // Subscriptions have none.
+        adapter::Error::Key(_, why) => SubscribeError::Unreachable(why.to_string().into()),
     }
 }
 

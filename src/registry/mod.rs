@@ -9,6 +9,7 @@
 mod channel;
 mod counts;
 mod kept;
+mod once;
 mod positions;
 mod rates;
 mod shelf;
@@ -31,6 +32,8 @@ use crate::slack::Slack as _;
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
 pub use kept::{Evicted, ToKeep};
+use once::Keys;
+pub use once::{KeyRefused, Once, Taken};
 use positions::Positions;
 pub use positions::{Position, PositionChange};
 pub use rates::AppRate;
@@ -51,6 +54,7 @@ const SHARDS: usize = 64;
 pub struct Registry {
     shards: Box<[Lock<Shard>]>,
     users: Box<[Lock<Users>]>,
+    keys: Box<[Keys]>,
     connections: Lock<HashMap<AppId, usize>>,
     rates: Rates,
     positions: Positions,
@@ -200,6 +204,7 @@ impl Registry {
         Self {
             shards: (0..SHARDS).map(|_| Lock::default()).collect(),
             users: (0..SHARDS).map(|_| Lock::default()).collect(),
+            keys: (0..SHARDS).map(|_| Keys::default()).collect(),
             connections: Lock::default(),
             rates: Rates::default(),
             positions: Positions::default(),

@@ -236,8 +236,10 @@ fn users_are_online_from_their_first_connection_to_their_last() {
                 .push((word, state.connections, signed_in, watchers));
         }
     };
-    registry.sign_in(&app, &ada, 0, tell("in"));
-    registry.sign_in(&app, &ada, 1, tell("in"));
+    let most = std::num::NonZeroU32::new(2);
+    assert!(registry.sign_in(&app, &ada, (0, None), tell("in")));
+    assert!(registry.sign_in(&app, &ada, (1, most), tell("in")));
+    assert!(!registry.sign_in(&app, &ada, (1, most), tell("never")));
     registry.with_user_state(&app, &ada, tell("reach"));
     registry.sign_out(&app, &ada, 0, tell("out"));
     registry.sign_out(&app, &ada, 1, tell("out"));

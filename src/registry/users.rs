@@ -1,6 +1,7 @@
 //! Signed-in users and their watchers: the registry's second family of shards, with one entry per user.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use super::channel::Workers;
 use super::{Audience, Registry, lock};
@@ -28,18 +29,24 @@ pub struct UserState<'a> {
 }
 
 impl Registry {
-    /// Counts a signed-in connection.
+    /// Counts a signed-in connection of a worker, unless the user has `most` of them. Returns whether it is counted.
+    #[must_use]
     pub fn sign_in(
         &self,
         app: &AppId,
         user: &UserId,
-        worker: u16,
+        (worker, most): (u16, Option<NonZeroU32>),
         tell: impl FnOnce(&UserState<'_>),
-    ) {
+    ) -> bool {
         self.with_user(app, user, |record| {
-            record.connections.add(worker);
-            tell(&record.state(self));
-        });
+            let connections = record.connections.total();
+            let has_room = most.is_none_or(|most| connections < most.get() as usize);
+            if has_room {
+                record.connections.add(worker);
+                tell(&record.state(self));
+            }
+            has_room
+        })
     }
 
     /// Uncounts a signed-in connection.

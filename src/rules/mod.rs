@@ -166,9 +166,10 @@ impl ChannelPolicy<'_> {
 }
 
 /// What holds for one channel of an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ChannelPolicy<'a> {
     /// Its rule, if there is one.
+    #[serde(skip)]
     pub rule: Option<&'a Rule>,
     /// Who may subscribe, beside what the prefix asks for.
     pub subscribe: WhoMaySubscribe,
@@ -182,6 +183,24 @@ pub struct ChannelPolicy<'a> {
     pub client_events: bool,
     /// Whether its subscribers are told how many they are.
     pub subscription_count: bool,
+}
+
+/// Which rule a channel has and what holds for it, for people who ask.
+#[derive(Debug, Serialize)]
+pub struct PolicyReport<'a> {
+    /// The app's id.
+    pub app: &'a str,
+    /// The channel's name.
+    pub channel: &'a str,
+    /// What its prefix makes of it.
+    pub kind: &'static str,
+    /// The number of its rule among the app's, from 1; none: no rule fits.
+    pub rule: Option<usize>,
+    /// The pattern of that rule.
+    pub r#match: Option<&'a str>,
+    /// What holds, with the app's switches where no rule says otherwise.
+    #[serde(flatten)]
+    pub policy: ChannelPolicy<'a>,
 }
 
 impl ChannelPolicy<'_> {

@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Config, Nodes, RedisServer, Server, Ws};
+use crate::config::{Folder, run, stderr, stdout};
+use crate::harness::{APP, Config, Nodes, OTHER_APP, RedisServer, Server, Ws};
 use crate::reload::change_now;
 
 /// The app of every test, with rules.
@@ -205,4 +206,114 @@ fn a_reload_that_leaves_the_rules_as_they_are_ends_nothing() {
     change_now(&server, &ruled(FOR_USERS).app("name", "\"renamed\""));
     server.trigger("user.7", "n", "0");
     assert!(own.text().contains(r#""event":"n""#));
+}
+
+/// What a command prints.
+fn printed(folder: &Folder, arguments: &[&str]) -> String {
+    let output = run(&mut folder.tidewire(arguments));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    stdout(&output)
+}
+
+/// Rules of which the second is behind the first for some names.
+const SHOWN: &str = r#"{ match = "user.*", cache = true }, { match = "*.{user_id}.notes", subscribe = "user",
+    client_events = true, subscription_count = false, history = { events = 100, seconds = 3600 },
+    rewind = { events = 1, seconds = 60 } }"#;
+
+/// Names, and what holds for them by [`SHOWN`].
+fn reports() -> [(&'static str, Value); 6] {
+    let notes = json!({
+        "rule": 2, "match": "*.{user_id}.notes", "subscribe": "user", "subscription_count": false,
+        "history": {"events": 100, "seconds": 3600}, "rewind": {"events": 1, "seconds": 60},
+    });
+    let mut private = notes.clone();
+    private["kind"] = json!("private");
+    private["client_events"] = json!(true);
+    let user = json!({"rule": 1, "match": "user.*", "cache": true});
+    let presence = json!({"kind": "presence", "subscription_count": false});
+    [
+        ("open", json!({})),
+        ("user.7.notes", user),
+        ("a.7.notes", notes),
+        ("private-a.7.notes", private),
+        ("cache-a", json!({"cache": true})),
+        ("presence-a", presence),
+    ]
+    .map(|(name, differs)| {
+        let mut report = json!({
+            "app": APP.id, "channel": name, "kind": "public", "rule": null, "match": null, "subscribe": "anyone",
+            "cache": false, "history": null, "rewind": null, "client_events": false, "subscription_count": true,
+        });
+        for (key, value) in differs.as_object().unwrap() {
+            report[key] = value.clone();
+        }
+        (name, report)
+    })
+}
+
+#[test]
+fn which_rule_holds_is_shown_alike_everywhere() {
+    let config = ruled(SHOWN).app("subscription_count", "true");
+    let config = config.other_app(OTHER_APP);
+    let server = Server::start(&Config::new().other_app(OTHER_APP));
+    change_now(&server, &config);
+    let folder = Folder::with(&config.toml());
+    let url = format!("http://{}", server.public);
+    for (name, expected) in reports() {
+        let shown = server.admin(&format!("/config?channel={name}")).json();
+        assert_eq!(shown[0], expected, "{name}");
+        assert_eq!(
+            (&shown[1]["app"], &shown[1]["rule"]),
+            (&json!(OTHER_APP.id), &Value::Null)
+        );
+        let path = format!("/console/api/apps/app-id/channels/{name}");
+        assert_eq!(server.admin(&path).json()["policy"], expected, "{name}");
+        let answer = server.get(&format!("/apps/app-id/channels/{name}?info=rule"));
+        let answer = answer.json();
+        assert_eq!(answer, json!({"occupied": false, "rule": expected}));
+
+        let asked = ["channels", "--rule", name, "--app", APP.id, "--url", &url];
+        let table = printed(&folder, &asked);
+        let raw = printed(&folder, &[&asked[..], &["--json"]].concat());
+        assert_eq!(serde_json::from_str::<Value>(&raw).unwrap(), answer);
+        let checked = printed(&folder, &["check-config", "--channel", name]);
+        assert!(
+            checked.starts_with(&format!("{table}\nSETTING ")),
+            "{checked}"
+        );
+    }
+}
+
+#[test]
+fn which_rule_holds_is_a_table_on_the_command_line() {
+    let folder = Folder::with(&ruled(SHOWN).toml());
+    let table = printed(&folder, &["check-config", "--channel", "b.7.notes"]);
+    assert_eq!(
+        table,
+        "SETTING             VALUE\napp                 app-id\nchannel             b.7.notes\n\
+         kind                public\nrule                2\nmatch               *.{user_id}.notes\n\
+         subscribe           user\ncache               false\nhistory             100 events, 3600 s\n\
+         rewind              1 events, 60 s\nclient_events       false\nsubscription_count  false\n"
+    );
+}
+
+#[test]
+fn the_rule_of_what_is_no_name_is_not_shown() {
+    let server = Server::start(&Config::new());
+    let answer = server.admin("/config?channel=a%20b");
+    assert_eq!(answer.status(), 400);
+    assert!(
+        answer.body.contains("the character ' ' is not allowed"),
+        "{answer:?}"
+    );
+    assert_eq!(server.admin("/config?chanel=a").status(), 400);
+    let folder = Folder::with(&Config::new().toml());
+    for arguments in [
+        ["check-config", "--channel", "a b"],
+        ["channels", "--rule", "a b"],
+    ] {
+        let output = run(&mut folder.tidewire(&arguments));
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("the character ' ' is not allowed"));
+    }
 }

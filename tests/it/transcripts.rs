@@ -118,6 +118,7 @@ transcripts! {
     tls_only
     tokens
     tokens_refused
+    user_connections
     user_ids
     versions
     watchlist

@@ -34,8 +34,8 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology}
 
 use super::fanout::Fanout;
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Event, Position, PositionChange, Published,
-    Subscribed, Subscriber, Watched,
+    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Event, KeyRefused, Position,
+    PositionChange, Published, Subscribed, Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent};
@@ -48,9 +48,9 @@ use crate::supervise::spawn_critical;
 use crate::webhook::Webhooks;
 use cluster_state::LinkState;
 use link::local_delivery::LocalDelivery;
-use link::request::{LocalOnlyEvent, Request};
+use link::request::{LocalOnlyEvent, PublishReply, Request};
 use link::{Link, LinkDeps};
-use ops::publish::Unsent;
+use ops::publish::{Extras, Unsent};
 use wire::keys::{Bucket, Subject};
 use wire::message::Content;
 
@@ -306,30 +306,42 @@ impl Adapter for Redis {
                 kept,
                 // The delivery is measured from the moment when the event has come back from Redis.
                 accepted: _,
+                once,
             } = event;
             let subject = Subject::Channel(channel.clone());
+            let topic_id = subject.topic_id(&app.id);
             let content = Content::Event {
                 except,
                 frame: frame.clone(),
             };
+            let once = once.map(|once| self.once_record(&app.id, channel, &topic_id, once));
+            let has_key = once.is_some();
+            let keep = keep.as_ref();
             let sent = self
-                .publish_to_link(&app.id, &subject, content, (keep.as_ref(), kept))
+                .publish_to_link(&app.id, &subject, content, Extras { keep, kept, once })
                 .await;
+            let published = |subscriptions, taken| Published {
+                scope: DeliveryScope::Everywhere,
+                subscriptions,
+                taken,
+            };
             let Unsent { id, why } = match sent {
-                Ok(subscriptions) => {
-                    let scope = DeliveryScope::Everywhere;
-                    return Ok(Published {
-                        scope,
-                        subscriptions,
-                    });
+                Ok(PublishReply::Taken(subscriptions)) => {
+                    return Ok(published(subscriptions, None));
+                }
+                Ok(PublishReply::Once(taken)) => {
+                    return Ok(published(Some(taken.counts.subscriptions), Some(taken)));
+                }
+                Ok(PublishReply::OtherContent) => {
+                    return Err(super::Error::Key(0, KeyRefused::Reused));
                 }
                 Err(unsent) => unsent,
             };
-            if self.settings.on_outage == OnOutage::Error {
+            // Nobody would know of a repeat that it is one.
+            if has_key || self.settings.on_outage == OnOutage::Error {
                 self.metrics.cluster_publish_refused.inc();
                 return Err(super::Error::Unreachable(why.into()));
             }
-            let topic_id = subject.topic_id(&app.id);
             self.link(&topic_id)
                 .post(Request::LocalOnlyEvent(LocalOnlyEvent {
                     app: app.id.clone(),
@@ -341,8 +353,17 @@ impl Adapter for Redis {
             Ok(Published {
                 scope: DeliveryScope::ThisNode,
                 subscriptions: None,
+                taken: None,
             })
         })
+    }
+
+    fn claim<'a>(&'a self, app: &'a App, claims: &'a Claims<'a>) -> AdapterFuture<'a, ()> {
+        Box::pin(self.claim_keys(&app.id, claims))
+    }
+
+    fn release(&self, app: &App, claims: &Claims<'_>) {
+        self.release_keys(&app.id, claims);
     }
 
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
@@ -394,7 +415,7 @@ impl Adapter for Redis {
         app: &'a App,
         user: &'a User,
         worker: u16,
-    ) -> AdapterFuture<'a, Vec<Watched>> {
+    ) -> AdapterFuture<'a, Option<Vec<Watched>>> {
         Box::pin(async move { Ok(self.sign_in_user(app, user, worker).await) })
     }
 
@@ -428,7 +449,7 @@ impl Adapter for Redis {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
             let sent = self
-                .publish_to_link(&app.id, &subject, Content::Terminate, (None, None))
+                .publish_to_link(&app.id, &subject, Content::Terminate, Extras::default())
                 .await;
             sent.map(drop).map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();

@@ -81,7 +81,7 @@ pub(super) async fn channels(
     let shown = found.iter().take(listing.limit()).map(|(name, counts)| {
         let members = (name.kind() == ChannelKind::Presence).then_some(counts.users);
         json!({
-            "name": name.as_str(), "kind": name.kind().name(), "cache": name.is_cache(),
+            "name": name.as_str(), "kind": name.kind().name(), "cache": app.policy(name).cache,
             "subscriptions": counts.subscriptions, "members": members,
         })
     });
@@ -89,7 +89,7 @@ pub(super) async fn channels(
     Ok(HttpResponse::Ok().json(json!({ "channels": channels, "total": found.len() })))
 }
 
-/// `GET apps/{id}/channels/{name}`: who is there, and what a cache channel repeats.
+/// `GET apps/{id}/channels/{name}`: who is there, what a cache channel repeats, and which rule holds.
 pub(super) async fn channel(
     admin: Data<Admin>,
     _: SameOrigin,
@@ -115,13 +115,15 @@ pub(super) async fn channel(
     let last_event = known
         .last_event
         .map(|(event, _)| json!({ "event": &*event.event, "data": &*event.data }));
+    let report = app.policy_report(&channel);
     Ok(HttpResponse::Ok().json(json!({
         "name": channel.as_str(),
         "kind": channel.kind().name(),
-        "cache": channel.is_cache(),
+        "cache": report.policy.cache,
         "subscriptions": known.counts.subscriptions,
         "members": members,
         "last_event": last_event,
+        "policy": report,
     })))
 }
 
@@ -191,6 +193,7 @@ struct Event {
     channel: String,
     event: String,
     data: String,
+    idempotency_key: Option<String>,
 }
 
 /// `POST apps/{id}/events`: publishes as the app's backend would.
@@ -207,6 +210,7 @@ pub(super) async fn publish(
         channel: &event.channel,
         event: &event.event,
         data: &event.data,
+        idempotency_key: event.idempotency_key.as_deref(),
     };
     let outcome = admin.api.publish_for_operator(&app, &wish).await;
     Ok(HttpResponse::Ok().json(json!({

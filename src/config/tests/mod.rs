@@ -88,6 +88,7 @@ fn defaults() {
     assert!(app.name.is_none() && app.allowed_origins.is_empty() && app.api_tokens.is_empty());
     assert_eq!(app.authorize_within, None);
     assert_eq!((app.resume.seconds, app.resume.ping_seconds), (120, 5));
+    assert_eq!(app.idempotency.as_secs(), 120);
     assert_eq!(app.limits, crate::app::Limits::default());
 }
 
@@ -126,9 +127,11 @@ const EVERY_KEY: &str = r#"
         authorize_within = 5
         resume_seconds = 7
         resume_ping_seconds = 1
+        idempotency_seconds = 6
         api_tokens = ["t"]
         [apps.limits]
         connections = 11
+        connections_per_user = 10
         events_per_second = 21
         reads_per_second = 22
         messages_per_second = 23
@@ -176,6 +179,7 @@ fn every_key_arrives() {
     assert!(app.allowed_origins[1].allows("null"));
     assert_eq!(app.authorize_within.unwrap().as_secs(), 5);
     assert_eq!((app.resume.seconds, app.resume.ping_seconds), (7, 1));
+    assert_eq!(app.idempotency.as_secs(), 6);
     assert!(app.api_tokens[0].equals("t"));
     limits_arrive(&app.limits);
     // What is printed is what was read, without its secrets.
@@ -189,6 +193,7 @@ fn every_key_arrives() {
 
 fn limits_arrive(limits: &crate::app::Limits) {
     assert_eq!(limits.connections.unwrap().get(), 11);
+    assert_eq!(limits.connections_per_user.unwrap().get(), 10);
     assert_eq!(limits.events_per_second.unwrap().get(), 21);
     let rates = [
         limits.reads_per_second,
@@ -224,6 +229,7 @@ fn the_shipped_file_says_the_defaults() {
         "# max_connections = ",
         "# token = ",
         "# connections = ",
+        "# connections_per_user = ",
         "# events_per_second = ",
         "# reads_per_second = ",
         "# messages_per_second = ",

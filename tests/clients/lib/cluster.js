@@ -12,7 +12,7 @@ const START_DEADLINE = 20_000;
 
 /** Ends when its stdin does, and with it with the tests, however they end. */
 const UNTIL_EOF =
-  'redis-server --port "$0" --dir "$1" --bind 127.0.0.1 --save "" --appendonly no & read -r _; kill "$!" 2>&-; wait';
+  'redis-server --port "$0" --dir "$1" --bind 127.0.0.1 --save "" --appendonly no & read -r _; kill "$!" 2>/dev/null; wait';
 
 function listen(server) {
   return new Promise((resolve, reject) => {

@@ -16,7 +16,8 @@ import { Server, app, binary, clientsDir, projectDir, run } from "../lib/server.
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const token = "operators-only";
-const main = app({ name: "Shop", limits: { batch_events: 1_000, event_bytes: 20_000 } });
+const channels = [{ match: "user.{user_id}.invoices", subscribe: "user", cache: true }];
+const main = app({ name: "Shop", channels, limits: { batch_events: 1_000, event_bytes: 20_000 } });
 const assets = join(projectDir, "src/admin/console/assets");
 const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "server"];
 
@@ -107,6 +108,22 @@ describe("the console", { timeout: 300_000 }, () => {
     await page.locator("#history li", { hasText: "payment.received" }).getByText("Again").click();
     await eventually("the event again", DEADLINE, async () => (await told("payment.received")).length === 2);
     await reader.context().close();
+  });
+
+  test("a form that is sent twice at once is published once", async () => {
+    const recorder = await subscribe(await clients.connect(), "twice");
+    await visit("create");
+    await page.locator("#create-channel").fill("twice");
+    await page.locator("#create-event").fill("e");
+    await page.locator("#create-data").fill("1");
+    await page.evaluate(() => {
+      for (let n = 0; n < 2; n += 1) document.getElementById("create-form").requestSubmit();
+    });
+    await shows(page, "#create-answer", /200[^]*1 subscription/);
+    await page.locator("#create-data").fill("2");
+    await page.locator("#create-send").click();
+    await eventually("the last event", DEADLINE, () => recorder.of("e").includes(2));
+    assert.deepEqual(recorder.of("e"), [1, 2]);
   });
 
   test("what the HTTP API would refuse is refused with its words", async () => {
@@ -204,7 +221,18 @@ describe("the console", { timeout: 300_000 }, () => {
     await page.locator("#channels-prefix").fill("");
     await subscribe(ada, "a=b,c;d@e");
     await row("a=b,c;d@e").locator("a").click();
-    await shows(page, "#channels-inspector", /a=b,c;d@e[^]*Subscriptions\s+1/);
+    await shows(page, "#channels-inspector", /a=b,c;d@e[^]*Subscriptions\s+1[^]*Rule\s+none/);
+    // Enter opens a name that nobody is on, with the rule for it.
+    const opens = async (name, ...words) => {
+      await page.locator("#channels-prefix").fill(name);
+      await page.locator("#channels-prefix").press("Enter");
+      for (const said of words) await shows(page, "#channels-inspector", said);
+    };
+    await sdk.trigger("user.7.invoices", "paid", { invoice: 7 });
+    await opens("user.7.invoices", /Subscriptions\s+0[^]*Rule\s+1: user\.\{user_id\}\.invoices[^]*May subscribe\s+user/, /Last event paid[^]*"invoice": 7/);
+    await opens("a b");
+    await shows(page, "#channels-total", /Invalid channel name/);
+    assert.match(page.problems.splice(0).join(), /^[^,]*400[^,]*$/);
   });
 
   test("a connection is found, closed after a question, and its client comes back", async () => {

@@ -77,6 +77,28 @@ fn what_a_killed_node_held_is_removed_once() {
     drop((bob, also, dies));
 }
 
+#[test]
+fn what_a_killed_node_had_of_a_user_is_free_again() {
+    const USER: &str = r#"{"id":"7"}"#;
+    let mut nodes = nodes(2, &impatient().limit("connections_per_user", "2"));
+    let here = Ws::signed_in(&nodes[0], USER);
+    let dies = Ws::signed_in(&nodes[1], USER);
+    let mut next = Ws::connect(&nodes[0]);
+    let is_in = |ws: &mut Ws| {
+        ws.sign_in(USER);
+        ws.text().contains("pusher:signin_success")
+    };
+    assert!(!is_in(&mut next));
+    nodes.kill_last();
+    eventually(AFTER_LEASE, "its place is free", || {
+        is_in(&mut next).then_some(())
+    });
+    // Signed in already: no further place, and none is left.
+    assert!(is_in(&mut next));
+    assert!(!is_in(&mut Ws::connect(&nodes[0])));
+    drop((here, dies));
+}
+
 /// A member and a subscriber on each of two nodes, of which the second will be absent for a while.
 struct Scene {
     here: Observer,

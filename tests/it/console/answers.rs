@@ -74,11 +74,12 @@ fn channels_of_every_kind_with_members_and_last_events() {
             {"user_id": "7", "user_info": {"name": "Ada <b>"}}, {"user_id": "8", "user_info": null},
         ])
     );
+    assert_eq!(presence["policy"].take()["kind"], "presence");
     assert_eq!(
         presence,
         json!({
             "name": "presence-x", "kind": "presence", "cache": false, "subscriptions": 2, "members": null,
-            "last_event": null,
+            "last_event": null, "policy": null,
         })
     );
     let cached = one("private-cache-x");

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::cost::Cost;
 use crate::harness::{
-    Config, Http, Opcode, PATIENCE, Receiver, Reply, Server, Ws, eventually, frame, subscribe_frame,
+    Config, Http, Nodes, Opcode, PATIENCE, Receiver, RedisServer, Reply, Server, Ws, eventually,
+    frame, subscribe_frame,
 };
 
 /// Frames of text in one piece.
@@ -125,6 +126,55 @@ fn a_race_for_a_presence_channel_is_won_by_as_many_as_it_may_have() {
     drop(losers);
     server.await_count("members", 0);
     before.await_descriptors(&server);
+}
+
+#[test]
+fn a_race_to_sign_in_is_won_by_as_many_as_a_user_may_have() {
+    const LIMIT: usize = 5;
+    const RUSH: usize = 30;
+    let config = Config::new().limit("connections_per_user", &LIMIT.to_string());
+    for nodes in [
+        Nodes::without_redis(&config),
+        Nodes::over(RedisServer::shared(), 1, &config),
+        Nodes::over(RedisServer::shared(), 2, &config),
+    ] {
+        let mut rush: Vec<Ws> = (0..RUSH)
+            .map(|_| Ws::connect(nodes.for_connection()))
+            .collect();
+        thread::scope(|scope| {
+            for ws in &mut rush {
+                scope.spawn(|| ws.sign_in(r#"{"id":"7"}"#));
+            }
+        });
+        let answers = rush.into_iter().map(|mut ws| (ws.text(), ws));
+        let (winners, losers): (Vec<_>, Vec<_>) =
+            answers.partition(|(text, _)| text.contains("pusher:signin_success"));
+        assert_eq!((winners.len(), losers.len()), (LIMIT, RUSH - LIMIT));
+        for (text, _) in &losers {
+            assert!(
+                text.contains("too many signed-in connections: the limit is 5"),
+                "{text}"
+            );
+        }
+        let refused = nodes.counter("signins_refused");
+        assert_eq!(refused, (RUSH - LIMIT) as u64);
+        // Those who were refused hear nothing that is for the user, and one gets in for each that goes.
+        let (mut losers, winners): (Vec<Ws>, Vec<Ws>) = (
+            losers.into_iter().map(|(_, ws)| ws).collect(),
+            winners.into_iter().map(|(_, ws)| ws).collect(),
+        );
+        for ws in &mut losers {
+            ws.silent();
+        }
+        drop(winners);
+        eventually(PATIENCE, "a place is free", || {
+            losers[0].sign_in(r#"{"id":"7"}"#);
+            losers[0]
+                .text()
+                .contains("pusher:signin_success")
+                .then_some(())
+        });
+    }
 }
 
 #[test]

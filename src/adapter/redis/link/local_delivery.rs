@@ -201,6 +201,22 @@ impl LocalDelivery {
         }
     }
 
+    /// Answers the latest sign-ins, which Redis has not counted.
+    pub(super) fn refuse_sign_ins(&self, topic: &Topic, waiters: &mut Vec<Waiter>, count: usize) {
+        for _ in 0..count {
+            let Some(at) = waiters.iter().rposition(|waiter| waiter.signs_in) else {
+                return;
+            };
+            let refusal = TopicSnapshot {
+                online: topic.online,
+                refused: true,
+                ..TopicSnapshot::default()
+            };
+            // A caller that has gone undoes its change itself.
+            let _ = waiters.remove(at).answer.send(Ok(refusal));
+        }
+    }
+
     /// Answers waiters with the topic as Redis has just registered it.
     pub(super) fn answer_waiters(&self, topic: &Topic, waiters: Vec<Waiter>, known: &KnownPast) {
         if waiters.is_empty() {
@@ -219,6 +235,7 @@ impl LocalDelivery {
                     members: topic.snapshot(),
                     past: known.past(&waiter.past, now),
                     online: topic.online,
+                    refused: false,
                 }),
             };
             // A caller that has gone undoes its change itself.

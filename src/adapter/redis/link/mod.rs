@@ -23,7 +23,7 @@
 //! subscription between the event before it and the event after it.
 
 mod catch_up;
-mod commands;
+pub(crate) mod commands;
 mod feed_relay;
 mod in_flight;
 pub(crate) mod local_delivery;

@@ -23,6 +23,8 @@ use crate::protocol::{ChannelName, SocketId, UserId, WebhookEvent};
 pub(super) struct Registered {
     log_tail: LogTail,
     pub(super) count: usize,
+    /// Sign-ins that Redis has not counted.
+    refused: usize,
     occupied: bool,
     pub(super) count_published: bool,
     cache_miss: bool,
@@ -109,7 +111,11 @@ impl Link {
         if matches!(topic.subject, Subject::User(_)) && !(registration.restores && count == 0) {
             delivery.set_online(topic, count > 0);
         }
-        delivery.answer_waiters(topic, registration.waiters, &known);
+        let mut waiters = registration.waiters;
+        if matches!(topic.subject, Subject::User(_)) {
+            delivery.refuse_sign_ins(topic, &mut waiters, registered.refused);
+        }
+        delivery.answer_waiters(topic, waiters, &known);
         if registered.count_published {
             delivery.send_count(topic, count);
             delivery.post_webhook(topic, &WebhookEvent::SubscriptionCount(count), source);
@@ -208,7 +214,7 @@ impl Registered {
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let run = next().bytes()?.unwrap_or_default();
         let seq = next().text()?.parse().unwrap_or_default();
-        let (count, _users) = (next().number()?, next().number()?);
+        let (count, refused) = (next().number()?, next().number()?);
         let (occupied, count_published, cache_miss) =
             (next().number()?, next().number()?, next().number()?);
         let appeared = next().texts()?;
@@ -233,6 +239,7 @@ impl Registered {
         Ok(Self {
             log_tail,
             count: usize::try_from(count).unwrap_or_default(),
+            refused: usize::try_from(refused).unwrap_or_default(),
             occupied: occupied == 1,
             count_published: count_published == 1,
             cache_miss: cache_miss == 1,

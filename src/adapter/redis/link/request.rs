@@ -7,14 +7,14 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
 use crate::adapter::redis::wire::message::{Content, EventId};
-use crate::adapter::{Error, PositionChange};
+use crate::adapter::{Error, PositionChange, Taken};
 use crate::app::AppId;
 use crate::channel_log::{LogId, Past, PastWanted};
 use crate::protocol::{ChannelName, Encoded, Member, PositionKey, SocketId, UserId};
@@ -54,7 +54,7 @@ pub(crate) struct LocalState {
     pub(crate) interested: bool,
     /// Whether subscribers receive changes of the count.
     pub(crate) sends_count: bool,
-    /// The limit for the members of a presence channel.
+    /// The limit for the members of a presence channel, or for a user's signed-in connections, where 0 is none.
     pub(crate) max_members: usize,
 }
 
@@ -74,13 +74,15 @@ pub(crate) struct Waiter {
     pub(crate) source: Option<SocketId>,
     /// What it is sent of the channel's past.
     pub(crate) past: PastWanted,
+    /// Whether a connection signs in, which Redis refuses beyond the limit.
+    pub(crate) signs_in: bool,
     /// When the wait began. It ends after `publish_timeout`.
     pub(crate) since: Instant,
     pub(crate) answer: oneshot::Sender<Result<TopicSnapshot, Error>>,
 }
 
 /// The topic at the moment of the registration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TopicSnapshot {
     /// Deliveries up to this sequence number preceded the registration.
     pub(crate) since: u64,
@@ -90,6 +92,8 @@ pub(crate) struct TopicSnapshot {
     pub(crate) past: Past,
     /// Whether the user of a user's topic is signed in anywhere.
     pub(crate) online: bool,
+    /// Whether the sign-in is refused, as the user has as many connections as the app allows.
+    pub(crate) refused: bool,
 }
 
 /// An event to publish.
@@ -104,13 +108,37 @@ pub(crate) struct Publish {
     pub(crate) kept: Option<Retention>,
     /// Whether it was sent on a connection that broke before the reply, so that Redis may have taken it.
     pub(crate) again: bool,
-    /// Receives the topic's subscriptions, if Redis counted them, or why Redis refused the event.
-    pub(crate) answer: oneshot::Sender<Result<Option<usize>, Arc<str>>>,
+    /// The record of its key, if repeats are to be recognised.
+    pub(crate) once: Option<OnceRecord>,
+    /// Receives what came of it, or why Redis refused the event.
+    pub(crate) answer: oneshot::Sender<Result<PublishReply, Arc<str>>>,
     /// The event's share of the budget, which it gives back when it is dropped.
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Read-only commands, and their replies so far.
+/// The record of a key, as `scripts/publish_once.lua` uses it.
+#[derive(Debug)]
+pub(crate) struct OnceRecord {
+    pub(crate) key: String,
+    pub(crate) field: String,
+    /// A hash in hex; empty if it is not compared.
+    pub(crate) content: String,
+    pub(crate) window: Duration,
+    pub(crate) note: u8,
+}
+
+/// What came of an event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PublishReply {
+    /// Redis took it. The topic's subscriptions, if Redis counted them.
+    Taken(Option<usize>),
+    /// Redis took it, or had taken it before for the same key.
+    Once(Taken),
+    /// The key is bound to another content.
+    OtherContent,
+}
+
+/// Commands that may be sent twice, and their replies so far.
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(crate) commands: Vec<redis::Cmd>,

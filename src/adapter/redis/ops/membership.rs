@@ -46,6 +46,7 @@ impl Redis {
             source: Some(subscriber.socket_id),
             past: subscriber.past,
             since: Instant::now(),
+            signs_in: false,
             answer,
         };
         let counted = self.registry.subscribe(&new, Instant::now(), |outcome, _| {
@@ -123,7 +124,10 @@ impl Redis {
                 count: state.connections,
                 interested: state.connections > 0 || watched,
                 sends_count: false,
-                max_members: 0,
+                max_members: app
+                    .limits
+                    .connections_per_user
+                    .map_or(0, |most| most.get() as usize),
             },
             change: None,
             resumable: None,
@@ -136,8 +140,8 @@ impl Redis {
         app: &App,
         user: &User,
         worker: u16,
-    ) -> Vec<Watched> {
-        let waiter = || {
+    ) -> Option<Vec<Watched>> {
+        let waiter = |signs_in| {
             let (answer, answered) = oneshot::channel();
             let (member, since) = (None, Instant::now());
             (
@@ -146,19 +150,25 @@ impl Redis {
                     source: None,
                     past: PastWanted::default(),
                     since,
+                    signs_in,
                     answer,
                 }),
                 answered,
             )
         };
         let id = &user.member.id;
-        let (own_waiter, confirmed) = waiter();
-        self.registry.sign_in(&app.id, id, worker, |state| {
+        let (own_waiter, confirmed) = waiter(true);
+        // What this node has alone may be too many; the rest is for Redis to say.
+        let place = (worker, app.limits.connections_per_user);
+        let is_counted = self.registry.sign_in(&app.id, id, place, |state| {
             self.post_user_change(app, id, state, own_waiter);
         });
+        if !is_counted {
+            return None;
+        }
         let mut watching = Vec::new();
         for watched in &user.watchlist {
-            let (waiter, answered) = waiter();
+            let (waiter, answered) = waiter(false);
             // The link's answer has the sequence number that counts: the one drawn when Redis knew of the watch.
             let _ = self.registry.watch(&app.id, watched, worker, |state| {
                 self.post_user_change(app, watched, state, waiter);
@@ -176,8 +186,11 @@ impl Redis {
             });
         }
         // A client that receives its sign-in must be reachable for events to its user.
-        let _ = confirmed.await;
-        known
+        if let Ok(Ok(TopicSnapshot { refused: true, .. })) = confirmed.await {
+            self.sign_out_user(app, user, worker);
+            return None;
+        }
+        Some(known)
     }
 
     pub(in crate::adapter::redis) fn sign_out_user(&self, app: &App, user: &User, worker: u16) {

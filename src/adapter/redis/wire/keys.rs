@@ -128,6 +128,11 @@ impl Bucket {
         format!("{}index:{app}", self.prefix)
     }
 
+    /// The record of a key of publishes.
+    pub(crate) fn once(&self, app: &AppId, key: &str) -> String {
+        format!("{}once:{app}:{key}", self.prefix)
+    }
+
     /// The key of a topic's state.
     pub(crate) fn state(&self, topic_id: &str) -> String {
         format!("{}state:{topic_id}", self.prefix)

@@ -9,6 +9,7 @@ pub(crate) enum Script {
     Heartbeat,
     Register,
     Publish,
+    PublishOnce,
     FlushCount,
     RemoveNode,
     Introduce,
@@ -16,10 +17,11 @@ pub(crate) enum Script {
 }
 
 impl Script {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Heartbeat,
         Self::Register,
         Self::Publish,
+        Self::PublishOnce,
         Self::FlushCount,
         Self::RemoveNode,
         Self::Introduce,
@@ -31,6 +33,12 @@ impl Script {
             Self::Heartbeat => include_str!("scripts/heartbeat.lua"),
             Self::Register => include_str!("scripts/register.lua"),
             Self::Publish => include_str!("scripts/publish.lua"),
+            Self::PublishOnce => concat!(
+                "local function publish()\n",
+                include_str!("scripts/publish.lua"),
+                "\nend\n",
+                include_str!("scripts/publish_once.lua"),
+            ),
             Self::FlushCount => include_str!("scripts/flush_count.lua"),
             Self::RemoveNode => include_str!("scripts/remove_node.lua"),
             Self::Introduce => include_str!("scripts/introduce.lua"),

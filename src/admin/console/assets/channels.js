@@ -1,4 +1,4 @@
-// The section Channels: who is on what, cluster-wide, and what a cache channel says last.
+// The section Channels: who is on what, cluster-wide, which rule holds there, and what a channel with a cache says last.
 
 import * as api from "./api.js";
 import { byId, el, facts, settled, text } from "./dom.js";
@@ -34,7 +34,12 @@ export class Channels {
       this.#refresher.now();
     };
     prefix.addEventListener("input", settled(200, changed));
-    byId("channels-filters").addEventListener("submit", (event) => event.preventDefault());
+    // Enter opens the name that was typed, also of a channel that nobody is on.
+    byId("channels-filters").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#name = prefix.value.trim() || null;
+      changed();
+    });
     for (const [kind, begin] of KINDS) {
       byId("channels-kinds").append(el("button", { type: "button", class: "chip", onclick: () => {
         prefix.value = prefix.value === begin ? "" : begin;
@@ -94,7 +99,7 @@ export class Channels {
     for (const [n, [, begin]] of KINDS.entries()) byId("channels-kinds").children[n].setAttribute("aria-pressed", String(prefix === begin));
     const name = this.#name;
     try {
-      const [list, detail] = await Promise.all([api.channels(app, prefix, signal), name ? this.#detail(app, name, signal) : null]);
+      const [list, detail] = await Promise.all([api.channels(app, prefix, signal), name ? api.channel(app, name, signal) : null]);
       const { channels, total } = list;
       // Of how many none begins like that is another question.
       const all = total === 0 && prefix ? (await api.channels(app, "", signal, 0)).total : null;
@@ -104,17 +109,9 @@ export class Channels {
       if (detail) this.#inspect(app, detail);
     } catch (error) {
       if (signal.aborted) throw error;
+      // What is no name is not asked for again.
+      if (error.status === 400) this.#name = null;
       byId("channels-total").textContent = error.message;
-    }
-  }
-
-  /** One that everybody has left may be unknown to the server. */
-  async #detail(app, name, signal) {
-    try {
-      return await api.channel(app, name, signal);
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      return { name, kind: "vacated", cache: false, subscriptions: 0, members: null, last_event: null };
     }
   }
 
@@ -122,10 +119,10 @@ export class Channels {
     const told = JSON.stringify(detail);
     if (told === this.#drawn && !this.#panel.hidden) return;
     this.#drawn = told;
-    const { name, subscriptions, members, last_event: last } = detail;
+    const { name, subscriptions, members, policy, last_event: last } = detail;
     this.#panel.replaceChildren(
       panelHead(name, null, () => this.escape()),
-      facts(["Kind", badges(detail)], ["Subscriptions", count(subscriptions)], ["Members", members && count(members.length)]),
+      facts(["Kind", badges(detail)], ["Subscriptions", count(subscriptions)], ["Members", members && count(members.length)], ...held(policy)),
       el("div", { class: "row" },
         el("a", { class: "button plain small", href: link("live", { app, channel: name }) }, "Its feed"),
         el("a", { class: "button plain small", href: link("create", { app, channel: name }) }, "Send to it…")),
@@ -148,9 +145,18 @@ function badges({ kind, cache }) {
     cache ? el("span", { class: "badge", "data-tone": "amber" }, "cache") : null);
 }
 
+/** What holds for a channel, and by which rule. */
+function held({ rule, match, subscribe, history, rewind, client_events: clientEvents, subscription_count: told }) {
+  const kept = (what) => what && `${counted(what.events, "event")}, ${count(what.seconds)} s`;
+  return [
+    ["Rule", rule === null ? "none" : `${rule}: ${match}`], ["May subscribe", subscribe], ["History", kept(history)], ["Rewind", kept(rewind)],
+    ["Client events", clientEvents ? "yes" : "no"], ["Subscription count", told ? "yes" : "no"],
+  ];
+}
+
 function lastEvent(isCache, last) {
   if (!isCache) return [];
-  if (!last) return [text("h3", "", "Last event"), text("p", "quiet", "None is kept: a new subscriber gets pusher:cache_miss.")];
+  if (!last) return [text("h3", "", "Last event"), text("p", "quiet", "None is kept.")];
   return [el("h3", {}, "Last event ", el("bdi", { class: "code" }, visible(last.event))), payload(String(last.data))];
 }
 

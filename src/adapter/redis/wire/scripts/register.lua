@@ -7,13 +7,15 @@
 --       6 'set', 'release' (set to nothing and no longer interested), 'drop' (the same, of a dead node)
 --       7 subscriptions  8 flags: l listed, p presence, c tell the count, k cache, s members wanted, r restored after
 --       a loss of memory, w the members given are all there are, u a user
---       9 linger in ms  10 most members  11 seconds that a log lives  12, 13 run and number of the last event seen
---       14 '1': the log is wanted although no event was seen  15 seconds that an event is kept for clients that resume
+--       9 linger in ms  10 most members, or connections of a user (0: any number)  11 seconds that a log lives
+--       12, 13 run and number of the last event seen  14 '1': the log is wanted although no event was seen
+--       15 seconds that an event is kept for clients that resume
 --       16, 17 of the log so many of its last entries are wanted, and what is behind this number, or ''
---       18… members: id, '+' or '-', user_info
+--       18… members: id, '+' or '-', user_info; of a user 18: how many of its connections sign in with this call
 -- -> {'LAPSED'} or {'ALIVE'} when the lease is not as expected, else
---    {'OK', run, number, subscriptions, users, occupied, count told, cache miss, members that appeared,
---     members or false, log or false, last event or false, now, number of the last event that was one}
+--    {'OK', run, number, subscriptions, users (of a user: sign-ins that are refused, which the node undoes), occupied,
+--     count told, cache miss, members that appeared, members or false, log or false, last event or false, now,
+--     number of the last event that was one}
 local nodes, state, members, index, own, linger, due, log, event = unpack(KEYS)
 local node, topic_id, channel, topic, publish, mode = unpack(ARGV, 1, 6)
 local flags = ARGV[8]
@@ -49,7 +51,13 @@ local field = 'n:' .. node
 local old = redis.call('HGET', state, field)
 local count = mode == 'set' and tonumber(ARGV[7]) or 0
 local before = tonumber(redis.call('HGET', state, 'total') or 0)
-local total = before - tonumber(old or 0) + count
+local others = before - tonumber(old or 0)
+local users = 0
+if flag('u') and mode == 'set' and most > 0 then
+    users = math.max(0, math.min(tonumber(ARGV[18]), others + count - most))
+    count = count - users
+end
+local total = others + count
 redis.call('HSET', state, 'total', total)
 local registered = tonumber(redis.call('HGET', state, 'nodes') or 0)
 if mode == 'set' then
@@ -125,7 +133,6 @@ local function remove(user)
     redis.call('ZADD', linger, ms(now + linger_ms), topic_id .. '\0' .. user)
     say('R', user)
 end
-local users = 0
 if presence then
     local given = {}
     for at = 18, #ARGV, 3 do
