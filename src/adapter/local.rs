@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Error, Event, Published, Subscribed,
-    Subscriber, Watched, count_frame,
+    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Error, Event, Position, PositionChange,
+    Published, Subscribed, Subscriber, Watched, count_frame,
 };
 use crate::app::{App, AppId};
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
+use crate::protocol::{
+    ChannelName, Member, ResumeToken, ServerFrame, SocketId, User, UserId, WebhookEvent,
+};
 use crate::registry::{
     self, Audience, EndedSubscription, NewSubscription, Registry, ToKeep, UserState, Vacated,
 };
@@ -69,6 +71,7 @@ impl Local {
                 self.registry.expire_kept(now);
                 self.registry.expire_keys(now);
             }
+            self.registry.expire_positions(now);
         }
     }
 
@@ -371,6 +374,28 @@ impl Adapter for Local {
             }
         });
         now(Ok(()))
+    }
+
+    fn recall<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        token: ResumeToken,
+    ) -> AdapterFuture<'a, Option<Position>> {
+        let key = token.position_key(app.id.as_str(), channel);
+        now(Ok(self.registry.recall(&key, Instant::now())))
+    }
+
+    fn remember(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        token: ResumeToken,
+        change: PositionChange,
+    ) {
+        let key = token.position_key(app.id.as_str(), channel);
+        let dropped = self.registry.remember(key, change, Instant::now());
+        self.metrics.positions_dropped.inc_by(dropped as u64);
     }
 
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {

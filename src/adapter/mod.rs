@@ -14,13 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use crate::registry::{Counts, KeyRefused, Once, Taken};
+pub use crate::registry::{Counts, KeyRefused, Once, Position, PositionChange, Taken};
 pub use local::Local;
 
 use crate::app::App;
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId, Past, PastWanted};
 use crate::protocol::{
-    ChannelKind, ChannelName, Encoded, Member, ServerFrame, SocketId, User, UserId,
+    ChannelKind, ChannelName, Encoded, Member, ResumeToken, ServerFrame, SocketId, User, UserId,
 };
 use crate::rules::Retention;
 
@@ -212,6 +212,24 @@ pub trait Adapter: Send + Sync {
 
     /// Undoes [`Adapter::sign_in`].
     fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()>;
+
+    /// Returns what a token has confirmed of a channel; `None` if it is new or forgotten.
+    fn recall<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        token: ResumeToken,
+    ) -> AdapterFuture<'a, Option<Position>>;
+
+    /// Takes what a connection says of its token's position. Nobody waits for it: if it is lost, the position is an older
+    /// one.
+    fn remember(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        token: ResumeToken,
+        change: PositionChange,
+    );
 
     /// Closes all connections that are signed in as the user.
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()>;

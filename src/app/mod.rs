@@ -96,6 +96,8 @@ pub struct App {
     pub allowed_origins: Vec<OriginPattern>,
     /// How long a connection has to sign in or to subscribe to a private or presence channel (4009).
     pub authorize_within: Option<Duration>,
+    /// What holds for connections with a token.
+    pub resume: Resume,
     /// How long a repeat of a publish with an idempotency key is recognised.
     pub idempotency: Duration,
     /// How long a subscription that needs a user waits for the sign-in of its connection.
@@ -162,6 +164,15 @@ impl App {
             policy,
         }
     }
+}
+
+/// How long and how closely it is remembered what connections with a token have received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// Seconds after the end of a connection within which its token may resume; 0: never.
+    pub seconds: u32,
+    /// The least seconds between two pings that confirm what was delivered.
+    pub ping_seconds: u32,
 }
 
 /// One entry of `allowed_origins`: `https://example.com`, `https://*.example.com`, `http://localhost:*` (any port, the
@@ -332,12 +343,16 @@ impl Apps {
         })
     }
 
-    /// A request's path for the log and for people: its beginning, with what is an app's secret masked.
+    /// A request's path for the log and for people: its beginning, with what is an app's secret or behind `resume`
+    /// masked.
     #[must_use]
     pub fn shown_path(&self, path: &str) -> String {
-        let shown = |segment| match self.by_secret(segment) {
-            Some(_) => MASK,
-            None => segment,
+        let mut is_token = false;
+        let shown = |segment| match std::mem::replace(&mut is_token, segment == "resume")
+            || self.by_secret(segment).is_some()
+        {
+            true => MASK,
+            false => segment,
         };
         let segments: Vec<&str> = path.split('/').take(MAX_SEGMENTS).map(shown).collect();
         excerpt(&segments.join("/")).to_owned()
@@ -430,6 +445,10 @@ impl App {
             tls_only: false,
             allowed_origins: Vec::new(),
             authorize_within: None,
+            resume: Resume {
+                seconds: 120,
+                ping_seconds: 5,
+            },
             idempotency: Duration::from_secs(120),
             signin_wait: Duration::from_secs(10),
             api_tokens: Vec::new(),

@@ -210,6 +210,10 @@ section! {
         #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
         pub(super) idempotency_seconds: u32 = 120,
         #[serde(deserialize_with = "number::<0, 3600, _, _>")]
+        pub(super) resume_seconds: u32 = 120,
+        #[serde(deserialize_with = "number::<1, 60, _, _>")]
+        pub(super) resume_ping_seconds: u32 = 5,
+        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
         pub(super) signin_wait_seconds: u32 = 10,
         pub(super) api_tokens: Vec<Masked> = Vec::new(),
         pub(super) limits: Limits = Limits::default(),

@@ -86,6 +86,7 @@ reasons! {
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
+        ResumeToken "resume_token" "what follows /resume/ is not 16 to 64 characters of A-Za-z0-9_-",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
         ConnectionsPerIp "connections_per_ip" "this node has connections_per_ip connections from the address",

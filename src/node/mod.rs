@@ -26,6 +26,7 @@ mod publish;
 mod query;
 mod rates;
 mod reload;
+mod resume;
 mod signin;
 mod subscribe;
 mod subscribe_error;

@@ -34,15 +34,15 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology}
 
 use super::fanout::Fanout;
 use super::{
-    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Event, KeyRefused, Published,
-    Subscribed, Subscriber, Watched,
+    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Event, KeyRefused, Position,
+    PositionChange, Published, Subscribed, Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent};
 use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Member, User, UserId};
+use crate::protocol::{ChannelName, Member, ResumeToken, User, UserId};
 use crate::registry::Registry;
 use crate::supervise::spawn_critical;
 use crate::webhook::Webhooks;
@@ -204,6 +204,15 @@ impl Redis {
 
     fn link(&self, topic_id: &str) -> &Handle {
         &self.links[Bucket::index(topic_id, self.links.len())]
+    }
+
+    /// Whether a topic's Redis has been away for longer than `publish_timeout`.
+    fn is_away(&self, topic_id: &str) -> bool {
+        let at = Bucket::index(topic_id, self.links.len());
+        self.state.links.get(at).is_some_and(|link| {
+            let link = link.borrow();
+            !link.is_up && link.since.elapsed() >= self.settings.publish_timeout
+        })
     }
 
     fn outage(&self, topic_id: &str) -> String {
@@ -413,6 +422,27 @@ impl Adapter for Redis {
     fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {
         self.sign_out_user(app, user, worker);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn recall<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        token: ResumeToken,
+    ) -> AdapterFuture<'a, Option<Position>> {
+        Box::pin(self.kept_position(&app.id, channel, token))
+    }
+
+    fn remember(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        token: ResumeToken,
+        change: PositionChange,
+    ) {
+        let topic_id = wire::keys::topic_id_of(&app.id, channel.as_str());
+        let key = token.position_key(app.id.as_str(), channel);
+        self.link(&topic_id).post(Request::Remember(key, change));
     }
 
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {

@@ -159,8 +159,8 @@ impl Link {
                 self.on_node_removed(node, value.number()?, connection)
             }
             PendingReply::Introduce => self.on_introduced(value.list()?),
-            // The reply is the number of receivers, which does not matter.
-            PendingReply::FeedMessage => Ok(()),
+            // The number of receivers, or that it was done.
+            PendingReply::FeedMessage | PendingReply::Remember(_) => Ok(()),
             // Subscriptions are confirmed by pushed messages, and queries were handled above.
             PendingReply::Subscribe
             | PendingReply::Unsubscribe
@@ -200,7 +200,8 @@ impl Link {
             | PendingReply::OwnedTopics(_)
             | PendingReply::RemoveNode(_)
             | PendingReply::FeedMessage
-            | PendingReply::Introduce => {
+            | PendingReply::Introduce
+            | PendingReply::Remember(_) => {
                 warn!(
                     reason = text,
                     "Redis refuses housekeeping, it is tried again"

@@ -14,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
 use crate::adapter::redis::wire::message::{Content, EventId};
-use crate::adapter::{Error, Taken};
+use crate::adapter::{Error, PositionChange, Taken};
 use crate::app::AppId;
 use crate::channel_log::{LogId, Past, PastWanted};
-use crate::protocol::{ChannelName, Encoded, Member, SocketId, UserId};
+use crate::protocol::{ChannelName, Encoded, Member, PositionKey, SocketId, UserId};
 use crate::rules::Retention;
 
 /// A request to a link.
@@ -27,6 +27,8 @@ pub(crate) enum Request {
     Publish(Publish),
     Query(Query),
     LocalOnlyEvent(LocalOnlyEvent),
+    /// What a resumable connection says of its position.
+    Remember(PositionKey, PositionChange),
     /// Releases all topics and removes the node. The answer comes when Redis has done it.
     Shutdown(oneshot::Sender<()>),
 }

@@ -5,7 +5,7 @@
 //! so nodes of one version agree on them without talking.
 
 use crate::app::AppId;
-use crate::protocol::{ChannelKind, ChannelName, UserId};
+use crate::protocol::{ChannelKind, ChannelName, PositionKey, UserId};
 
 /// The buckets of a Redis Cluster. Each has a connection of its own, so this also bounds how many primaries one
 /// Tidewire cluster uses.
@@ -141,6 +141,11 @@ impl Bucket {
     /// The key of a presence channel's members.
     pub(crate) fn members(&self, topic_id: &str) -> String {
         format!("{}members:{topic_id}", self.prefix)
+    }
+
+    /// The key of what a token has confirmed of a topic.
+    pub(crate) fn position(&self, key: &PositionKey) -> String {
+        format!("{}resume:{key}", self.prefix)
     }
 
     pub(crate) fn topic(&self, topic_id: &str) -> String {

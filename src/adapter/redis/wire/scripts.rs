@@ -13,10 +13,11 @@ pub(crate) enum Script {
     FlushCount,
     RemoveNode,
     Introduce,
+    Remember,
 }
 
 impl Script {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Heartbeat,
         Self::Register,
         Self::Publish,
@@ -24,6 +25,7 @@ impl Script {
         Self::FlushCount,
         Self::RemoveNode,
         Self::Introduce,
+        Self::Remember,
     ];
 
     pub(crate) fn source(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Script {
             Self::FlushCount => include_str!("scripts/flush_count.lua"),
             Self::RemoveNode => include_str!("scripts/remove_node.lua"),
             Self::Introduce => include_str!("scripts/introduce.lua"),
+            Self::Remember => include_str!("scripts/remember.lua"),
         }
     }
 }
