@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
 use super::rules::Match;
-use super::sources::{DigestEncoding, KeyEncoding, Signed, SourceHeader, SourceKind};
+use super::sources::SourceKind;
 use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, Token};
 use super::webhooks::{HeaderText, Pattern, Target};
 use crate::adapter::redis::OnOutage;
@@ -19,6 +19,7 @@ use crate::app::Limits;
 use crate::bounded::{as_seconds, number, seconds, section};
 use crate::protocol::WebhookKind;
 use crate::rules::{Retention, WhoMaySubscribe};
+use crate::source::Encoding;
 use crate::token::{Algorithm, OnExpiry};
 use crate::webhook::Settings;
 
@@ -149,13 +150,13 @@ section! {
         pub(super) username: Option<String> = None,
         pub(super) password: Option<Masked> = None,
         pub(super) token: Option<Masked> = None,
-        pub(super) header: Option<SourceHeader> = None,
+        pub(super) header: Option<String> = None,
         pub(super) prefix: Option<String> = None,
-        pub(super) signed: Option<Signed> = None,
-        pub(super) encoding: Option<DigestEncoding> = None,
-        pub(super) key: Option<KeyEncoding> = None,
-        pub(super) timestamp_header: Option<SourceHeader> = None,
-        pub(super) id_header: Option<SourceHeader> = None,
+        pub(super) signed: Option<String> = None,
+        pub(super) encoding: Option<Encoding> = None,
+        pub(super) key: Option<Encoding> = None,
+        pub(super) timestamp_header: Option<String> = None,
+        pub(super) id_header: Option<String> = None,
         pub(super) id: Option<String> = None,
         #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
         pub(super) tolerance_seconds: u32 = 300,

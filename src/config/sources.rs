@@ -30,68 +30,6 @@ pub(super) enum SourceKind {
     Token,
 }
 
-/// The value of `encoding`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum DigestEncoding {
-    Hex,
-    Base64,
-}
-
-/// The value of `key`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum KeyEncoding {
-    Text,
-    Hex,
-    Base64,
-}
-
-/// The name of a header.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(super) struct SourceHeader(HeaderName);
-
-impl TryFrom<String> for SourceHeader {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let name = text.parse().map(Self);
-        name.map_err(|_| format!("expected the name of a header, found {text:?}"))
-    }
-}
-
-impl From<SourceHeader> for String {
-    fn from(header: SourceHeader) -> Self {
-        header.0.as_str().to_owned()
-    }
-}
-
-/// The value of `signed`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub(super) struct Signed {
-    text: String,
-    parts: Vec<Part>,
-}
-
-impl TryFrom<String> for Signed {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let parts = Part::parse_all(&text).map_err(|problem| {
-            format!("expected what is signed, like \"{{timestamp}}.{{body}}\", found {text:?}: {problem}")
-        })?;
-        Ok(Self { text, parts })
-    }
-}
-
-impl From<Signed> for String {
-    fn from(signed: Signed) -> Self {
-        signed.text
-    }
-}
-
 impl SourceKind {
     fn name(self) -> &'static str {
         match self {
@@ -207,6 +145,17 @@ impl Table<'_> {
         }
     }
 
+    fn header(
+        &self,
+        key: &str,
+        text: Option<&String>,
+        check: &mut Check<'_, '_>,
+    ) -> Result<Option<HeaderName>, Reported> {
+        let name = text.map(|text| text.parse()).transpose();
+        let name = name.map_err(|_| "expected the name of a header".to_owned());
+        check.or_report(&format!("{}.{key}", self.at), name)
+    }
+
     /// All secrets that are given, of which there must be one.
     fn secrets(&self, check: &mut Check<'_, '_>) -> Result<Vec<Secret>, Reported> {
         let raw = self.raw;
@@ -253,11 +202,10 @@ impl Table<'_> {
                 username: Secret::new(self.raw.username.as_deref().unwrap_or_default()),
                 passwords: self.secrets(check)?,
                 sns: self.sns(check)?,
-                id_header: HeaderName::from_static("x-amz-sns-message-id"),
             }),
             SourceKind::Token => Ok(Proof::Token {
                 tokens: self.secrets(check)?,
-                id_header: self.raw.id_header.clone().map(|header| header.0),
+                id_header: self.header("id_header", self.raw.id_header.as_ref(), check)?,
             }),
             _ => self.signature(check).map(Proof::Signature),
         }
@@ -328,11 +276,7 @@ impl Table<'_> {
                 ..plain
             },
             SourceKind::Hmac => {
-                key_encoding = raw.key.map_or(Encoding::Text, |key| match key {
-                    KeyEncoding::Text => Encoding::Text,
-                    KeyEncoding::Hex => Encoding::Hex,
-                    KeyEncoding::Base64 => Encoding::Base64,
-                });
+                key_encoding = raw.key.unwrap_or(Encoding::Text);
                 self.described(plain, check)?
             }
             _ => plain,
@@ -370,27 +314,29 @@ impl Table<'_> {
         check: &mut Check<'_, '_>,
     ) -> Result<Signature, Reported> {
         let raw = self.raw;
-        let header = raw.header.clone().ok_or_else(|| {
+        let header = self.header("header", raw.header.as_ref(), check)?;
+        let header = header.ok_or_else(|| {
             let text = "the kind \"hmac\" needs a header: where the signature stands";
             self.report(check, "header", text)
         })?;
-        let timestamp = raw.timestamp_header.clone();
+        let timestamp = raw.timestamp_header.as_ref();
+        let timestamp = self.header("timestamp_header", timestamp, check)?;
+        let signed = raw.signed.as_deref().map(Part::parse_all).transpose();
+        let signed = check.or_report(&format!("{}.signed", self.at), signed)?;
         let signature = Signature {
-            header: header.0,
+            header,
             prefix: raw.prefix.clone().unwrap_or_default(),
-            encoding: match raw.encoding {
-                Some(DigestEncoding::Base64) => Encoding::Base64,
-                Some(DigestEncoding::Hex) | None => Encoding::Hex,
-            },
-            signed: raw
-                .signed
-                .clone()
-                .map_or(plain.signed, |signed| signed.parts),
-            timestamp: timestamp.map(|header| TimestampPlace::Header(header.0)),
-            id_header: raw.id_header.clone().map(|header| header.0),
+            encoding: raw.encoding.unwrap_or(Encoding::Hex),
+            signed: signed.unwrap_or(plain.signed),
+            timestamp: timestamp.map(TimestampPlace::Header),
+            id_header: self.header("id_header", raw.id_header.as_ref(), check)?,
             ..plain
         };
         let signs = |part| signature.signed.contains(&part);
+        if signature.encoding == Encoding::Text {
+            let text = "a digest is no text: expected \"hex\" or \"base64\"";
+            return Err(self.report(check, "encoding", text));
+        }
         // A time that nobody signs says nothing, and what is signed must be somewhere.
         let problem = match () {
             () if signs(Part::Timestamp) != signature.timestamp.is_some() => {

@@ -51,11 +51,8 @@ impl Message {
                 .as_bytes()
                 .starts_with(b"application/x-www-form-urlencoded")
         });
-        let whole = match is_form {
-            true => form(body),
-            false => parsed(body),
-        };
-        let message = inner.map_or_else(|| whole.clone(), |inner| parsed(inner.as_bytes()));
+        let whole = parsed(body, is_form);
+        let message = inner.map_or_else(|| whole.clone(), |inner| parsed(inner.as_bytes(), false));
         let text = match inner {
             Some(inner) => Some(inner.to_owned()),
             None => String::from_utf8(body.to_vec()).ok(),
@@ -89,9 +86,12 @@ pub fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     parsed.ok_or_else(|| "expected a header like \"X-GitHub-Event: push\"".to_owned())
 }
 
-/// JSON, or a text.
-fn parsed(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(bytes)))
+/// JSON, the fields of a form, or a text. Some senders of JSON call it a form, as curl does.
+fn parsed(bytes: &[u8], is_form: bool) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| match is_form {
+        true => form(bytes),
+        false => Value::from(String::from_utf8_lossy(bytes)),
+    })
 }
 
 /// The fields of a form.

@@ -32,8 +32,9 @@ use crate::auth::{Secret, bearer_token};
 /// The longest body that is read, in bytes: SNS sends no more.
 pub const BODY_BYTES: usize = 256 * 1024;
 
-const SNS_RAW: &str = "x-amz-sns-rawdelivery";
-const SNS_TOPIC: &str = "x-amz-sns-topic-arn";
+const SNS_RAW: HeaderName = HeaderName::from_static("x-amz-sns-rawdelivery");
+const SNS_TOPIC: HeaderName = HeaderName::from_static("x-amz-sns-topic-arn");
+const SNS_ID: HeaderName = HeaderName::from_static("x-amz-sns-message-id");
 
 /// One source of an app.
 #[derive(Debug)]
@@ -75,8 +76,6 @@ pub enum Proof {
         passwords: Vec<Secret>,
         /// For confirmations.
         sns: Sns,
-        /// Where the delivery's id stands.
-        id_header: HeaderName,
     },
     /// A bearer token.
     Token {
@@ -225,25 +224,16 @@ impl Source {
     /// It is not known to come from there.
     pub async fn verify(&self, delivery: Delivery<'_>, now: u64) -> Result<Verified, Refused> {
         let Delivery { headers, body, .. } = delivery;
-        let id_of = |header: &HeaderName| {
-            let value = headers.get(header)?.to_str().ok()?;
-            Some(value.to_owned()).filter(|id| !id.is_empty())
-        };
-        let id = match &self.proof {
+        match &self.proof {
             Proof::Signature(signature) => {
                 signature.verify(headers, body, now, self.tolerance)?;
-                signature.id_header.as_ref().and_then(id_of)
             }
-            Proof::Token { tokens, id_header } => {
-                check_token(headers, tokens)?;
-                id_header.as_ref().and_then(id_of)
-            }
+            Proof::Token { tokens, .. } => check_token(headers, tokens)?,
             Proof::Sns(sns) => return self.verify_sns(sns, delivery, now).await,
             Proof::Password {
                 username,
                 passwords,
                 sns,
-                id_header,
             } => {
                 check_password(headers, username, passwords)?;
                 // Only messages come raw.
@@ -253,10 +243,9 @@ impl Source {
                 let topic = headers.get(SNS_TOPIC);
                 let topic = topic.and_then(|topic| topic.to_str().ok());
                 sns.check_topic(topic.unwrap_or_default())?;
-                id_of(id_header)
             }
-        };
-        Ok(Verified::Message(self.message(delivery, None, id)))
+        }
+        Ok(Verified::Message(self.message(delivery, None)))
     }
 
     async fn verify_sns(
@@ -273,15 +262,26 @@ impl Source {
                 Verified::Confirmed
             }
             sns::Kind::UnsubscribeConfirmation => Verified::Unsubscribed,
-            sns::Kind::Notification => {
-                let id = Some(envelope.message_id);
-                Verified::Message(self.message(delivery, Some(&envelope.message), id))
-            }
+            sns::Kind::Notification => Verified::Message(self.message(delivery, Some(&envelope))),
         })
     }
 
-    fn message(&self, delivery: Delivery<'_>, inner: Option<&str>, id: Option<String>) -> Message {
-        Message::new(&self.name, delivery, inner, id)
+    /// What a delivery says, within its envelope if it has one.
+    fn message(&self, delivery: Delivery<'_>, envelope: Option<&sns::Envelope>) -> Message {
+        let of_header = || {
+            let header = match &self.proof {
+                Proof::Signature(Signature { id_header, .. }) | Proof::Token { id_header, .. } => {
+                    id_header.as_ref()?
+                }
+                Proof::Password { .. } => &SNS_ID,
+                Proof::Sns(_) => return None,
+            };
+            let id = delivery.headers.get(header)?.to_str().ok()?;
+            Some(id.to_owned()).filter(|id| !id.is_empty())
+        };
+        let id = envelope.map(|envelope| envelope.message_id.clone());
+        let inner = envelope.map(|envelope| envelope.message.as_str());
+        Message::new(&self.name, delivery, inner, id.or_else(of_header))
     }
 
     /// What would be published for a delivery if it proved where it comes from. A body that is no message of SNS counts
@@ -294,18 +294,7 @@ impl Source {
             Proof::Sns(_) => sns::Envelope::parse(delivery.body).ok(),
             _ => None,
         };
-        let id = match (&self.proof, &envelope) {
-            (_, Some(envelope)) => Some(envelope.message_id.clone()),
-            (Proof::Signature(Signature { id_header, .. }) | Proof::Token { id_header, .. }, _) => {
-                let id = id_header
-                    .as_ref()
-                    .and_then(|header| delivery.headers.get(header));
-                id.and_then(|id| id.to_str().ok()).map(str::to_owned)
-            }
-            _ => None,
-        };
-        let inner = envelope.as_ref().map(|envelope| envelope.message.as_str());
-        self.route(&self.message(delivery, inner, id))
+        self.route(&self.message(delivery, envelope.as_ref()))
     }
 
     /// What is to be published for a message.
@@ -372,15 +361,14 @@ impl Source {
                 username,
                 passwords,
                 sns,
-                id_header,
             } => {
                 let password = passwords.first()?.expose();
                 let basic = BASE64.encode(format!("{}:{password}", username.expose()));
                 Some(vec![
                     (AUTHORIZATION, format!("Basic {basic}")),
-                    (HeaderName::from_static(SNS_RAW), "true".to_owned()),
-                    (HeaderName::from_static(SNS_TOPIC), sns.topic().to_owned()),
-                    (id_header.clone(), id.to_owned()),
+                    (SNS_RAW, "true".to_owned()),
+                    (SNS_TOPIC, sns.topic().to_owned()),
+                    (SNS_ID, id.to_owned()),
                 ])
             }
             Proof::Token { tokens, id_header } => {

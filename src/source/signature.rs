@@ -7,6 +7,8 @@ use actix_http::header::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use serde::{Deserialize, Serialize};
+
 use super::Refused;
 use crate::auth::SigningKey;
 
@@ -35,7 +37,8 @@ pub struct Signature {
 }
 
 /// How bytes are written as text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// As they are. Only keys are.
     Text,
