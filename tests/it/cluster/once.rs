@@ -167,6 +167,48 @@ fn a_redis_cluster_keeps_the_promises_over_its_slots() {
     }
 }
 
+/// With a third of the slots away an event gets to some of its channels, and its repeat, on another node, to the others.
+/// What stood still then does what it had been asked for before.
+#[test]
+fn an_event_that_got_to_some_channels_gets_to_the_others_by_its_repeat() {
+    const KEYS: usize = 6;
+    let redis = RedisCluster::start();
+    let config = impatient().redis("cluster", &redis.toml());
+    let nodes = Nodes::same(&config, 2);
+    let channels: Vec<String> = (0..16).map(|n| format!("c{n}")).collect();
+    let channels: Vec<&str> = channels.iter().map(String::as_str).collect();
+    let subscribe = |channel: &&str| Ws::subscribed(&nodes[1], channel);
+    let mut subscribers: Vec<Ws> = channels.iter().map(subscribe).collect();
+    let bodies: Vec<Value> = (0..KEYS)
+        .map(|n| with_key(&channels, &n.to_string(), &format!("key-{n}")))
+        .collect();
+    redis.masters[1].stop();
+    for body in &bodies {
+        assert_refused(&post(&nodes[0], body));
+    }
+    let published = |node: &Server| {
+        let app = [("app", "app-id")];
+        usize::try_from(node.labelled("events_published_total", &app)).unwrap()
+    };
+    let before = published(&nodes[0]);
+    assert!((1..KEYS * channels.len()).contains(&before), "{before}");
+    redis.masters[1].cont();
+    for body in &bodies {
+        insist(&nodes[1], body);
+        assert!(is_replayed(&insist(&nodes[0], body)));
+    }
+    for ws in &mut subscribers {
+        let mut seen: Vec<String> = bodies.iter().map(|_| next(ws)).collect();
+        seen.sort_unstable();
+        assert!(
+            seen.iter()
+                .map(String::as_str)
+                .eq(["0", "1", "2", "3", "4", "5"])
+        );
+        ws.silent();
+    }
+}
+
 /// The first waits for Redis, and so does its repeat; what ended in 503 was taken once or not at all.
 #[test]
 fn while_redis_stands_still_a_repeat_waits_and_is_refused() {
@@ -179,13 +221,7 @@ fn while_redis_stands_still_a_repeat_waits_and_is_refused() {
     let mut subscribers = subscriber_on_each(&nodes, "x");
     proxy.stall();
     let body = with_key(&["x"], "1", "k").to_string();
-    let mut sent: Vec<Http> = (0..5)
-        .map(|_| {
-            let mut http = Http::connect(nodes[0].public);
-            http.send_signed(&APP, "POST", EVENTS, &body);
-            http
-        })
-        .collect();
+    let mut sent = send_at_once(&nodes[0], &body);
     for http in &mut sent {
         assert_refused(&http.read());
     }
@@ -214,6 +250,29 @@ fn while_redis_stands_still_a_repeat_waits_and_is_refused() {
     proxy.pass();
     assert_eq!(next(&mut subscribers[0]), "3");
     subscribers[0].silent();
+
+    // While the first is under way its repeats wait for its answer.
+    proxy.delay(Duration::from_millis(50));
+    let body = with_key(&["x"], "4", "slow").to_string();
+    let mut sent = send_at_once(&nodes[0], &body);
+    let firsts = sent
+        .iter_mut()
+        .filter_map(|http| (!is_replayed(&http.read())).then_some(()));
+    assert_eq!(firsts.count(), 1);
+    for ws in &mut subscribers {
+        assert_eq!(next(ws), "4");
+        ws.silent();
+    }
+}
+
+/// The same request on five connections.
+fn send_at_once(server: &Server, body: &str) -> Vec<Http> {
+    let send = |_| {
+        let mut http = Http::connect(server.public);
+        http.send_signed(&APP, "POST", EVENTS, body);
+        http
+    };
+    (0..5).map(send).collect()
 }
 
 /// The first few answers are taken from whoever asked: a backend that got none asks again, here or there.

@@ -20,7 +20,7 @@ const freshKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte
 
 export class Create {
   #key = freshKey();
-  /** The one of the last event that was answered. */
+  /** The one of the last event whose fate is known. */
   #sentKey = null;
   #shell;
   #app = null;
@@ -139,13 +139,14 @@ export class Create {
     button.disabled = true;
     try {
       const answer = await api.send(app.id, { ...event, idempotency_key: key });
-      // Without an answer the key stays: whoever sends it again does not publish it twice.
+      this.#answer(answer.status, answer.body, answer.subscriptions);
+      if (this.#sentKey !== key) remember(app.id, { t: Date.now(), ...event, status: answer.status, subscriptions: answer.subscriptions });
+      // After a 503 or no answer the key stays: it may have been published, and is not published again.
+      if (answer.status >= 500) return;
+      this.#sentKey = key;
       setTimeout(() => {
         if (this.#key === key) this.#key = freshKey();
       }, DOUBLE_CLICK);
-      this.#answer(answer.status, answer.body, answer.subscriptions);
-      if (this.#sentKey !== key) remember(app.id, { t: Date.now(), ...event, status: answer.status, subscriptions: answer.subscriptions });
-      this.#sentKey = key;
     } catch (error) {
       this.#answer(error.status, error.message, null);
     } finally {
