@@ -39,7 +39,7 @@ pub enum WhoMaySubscribe {
 
 /// How much is kept of a channel: its latest events, up to this many and this old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{ events = …, seconds = … }")]
 pub struct Retention {
     /// The most events.
     #[serde(deserialize_with = "number::<1, 10_000, _, _>")]

@@ -7,7 +7,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::config::{Folder, run, stderr, stdout};
-use crate::harness::{APP, Config, Nodes, OTHER_APP, RedisServer, Server, Ws};
+use crate::harness::{
+    APP, Config, Nodes, OTHER_APP, PATIENCE, RedisServer, Server, Ws, eventually,
+};
 use crate::reload::change_now;
 
 /// The app of every test, with rules.
@@ -315,5 +317,31 @@ fn the_rule_of_what_is_no_name_is_not_shown() {
         let output = run(&mut folder.tidewire(&arguments));
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains("the character ' ' is not allowed"));
+    }
+}
+
+#[test]
+fn a_rule_that_is_refused_leaves_those_in_place_that_hold() {
+    let server = Server::start(&ruled(FOR_USERS));
+    let mut other = signed_in(&server, "8");
+    for (wrong, problem) in [
+        (
+            r#"{ match = "user.*", subscrib = "anyone" }"#,
+            "unknown key \"subscrib\" in [[apps.channels]]; did you mean \"subscribe\"?",
+        ),
+        (
+            r#"{ match = "{user_id}.user.*", subscribe = "anyone" }, { match = "*.{user_id}.*", subscribe = "user" }"#,
+            "in \"*.{user_id}.*\" one name can be read as several",
+        ),
+    ] {
+        server.rewrite(&ruled(wrong).toml());
+        server.hang_up();
+        eventually(PATIENCE, "the problem is told", || {
+            let error = server.admin("/health").json()["config"]["error"].take();
+            error.as_str()?.contains(problem).then_some(())
+        });
+        other.send_subscribe("user.7", None);
+        refused(&mut other, "user.7");
+        assert_eq!(server.admin("/config?channel=user.7").json()[0]["rule"], 1);
     }
 }
