@@ -323,6 +323,11 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         "the thread holds nothing but supervised links",
     ),
     (
+        "src/adapter/redis/ops/once.rs",
+        1,
+        "one answer each; it waits no longer than its time",
+    ),
+    (
         "src/admin/console/feed.rs",
         2,
         "one watcher each; the page connects again",

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidewire::app::{App, AppId, AppKey, Limits};
+use tidewire::app::{App, AppId, AppKey, Limits, Resume};
 use tidewire::auth::{Secret, Secrets};
 use tidewire::hub::inbox::{Delivery, Inboxes, WorkerCommand, inboxes};
 use tidewire::hub::{ClientInfo, Hub, HubSettings, Identity, Peer, Slot};
@@ -79,6 +79,7 @@ impl Worker {
             app: Arc::clone(&self.app),
             protocol: 7,
             client_info: ClientInfo::default(),
+            resume: None,
             address: None,
         };
         let socket = Socket::plain(
@@ -162,6 +163,11 @@ fn app() -> App {
         tls_only: false,
         allowed_origins: Vec::new(),
         authorize_within: None,
+        resume: Resume {
+            seconds: 120,
+            ping_seconds: 5,
+        },
+        idempotency: std::time::Duration::from_secs(120),
         signin_wait: Duration::from_secs(10),
         api_tokens: Vec::new(),
         rules: Default::default(),

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Error, Event, Published, Subscribed, Subscriber,
-    Watched, count_frame,
+    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Error, Event, Position, PositionChange,
+    Published, Subscribed, Subscriber, Watched, count_frame,
 };
 use crate::app::{App, AppId};
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId};
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Member, ServerFrame, SocketId, User, UserId, WebhookEvent};
+use crate::protocol::{
+    ChannelName, Member, ResumeToken, ServerFrame, SocketId, User, UserId, WebhookEvent,
+};
 use crate::registry::{
     self, Audience, EndedSubscription, NewSubscription, Registry, ToKeep, UserState, Vacated,
 };
@@ -54,8 +56,8 @@ impl Local {
         }
     }
 
-    /// Sends the counts of busy channels that were held back, and drops kept events that have expired. Runs as long as
-    /// the server.
+    /// Sends the counts of busy channels that were held back, and drops kept events and keys that have expired. Runs as
+    /// long as the server.
     pub async fn send_due_counts(self: Arc<Self>) {
         let mut interval = tokio::time::interval(COUNT_TICK);
         for ticks in 1_u64.. {
@@ -67,7 +69,9 @@ impl Local {
                 });
             if ticks.is_multiple_of(EXPIRY_TICKS) {
                 self.registry.expire_kept(now);
+                self.registry.expire_keys(now);
             }
+            self.registry.expire_positions(now);
         }
     }
 
@@ -108,6 +112,35 @@ impl Local {
         }
         let event = WebhookEvent::SubscriptionCount(count);
         self.webhooks.post(app, channel, &event, source);
+    }
+
+    /// Delivers an event. Returns the channel's subscriptions.
+    fn deliver(&self, app: &App, event: &Event<'_>) -> usize {
+        let mut subscriptions = 0;
+        let channel = event.channel;
+        let to_keep = ToKeep {
+            app: &app.id,
+            channel,
+            accepted: event.accepted,
+            last_event: event.keep.as_ref(),
+            kept: event.kept,
+            frame: &event.frame,
+            except: event.except,
+        };
+        let outgoing = Outgoing {
+            except: event.except,
+            accepted: Some(event.accepted),
+            ..Outgoing::all(&event.frame)
+        };
+        let tell = |audience: &Audience<'_>| {
+            subscriptions = audience.subscriptions();
+            self.fanout.send(&app.id, channel, outgoing, audience);
+        };
+        let evicted = self.registry.publish(&to_keep, tell);
+        let metrics = &self.metrics;
+        metrics.cache_evictions.inc_by(evicted.last_events as u64);
+        metrics.history_evictions.inc_by(evicted.log_events as u64);
+        subscriptions
     }
 
     /// Posts the webhooks that a subscription causes. The channel's lock is held, so they are in the order of the changes.
@@ -222,35 +255,39 @@ impl Adapter for Local {
     }
 
     fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
-        let mut subscriptions = 0;
-        let channel = event.channel;
-        let to_keep = ToKeep {
-            app: &app.id,
-            channel,
-            accepted: event.accepted,
-            last_event: event.keep.as_ref(),
-            kept: event.kept,
-            frame: &event.frame,
-            except: event.except,
+        let taken = event.once.map(|once| {
+            let channel = event.channel;
+            let take = || Counts {
+                subscriptions: self.deliver(app, &event),
+                users: self.registry.counts(&app.id, channel).users,
+            };
+            self.registry
+                .take_once(&app.id, (once, channel), Instant::now(), take)
+        });
+        let taken = match taken.transpose() {
+            Ok(taken) => taken,
+            Err(why) => return now(Err(Error::Key(0, why))),
         };
-        let outgoing = Outgoing {
-            except: event.except,
-            accepted: Some(event.accepted),
-            ..Outgoing::all(&event.frame)
+        let subscriptions = match taken {
+            Some(taken) => taken.counts.subscriptions,
+            None => self.deliver(app, &event),
         };
-        let tell = |audience: &Audience<'_>| {
-            subscriptions = audience.subscriptions();
-            self.fanout.send(&app.id, channel, outgoing, audience);
-        };
-        let evicted = self.registry.publish(&to_keep, tell);
-        let metrics = &self.metrics;
-        metrics.cache_evictions.inc_by(evicted.last_events as u64);
-        metrics.history_evictions.inc_by(evicted.log_events as u64);
         now(Ok(Published {
             scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
+            taken,
         }))
     }
+
+    fn claim<'a>(&'a self, app: &'a App, claims: &'a Claims<'a>) -> AdapterFuture<'a, ()> {
+        let claimed = self
+            .registry
+            .claim_keys(&app.id, &claims.keys, Instant::now());
+        now(claimed.map_err(|(index, why)| Error::Key(index, why)))
+    }
+
+    // Nothing comes between a claim and its publications: none of them waits.
+    fn release(&self, _: &App, _: &Claims<'_>) {}
 
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
         now(Ok(self.registry.counts(&app.id, channel)))
@@ -337,6 +374,28 @@ impl Adapter for Local {
             }
         });
         now(Ok(()))
+    }
+
+    fn recall<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        token: ResumeToken,
+    ) -> AdapterFuture<'a, Option<Position>> {
+        let key = token.position_key(app.id.as_str(), channel);
+        now(Ok(self.registry.recall(&key, Instant::now())))
+    }
+
+    fn remember(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        token: ResumeToken,
+        change: PositionChange,
+    ) {
+        let key = token.position_key(app.id.as_str(), channel);
+        let dropped = self.registry.remember(key, change, Instant::now());
+        self.metrics.positions_dropped.inc_by(dropped as u64);
     }
 
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {

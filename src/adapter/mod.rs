@@ -14,13 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use crate::registry::Counts;
+pub use crate::registry::{Counts, KeyRefused, Once, Position, PositionChange, Taken};
 pub use local::Local;
 
 use crate::app::App;
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId, Past, PastWanted};
 use crate::protocol::{
-    ChannelKind, ChannelName, Encoded, Member, ServerFrame, SocketId, User, UserId,
+    ChannelKind, ChannelName, Encoded, Member, ResumeToken, ServerFrame, SocketId, User, UserId,
 };
 use crate::rules::Retention;
 
@@ -39,6 +39,9 @@ pub enum Error {
     /// Redis refused the command or did not answer in time.
     #[error("{0}")]
     Unreachable(Arc<str>),
+    /// The key of the publication with this index is refused.
+    #[error("{1}")]
+    Key(usize, KeyRefused),
 }
 
 /// The result of [`Adapter::publish`].
@@ -48,6 +51,17 @@ pub struct Published {
     pub scope: DeliveryScope,
     /// The channel's subscriptions at that moment; `None` if they are not known.
     pub subscriptions: Option<usize>,
+    /// What came of an event with a key: of the first one with it.
+    pub taken: Option<Taken>,
+}
+
+/// The keys of publications that are published together.
+#[derive(Debug)]
+pub struct Claims<'a> {
+    /// A random number, which tells apart those who claim one key.
+    pub attempt: u64,
+    /// Each key once, with the index of the first publication that has it.
+    pub keys: Vec<(usize, &'a Once)>,
 }
 
 /// Which nodes deliver an event.
@@ -103,6 +117,8 @@ pub struct Event<'a> {
     pub kept: Option<Retention>,
     /// When this node accepted it.
     pub accepted: Instant,
+    /// Its key, if repeats of it are to be recognised.
+    pub once: Option<&'a Once>,
 }
 
 /// The state of a watched user at the watcher's sign-in.
@@ -135,11 +151,22 @@ pub trait Adapter: Send + Sync {
         subscriber: Subscriber<'a>,
     ) -> AdapterFuture<'a, ()>;
 
-    /// Delivers an event to all subscribers of its channel.
+    /// Delivers an event to all subscribers of its channel, once for its key, if it has one.
     ///
     /// # Errors
-    /// Redis did not take the event in time.
+    /// Redis did not take the event in time. Its key was used for another content, or is one too many; it is not
+    /// delivered then.
     fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published>;
+
+    /// Decides before the first of several publications whether all their keys may be used, and keeps others from using
+    /// them for another content. All or none are claimed.
+    ///
+    /// # Errors
+    /// A key was used for another content, or is one too many; Redis did not answer in time.
+    fn claim<'a>(&'a self, app: &'a App, claims: &'a Claims<'a>) -> AdapterFuture<'a, ()>;
+
+    /// Gives back claims under which nothing was published, as far as that is possible now. It does not wait.
+    fn release(&self, app: &App, claims: &Claims<'_>);
 
     /// Counts the subscriptions and users of one channel.
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts>;
@@ -185,6 +212,24 @@ pub trait Adapter: Send + Sync {
 
     /// Undoes [`Adapter::sign_in`].
     fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()>;
+
+    /// Returns what a token has confirmed of a channel; `None` if it is new or forgotten.
+    fn recall<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        token: ResumeToken,
+    ) -> AdapterFuture<'a, Option<Position>>;
+
+    /// Takes what a connection says of its token's position. Nobody waits for it: if it is lost, the position is an older
+    /// one.
+    fn remember(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        token: ResumeToken,
+        change: PositionChange,
+    );
 
     /// Closes all connections that are signed in as the user.
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()>;

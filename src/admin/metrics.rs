@@ -168,6 +168,8 @@ impl Page {
             "last_event_bytes" "Their bytes" = totals.last_event_bytes,
             "history_events" "Events in the logs of channels that can be read back" = totals.log_events,
             "history_bytes" "Their bytes" = totals.log_bytes,
+            "idempotency_keys" "Idempotency keys that this node remembers; with Redis they are there" = totals.idempotency_keys,
+            "idempotency_key_bytes" "Their bytes" = totals.idempotency_key_bytes,
             "inbox_bytes" "Bytes of commands that wait for workers" = admin.node.inbox_bytes(),
             "outbox_bytes" "Bytes that wait for sockets, and 128 for each frame" = outboxes.sum::<usize>(),
         }

@@ -65,6 +65,8 @@ pub(super) struct Answer {
     pub(super) server: Option<String>,
     /// How far a publish got, where that is not the whole cluster.
     pub(super) delivery: Option<String>,
+    /// Whether it is the answer to an earlier request with the same idempotency key.
+    pub(super) replayed: bool,
 }
 
 impl Api {
@@ -135,6 +137,7 @@ impl Api {
             date: date.map(SystemTime::from),
             server: header("server"),
             delivery: header("x-tidewire-delivery"),
+            replayed: header("idempotent-replayed").is_some(),
         };
         let broken = |reason| {
             let hint = "The answer broke off, the request may have been carried out.";

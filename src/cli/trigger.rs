@@ -17,6 +17,7 @@ Examples:
   tidewire trigger invoice.7 payment.received - < payment.json
   tidewire trigger user.1 paid '{}' --channel admin --info subscription_count
   tidewire trigger private-user-7 note 'a text' --url https://ws.example.com
+  tidewire trigger invoice.7 payment.received '{}' --idempotency-key invoice-7-paid
 
 DATA reaches subscribers as the very text given here; for an encrypted channel it must be
 encrypted already.
@@ -48,6 +49,9 @@ pub(super) struct Trigger {
     /// What to tell of each channel, with commas between: `subscription_count`, `user_count`
     #[arg(long, value_name = "LIST")]
     info: Option<String>,
+    /// Published once if the same is sent again with this key: 1 to 128 characters without spaces
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -69,12 +73,18 @@ impl Trigger {
         if let Some(info) = self.info {
             body["info"] = json!(info);
         }
+        if let Some(key) = self.idempotency_key {
+            body["idempotency_key"] = json!(key);
+        }
         let answer = api.ask("POST", "events", Some(body.to_string()))?;
-        if let Some(delivery) = &answer.delivery {
-            let note = format!(
-                "only clients of the answering node got it ({})",
-                printable(delivery)
-            );
+        let local = answer.delivery.as_ref().map(|delivery| {
+            let delivery = printable(delivery);
+            format!("only clients of the answering node got it ({delivery})")
+        });
+        let replayed = answer
+            .replayed
+            .then(|| "it was published before with this key, and not again".to_owned());
+        for note in local.into_iter().chain(replayed) {
             // Whoever does not read stderr does not miss the answer.
             let _ = writeln!(io::stderr(), "tidewire: {note}");
         }

@@ -11,7 +11,7 @@ use super::raw;
 use super::rules;
 use super::values::Name;
 use super::webhooks;
-use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern};
+use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern, Resume};
 use crate::auth::{Secret, Secrets};
 
 /// The shipped configuration's secret, which everybody knows.
@@ -77,6 +77,11 @@ fn built(
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),
         },
+        resume: Resume {
+            seconds: raw.resume_seconds,
+            ping_seconds: raw.resume_ping_seconds,
+        },
+        idempotency: Duration::from_secs(raw.idempotency_seconds.into()),
         signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
         rules: rules::built(&raw.channels, at, check)?,

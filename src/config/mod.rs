@@ -128,6 +128,8 @@ pub struct Loaded {
     /// What an operator should know before it serves.
     pub warnings: Vec<String>,
     raw: Arc<Raw>,
+    /// What `raw` was read from.
+    tree: Tree,
     files: Files,
     /// What relative paths begin at.
     folder: PathBuf,
@@ -245,15 +247,17 @@ fn checked(
     }
     warnings.extend(development_secret(&raw, &settings.apps));
     warnings.extend(webhooks::left_out(&raw.apps, &all));
+    let folder = check.secrets.folder.to_owned();
     Ok(Loaded {
         settings,
+        tree: all,
         file: None,
         is_generated: false,
         notices: input.notices,
         warnings,
         raw: raw.into(),
         files: Files::default(),
-        folder: check.secrets.folder.to_owned(),
+        folder,
     })
 }
 

@@ -4,6 +4,7 @@
 //! apps and `[redis]`, has a struct of its own here, which nobody outside `config` sees.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +12,11 @@ use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
 use super::rules::Match;
 use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, Token};
-use super::webhooks::{HeaderText, Kind, Pattern, Target};
+use super::webhooks::{HeaderText, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
-use crate::bounded::{number, section};
+use crate::bounded::{as_seconds, number, seconds, section};
+use crate::protocol::WebhookKind;
 use crate::rules::{Retention, WhoMaySubscribe};
 use crate::token::{Algorithm, OnExpiry};
 use crate::webhook::Settings;
@@ -62,10 +64,14 @@ section! {
         pub(super) cert_file: Option<FilePath> = None,
         pub(super) key_file: Option<FilePath> = None,
         pub(super) prefix: KeyPrefix = KeyPrefix("tidewire".to_owned()),
-        #[serde(deserialize_with = "number::<3, 3600, _, _>")]
-        pub(super) lease_seconds: u32 = 15,
-        #[serde(deserialize_with = "number::<1, 60, _, _>")]
-        pub(super) publish_timeout: u32 = 2,
+        #[serde(
+            rename = "lease_seconds",
+            deserialize_with = "seconds::<3, 3600, _>",
+            serialize_with = "as_seconds"
+        )]
+        pub(super) lease: Duration = Duration::from_secs(15),
+        #[serde(deserialize_with = "seconds::<1, 60, _>", serialize_with = "as_seconds")]
+        pub(super) publish_timeout: Duration = Duration::from_secs(2),
         pub(super) on_outage: OnOutage = OnOutage::Error,
         #[serde(deserialize_with = "number::<0, 10_000, _, _>")]
         pub(super) log_events: u32 = 1024,
@@ -87,7 +93,7 @@ impl Redis {
 #[serde(default, deny_unknown_fields, expecting = "a table, [[apps.webhooks]]")]
 pub(super) struct Webhook {
     pub(super) url: Option<Target>,
-    pub(super) events: Vec<Kind>,
+    pub(super) events: Vec<WebhookKind>,
     pub(super) channels: Vec<Pattern>,
     pub(super) batch: bool,
     pub(super) headers: BTreeMap<HeaderText, Masked>,
@@ -147,6 +153,12 @@ section! {
         pub(super) allowed_origins: Vec<PageOrigin> = Vec::new(),
         #[serde(deserialize_with = "number::<0, 3600, _, _>")]
         pub(super) authorize_within: u32 = 0,
+        #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
+        pub(super) idempotency_seconds: u32 = 120,
+        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
+        pub(super) resume_seconds: u32 = 120,
+        #[serde(deserialize_with = "number::<1, 60, _, _>")]
+        pub(super) resume_ping_seconds: u32 = 5,
         #[serde(deserialize_with = "number::<0, 3600, _, _>")]
         pub(super) signin_wait_seconds: u32 = 10,
         pub(super) api_tokens: Vec<Masked> = Vec::new(),

@@ -10,7 +10,7 @@ use serde::de::{self, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_path_to_error::{Path, Segment};
 
-use super::error::{Fault, Origin, Problem, Step, keys};
+use super::error::{Fault, Origin, Problem, Step, keys, nearest};
 use super::tree::Tree;
 use super::values::A_SECRET;
 
@@ -101,8 +101,12 @@ impl de::Error for ReadError {
     }
 
     fn unknown_variant(found: &str, valid: &'static [&'static str]) -> Self {
-        let valid = valid.join("\" or \"");
-        Self::custom(format!("expected \"{valid}\", found the text {found:?}"))
+        let expected = valid.join("\" or \"");
+        let meant = nearest(found, valid);
+        let meant = meant.map_or_else(String::new, |name| format!("; did you mean \"{name}\"?"));
+        Self::custom(format!(
+            "expected \"{expected}\", found the text {found:?}{meant}"
+        ))
     }
 
     fn missing_field(key: &'static str) -> Self {

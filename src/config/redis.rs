@@ -1,15 +1,10 @@
 //! `[redis]`: its keys together say where Redis is, who this node is to it and how to speak to it; or what is in the
 //! way.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-
-use toml::{Table, Value};
 
 use super::check::{Check, Reported};
 use super::error::path;
-use super::files::Files;
 use super::raw;
 use super::redis_url::{self, HostPort, Server};
 use super::secrets::{reference, secret_in};
@@ -20,32 +15,6 @@ use crate::adapter::redis::{Address, LogLimits, Login, Settings, Tls, Topology};
 /// The settings; none if the section is empty or a problem was reported.
 pub(super) fn settings(raw: &raw::Redis, check: &mut Check<'_, '_>) -> Option<Settings> {
     Section { raw, check }.settings().ok().flatten()
-}
-
-/// The section as it is, for finding out what changed: secrets are not masked, and files count by what was in them.
-/// Nobody sees this.
-pub(super) fn compared(raw: &raw::Redis, folder: &Path, files: &Files) -> Table {
-    let mut section = Table::try_from(raw).unwrap_or_default();
-    let secret = |masked: &Option<Masked>| masked.as_ref().map(|masked| masked.0.clone());
-    let file = |path: &Option<FilePath>| {
-        let path = &path.as_ref()?.0;
-        Some(format!("{path} {:?}", files.content(&folder.join(path))))
-    };
-    for (key, text) in [
-        ("url", raw.url.as_ref().map(|url| url.0.clone())),
-        ("password", secret(&raw.password)),
-        ("password_file", file(&raw.password_file)),
-        ("sentinel_password", secret(&raw.sentinel_password)),
-        ("sentinel_password_file", file(&raw.sentinel_password_file)),
-        ("ca_file", file(&raw.ca_file)),
-        ("cert_file", file(&raw.cert_file)),
-        ("key_file", file(&raw.key_file)),
-    ] {
-        if let Some(text) = text {
-            section.insert(key.to_owned(), Value::String(text));
-        }
-    }
-    section
 }
 
 struct Section<'a, 'c, 'e> {
@@ -75,14 +44,13 @@ impl Section<'_, '_, '_> {
         let login = self.login(&given, of_url.unwrap_or_default());
         let tls = self.tls(url.as_ref().is_some_and(|url| url.tls));
         let place = self.place(url);
-        let seconds = |number: u32| Duration::from_secs(number.into());
         Ok(Some(Settings {
             topology: place?,
             login: login?,
             tls: tls?,
             prefix: raw.prefix.0.clone(),
-            lease: seconds(raw.lease_seconds),
-            publish_timeout: seconds(raw.publish_timeout),
+            lease: raw.lease,
+            publish_timeout: raw.publish_timeout,
             on_outage: raw.on_outage,
             log: LogLimits {
                 events: raw.log_events,

@@ -11,10 +11,10 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::oneshot;
 use toml::{Table, Value};
 
-use super::error::Error;
+use super::error::{Error, path};
 use super::files::Files;
-use super::{Loaded, Sources, attempt};
-use super::{raw, redis};
+use super::values::MASK;
+use super::{Loaded, Sources, attempt, raw};
 use crate::app::Apps;
 
 /// How often the files are looked at.
@@ -149,12 +149,14 @@ fn shown(raw: &raw::Raw, apps: &[raw::App]) -> String {
         .unwrap_or_else(|error| format!("# cannot be written as TOML: {error}\n"))
 }
 
-/// All sections that only a restart changes; the token as it is, because nobody sees this.
+/// All sections that only a restart changes: secrets as they were given, and of files what was in them. Nobody sees this.
 fn fixed(loaded: &Loaded, files: &Files) -> Table {
-    let Loaded { raw, folder, .. } = loaded;
     // What cannot be written as TOML, which a test rules out, is not compared.
-    let mut sections = Table::try_from(raw.as_ref()).unwrap_or_default();
+    let mut sections = Table::try_from(loaded.raw.as_ref()).unwrap_or_default();
     sections.remove("apps");
+    // What is printed has none that says no place.
+    let redis = Table::try_from(&loaded.raw.redis).unwrap_or_default();
+    sections.insert("redis".to_owned(), Value::Table(redis));
     if let Some(Value::Table(server)) = sections.get_mut("server")
         && let Some(Value::Table(tls)) = server.get_mut("tls")
     {
@@ -162,13 +164,18 @@ fn fixed(loaded: &Loaded, files: &Files) -> Table {
         tls.remove("cert");
         tls.remove("key");
     }
-    if let (Some(Value::Table(admin)), Some(token)) =
-        (sections.get_mut("admin"), &raw.admin.token_given)
-    {
-        admin.insert("token".to_owned(), Value::String(token.0.clone()));
+    for (section, keys) in &mut sections {
+        for (key, value) in keys.as_table_mut().into_iter().flatten() {
+            let Value::String(text) = value else { continue };
+            if key.ends_with("_file") {
+                *text += &format!(" {:?}", files.content(&loaded.folder.join(&*text)));
+            } else if text.contains(MASK)
+                && let Some(given) = loaded.tree.text(&path(&format!("{section}.{key}")))
+            {
+                given.clone_into(text);
+            }
+        }
     }
-    let redis = redis::compared(&raw.redis, folder, files);
-    sections.insert("redis".to_owned(), Value::Table(redis));
     sections
 }
 

@@ -3,15 +3,23 @@
 //!
 //! Knows TOML's shapes, but no key by name.
 
+use std::fmt;
+
 use ::config::{Config, ConfigError, Map, Source, Value, ValueKind};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Origin, Problem, Step};
 
-/// The top of everything.
-#[derive(Debug, Clone)]
+/// The top of everything. Printing it prints no value, since some are secret.
+#[derive(Clone)]
 pub(super) struct Tree(pub(super) Value);
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tree")
+    }
+}
 
 /// The value of one key, by its path.
 #[derive(Debug, Clone)]
@@ -126,6 +134,14 @@ impl Tree {
     /// What is said below a path.
     pub(super) fn at(&self, path: &[Step]) -> Option<Self> {
         self.node(path).cloned().map(Self)
+    }
+
+    /// The text at a path, as it was given.
+    pub(super) fn text(&self, path: &[Step]) -> Option<&str> {
+        match &self.node(path)?.kind {
+            ValueKind::String(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// Whether the table at a path has any key.

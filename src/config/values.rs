@@ -19,6 +19,9 @@ use super::origin::page_origin;
 #[derive(Clone)]
 pub(super) struct Masked(pub(super) String);
 
+/// Stands for what is secret wherever settings are shown.
+pub(super) const MASK: &str = "***";
+
 /// What is expected where a secret belongs: the reader does not show what it finds instead.
 pub(super) const A_SECRET: &str = "a secret";
 
@@ -36,13 +39,13 @@ pub(super) fn check_secret(text: &str) -> Result<(), &'static str> {
 
 impl fmt::Debug for Masked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
+        f.write_str(MASK)
     }
 }
 
 impl Serialize for Masked {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
+        serializer.serialize_str(MASK)
     }
 }
 

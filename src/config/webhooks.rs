@@ -8,11 +8,11 @@ use actix_http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::check::{Check, Reported};
-use super::error::{Problem, nearest, path};
+use super::error::{Problem, path};
 use super::raw;
 use super::tree::Tree;
-use crate::app::{ChannelPattern, Webhook};
-use crate::protocol::WebhookKind;
+use crate::app::Webhook;
+use crate::rules::ChannelPattern;
 
 /// The headers that a webhook has of its own.
 const RESERVED: [&str; 7] = [
@@ -92,56 +92,36 @@ impl Serialize for Target {
     }
 }
 
-/// The name of a kind of event.
+/// An entry of `channels`: a pattern, with `!` before it of names that are left out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct Kind(WebhookKind);
-
-impl TryFrom<String> for Kind {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let known = WebhookKind::ALL
-            .into_iter()
-            .find(|kind| kind.name() == text);
-        known.map(Self).ok_or_else(|| {
-            let names = WebhookKind::ALL.map(WebhookKind::name);
-            let meant = nearest(&text, &names);
-            let meant = meant.map(|name| format!("; did you mean \"{name}\"?"));
-            format!(
-                "unknown event {text:?}{} Valid: {}",
-                meant.as_deref().unwrap_or("."),
-                names.join(", ")
-            )
-        })
-    }
+pub(super) struct Pattern {
+    is_excluded: bool,
+    pattern: ChannelPattern,
 }
-
-impl From<Kind> for String {
-    fn from(kind: Kind) -> Self {
-        kind.0.name().to_owned()
-    }
-}
-
-/// An entry of `channels`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Pattern(String);
 
 impl TryFrom<String> for Pattern {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "_-=@,.;*".contains(c);
-        let name = text.strip_prefix('!').unwrap_or(&text);
-        if !name.is_empty() && name.chars().all(is_name) {
-            Ok(Self(text))
-        } else {
-            Err(format!(
+        let name = text.strip_prefix('!');
+        let pattern = ChannelPattern::parse(name.unwrap_or(&text)).map_err(|problem| {
+            format!(
                 "expected a channel's name or a pattern like \"private-*\", where * stands for any characters, or one that \
-                 is left out, \"!private-encrypted-*\"; found {text:?}"
-            ))
-        }
+                 is left out, \"!private-encrypted-*\"; found {text:?}: {problem}"
+            )
+        })?;
+        Ok(Self {
+            is_excluded: name.is_some(),
+            pattern,
+        })
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(entry: Pattern) -> Self {
+        let mark = if entry.is_excluded { "!" } else { "" };
+        format!("{mark}{}", entry.pattern)
     }
 }
 
@@ -209,16 +189,14 @@ pub(super) fn built(
             value.set_sensitive(true);
             headers.push((name, value));
         }
-        let patterns = |excluded: bool| {
-            let patterns = raw.channels.iter().map(|pattern| pattern.0.as_str());
-            let patterns = patterns.filter(move |pattern| pattern.starts_with('!') == excluded);
-            patterns
-                .map(|pattern| ChannelPattern::new(pattern.trim_start_matches('!')))
-                .collect()
+        let patterns = |is_excluded: bool| {
+            let entries = raw.channels.iter();
+            let entries = entries.filter(|entry| entry.is_excluded == is_excluded);
+            entries.map(|entry| entry.pattern.clone()).collect()
         };
         let webhook = Webhook {
             url: url.0.clone(),
-            events: raw.events.iter().map(|kind| kind.0).collect(),
+            events: raw.events.clone(),
             channels: patterns(false),
             except: patterns(true),
             headers,

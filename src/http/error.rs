@@ -12,7 +12,7 @@ use actix_web::HttpResponse;
 use crate::app::AppId;
 use crate::metrics::RequestRefused;
 use crate::net::HeadTooLarge;
-use crate::node::{AppRate, TooFast, Unavailable};
+use crate::node::{AppRate, KeyRefused, TooFast, Unavailable};
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
 
@@ -101,6 +101,11 @@ pub enum ApiError {
     /// 429.
     #[error(transparent)]
     TooFast(#[from] TooFast),
+    /// 409, with which event of a batch it is.
+    #[error(
+        "{0}The idempotency key was used a moment ago for another content (name, channels, data or socket_id differ): nothing is published. A new event needs a new key"
+    )]
+    KeyReused(String),
     /// 503.
     #[error("{0}")]
     Unavailable(Unavailable),
@@ -108,7 +113,10 @@ pub enum ApiError {
 
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {
-        Self::Unavailable(error)
+        match error {
+            Unavailable::Key(_, KeyRefused::Reused) => Self::KeyReused(String::new()),
+            other => Self::Unavailable(other),
+        }
     }
 }
 
@@ -137,6 +145,8 @@ impl ApiError {
                 AppRate::Events => RequestRefused::TooFast,
                 AppRate::Reads => RequestRefused::TooManyReads,
             },
+            Self::KeyReused(_) => RequestRefused::KeyReused,
+            Self::Unavailable(Unavailable::Key(..)) => RequestRefused::TooManyKeys,
             Self::Unavailable(Unavailable::Overloaded(_) | Unavailable::PresenceFull) => {
                 RequestRefused::Overloaded
             }
@@ -158,6 +168,7 @@ impl ApiError {
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTooLarge(_) | Self::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::KeyReused(_) => StatusCode::CONFLICT,
             Self::TooManyTokens(_) | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -186,7 +197,8 @@ impl ApiError {
             | Self::EventName(_)
             | Self::BodyTooLarge(_)
             | Self::DataTooLarge(_)
-            | Self::BodyTimeout => None,
+            | Self::BodyTimeout
+            | Self::KeyReused(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! `POST /apps/{id}/events` and `/batch_events` (protocol §4.4, §4.5).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use actix_http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
@@ -10,9 +11,12 @@ use serde_json::{Map, Value};
 
 use super::Api;
 use super::error::ApiError;
+use super::idempotency;
 use super::signed::Signed;
 use crate::app::App;
-use crate::node::{DeliveryScope, Node, Publication, PublishOutcome};
+use crate::node::{
+    Counts, DeliveryScope, KeyRefused, Node, Publication, PublishOutcome, Unavailable,
+};
 use crate::protocol::{
     ChannelKind, ChannelName, EventName, SocketId, excerpt, parse, parse_object,
 };
@@ -32,6 +36,8 @@ struct EventBody<'a> {
     socket_id: Option<&'a RawValue>,
     #[serde(borrow)]
     info: Option<&'a RawValue>,
+    #[serde(borrow)]
+    idempotency_key: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -48,19 +54,40 @@ struct RequestedCounts {
 }
 
 /// A checked publish.
-struct Request {
-    publication: Publication,
+pub(super) struct Request {
+    pub(super) publication: Publication,
+    /// Its own idempotency key.
+    pub(super) key: Option<Arc<str>>,
     requested_counts: Option<RequestedCounts>,
 }
 
-/// Checks a body and publishes it.
+impl Request {
+    /// Which counts it wants back, as [`noted`] reads it.
+    pub(super) fn note(&self) -> u8 {
+        self.requested_counts.map_or(0, |requested| {
+            1 | u8::from(requested.user_count) << 1 | u8::from(requested.subscription_count) << 2
+        })
+    }
+}
+
+/// Which counts [`Request::note`] says.
+fn noted(note: u8) -> Option<RequestedCounts> {
+    (note & 1 != 0).then_some(RequestedCounts {
+        user_count: note & 2 != 0,
+        subscription_count: note & 4 != 0,
+    })
+}
+
+/// Checks a body and publishes it. `key` covers the request.
 async fn check_and_publish(
     node: &Node,
     app: &App,
     body: &[u8],
+    key: Option<&Arc<str>>,
 ) -> Result<(Request, PublishOutcome), ApiError> {
     let body: EventBody<'_> = parse_body(body)?;
-    let request = check(app, &body)?;
+    let mut request = check(app, &body)?;
+    idempotency::mark(app, std::slice::from_mut(&mut request), key);
     node.admit_events(app, 1)?;
     let published = node.publish(app, &request.publication).await?;
     Ok((request, published))
@@ -68,16 +95,17 @@ async fn check_and_publish(
 
 /// `POST /events`: `{}`, or the counts of its channels.
 pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
-    let (request, published) = check_and_publish(signed.node(), &signed.app, &signed.body).await?;
-    let Some(requested_counts) = request.requested_counts else {
-        return Ok(empty(published.scope));
+    let key = signed.idempotency_key()?;
+    let published =
+        check_and_publish(signed.node(), &signed.app, &signed.body, key.as_ref()).await?;
+    let answer = Answer::of(signed, std::slice::from_ref(&published.1));
+    let (request, published) = published;
+    let Some(infos) = infos(signed, &request, &published).await? else {
+        return Ok(answer.empty());
     };
-    let mut channels = Map::new();
-    for channel in &request.publication.channels {
-        let info = counts(signed.node(), &signed.app, channel, requested_counts).await?;
-        channels.insert(channel.to_string(), info);
-    }
-    Ok(accepted(published.scope).json(serde_json::json!({ "channels": channels })))
+    let names = request.publication.channels.iter().map(|c| c.to_string());
+    let channels: Map<String, Value> = names.zip(infos).collect();
+    Ok(answer.json(&serde_json::json!({ "channels": channels })))
 }
 
 /// An event that an operator wants published.
@@ -88,6 +116,8 @@ pub struct OperatorPublish<'a> {
     pub event: &'a str,
     /// Its data.
     pub data: &'a str,
+    /// Recognises it if it comes again.
+    pub idempotency_key: Option<&'a str>,
 }
 
 /// How the API would have answered.
@@ -106,6 +136,7 @@ impl Api {
     pub async fn publish_for_operator(&self, app: &App, publish: &OperatorPublish<'_>) -> Outcome {
         let body = serde_json::json!({
             "name": publish.event, "channel": publish.channel, "data": publish.data,
+            "idempotency_key": publish.idempotency_key,
         });
         let body = body.to_string();
         let most = app.limits.event_body_bytes();
@@ -114,7 +145,7 @@ impl Api {
         } else if body.len() > most {
             Err(ApiError::BodyTooLarge(most))
         } else {
-            check_and_publish(&self.node, app, body.as_bytes()).await
+            check_and_publish(&self.node, app, body.as_bytes(), None).await
         };
         match taken {
             Ok((_, published)) => Outcome {
@@ -133,6 +164,7 @@ impl Api {
 
 /// `POST /batch_events`: all or nothing is checked; `{}`, or an array with an entry for each event.
 pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
+    let key = signed.idempotency_key()?;
     let body: BatchBody<'_> = parse_body(&signed.body)?;
     let batch = body.batch.ok_or_else(|| missing("batch"))?;
     let max = signed.app.limits.batch_events;
@@ -150,65 +182,104 @@ pub(super) async fn publish_batch(signed: &Signed<'_>) -> Result<HttpResponse, A
         )
     };
     let requests = batch.iter().enumerate().map(check);
-    let requests = requests.collect::<Result<Vec<_>, _>>()?;
+    let mut requests = requests.collect::<Result<Vec<_>, _>>()?;
+    idempotency::mark(&signed.app, &mut requests, key.as_ref());
     signed.node().admit_events(&signed.app, requests.len())?;
-    let mut scope = DeliveryScope::Everywhere;
-    for request in &requests {
-        let publication = &request.publication;
-        let published = signed.node().publish(&signed.app, publication).await?;
-        scope = scope.min(published.scope);
-    }
-    if requests
-        .iter()
-        .all(|request| request.requested_counts.is_none())
-    {
-        return Ok(empty(scope));
-    }
-    let mut infos = Vec::new();
-    for request in &requests {
-        let requested_counts = request.requested_counts.unwrap_or_default();
-        for channel in &request.publication.channels {
-            infos.push(counts(signed.node(), &signed.app, channel, requested_counts).await?);
+    let publications: Vec<_> = requests.iter().map(|r| &r.publication).collect();
+    let published = signed.node().publish_all(&signed.app, &publications).await;
+    let published = published.map_err(|error| match error {
+        Unavailable::Key(index, KeyRefused::Reused) => {
+            ApiError::KeyReused(format!("\"batch\", event {} (index {index}): ", index + 1))
         }
+        other => other.into(),
+    })?;
+    let answer = Answer::of(signed, &published);
+    let mut all = Vec::new();
+    let mut is_wanted = false;
+    for (request, published) in requests.iter().zip(&published) {
+        let infos = infos(signed, request, published).await?;
+        is_wanted |= infos.is_some();
+        let nothing = || {
+            request
+                .publication
+                .channels
+                .iter()
+                .map(|_| Map::new().into())
+        };
+        all.extend(infos.unwrap_or_else(|| nothing().collect()));
     }
-    Ok(accepted(scope).json(serde_json::json!({ "batch": infos })))
-}
-
-/// `{}`.
-fn empty(scope: DeliveryScope) -> HttpResponse {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    accepted(scope)
-        .insert_header((CONTENT_TYPE, JSON))
-        .body("{}")
-}
-
-/// 200; a header says so where the event did not get to the whole cluster.
-fn accepted(scope: DeliveryScope) -> HttpResponseBuilder {
-    let mut response = HttpResponse::Ok();
-    if scope == DeliveryScope::ThisNode {
-        response.insert_header(("X-Tidewire-Delivery", "local"));
+    match is_wanted {
+        true => Ok(answer.json(&serde_json::json!({ "batch": all }))),
+        false => Ok(answer.empty()),
     }
-    response
 }
 
-/// Counts after the publish was accepted; what does not apply to the channel is left out.
-async fn counts(
-    node: &Node,
-    app: &App,
-    channel: &ChannelName,
-    requested_counts: RequestedCounts,
-) -> Result<Value, ApiError> {
-    let mut info = Map::new();
-    if requested_counts.user_count || requested_counts.subscription_count {
-        let counts = node.counts(app, channel).await?;
-        if requested_counts.user_count && channel.kind() == ChannelKind::Presence {
+/// What the head of an answer to accepted events says of them.
+struct Answer(HttpResponseBuilder);
+
+impl Answer {
+    /// 200; headers say whether an event did not get to the whole cluster, and whether all of them had been published
+    /// before.
+    fn of(signed: &Signed<'_>, published: &[PublishOutcome]) -> Self {
+        let mut response = HttpResponse::Ok();
+        if published
+            .iter()
+            .any(|published| published.scope == DeliveryScope::ThisNode)
+        {
+            response.insert_header(("X-Tidewire-Delivery", "local"));
+        }
+        if !published.is_empty() && published.iter().all(PublishOutcome::is_repeat) {
+            response.insert_header((idempotency::REPLAYED, "true"));
+            signed.app.metrics.publishes_replayed.inc();
+        }
+        Self(response)
+    }
+
+    /// `{}`.
+    fn empty(mut self) -> HttpResponse {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        self.0.insert_header((CONTENT_TYPE, JSON)).body("{}")
+    }
+
+    fn json(mut self, body: &Value) -> HttpResponse {
+        self.0.json(body)
+    }
+}
+
+/// What the answer says of each channel of an accepted event: for a repeat what the first one's answer said. None if the
+/// publisher did not ask.
+async fn infos(
+    signed: &Signed<'_>,
+    request: &Request,
+    published: &PublishOutcome,
+) -> Result<Option<Vec<Value>>, ApiError> {
+    let channels = request.publication.channels.iter();
+    let requested = match &published.first {
+        Some(first) => noted(first.note),
+        None => request.requested_counts,
+    };
+    let Some(requested) = requested else {
+        return Ok(None);
+    };
+    let mut infos = Vec::with_capacity(channels.len());
+    for (at, channel) in channels.enumerate() {
+        let counts = match &published.first {
+            Some(first) => first.counts.get(at).copied().unwrap_or_default(),
+            None if requested.user_count || requested.subscription_count => {
+                signed.node().counts(&signed.app, channel).await?
+            }
+            None => Counts::default(),
+        };
+        let mut info = Map::new();
+        if requested.user_count && channel.kind() == ChannelKind::Presence {
             info.insert("user_count".to_owned(), counts.users.into());
         }
-        if requested_counts.subscription_count {
+        if requested.subscription_count {
             info.insert("subscription_count".to_owned(), counts.subscriptions.into());
         }
+        infos.push(Value::Object(info));
     }
-    Ok(Value::Object(info))
+    Ok(Some(infos))
 }
 
 fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
@@ -254,13 +325,18 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
     let requested_counts = string("info", body.info)?
         .map(|info| requested_counts(&info))
         .transpose()?;
+    let key = string("idempotency_key", body.idempotency_key)?
+        .map(|key| idempotency::checked("idempotency_key", &key))
+        .transpose()?;
     Ok(Request {
         publication: Publication {
             event,
             data,
             channels,
             except,
+            once: None,
         },
+        key,
         requested_counts,
     })
 }

@@ -8,6 +8,7 @@ mod channels;
 mod error;
 mod events;
 mod explain;
+mod idempotency;
 mod query_string;
 mod refusal;
 mod route;

@@ -22,7 +22,7 @@ use tracing::debug;
 use super::error::ApiError;
 use super::query_string::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::{Endpoint, Route};
-use super::{Call, channels, events, users};
+use super::{Call, channels, events, idempotency, users};
 use crate::app::{App, Apps};
 use crate::metrics::RequestRefused;
 use crate::node::Node;
@@ -108,6 +108,11 @@ impl<'a> Signed<'a> {
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| &**value)
+    }
+
+    /// The idempotency key that covers it.
+    pub(super) fn idempotency_key(&self) -> Result<Option<Arc<str>>, ApiError> {
+        idempotency::of_request(self.call.head)
     }
 
     /// The channel or the user that the path names.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::inbox::Delivery;
 use super::peer::Peer;
 use crate::app::{App, AppId};
+use crate::channel_log::LogId;
 use crate::metrics::AppCounters;
 use crate::protocol::{ChannelName, Encoded};
 
@@ -33,6 +34,8 @@ pub(super) struct LocalChannel {
     held: RefCell<Vec<(u32, Delivery)>>,
     backlog: RefCell<VecDeque<Delivery>>,
     position: Cell<usize>,
+    /// The last entry of the channel's log that all slots have been sent.
+    written: Cell<LogId>,
 }
 
 /// Sixteen bytes, all that a walk reads for a subscriber before it touches the connection.
@@ -52,6 +55,7 @@ impl LocalChannel {
             held: RefCell::default(),
             backlog: RefCell::default(),
             position: Cell::new(0),
+            written: Cell::default(),
         }
     }
 
@@ -188,6 +192,21 @@ impl LocalChannel {
             .borrow()
             .front()
             .map(|delivery| (delivery.clone(), self.position.get()))
+    }
+
+    /// Records a delivery that all slots have been sent.
+    pub(super) fn record_delivered(&self, delivery: &Delivery) {
+        if let Some(id) = delivery.log_id {
+            self.written.set(id);
+        }
+    }
+
+    /// The last entry of the channel's log that a slot has been sent.
+    pub(super) fn written(&self, index: u32) -> LogId {
+        let backlog = self.backlog.borrow();
+        let current = backlog.front().and_then(|delivery| delivery.log_id);
+        let current = current.filter(|_| (index as usize) < self.position.get());
+        current.unwrap_or(self.written.get())
     }
 
     /// Advances the walk by `slots`. Returns whether the delivery is finished.

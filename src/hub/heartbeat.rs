@@ -117,7 +117,7 @@ impl Heartbeat {
                 Action::Nothing => {}
                 Action::Ping => {
                     peer.pulse.pinged.set(Some(now));
-                    peer.send(&Encoded::ping());
+                    peer.send(&Encoded::ping(b""));
                 }
                 Action::Close(code) => {
                     silent += usize::from(code != CloseCode::Unauthorized);

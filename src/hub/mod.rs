@@ -12,6 +12,7 @@ pub mod inbox;
 pub mod listing;
 mod outbox;
 mod peer;
+mod resume;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use client_info::ClientInfoInterner;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
 pub use peer::{Ending, Identity, Peer};
+pub use resume::Confirmed;
 
 /// How many sockets one turn of a worker writes to before it looks after everything else. `(measured)` 128 keeps a
 /// neighbour's p99 low beside a channel of thousands at the same CPU per delivery.
@@ -52,6 +54,10 @@ pub struct Hub {
     channels: RefCell<HashMap<AppId, HashMap<ChannelName, Rc<LocalChannel>>>>,
     peers: RefCell<Slab<Rc<Peer>>>,
     backlogged: RefCell<VecDeque<Rc<LocalChannel>>>,
+    /// The keys of the resumable connections, and of some that have gone.
+    resumables: RefCell<Vec<u32>>,
+    /// How often these were looked at.
+    resumable_rounds: Cell<u32>,
     client_infos: RefCell<ClientInfoInterner>,
     heartbeat: Heartbeat,
     scratch: RefCell<BytesMut>,
@@ -94,6 +100,8 @@ impl Hub {
             channels: RefCell::default(),
             peers: RefCell::default(),
             backlogged: RefCell::default(),
+            resumables: RefCell::default(),
+            resumable_rounds: Cell::default(),
             client_infos: RefCell::default(),
             heartbeat: Heartbeat::default(),
             scratch: RefCell::default(),
@@ -117,6 +125,11 @@ impl Hub {
         let peer = Rc::new(Peer::new(Rc::clone(self), entry.key(), identity, socket));
         entry.insert(Rc::clone(&peer));
         self.heartbeat.watch(&peer);
+        if peer.resume_token().is_some() {
+            // A worker has far fewer connections than 2^32: file descriptors are 31-bit.
+            let key = u32::try_from(peer.key()).unwrap_or(u32::MAX);
+            self.resumables.borrow_mut().push(key);
+        }
         if let Some(code) = self.closing.get() {
             peer.end(Ending::close(code));
         }
@@ -245,7 +258,7 @@ impl Hub {
                     return 0;
                 }
                 let sent = self.deliver(&channel, &delivery, 0, SLICE);
-                self.record_delivered(&delivery);
+                self.record_delivered(&channel, &delivery);
                 sent
             }
             WorkerCommand::CloseSubscribers { app, channel, code } => {
@@ -294,7 +307,7 @@ impl Hub {
         if let Some((delivery, from)) = channel.current() {
             self.deliver(&channel, &delivery, from, SLICE);
             if channel.advance(SLICE) {
-                self.record_delivered(&delivery);
+                self.record_delivered(&channel, &delivery);
                 inbox.uncount_deferred(&delivery);
             }
         }
@@ -315,15 +328,16 @@ impl Hub {
         sent
     }
 
-    /// Records the latency of a publication. Called once, after its last subscriber of this worker.
-    fn record_delivered(&self, delivery: &Delivery) {
+    /// Records a delivery and its latency. Called once, after its last subscriber of this worker.
+    fn record_delivered(&self, channel: &LocalChannel, delivery: &Delivery) {
+        channel.record_delivered(delivery);
         if let Some(accepted) = delivery.accepted {
             self.publish_to_socket.observe(accepted.elapsed());
         }
     }
 
     /// Closes up to `most` connections now, and every new one at once. Called once per tick until none is left.
-    fn drain(&self, code: CloseCode, most: usize) -> usize {
+    fn drain(&self, code: CloseCode, mut most: usize) -> usize {
         self.closing.set(Some(code));
         let open: Vec<Rc<Peer>> = self
             .peers
@@ -331,11 +345,17 @@ impl Hub {
             .iter()
             .map(|(_, p)| p)
             .filter(|p| !p.is_ending())
-            .take(most)
+            .filter(|p| {
+                let takes = p.is_leaving() || most > 0;
+                most -= usize::from(takes && !p.is_leaving());
+                takes
+            })
             .cloned()
             .collect();
         for peer in &open {
-            peer.end(Ending::close(code));
+            if peer.may_leave() {
+                peer.end(Ending::close(code));
+            }
         }
         open.len()
     }
@@ -403,6 +423,7 @@ impl Hub {
                 self.peers.borrow().get(key).cloned()
             });
         self.metrics.silent_connections.inc_by(silent as u64);
+        self.check_resumables(second);
     }
 
     fn report(&self) -> WorkerReport {

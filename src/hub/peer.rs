@@ -15,9 +15,12 @@ use super::Hub;
 use super::client_info::ClientInfo;
 use super::heartbeat::Pulse;
 use super::outbox::{Outbox, SendOutcome};
+use super::resume::Resumable;
 use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
-use crate::protocol::{ChannelName, CloseCode, Encoded, ServerFrame, SocketId, UserId};
+use crate::protocol::{
+    ChannelName, CloseCode, Encoded, ResumeToken, ServerFrame, SocketId, UserId,
+};
 use crate::rules::{Admission, ChannelPolicy, WhoMaySubscribe};
 
 /// A connection's identity. It does not change.
@@ -31,6 +34,8 @@ pub struct Identity {
     pub protocol: u8,
     /// Origin and library of the client.
     pub client_info: ClientInfo,
+    /// The token of a resumable connection.
+    pub resume: Option<ResumeToken>,
     /// The client's address. None where a proxy hides it.
     pub address: Option<IpAddr>,
 }
@@ -88,6 +93,7 @@ pub struct Peer {
     waker: RefCell<Option<Waker>>,
     pub(super) pulse: Pulse,
     authorized: Cell<bool>,
+    pub(super) resumable: Option<Box<Resumable>>,
     to_be_reviewed: Cell<bool>,
     user: OnceCell<UserId>,
 }
@@ -98,6 +104,9 @@ impl Peer {
         let client_info = hub.intern(identity.client_info);
         // Without the option, every connection counts as authorised.
         let authorized = Cell::new(identity.app.authorize_within.is_none());
+        let resumable = identity
+            .resume
+            .map(|token| Box::new(Resumable::new(token, hub.now())));
         Self {
             hub,
             key,
@@ -112,6 +121,7 @@ impl Peer {
             waker: RefCell::default(),
             pulse,
             authorized,
+            resumable,
             to_be_reviewed: Cell::new(false),
             user: OnceCell::new(),
         }

@@ -22,6 +22,8 @@ super::counters! {
         events_published,
         /// Requests to publish, single events and batches, that were accepted.
         publishes_accepted,
+        /// Those of them that repeated an earlier one with the same idempotency key, and were not published again.
+        publishes_replayed,
         /// Client events relayed.
         client_events,
         /// HTTP API requests that were authenticated.

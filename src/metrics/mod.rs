@@ -102,6 +102,8 @@ counters! {
         inbox_overflows,
         /// Last events of cache channels dropped before their time, to stay within their bytes.
         cache_evictions,
+        /// Positions of resumable connections dropped because there were too many.
+        positions_dropped,
         /// Events of channels' logs dropped before their time, to stay within their bytes.
         history_evictions,
         /// Messages of channels and users that this node got from Redis: of those that its clients are interested in.

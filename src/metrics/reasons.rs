@@ -86,6 +86,7 @@ reasons! {
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
+        ResumeToken "resume_token" "what follows /resume/ is not 16 to 64 characters of A-Za-z0-9_-",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
         ConnectionsPerIp "connections_per_ip" "this node has connections_per_ip connections from the address",
@@ -194,6 +195,8 @@ reasons! {
         DataTooLarge "data_too_large" "an event's data is over event_bytes",
         BodyTimeout "body_timeout" "the body did not arrive in time",
         TooFast "too_fast" "the app publishes more than events_per_second",
+        KeyReused "idempotency_key_reused" "its idempotency key was used a moment ago for another content",
+        TooManyKeys "too_many_idempotency_keys" "the app uses more idempotency keys than this node remembers",
         TooManyReads "too_many_reads" "the app asks for channels and users more often than reads_per_second",
         Overloaded "overloaded" "a worker's inbox stayed full",
         Unreachable "unreachable" "Redis did not take it or answer",

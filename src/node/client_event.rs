@@ -107,7 +107,7 @@ impl Node {
         self.inboxes.wait_for_capacity().await?;
         let subscription = &session.subscriptions[at];
         let channel = subscription.slot.channel();
-        let user_id = subscription.member.as_ref().map(|member| &member.id);
+        let user_id = subscription.member.as_ref().map(|m| &m.id);
         let frame = ServerFrame::Event {
             channel,
             event: &command.event,
@@ -115,43 +115,49 @@ impl Node {
             user_id,
         }
         .encode();
+        let source = Some(session.peer.socket_id());
         let event = Event {
             channel,
             frame,
-            except: Some(session.peer.socket_id()),
+            except: source,
             keep: None,
             kept: app.policy(channel).kept(),
             accepted,
+            once: None,
         };
         match self.adapter.publish(&app, event).await {
             Ok(published) => {
-                self.feed
-                    .record(Some(&app.id), Kind::ClientEvent, || Entry {
-                        socket_id: Some(session.peer.socket_id()),
-                        user_id: user_id.map(|user| user.as_str()),
-                        event: Some(command.event.as_str().into()),
-                        data: Some(&command.data),
-                        subscriptions: published.subscriptions,
-                        ..Entry::on(channel.as_str())
-                    });
+                let feed = &self.feed;
+                feed.record(Some(&app.id), Kind::ClientEvent, || Entry {
+                    socket_id: source,
+                    user_id: user_id.map(|user| user.as_str()),
+                    event: Some(command.event.as_str().into()),
+                    data: Some(&command.data),
+                    subscriptions: published.subscriptions,
+                    ..Entry::on(channel.as_str())
+                });
                 let event = WebhookEvent::ClientEvent {
                     event: &command.event,
                     data: &command.data,
                     socket_id: session.peer.socket_id(),
                     user_id,
                 };
-                let source = Some(session.peer.socket_id());
                 self.webhooks.post(&app.id, channel, &event, source);
                 app.metrics.client_events.inc();
             }
-            Err(adapter::Error::Overloaded(full)) => return Err(full.into()),
-            Err(adapter::Error::Unreachable(why)) => {
-                return Err(ClientEventError::Unreachable(why));
-            }
-            // Publishing subscribes nobody.
-            Err(adapter::Error::PresenceFull) => {}
+            Err(error) => return refused(error),
         }
         Ok(())
+    }
+}
+
+/// What the sender is told of an event that was not published.
+fn refused(error: adapter::Error) -> Result<(), ClientEventError> {
+    match error {
+        adapter::Error::Overloaded(full) => Err(full.into()),
+        adapter::Error::Unreachable(why) => Err(ClientEventError::Unreachable(why)),
+        // Publishing subscribes nobody, and client events have no key.
+        adapter::Error::PresenceFull | adapter::Error::Key(..) => Ok(()),
     }
 }
 

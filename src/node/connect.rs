@@ -1,5 +1,6 @@
 //! Connect and disconnect: whether a WebSocket may become a connection of an app, and what it owns while it is one.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
 use crate::metrics::Closed;
 use crate::net::Client;
 use crate::protocol::{
-    CloseCode, Encoded, Member, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
+    CloseCode, Encoded, Member, ResumeToken, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
 };
 use crate::token::Token;
 
@@ -23,6 +24,8 @@ use crate::token::Token;
 pub struct UpgradeParams<'a> {
     /// The `{key}` of `/app/{key}`; none: some other path.
     pub key: Option<&'a str>,
+    /// The `{token}` of `/resume/{token}/app/{key}`.
+    pub resume: Option<ResumeToken>,
     /// `?protocol=`.
     pub protocol: Option<&'a str>,
     /// `?client=`.
@@ -73,6 +76,8 @@ pub(super) struct Subscription {
     pub(super) slot: Slot,
     /// Whether `subscription_succeeded` has been sent.
     pub(super) active: bool,
+    /// For how many seconds after its end the log is kept for whoever resumes it, if anybody may.
+    pub(super) resumable: Option<NonZeroU32>,
     /// Who, on a presence channel. Boxed: most subscriptions have none.
     pub(super) member: Option<Box<Member>>,
 }
@@ -125,7 +130,7 @@ impl Subscription {
             socket_id: peer.socket_id(),
             member: self.member.as_deref(),
             past: PastWanted::default(),
-            resumable: None,
+            resumable: self.resumable,
         }
     }
 }
@@ -167,6 +172,7 @@ impl Node {
             app: Arc::clone(app),
             protocol,
             client_info: client_info(params),
+            resume: params.resume,
             address: params.client.address,
         })
     }

@@ -26,6 +26,7 @@ mod publish;
 mod query;
 mod rates;
 mod reload;
+mod resume;
 mod signin;
 mod subscribe;
 mod subscribe_error;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 
 pub use client_event::ClientEventError;
 pub use connect::{Refusal, Session, UpgradeParams};
-pub use publish::{Publication, PublishOutcome};
+pub use publish::{First, Publication, PublishOutcome};
 pub use query::ChannelInfo;
 pub use rates::{FrameRate, TooFast};
 pub use signin::SigninError;
@@ -47,6 +48,8 @@ pub use crate::adapter::DeliveryScope;
 pub use crate::adapter::Error as Unavailable;
 /// How the other nodes are doing.
 pub use crate::adapter::redis::{ClusterState, LiveNode};
+/// What makes a repeat recognisable, and why that is refused.
+pub use crate::adapter::{Counts, KeyRefused, Once};
 /// What one worker holds.
 pub use crate::hub::inbox::{InboxDepth, WorkerReport};
 /// A worker's connections for people.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::connect::{Session, Subscription};
 use super::held::Authorized;
 use super::rates::ConnectionRate;
+use super::resume::Resuming;
 use super::subscribe_error::SubscribeError;
 use super::{AuthFault, Node};
 use crate::adapter::{self, Subscribed, Subscriber};
@@ -14,7 +15,7 @@ use crate::channel_log::PastWanted;
 use crate::feed::{Entry, Kind};
 use crate::hub::Peer;
 use crate::protocol::client::Subscribe;
-use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, ServerFrame, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, Resumed, ServerFrame, excerpt};
 use crate::rules::Admission;
 use crate::token::{Fault, Token};
 
@@ -108,17 +109,19 @@ impl Node {
         let app = session.app();
         self.inboxes.wait_for_capacity().await?;
 
+        let resuming = self.resuming(session, &app, &channel).await;
         let slot = session.peer.hub().subscribe(&channel, &session.peer);
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
             active: false,
+            resumable: session.keeps_log(&app),
             member,
         });
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = Subscriber {
-            past: past_wanted(&app, &channel, &session.peer),
+            past: past_wanted(&app, &channel, &session.peer, resuming.as_ref()),
             ..subscription.subscriber(&session.peer)
         };
         let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
@@ -142,17 +145,31 @@ impl Node {
             session.rests_on(token.as_ref(), Some(&channel));
         }
         let subscription = &session.subscriptions[at];
-        session.peer.hub().activate(
-            &subscription.slot,
-            subscribed.since,
-            &welcome(&channel, &subscribed),
-        );
+        self.activate(session, subscription, subscribed, resuming);
         if channel.kind().needs_auth() {
             session.peer.authorize();
         }
-        let subscription = &session.subscriptions[at];
         self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
         Ok(())
+    }
+
+    /// Begins delivery to a subscription, with what it is to be told first.
+    fn activate(
+        &self,
+        session: &Session,
+        subscription: &Subscription,
+        mut subscribed: Subscribed,
+        mut resuming: Option<Resuming>,
+    ) {
+        let resumed = resuming
+            .as_mut()
+            .map(|resuming| resuming.outcome(&mut subscribed));
+        let slot = &subscription.slot;
+        let first = welcome(slot.channel(), &subscribed, resumed);
+        session.peer.hub().activate(slot, subscribed.since, &first);
+        if let Some(resuming) = &resuming {
+            self.follow(session, slot, subscribed.at, resuming);
+        }
     }
 
     /// Unsubscribes a connection. Never acknowledged.
@@ -178,6 +195,7 @@ impl Node {
     /// Ends one subscription: the only way there is, for a command and for a connection's end.
     pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
+        self.let_go(session, &subscription);
         session.peer.hub().unsubscribe(&subscription.slot);
         if session.token_ends.is_some() {
             session.rests_on(None, Some(subscription.slot.channel()));
@@ -223,13 +241,18 @@ fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError>
 }
 
 /// What a subscription is sent of its channel's past, of which a connection takes no more than it has room for.
-fn past_wanted(app: &App, channel: &ChannelName, peer: &Peer) -> PastWanted {
+fn past_wanted(
+    app: &App,
+    channel: &ChannelName,
+    peer: &Peer,
+    resuming: Option<&Resuming>,
+) -> PastWanted {
     let policy = app.policy(channel);
     let limit = peer.hub().outbox_limit();
     PastWanted {
         cache: policy.cache,
         rewind: policy.rewind,
-        after: None,
+        after: resuming.and_then(|resuming| resuming.after),
         // The rest is for what comes meanwhile.
         most_bytes: limit.saturating_sub(peer.outbox_bytes()) / 2,
     }
@@ -241,17 +264,24 @@ fn refused(error: adapter::Error, app: &App) -> SubscribeError {
         adapter::Error::PresenceFull => SubscribeError::PresenceFull(app.limits.presence_members),
         adapter::Error::Overloaded(full) => SubscribeError::Overloaded(full),
         adapter::Error::Unreachable(why) => SubscribeError::Unreachable(why),
+        // Subscriptions have none.
+        adapter::Error::Key(_, why) => SubscribeError::Unreachable(why.to_string().into()),
     }
 }
 
 /// What the joiner is told before anything else of the channel.
-fn welcome(channel: &ChannelName, subscribed: &Subscribed) -> Vec<Encoded> {
+fn welcome(
+    channel: &ChannelName,
+    subscribed: &Subscribed,
+    resumed: Option<Resumed>,
+) -> Vec<Encoded> {
     let succeeded = match channel.kind() {
         ChannelKind::Presence => ServerFrame::PresenceSucceeded {
             channel,
             members: &subscribed.members,
+            resumed,
         },
-        _ => ServerFrame::SubscriptionSucceeded { channel },
+        _ => ServerFrame::SubscriptionSucceeded { channel, resumed },
     };
     let mut frames = vec![succeeded.encode()];
     let past = &subscribed.past;

@@ -52,10 +52,10 @@ impl Encoded {
         Self([head, &self.0].concat().into())
     }
 
-    /// An empty ping.
+    /// A ping, whose payload (at most 125 bytes) the answer repeats.
     #[must_use]
-    pub fn ping() -> Self {
-        Self(Bytes::from_static(&[0x89, 0]))
+    pub fn ping(payload: &[u8]) -> Self {
+        Self::frame(0x9, payload)
     }
 
     /// The answer to a ping, with its payload (at most 125 bytes, as the frame parser has checked).
@@ -140,9 +140,6 @@ mod tests {
             Encoded::close(1002, &"ü".repeat(100)).bytes().len(),
             2 + 2 + 122
         );
-        assert_eq!(
-            Encoded::ping().bytes()[..],
-            Encoded::frame(0x9, b"").bytes()[..]
-        );
+        assert_eq!(Encoded::ping(b"7").bytes()[..], [0x89, 1, b'7']);
     }
 }

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{ChannelKind, ChannelName, CloseCode, Encoded, ErrorCode, Member, SocketId, UserId};
+use super::{
+    ChannelKind, ChannelName, CloseCode, Encoded, ErrorCode, Member, Resumed, SocketId, UserId,
+};
 
 /// Everything that the server tells a client.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,8 @@ pub enum ServerFrame<'a> {
     SubscriptionSucceeded {
         /// Where.
         channel: &'a ChannelName,
+        /// Said in `data`; none on a connection without a token.
+        resumed: Option<Resumed>,
     },
     /// `pusher_internal:subscription_succeeded` with
     /// `"{\"presence\":{\"count\":1,\"ids\":[\"7\"],\"hash\":{\"7\":null}}}"`.
@@ -49,6 +53,8 @@ pub enum ServerFrame<'a> {
         channel: &'a ChannelName,
         /// Everybody there, the joiner included.
         members: &'a [Member],
+        /// Said beside `presence`; none on a connection without a token.
+        resumed: Option<Resumed>,
     },
     /// `pusher:subscription_error` with `"{\"type\":\"AuthError\",\"error\":\"…\",\"status\":401}"`: what Echo's
     /// `.error()` hears. Not sent by the real service. With `"{}"` on an encrypted channel: Java decrypts other data.
@@ -167,7 +173,7 @@ impl ServerFrame<'_> {
 
     fn channel(&self) -> Option<&str> {
         match self {
-            Self::SubscriptionSucceeded { channel }
+            Self::SubscriptionSucceeded { channel, .. }
             | Self::PresenceSucceeded { channel, .. }
             | Self::MemberAdded { channel, .. }
             | Self::MemberRemoved { channel, .. }
@@ -192,16 +198,22 @@ impl ServerFrame<'_> {
             Self::Error { .. }
             | Self::Closing { .. }
             | Self::Pong
-            | Self::SubscriptionSucceeded { .. }
+            | Self::SubscriptionSucceeded { resumed: None, .. }
             | Self::InternalSubscriptionError { .. }
             | Self::CacheMiss { .. } => Cow::Borrowed("{}"),
+            Self::SubscriptionSucceeded {
+                resumed: Some(resumed),
+                ..
+            } => Cow::Owned(format!("{{{}}}", resumed_fields(resumed))),
             Self::ConnectionEstablished {
                 socket_id,
                 activity_timeout,
             } => Cow::Owned(format!(
                 r#"{{"socket_id":"{socket_id}","activity_timeout":{activity_timeout}}}"#
             )),
-            Self::PresenceSucceeded { members, .. } => Cow::Owned(presence(members)),
+            Self::PresenceSucceeded {
+                members, resumed, ..
+            } => Cow::Owned(presence(members, resumed)),
             Self::SubscriptionError { channel, .. }
                 if ChannelKind::of(channel) == ChannelKind::Encrypted =>
             {
@@ -264,7 +276,15 @@ fn error(code: Option<u16>, message: &str) -> String {
     )
 }
 
-fn presence(members: &[Member]) -> String {
+/// The fields of `data` that a connection with a token is told.
+fn resumed_fields(resumed: Resumed) -> String {
+    match resumed {
+        Resumed::Missed(missed) => format!(r#""resumed":true,"missed":{missed}"#),
+        Resumed::Anew => r#""resumed":false"#.to_owned(),
+    }
+}
+
+fn presence(members: &[Member], resumed: Option<Resumed>) -> String {
     let mut hash = String::new();
     for member in members {
         let separator = if hash.is_empty() { "" } else { "," };
@@ -272,9 +292,11 @@ fn presence(members: &[Member]) -> String {
         let _ = write!(hash, "{separator}{}:{info}", quoted(member.id.as_str()));
     }
     let ids = ids(members.iter().map(|m| &m.id));
+    let resumed = resumed.map(|resumed| format!(",{}", resumed_fields(resumed)));
     format!(
-        r#"{{"presence":{{"count":{},"ids":{ids},"hash":{{{hash}}}}}}}"#,
-        members.len()
+        r#"{{"presence":{{"count":{},"ids":{ids},"hash":{{{hash}}}}}{}}}"#,
+        members.len(),
+        resumed.unwrap_or_default()
     )
 }
 
@@ -351,13 +373,30 @@ mod tests {
             (
                 ServerFrame::SubscriptionSucceeded {
                     channel: &channel("x"),
+                    resumed: None,
                 },
                 r#"{"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{}"}"#,
+            ),
+            (
+                ServerFrame::SubscriptionSucceeded {
+                    channel: &channel("x"),
+                    resumed: Some(Resumed::Missed(3)),
+                },
+                r#"{"event":"pusher_internal:subscription_succeeded","channel":"x","data":"{\"resumed\":true,\"missed\":3}"}"#,
+            ),
+            (
+                ServerFrame::PresenceSucceeded {
+                    channel: &c,
+                    members: &[],
+                    resumed: Some(Resumed::Anew),
+                },
+                r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-c","data":"{\"presence\":{\"count\":0,\"ids\":[],\"hash\":{}},\"resumed\":false}"}"#,
             ),
             (
                 ServerFrame::PresenceSucceeded {
                     channel: &c,
                     members: &[ada.clone(), bob.clone()],
+                    resumed: None,
                 },
                 r#"{"event":"pusher_internal:subscription_succeeded","channel":"presence-c","data":"{\"presence\":{\"count\":2,\"ids\":[\"1\",\"2\"],\"hash\":{\"1\":{\"name\":\"A\"},\"2\":null}}}"}"#,
             ),

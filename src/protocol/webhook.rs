@@ -1,12 +1,13 @@
 //! What webhooks say: the kinds of events, each with exactly the fields that official SDKs read, and the body around
 //! them (docs: `server_api/webhooks`).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ChannelName, SocketId, UserId};
 
 /// The name of a [`WebhookEvent`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WebhookKind {
     /// A channel got its first subscription.
     ChannelOccupied,

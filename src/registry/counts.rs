@@ -49,6 +49,10 @@ pub struct Totals {
     pub log_events: usize,
     /// Their bytes.
     pub log_bytes: usize,
+    /// Keys of publishes that are remembered.
+    pub idempotency_keys: usize,
+    /// Their bytes.
+    pub idempotency_key_bytes: usize,
 }
 
 impl Registry {
@@ -116,6 +120,7 @@ impl Registry {
             totals.log_events += shard.log.len();
             totals.log_bytes += shard.log.bytes();
         }
+        (totals.idempotency_keys, totals.idempotency_key_bytes) = self.remembered_keys();
         totals.users = self
             .users
             .iter()

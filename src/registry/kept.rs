@@ -52,7 +52,8 @@ impl<'a> ToKeep<'a> {
         channel: &'a ChannelName,
         event: &'a LastEvent,
     ) -> Self {
-        static FRAME: std::sync::LazyLock<Encoded> = std::sync::LazyLock::new(Encoded::ping);
+        static FRAME: std::sync::LazyLock<Encoded> =
+            std::sync::LazyLock::new(|| Encoded::ping(b""));
         Self {
             app,
             channel,

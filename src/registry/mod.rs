@@ -9,6 +9,8 @@
 mod channel;
 mod counts;
 mod kept;
+mod once;
+mod positions;
 mod rates;
 mod shelf;
 #[cfg(test)]
@@ -25,11 +27,15 @@ use std::time::{Duration, Instant};
 use crate::app::AppId;
 use crate::channel_log::{LastEvent, LogEvent, LogId, Past, PastWanted};
 use crate::clock;
-use crate::protocol::{ChannelName, Member, SocketId, UserId};
+use crate::protocol::{ChannelName, Member, PositionKey, SocketId, UserId};
 use crate::slack::Slack as _;
 use channel::{COUNT_INTERVAL, Channel, Workers};
 pub use counts::{Counts, OfKind, Totals};
 pub use kept::{Evicted, ToKeep};
+use once::Keys;
+pub use once::{KeyRefused, Once, Taken};
+use positions::Positions;
+pub use positions::{Position, PositionChange};
 pub use rates::AppRate;
 use rates::Rates;
 use shelf::{Budget, Shelf};
@@ -48,8 +54,10 @@ const SHARDS: usize = 64;
 pub struct Registry {
     shards: Box<[Lock<Shard>]>,
     users: Box<[Lock<Users>]>,
+    keys: Box<[Keys]>,
     connections: Lock<HashMap<AppId, usize>>,
     rates: Rates,
+    positions: Positions,
     hasher: std::hash::RandomState,
     /// The number of the last delivery. It begins at the time of day in microseconds: the places of a log in a later
     /// life of the process are then above those of an earlier one.
@@ -196,8 +204,10 @@ impl Registry {
         Self {
             shards: (0..SHARDS).map(|_| Lock::default()).collect(),
             users: (0..SHARDS).map(|_| Lock::default()).collect(),
+            keys: (0..SHARDS).map(|_| Keys::default()).collect(),
             connections: Lock::default(),
             rates: Rates::default(),
+            positions: Positions::default(),
             hasher: std::hash::RandomState::new(),
             sequence: AtomicU64::new(clock::now_micros()),
             cache_budget: Budget::new(cache_bytes, SHARDS),
@@ -431,6 +441,21 @@ impl Registry {
         for shard in &self.shards {
             lock(shard).vacate_delay.due(delay, now, &mut tell);
         }
+    }
+
+    /// What a token has confirmed of a channel.
+    pub fn recall(&self, key: &PositionKey, now: Instant) -> Option<Position> {
+        self.positions.recall(key, now)
+    }
+
+    /// Takes what a connection says of its token's position. Returns how many positions had to go for it.
+    pub fn remember(&self, key: PositionKey, change: PositionChange, now: Instant) -> usize {
+        self.positions.remember(key, change, now)
+    }
+
+    /// Drops some of the positions that have expired.
+    pub fn expire_positions(&self, now: Instant) {
+        self.positions.expire(now);
     }
 
     fn shard(&self, app: &AppId, channel: &ChannelName) -> &Lock<Shard> {

@@ -249,6 +249,10 @@ mod tests {
             ("*.{id}", "a.b.", false),
             ("a*b*c", "abbc", true),
             ("ab*ba", "aba", false),
+            ("*-chat", "a-chat", true),
+            ("*-chat", "a-chats", false),
+            ("a*b*c", "ac", false),
+            ("**x**", "yxz", true),
             ("{a}-{b}", "1-2-3", true),
         ] {
             let read = ChannelPattern::parse(pattern).unwrap();

@@ -36,7 +36,7 @@ pub(super) struct Tagger(RandomState);
 /// The fields of a spooled event that a tag needs.
 #[derive(Deserialize)]
 struct Written {
-    name: String,
+    name: WebhookKind,
     channel: String,
     user_id: Option<String>,
 }
@@ -82,13 +82,10 @@ impl Tagger {
     /// The tag of a spooled event. None if the text is no event.
     pub(super) fn read(&self, json: &str) -> Option<Tag> {
         let written: Written = serde_json::from_str(json).ok()?;
-        let kind = WebhookKind::ALL
-            .into_iter()
-            .find(|kind| kind.name() == written.name)?;
         let channel = ChannelName::parse(&written.channel, usize::MAX).ok()?;
         let is_public = channel.kind() == ChannelKind::Public;
         let user = written.user_id.and_then(|id| UserId::new(&id));
         let user = user.as_ref().map(UserId::as_str);
-        Some(self.of(kind, (channel.as_str(), is_public), user, None))
+        Some(self.of(written.name, (channel.as_str(), is_public), user, None))
     }
 }

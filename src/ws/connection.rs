@@ -234,7 +234,7 @@ impl Connection {
         match frame {
             ws::Frame::Text(text) => return Ok(Some(text)),
             ws::Frame::Ping(payload) => self.session.peer.answer_ping(&payload),
-            ws::Frame::Pong(_) => {}
+            ws::Frame::Pong(payload) => self.node.confirm(&self.session, &payload),
             ws::Frame::Close(reason) => {
                 return Err(Ending::Answered(reason.map(|r| r.code.into())));
             }

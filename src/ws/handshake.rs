@@ -98,6 +98,15 @@ impl Fault {
         }
     }
 
+    /// The path cannot be served.
+    pub(super) fn bad_request(why: &dyn fmt::Display) -> Self {
+        Self {
+            status: "400 Bad Request",
+            header: "",
+            text: format!("{why}\n"),
+        }
+    }
+
     /// The request's head is too large.
     pub(super) fn too_large(error: HeadTooLarge) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! WebSocket upgrades on `/app/{key}`: the handshake, then the raw connection is handed to its own task.
+//! WebSocket upgrades on `/app/{key}` and `/resume/{token}/app/{key}`: the handshake, then the raw connection is handed to its own task.
 //!
 //! The HTTP machinery of the connection (dispatcher, buffers) ends with the upgrade. What a browser must be able to
 //! read is said in a close frame after accepting; overload is said by an HTTP error, because only that makes
@@ -22,7 +22,7 @@ use crate::limits::{Admission, AdmissionGate, AdmissionRefused};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, Socket, TrustedProxies, Upgrade, check_head};
 use crate::node::{Node, Refusal, UpgradeParams};
-use crate::protocol::{CloseCode, unmounted};
+use crate::protocol::{CloseCode, ResumeToken, unmounted};
 use connection::serve;
 use handshake::{Fault, Handshake, verify};
 
@@ -70,6 +70,14 @@ impl Upgrades {
             self.refused(request, client, UpgradeRefused::Handshake);
             return spawn(fault.answer(socket));
         }
+        let resume = match ResumeToken::split(self.path(request)).map(|(token, _)| token) {
+            Some(Err(error)) => {
+                self.refused(request, client, UpgradeRefused::ResumeToken);
+                return spawn(Fault::bad_request(&error).answer(socket));
+            }
+            Some(Ok(token)) => Some(token),
+            None => None,
+        };
         let admission = match self.gate.acquire(client.address, Instant::now()) {
             Ok(admission) => admission,
             Err(why) => {
@@ -85,7 +93,11 @@ impl Upgrades {
             }
         };
         let handshake = Handshake::new(request, socket, unread);
-        match self.node.connect(&self.params(request, client)) {
+        let params = UpgradeParams {
+            resume,
+            ..self.params(request, client)
+        };
+        match self.node.connect(&params) {
             Ok(identity) => self.accept(identity, handshake, admission),
             Err(refusal) => {
                 self.rejected(request, client, &refusal);
@@ -150,6 +162,7 @@ impl Upgrades {
 
     fn params<'a>(&self, request: &'a Request, client: Client) -> UpgradeParams<'a> {
         let path = self.path(request);
+        let path = ResumeToken::split(path).map_or(path, |(_, rest)| rest);
         let query = request.uri().query().unwrap_or_default();
         let parameter = |name: &str| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -163,6 +176,7 @@ impl Upgrades {
             key: path
                 .strip_prefix("/app/")
                 .filter(|key| !key.is_empty() && !key.contains('/')),
+            resume: None,
             protocol: parameter("protocol"),
             client_name: parameter("client"),
             version: parameter("version"),
@@ -221,7 +235,9 @@ impl Upgrade for Upgrades {
     fn takes(&self, request: &Request) -> bool {
         let head = request.head();
         let is_handshake = head.headers.contains_key("sec-websocket-key");
-        is_handshake || head.method == Method::GET && self.path(request).starts_with("/app/")
+        let path = self.path(request);
+        let is_ours = path.starts_with("/app/") || ResumeToken::split(path).is_some();
+        is_handshake || head.method == Method::GET && is_ours
     }
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) {

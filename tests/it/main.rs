@@ -36,6 +36,7 @@ mod ordering;
 mod presence_random;
 mod proxies;
 mod reload;
+mod resume;
 mod rfc6455;
 mod rolling;
 mod rules;

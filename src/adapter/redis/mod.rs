@@ -34,23 +34,23 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology}
 
 use super::fanout::Fanout;
 use super::{
-    Adapter, AdapterFuture, Counts, DeliveryScope, Event, Published, Subscribed, Subscriber,
-    Watched,
+    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Event, KeyRefused, Position,
+    PositionChange, Published, Subscribed, Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent};
 use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Member, User, UserId};
+use crate::protocol::{ChannelName, Member, ResumeToken, User, UserId};
 use crate::registry::Registry;
 use crate::supervise::spawn_critical;
 use crate::webhook::Webhooks;
 use cluster_state::LinkState;
 use link::local_delivery::LocalDelivery;
-use link::request::{LocalOnlyEvent, Request};
+use link::request::{LocalOnlyEvent, PublishReply, Request};
 use link::{Link, LinkDeps};
-use ops::publish::Unsent;
+use ops::publish::{Extras, Unsent};
 use wire::keys::{Bucket, Subject};
 use wire::message::Content;
 
@@ -206,6 +206,15 @@ impl Redis {
         &self.links[Bucket::index(topic_id, self.links.len())]
     }
 
+    /// Whether a topic's Redis has been away for longer than `publish_timeout`.
+    fn is_away(&self, topic_id: &str) -> bool {
+        let at = Bucket::index(topic_id, self.links.len());
+        self.state.links.get(at).is_some_and(|link| {
+            let link = link.borrow();
+            !link.is_up && link.since.elapsed() >= self.settings.publish_timeout
+        })
+    }
+
     fn outage(&self, topic_id: &str) -> String {
         let at = Bucket::index(topic_id, self.links.len());
         let seconds = self.settings.publish_timeout.as_secs();
@@ -297,30 +306,42 @@ impl Adapter for Redis {
                 kept,
                 // The delivery is measured from the moment when the event has come back from Redis.
                 accepted: _,
+                once,
             } = event;
             let subject = Subject::Channel(channel.clone());
+            let topic_id = subject.topic_id(&app.id);
             let content = Content::Event {
                 except,
                 frame: frame.clone(),
             };
+            let once = once.map(|once| self.once_record(&app.id, channel, &topic_id, once));
+            let has_key = once.is_some();
+            let keep = keep.as_ref();
             let sent = self
-                .publish_to_link(&app.id, &subject, content, (keep.as_ref(), kept))
+                .publish_to_link(&app.id, &subject, content, Extras { keep, kept, once })
                 .await;
+            let published = |subscriptions, taken| Published {
+                scope: DeliveryScope::Everywhere,
+                subscriptions,
+                taken,
+            };
             let Unsent { id, why } = match sent {
-                Ok(subscriptions) => {
-                    let scope = DeliveryScope::Everywhere;
-                    return Ok(Published {
-                        scope,
-                        subscriptions,
-                    });
+                Ok(PublishReply::Taken(subscriptions)) => {
+                    return Ok(published(subscriptions, None));
+                }
+                Ok(PublishReply::Once(taken)) => {
+                    return Ok(published(Some(taken.counts.subscriptions), Some(taken)));
+                }
+                Ok(PublishReply::OtherContent) => {
+                    return Err(super::Error::Key(0, KeyRefused::Reused));
                 }
                 Err(unsent) => unsent,
             };
-            if self.settings.on_outage == OnOutage::Error {
+            // Nobody would know of a repeat that it is one.
+            if has_key || self.settings.on_outage == OnOutage::Error {
                 self.metrics.cluster_publish_refused.inc();
                 return Err(super::Error::Unreachable(why.into()));
             }
-            let topic_id = subject.topic_id(&app.id);
             self.link(&topic_id)
                 .post(Request::LocalOnlyEvent(LocalOnlyEvent {
                     app: app.id.clone(),
@@ -332,8 +353,17 @@ impl Adapter for Redis {
             Ok(Published {
                 scope: DeliveryScope::ThisNode,
                 subscriptions: None,
+                taken: None,
             })
         })
+    }
+
+    fn claim<'a>(&'a self, app: &'a App, claims: &'a Claims<'a>) -> AdapterFuture<'a, ()> {
+        Box::pin(self.claim_keys(&app.id, claims))
+    }
+
+    fn release(&self, app: &App, claims: &Claims<'_>) {
+        self.release_keys(&app.id, claims);
     }
 
     fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
@@ -394,11 +424,32 @@ impl Adapter for Redis {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn recall<'a>(
+        &'a self,
+        app: &'a App,
+        channel: &'a ChannelName,
+        token: ResumeToken,
+    ) -> AdapterFuture<'a, Option<Position>> {
+        Box::pin(self.kept_position(&app.id, channel, token))
+    }
+
+    fn remember(
+        &self,
+        app: &App,
+        channel: &ChannelName,
+        token: ResumeToken,
+        change: PositionChange,
+    ) {
+        let topic_id = wire::keys::topic_id_of(&app.id, channel.as_str());
+        let key = token.position_key(app.id.as_str(), channel);
+        self.link(&topic_id).post(Request::Remember(key, change));
+    }
+
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {
         Box::pin(async move {
             let subject = Subject::User(user.clone());
             let sent = self
-                .publish_to_link(&app.id, &subject, Content::Terminate, (None, None))
+                .publish_to_link(&app.id, &subject, Content::Terminate, Extras::default())
                 .await;
             sent.map(drop).map_err(|Unsent { why, .. }| {
                 self.metrics.cluster_publish_refused.inc();

@@ -193,6 +193,7 @@ struct Event {
     channel: String,
     event: String,
     data: String,
+    idempotency_key: Option<String>,
 }
 
 /// `POST apps/{id}/events`: publishes as the app's backend would.
@@ -209,6 +210,7 @@ pub(super) async fn publish(
         channel: &event.channel,
         event: &event.event,
         data: &event.data,
+        idempotency_key: event.idempotency_key.as_deref(),
     };
     let outcome = admin.api.publish_for_operator(&app, &wish).await;
     Ok(HttpResponse::Ok().json(json!({

@@ -293,7 +293,7 @@ const REFUSED: &[[&str; 3]] = &[
     [
         "SOKETI_DEFAULT_APP_WEBHOOKS",
         "[{\"url\":\"https://a.b\",\"event_types\":[\"channel_ocupied\"]}]",
-        "SOKETI_DEFAULT_APP_WEBHOOKS: events in [[apps.webhooks]]: unknown event \"channel_ocupied\"; did you mean \"channel_occupied\"?",
+        "SOKETI_DEFAULT_APP_WEBHOOKS: events in [[apps.webhooks]]: expected \"channel_occupied\" or \"channel_vacated\" or \"member_added\" or \"member_removed\" or \"client_event\" or \"cache_miss\" or \"subscription_count\", found the text \"channel_ocupied\"; did you mean \"channel_occupied\"?",
     ],
 ];
 

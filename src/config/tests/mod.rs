@@ -88,6 +88,8 @@ fn defaults() {
     assert!(app.enabled && app.subscription_count && app.watchlist && !app.client_events);
     assert!(app.name.is_none() && app.allowed_origins.is_empty() && app.api_tokens.is_empty());
     assert_eq!(app.authorize_within, None);
+    assert_eq!((app.resume.seconds, app.resume.ping_seconds), (120, 5));
+    assert_eq!(app.idempotency.as_secs(), 120);
     assert_eq!(app.limits, crate::app::Limits::default());
 }
 
@@ -124,6 +126,9 @@ const EVERY_KEY: &str = r#"
         tls_only = true
         allowed_origins = ["https://*.example.com", "null"]
         authorize_within = 5
+        resume_seconds = 7
+        resume_ping_seconds = 1
+        idempotency_seconds = 6
         api_tokens = ["t"]
         [apps.limits]
         connections = 11
@@ -174,6 +179,8 @@ fn every_key_arrives() {
     assert!(app.allowed_origins[0].allows("https://a.example.com"));
     assert!(app.allowed_origins[1].allows("null"));
     assert_eq!(app.authorize_within.unwrap().as_secs(), 5);
+    assert_eq!((app.resume.seconds, app.resume.ping_seconds), (7, 1));
+    assert_eq!(app.idempotency.as_secs(), 6);
     assert!(app.api_tokens[0].equals("t"));
     limits_arrive(&app.limits);
     // What is printed is what was read, without its secrets.

@@ -61,9 +61,21 @@ export class Clients {
    * @param {{member?: object, user?: object, sign?: Function}} identity what the application's auth endpoint says of it
    */
   open({ member, user, sign, key = this.app.key, ...options } = {}) {
-    const { sdk } = this;
     const client = new this.Pusher(key, {
       ...address(this.server),
+      ...this.authorizers({ member, user, sign }),
+      ...options,
+    });
+    client.errors = [];
+    client.connection.bind("error", (error) => client.errors.push(problem(error)));
+    this.#open.push(client);
+    return client;
+  }
+
+  /** The options that stand for the application's auth endpoints. */
+  authorizers({ member, user, sign }) {
+    const { sdk } = this;
+    return {
       channelAuthorization: {
         customHandler: ({ socketId, channelName }, answer) => {
           const data = channelName.startsWith("presence-") ? member : undefined;
@@ -74,12 +86,7 @@ export class Clients {
       userAuthentication: {
         customHandler: ({ socketId }, answer) => answer(null, sdk.authenticateUser(socketId, user)),
       },
-      ...options,
-    });
-    client.errors = [];
-    client.connection.bind("error", (error) => client.errors.push(problem(error)));
-    this.#open.push(client);
-    return client;
+    };
   }
 
   /** A connected client. */

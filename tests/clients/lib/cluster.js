@@ -1,14 +1,18 @@
 // What makes several processes one server: a redis-server of their own, and a port that spreads connections over them.
 
 import { spawn } from "node:child_process";
+import { mkdtempSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { eventually } from "./wait.js";
 
 const START_DEADLINE = 20_000;
 
 /** Ends when its stdin does, and with it with the tests, however they end. */
-const UNTIL_EOF = 'redis-server --port "$0" --bind 127.0.0.1 --save "" --appendonly no & read -r _; kill "$!"; wait';
+const UNTIL_EOF =
+  'redis-server --port "$0" --dir "$1" --bind 127.0.0.1 --save "" --appendonly no & read -r _; kill "$!" 2>/dev/null; wait';
 
 function listen(server) {
   return new Promise((resolve, reject) => {
@@ -35,13 +39,26 @@ function answers(port) {
 
 export class Redis {
   #shell;
+  #dir = mkdtempSync(join(tmpdir(), "tidewire-redis-"));
 
   static async start() {
     const it = new Redis();
     it.port = await freePort();
-    it.#shell = spawn("sh", ["-c", UNTIL_EOF, String(it.port)], { stdio: ["pipe", "ignore", "inherit"] });
-    await eventually("redis-server", START_DEADLINE, () => answers(it.port));
+    await it.#spawn();
     return it;
+  }
+
+  async #spawn() {
+    this.#shell = spawn("sh", ["-c", UNTIL_EOF, String(this.port), this.#dir], { stdio: ["pipe", "ignore", "inherit"] });
+    await eventually("redis-server", START_DEADLINE, () => answers(this.port));
+  }
+
+  /** Ends it, and starts it again with all that it knew. */
+  async restart() {
+    const socket = net.connect(this.port, "127.0.0.1", () => socket.write("SHUTDOWN SAVE\r\n"));
+    await new Promise((resolve) => socket.on("error", () => {}).once("close", resolve));
+    this.stop();
+    await this.#spawn();
   }
 
   get url() {

@@ -232,6 +232,21 @@ export class Server {
     for (const node of this.#nodes) await node.spawn(this.#options, node.port, this.#redis);
   }
 
+  /** The processes, each with `host` and `port`. */
+  get nodes() {
+    return this.#nodes;
+  }
+
+  /** Starts one of them again, after it has ended. */
+  async revive(node) {
+    await node.spawn(this.#options, node.port, this.#redis);
+  }
+
+  /** Restarts Redis, which keeps its memory. */
+  async restartRedis() {
+    await this.#redis.restart();
+  }
+
   /** The end of every suite: nothing may be left, and the server goes in peace. */
   async stop() {
     try {

@@ -110,6 +110,22 @@ describe("the console", { timeout: 300_000 }, () => {
     await reader.context().close();
   });
 
+  test("a form that is sent twice at once is published once", async () => {
+    const recorder = await subscribe(await clients.connect(), "twice");
+    await visit("create");
+    await page.locator("#create-channel").fill("twice");
+    await page.locator("#create-event").fill("e");
+    await page.locator("#create-data").fill("1");
+    await page.evaluate(() => {
+      for (let n = 0; n < 2; n += 1) document.getElementById("create-form").requestSubmit();
+    });
+    await shows(page, "#create-answer", /200[^]*1 subscription/);
+    await page.locator("#create-data").fill("2");
+    await page.locator("#create-send").click();
+    await eventually("the last event", DEADLINE, () => recorder.of("e").includes(2));
+    assert.deepEqual(recorder.of("e"), [1, 2]);
+  });
+
   test("what the HTTP API would refuse is refused with its words", async () => {
     await visit("create");
     await page.locator("#create-channel").fill("no spaces");

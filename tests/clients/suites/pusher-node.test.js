@@ -67,6 +67,28 @@ describe("pusher for Node", { timeout: 60_000 }, () => {
     });
   });
 
+  test("a trigger with an idempotency key is published once, however often it is sent", async () => {
+    const seen = await subscribe(await clients.connect(), "once");
+    const replayed = (answer) => answer.headers.get("idempotent-replayed");
+    const params = { idempotency_key: "invoice-7-paid", info: "subscription_count" };
+    const answers = await Promise.all(Array.from({ length: 20 }, () => sdk.trigger("once", "paid", { id: 7 }, params)));
+    assert.equal(answers.filter((answer) => replayed(answer) === null).length, 1);
+    for (const answer of answers) assert.deepEqual(await answer.json(), { channels: { once: { subscription_count: 1 } } });
+    const { status, body } = await refused(sdk.trigger("once", "paid", { id: 8 }, params));
+    assert.equal(status, 409);
+    assert.match(body, /another content/);
+    const item = (id, key) => ({ channel: "once", name: "item", data: { id }, idempotency_key: key });
+    assert.equal(replayed(await sdk.triggerBatch([item(1, "one"), item(2, "two")])), null);
+    assert.equal(replayed(await sdk.triggerBatch([item(2, "two"), item(1, "one")])), "true");
+    assert.equal(replayed(await sdk.triggerBatch([item(1, "one"), item(3, "three")])), null);
+    const conflict = await refused(sdk.triggerBatch([item(4, "four"), item(5, "one")]));
+    assert.equal(conflict.status, 409);
+    assert.match(conflict.body, /event 2/);
+    await marker(sdk, seen);
+    assert.deepEqual(seen.of("paid"), [{ id: 7 }]);
+    assert.deepEqual(seen.of("item"), [{ id: 1 }, { id: 2 }, { id: 3 }]);
+  });
+
   test("triggerBatch with and without info", async () => {
     const client = await clients.connect({ member: { user_id: "1" } });
     const seen = [await subscribe(client, "batch-a"), await subscribe(client, "presence-batch")];

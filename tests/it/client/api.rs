@@ -121,6 +121,30 @@ fn trigger_reaches_several_channels_but_not_the_excluded_connection() {
     assert_eq!(sender.json()["event"], "next");
 }
 
+#[test]
+fn trigger_with_a_key_publishes_once_and_says_so() {
+    let server = Server::start(&Config::new());
+    let folder = Folder::new();
+    let mut ws = Ws::subscribed(&server, "a");
+    let trigger = |data: &str| {
+        let arguments = ["trigger", "a", "paid", data, "--idempotency-key", "k"];
+        run(&mut asking(&folder, &server, &arguments))
+    };
+    let first = trigger("1");
+    assert_eq!(
+        (succeeded(&first).as_str(), stderr(&first).as_str()),
+        ("{}\n", "")
+    );
+    let repeat = trigger("1");
+    assert_eq!(succeeded(&repeat), "{}\n");
+    assert!(stderr(&repeat).contains("published before with this key"));
+    let other = trigger("2");
+    assert_eq!(other.status.code(), Some(1));
+    assert!(stderr(&other).contains("409"), "{}", stderr(&other));
+    assert_eq!(ws.json()["data"], "1");
+    ws.silent();
+}
+
 fn piped(command: &mut Command, text: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())

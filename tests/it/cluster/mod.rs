@@ -7,6 +7,7 @@ mod delivery;
 mod gaps;
 mod interest;
 mod mistaken;
+mod once;
 mod outage;
 mod presence;
 mod queries;

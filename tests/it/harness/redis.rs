@@ -41,6 +41,12 @@ impl RedisServer {
         server
     }
 
+    /// One that keeps its memory in this folder, also over [`RedisServer::restart`].
+    pub(crate) fn persistent(memory: &Path) -> Self {
+        let memory = memory.to_str().expect("a path of ours");
+        Self::with(|_, _| options(&[("dir", memory), ("appendonly", "yes")]))
+    }
+
     /// One for all tests that do it no harm. It ends with the tests' process.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisServer> = OnceLock::new();
@@ -153,6 +159,11 @@ impl RedisServer {
 
     /// Kills it if it still runs, and starts it again on its port, with nothing in it.
     pub(crate) fn restart_empty(&mut self) {
+        self.restart();
+    }
+
+    /// The same, with what it keeps, if it keeps anything.
+    pub(crate) fn restart(&mut self) {
         self.kill();
         let port = self.address.port();
         // Until nobody else has the port, should somebody.

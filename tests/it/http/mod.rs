@@ -2,6 +2,7 @@
 
 mod authentication;
 mod connections;
+mod idempotency;
 
 use crate::harness::{APP, Config, Http, OTHER_APP, Response, Server, Wire, Ws, event_body};
 

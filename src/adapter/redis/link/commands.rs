@@ -125,7 +125,10 @@ impl Link {
 
     fn publish_command(&self, publish: &Publish, connection: &Connection) -> redis::Cmd {
         let Publish {
-            topic_keys, keep, ..
+            topic_keys,
+            keep,
+            once,
+            ..
         } = publish;
         let mut keys = vec![
             topic_keys.state.as_str(),
@@ -135,8 +138,15 @@ impl Link {
         if keep.is_some() {
             keys.push(&topic_keys.event);
         }
+        let script = match once {
+            Some(once) => {
+                keys.push(&once.key);
+                Script::PublishOnce
+            }
+            None => Script::Publish,
+        };
         let log = self.deps.settings.log;
-        let mut command = connection.script(Script::Publish, &keys);
+        let mut command = connection.script(script, &keys);
         command
             .arg(&connection.run)
             .arg(&topic_keys.topic)
@@ -146,11 +156,20 @@ impl Link {
             .arg(log.events)
             .arg(log.bytes)
             .arg(log.seconds)
-            .arg(u8::from(publish.again))
+            // An event with a key is found in the key's record.
+            .arg(u8::from(publish.again && once.is_none()))
             .arg(publish.kept.map_or(0, |kept| kept.events.get()))
             .arg(publish.kept.map_or(0, |kept| kept.seconds.get()));
         if let Some(keep) = keep {
             command.arg(&keep[..]).arg(millis(LAST_EVENT_TTL));
+        }
+        if let Some(once) = once {
+            command
+                .arg(&once.content)
+                .arg(&once.field)
+                .arg(millis(once.window))
+                .arg(once.note)
+                .arg(&publish.id);
         }
         command
     }
@@ -271,6 +290,6 @@ pub(super) fn publish_verb(settings: &Settings) -> &'static str {
     }
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::positions::PositionChanges;
 use super::request::{Publish, Query, Waiter};
 use crate::adapter::redis::wire::message::Position;
 
@@ -52,6 +53,8 @@ pub(super) enum PendingReply {
     FlushCount(String),
     /// The node named here, which may be this one.
     RemoveNode(String),
+    /// What resumable connections have confirmed.
+    Remember(PositionChanges),
 }
 
 /// A registration of what this node holds of a topic.

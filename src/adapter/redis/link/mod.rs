@@ -16,17 +16,19 @@
 //! | `local_delivery` | frames for this node's clients, and events for its webhooks |
 //! | `reap`, `shutdown` | the end of another node, and of this one |
 //! | `node_directory` | who the nodes are, and whether they have the same apps |
+//! | `positions` | what resumable connections have confirmed |
 //! | `feed_relay` | the console's feed between nodes |
 //!
 //! Invariant: the link makes all deliveries of its bucket, in the order in which Redis took the events, and answers a
 //! subscription between the event before it and the event after it.
 
 mod catch_up;
-mod commands;
+pub(crate) mod commands;
 mod feed_relay;
 mod in_flight;
 pub(crate) mod local_delivery;
 pub(crate) mod node_directory;
+pub(crate) mod positions;
 mod reap;
 pub(crate) mod register_reply;
 mod replies;
@@ -55,6 +57,7 @@ use feed_relay::FeedRelay;
 use in_flight::{Call, InFlight, PendingReply};
 use local_delivery::LocalDelivery;
 use node_directory::NodeDirectory;
+use positions::WaitingPositions;
 use request::Request;
 use shutdown::Shutdown;
 use topic::Topic;
@@ -113,6 +116,8 @@ pub(super) struct Link {
     refused_topics: Vec<Rc<str>>,
     /// Publishes and queries that wait to be sent.
     waiting_calls: VecDeque<Call>,
+    /// What resumable connections have confirmed and Redis has not been told.
+    positions: WaitingPositions,
     in_flight: InFlight,
     feed_relay: Option<FeedRelay>,
     directory: Option<NodeDirectory>,
@@ -156,6 +161,7 @@ impl Link {
             register_queue: VecDeque::new(),
             refused_topics: Vec::new(),
             waiting_calls: VecDeque::new(),
+            positions: WaitingPositions::default(),
             in_flight: InFlight::default(),
             waiter_deadlines: VecDeque::new(),
             idle_topics: VecDeque::new(),
@@ -266,6 +272,7 @@ impl Link {
                     let _ = publish.answer.send(Err(why.into()));
                 }
                 PendingReply::Call(call) => calls.extend(call.again()),
+                PendingReply::Remember(changes) => self.positions.take_back(changes),
                 PendingReply::Heartbeat { .. }
                 | PendingReply::FeedMessage
                 | PendingReply::Introduce

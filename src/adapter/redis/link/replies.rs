@@ -10,10 +10,12 @@ use tracing::{debug, error, warn};
 use super::Link;
 use super::commands::HEARTBEAT_BATCH;
 use super::in_flight::{Call, PendingReply};
+use super::request::PublishReply;
 use super::shutdown::Shutdown;
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _, error_text};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
+use crate::adapter::{Counts, Taken};
 use crate::protocol::{UserId, WebhookEvent};
 
 /// How long other nodes have to register again after a loss of Redis' memory.
@@ -136,9 +138,12 @@ impl Link {
                 self.on_registered(registration, value.list()?, connection)
             }
             PendingReply::Call(Call::Publish(publish)) => {
-                // A negative number says that Redis had taken the event before, and did not count.
-                let subscriptions = usize::try_from(value.number()?).ok();
-                let _ = publish.answer.send(Ok(subscriptions));
+                let reply = match publish.once {
+                    Some(_) => read_once(value)?,
+                    // A negative number says that Redis had taken the event before, and did not count.
+                    None => PublishReply::Taken(usize::try_from(value.number()?).ok()),
+                };
+                let _ = publish.answer.send(Ok(reply));
                 Ok(())
             }
             PendingReply::OwnedTopics(node) => self.reap(&node, value.texts()?, connection),
@@ -154,8 +159,8 @@ impl Link {
                 self.on_node_removed(node, value.number()?, connection)
             }
             PendingReply::Introduce => self.on_introduced(value.list()?),
-            // The reply is the number of receivers, which does not matter.
-            PendingReply::FeedMessage => Ok(()),
+            // The number of receivers, or that it was done.
+            PendingReply::FeedMessage | PendingReply::Remember(_) => Ok(()),
             // Subscriptions are confirmed by pushed messages, and queries were handled above.
             PendingReply::Subscribe
             | PendingReply::Unsubscribe
@@ -195,7 +200,8 @@ impl Link {
             | PendingReply::OwnedTopics(_)
             | PendingReply::RemoveNode(_)
             | PendingReply::FeedMessage
-            | PendingReply::Introduce => {
+            | PendingReply::Introduce
+            | PendingReply::Remember(_) => {
                 warn!(
                     reason = text,
                     "Redis refuses housekeeping, it is tried again"
@@ -304,6 +310,24 @@ impl Link {
             webhooks.post(&app, &channel, event, None);
         }
     }
+}
+
+/// The reply of `scripts/publish_once.lua`.
+fn read_once(value: Value) -> Result<PublishReply, ConnectionError> {
+    let mut numbers = value.list()?.into_iter();
+    let mut next = || numbers.next().unwrap_or(Value::Nil).number();
+    let (status, subscriptions, users, note) = (next()?, next()?, next()?, next()?);
+    if status == 2 {
+        return Ok(PublishReply::OtherContent);
+    }
+    Ok(PublishReply::Once(Taken {
+        is_repeat: status == 1,
+        note: u8::try_from(note).unwrap_or_default(),
+        counts: Counts {
+            subscriptions: usize::try_from(subscriptions).unwrap_or_default(),
+            users: usize::try_from(users).unwrap_or_default(),
+        },
+    }))
 }
 
 /// Whether the command must be sent to another server, or to this one later.

@@ -7,17 +7,17 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::adapter::Error;
 use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
 use crate::adapter::redis::wire::message::{Content, EventId};
+use crate::adapter::{Error, PositionChange, Taken};
 use crate::app::AppId;
 use crate::channel_log::{LogId, Past, PastWanted};
-use crate::protocol::{ChannelName, Encoded, Member, SocketId, UserId};
+use crate::protocol::{ChannelName, Encoded, Member, PositionKey, SocketId, UserId};
 use crate::rules::Retention;
 
 /// A request to a link.
@@ -27,6 +27,8 @@ pub(crate) enum Request {
     Publish(Publish),
     Query(Query),
     LocalOnlyEvent(LocalOnlyEvent),
+    /// What a resumable connection says of its position.
+    Remember(PositionKey, PositionChange),
     /// Releases all topics and removes the node. The answer comes when Redis has done it.
     Shutdown(oneshot::Sender<()>),
 }
@@ -106,13 +108,37 @@ pub(crate) struct Publish {
     pub(crate) kept: Option<Retention>,
     /// Whether it was sent on a connection that broke before the reply, so that Redis may have taken it.
     pub(crate) again: bool,
-    /// Receives the topic's subscriptions, if Redis counted them, or why Redis refused the event.
-    pub(crate) answer: oneshot::Sender<Result<Option<usize>, Arc<str>>>,
+    /// The record of its key, if repeats are to be recognised.
+    pub(crate) once: Option<OnceRecord>,
+    /// Receives what came of it, or why Redis refused the event.
+    pub(crate) answer: oneshot::Sender<Result<PublishReply, Arc<str>>>,
     /// The event's share of the budget, which it gives back when it is dropped.
     pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Read-only commands, and their replies so far.
+/// The record of a key, as `scripts/publish_once.lua` uses it.
+#[derive(Debug)]
+pub(crate) struct OnceRecord {
+    pub(crate) key: String,
+    pub(crate) field: String,
+    /// A hash in hex; empty if it is not compared.
+    pub(crate) content: String,
+    pub(crate) window: Duration,
+    pub(crate) note: u8,
+}
+
+/// What came of an event.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PublishReply {
+    /// Redis took it. The topic's subscriptions, if Redis counted them.
+    Taken(Option<usize>),
+    /// Redis took it, or had taken it before for the same key.
+    Once(Taken),
+    /// The key is bound to another content.
+    OtherContent,
+}
+
+/// Commands that may be sent twice, and their replies so far.
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(crate) commands: Vec<redis::Cmd>,

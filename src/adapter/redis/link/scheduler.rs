@@ -53,6 +53,10 @@ impl Link {
                 .waiting_calls
                 .push_back(Call::Publish(Box::new(publish))),
             Request::Query(query) => self.waiting_calls.push_back(Call::Query(query)),
+            Request::Remember(key, change) => {
+                let metrics = &self.deps.delivery.metrics;
+                self.positions.add(key, change, metrics);
+            }
             Request::LocalOnlyEvent(event) => self.deps.delivery.deliver_local_only(&event),
             Request::Shutdown(answer) => {
                 self.shutdown = Shutdown::Releasing(answer);
@@ -127,6 +131,7 @@ impl Link {
         if self.paused {
             return;
         }
+        self.send_positions(connection);
         let log_bytes = self.deps.settings.log.bytes;
         while !connection.is_full() && self.in_flight.takes_registrations(log_bytes) {
             let Some(name) = self.register_queue.pop_front() else {

@@ -31,7 +31,8 @@ impl Link {
 
     /// Starts the next step of the shutdown when the one before is done.
     pub(super) fn advance_shutdown(&mut self, connection: &mut Connection) {
-        let is_quiet = self.topics.is_empty() && self.waiting_calls.is_empty() && !self.paused;
+        let has_sent = self.waiting_calls.is_empty() && self.positions.is_empty();
+        let is_quiet = self.topics.is_empty() && has_sent && !self.paused;
         match std::mem::replace(&mut self.shutdown, Shutdown::Done) {
             Shutdown::Releasing(answer) if is_quiet => {
                 self.shutdown = Shutdown::Flushing(answer);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::adapter::redis::link::request::{Publish, Request};
+use crate::adapter::redis::link::request::{OnceRecord, Publish, PublishReply, Request};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::last_event_codec;
 use crate::adapter::redis::wire::message::{Content, EventId, ID_BYTES};
@@ -20,6 +20,17 @@ pub(in crate::adapter::redis) struct Unsent {
     pub(in crate::adapter::redis) why: String,
 }
 
+/// What Redis keeps of an event, beside what nodes need to close a gap.
+#[derive(Default)]
+pub(in crate::adapter::redis) struct Extras<'a> {
+    /// What a cache channel keeps.
+    pub(in crate::adapter::redis) keep: Option<&'a LastEvent>,
+    /// What a rule keeps of the channel.
+    pub(in crate::adapter::redis) kept: Option<Retention>,
+    /// The record of the event's key.
+    pub(in crate::adapter::redis) once: Option<OnceRecord>,
+}
+
 impl Redis {
     fn next_id(&self) -> EventId {
         let mut id = [0; ID_BYTES];
@@ -29,14 +40,14 @@ impl Redis {
         id
     }
 
-    /// Publishes to all nodes. Returns the topic's subscriptions, if Redis counted them.
+    /// Publishes to all nodes. Returns what came of it.
     pub(in crate::adapter::redis) async fn publish_to_link(
         &self,
         app: &AppId,
         subject: &Subject,
         content: Content,
-        (keep, kept): (Option<&LastEvent>, Option<Retention>),
-    ) -> Result<Option<usize>, Unsent> {
+        extras: Extras<'_>,
+    ) -> Result<PublishReply, Unsent> {
         let id = self.next_id();
         let (answer, answered) = oneshot::channel();
         let bytes = match &content {
@@ -51,16 +62,17 @@ impl Redis {
                 topic_keys: link.bucket.topic_keys(topic_id),
                 id,
                 content,
-                keep: keep.map(last_event_codec::write),
-                kept,
+                keep: extras.keep.map(last_event_codec::write),
+                kept: extras.kept,
                 again: false,
+                once: extras.once,
                 answer,
                 _permit: permit,
             }));
             answered.await
         };
         match tokio::time::timeout(self.settings.publish_timeout, sending).await {
-            Ok(Ok(Ok(subscriptions))) => Ok(subscriptions),
+            Ok(Ok(Ok(reply))) => Ok(reply),
             Ok(Ok(Err(why))) => Err(Unsent {
                 id,
                 why: format!("Redis refused the event: {why}"),

@@ -6,15 +6,16 @@ use redis::Value;
 use tokio::sync::oneshot;
 
 use crate::adapter::redis::connection::ValueExt as _;
+use crate::adapter::redis::link::positions::read_position;
 use crate::adapter::redis::link::register_reply::{read_logged, read_members};
 use crate::adapter::redis::link::request::{Query, Request};
 use crate::adapter::redis::wire::scripts::READ_LOG;
 use crate::adapter::redis::wire::{keys, last_event_codec};
 use crate::adapter::redis::{Handle, Redis};
-use crate::adapter::{Counts, Error};
+use crate::adapter::{Counts, Error, Position};
 use crate::app::AppId;
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogBounds, LogEvent, LogId, Order};
-use crate::protocol::{ChannelName, Member, UserId};
+use crate::protocol::{ChannelName, Member, ResumeToken, UserId};
 
 /// Channels that one command lists.
 const PAGE: usize = 1000;
@@ -166,6 +167,24 @@ impl Redis {
 }
 
 impl Redis {
+    /// Returns what a token has confirmed. If Redis has been away for longer than it is waited for, nobody waits again.
+    pub(in crate::adapter::redis) async fn kept_position(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        token: ResumeToken,
+    ) -> Result<Option<Position>, Error> {
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        if self.is_away(&topic_id) {
+            return Err(Error::Unreachable(self.outage(&topic_id).into()));
+        }
+        let key = token.position_key(app.as_str(), channel);
+        let mut command = redis::cmd("GET");
+        command.arg(self.link(&topic_id).bucket.position(&key));
+        let reply = self.query(&topic_id, vec![command]).await?;
+        Ok(reply.into_iter().next().and_then(read_position))
+    }
+
     /// Returns a page of a channel's log.
     pub(in crate::adapter::redis) async fn read_log(
         &self,

@@ -5,7 +5,7 @@
 //! so nodes of one version agree on them without talking.
 
 use crate::app::AppId;
-use crate::protocol::{ChannelKind, ChannelName, UserId};
+use crate::protocol::{ChannelKind, ChannelName, PositionKey, UserId};
 
 /// The buckets of a Redis Cluster. Each has a connection of its own, so this also bounds how many primaries one
 /// Tidewire cluster uses.
@@ -128,6 +128,11 @@ impl Bucket {
         format!("{}index:{app}", self.prefix)
     }
 
+    /// The record of a key of publishes.
+    pub(crate) fn once(&self, app: &AppId, key: &str) -> String {
+        format!("{}once:{app}:{key}", self.prefix)
+    }
+
     /// The key of a topic's state.
     pub(crate) fn state(&self, topic_id: &str) -> String {
         format!("{}state:{topic_id}", self.prefix)
@@ -136,6 +141,11 @@ impl Bucket {
     /// The key of a presence channel's members.
     pub(crate) fn members(&self, topic_id: &str) -> String {
         format!("{}members:{topic_id}", self.prefix)
+    }
+
+    /// The key of what a token has confirmed of a topic.
+    pub(crate) fn position(&self, key: &PositionKey) -> String {
+        format!("{}resume:{key}", self.prefix)
     }
 
     pub(crate) fn topic(&self, topic_id: &str) -> String {

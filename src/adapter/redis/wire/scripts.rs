@@ -9,19 +9,23 @@ pub(crate) enum Script {
     Heartbeat,
     Register,
     Publish,
+    PublishOnce,
     FlushCount,
     RemoveNode,
     Introduce,
+    Remember,
 }
 
 impl Script {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Heartbeat,
         Self::Register,
         Self::Publish,
+        Self::PublishOnce,
         Self::FlushCount,
         Self::RemoveNode,
         Self::Introduce,
+        Self::Remember,
     ];
 
     pub(crate) fn source(self) -> &'static str {
@@ -29,9 +33,16 @@ impl Script {
             Self::Heartbeat => include_str!("scripts/heartbeat.lua"),
             Self::Register => include_str!("scripts/register.lua"),
             Self::Publish => include_str!("scripts/publish.lua"),
+            Self::PublishOnce => concat!(
+                "local function publish()\n",
+                include_str!("scripts/publish.lua"),
+                "\nend\n",
+                include_str!("scripts/publish_once.lua"),
+            ),
             Self::FlushCount => include_str!("scripts/flush_count.lua"),
             Self::RemoveNode => include_str!("scripts/remove_node.lua"),
             Self::Introduce => include_str!("scripts/introduce.lua"),
+            Self::Remember => include_str!("scripts/remember.lua"),
         }
     }
 }

@@ -12,7 +12,16 @@ import { read, write } from "./storage.js";
 
 const FIELDS = ["channel", "event", "data"];
 
+/** How long a second click counts as the same one, in ms. */
+const DOUBLE_CLICK = 1000;
+
+/** A key by which the server knows an event that it is sent twice. */
+const freshKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 export class Create {
+  #key = freshKey();
+  /** The one of the last event whose fate is known. */
+  #sentKey = null;
   #shell;
   #app = null;
   #snippet = SNIPPETS[0];
@@ -53,7 +62,10 @@ export class Create {
 
   #setUpForm() {
     const form = byId("create-form");
-    form.addEventListener("input", () => this.#judge());
+    form.addEventListener("input", () => {
+      this.#key = freshKey();
+      this.#judge();
+    });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send(this.#event);
@@ -122,12 +134,19 @@ export class Create {
 
   async #send(event) {
     const app = this.#app;
+    const key = this.#key;
     const button = byId("create-send");
     button.disabled = true;
     try {
-      const answer = await api.send(app.id, event);
+      const answer = await api.send(app.id, { ...event, idempotency_key: key });
       this.#answer(answer.status, answer.body, answer.subscriptions);
-      remember(app.id, { t: Date.now(), ...event, status: answer.status, subscriptions: answer.subscriptions });
+      if (this.#sentKey !== key) remember(app.id, { t: Date.now(), ...event, status: answer.status, subscriptions: answer.subscriptions });
+      // After a 503 or no answer the key stays: it may have been published, and is not published again.
+      if (answer.status >= 500) return;
+      this.#sentKey = key;
+      setTimeout(() => {
+        if (this.#key === key) this.#key = freshKey();
+      }, DOUBLE_CLICK);
     } catch (error) {
       this.#answer(error.status, error.message, null);
     } finally {
@@ -159,6 +178,7 @@ export class Create {
     const { channel, event, data } = one;
     const fill = () => {
       for (const field of FIELDS) byId(`create-${field}`).value = one[field];
+      this.#key = freshKey();
       this.#judge();
       byId("create-data").focus();
     };

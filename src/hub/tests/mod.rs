@@ -1,5 +1,7 @@
 //! The hub with real sockets: order, slices, pending subscriptions, and that a walk costs nothing per subscriber.
 
+mod resume;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,8 @@ use tokio::net::TcpListener;
 use super::inbox::{Inboxes, inboxes};
 use super::*;
 use crate::app::{App, CurrentApps};
-use crate::protocol::{ServerFrame, SocketId};
+use crate::channel_log::LogId;
+use crate::protocol::{ResumeToken, ServerFrame, SocketId};
 
 const SETTINGS: HubSettings = HubSettings {
     outbox_bytes: 1 << 20,
@@ -43,6 +46,10 @@ impl Fixture {
 
     /// A peer and the client's end of its connection.
     async fn peer(&self) -> (Rc<Peer>, TcpStream) {
+        self.peer_with(None).await
+    }
+
+    async fn peer_with(&self, resume: Option<ResumeToken>) -> (Rc<Peer>, TcpStream) {
         let address = self.listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), self.listener.accept());
         let identity = Identity {
@@ -50,6 +57,7 @@ impl Fixture {
             app: Arc::clone(&self.app),
             protocol: 7,
             client_info: ClientInfo::default(),
+            resume,
             address: None,
         };
         (
@@ -62,7 +70,7 @@ impl Fixture {
     fn post(&self, name: &ChannelName, number: u64, except: Option<SocketId>) {
         let delivery = Delivery {
             number,
-            log_id: None,
+            log_id: Some(LogId(number)),
             frame: frame(name, number),
             except,
             accepted: None,
