@@ -43,6 +43,12 @@ impl Secret {
         self.0.text.as_bytes().ct_eq(given.as_bytes()).into()
     }
 
+    /// The text, for a request that must bear it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0.text
+    }
+
     /// The lower-case hex HMAC-SHA256 of a message.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> String {
@@ -74,6 +80,43 @@ fn words(digest: &[u8; 32]) -> [u64; 4] {
 }
 
 impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A key of bytes, with which somebody else signs what comes in parts. Printing it prints nothing.
+#[derive(Clone)]
+pub struct SigningKey(Hmac<Sha256>);
+
+impl SigningKey {
+    /// Of a key of any length.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "HMAC-SHA256 accepts keys of every length"
+        )]
+        let mac = Hmac::new_from_slice(key).expect("any key length");
+        Self(mac)
+    }
+
+    /// The HMAC-SHA256 of the parts, one behind the other.
+    pub fn digest<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Whether that is a given digest, in constant time for digests of its length.
+    pub fn verifies<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>, given: &[u8]) -> bool {
+        self.digest(parts).as_slice().ct_eq(given).into()
+    }
+}
+
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }

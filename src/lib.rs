@@ -9,19 +9,21 @@ pub mod protocol;
 
 pub mod auth;
 pub mod fetch;
+pub mod limits;
 pub mod metrics;
 pub mod pem;
 
 pub mod rules;
+pub mod source;
 
 pub mod channel_log;
 pub mod token;
 
 pub mod app;
 pub mod feed;
-pub mod limits;
 pub mod net;
 pub mod slack;
+pub mod spool;
 pub mod supervise;
 
 pub mod client;

@@ -173,6 +173,7 @@ fn app() -> App {
         rules: Default::default(),
         tokens: None,
         webhooks: Vec::new(),
+        sources: Vec::new(),
         limits: Limits::default(),
         metrics: AppMetrics::default(),
     }

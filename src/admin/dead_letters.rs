@@ -20,7 +20,7 @@ pub(super) struct RedeliverQuery {
 /// `GET /dead-letters`: `{"dead_letters":[{"id":1,"app":"…","url":"https://host/path","events":[…],
 /// "first_attempt_ms":1327078148132,"last_attempt_ms":…,"error":"…"}]}`, times in milliseconds since 1970.
 pub(super) async fn list(admin: Data<Admin>, _: Operator) -> HttpResponse {
-    let letters = admin.node.webhooks().dead_letters().await;
+    let letters = admin.api.dead_letters().await;
     let letters: Vec<Value> = letters.iter().map(to_json).collect();
     HttpResponse::Ok().json(json!({"dead_letters": letters}))
 }
@@ -31,7 +31,7 @@ pub(super) async fn redeliver(
     _: Operator,
     which: Query<RedeliverQuery>,
 ) -> HttpResponse {
-    let redelivered = admin.node.webhooks().redeliver(which.id).await;
+    let redelivered = admin.api.redeliver(which.id).await;
     HttpResponse::Ok().json(json!({"redelivered": redelivered}))
 }
 

@@ -45,6 +45,7 @@ async fn text(admin: &Admin, format: Format) -> String {
     page.workers(&depths, &reports);
     page.publish_to_socket(&reports);
     page.webhooks(admin);
+    page.sources(admin);
     if let Some(cluster) = &admin.cluster {
         page.cluster(cluster);
     }
@@ -213,6 +214,12 @@ impl Page {
             "webhook_queue" "Webhook events that wait for their endpoints" = webhooks.queued(),
             "webhook_aside" "Webhook requests that their endpoints refuse again and again, retried beside the others" = webhooks.aside(),
             "webhook_lag_seconds" "How long the oldest of them has been waiting" = webhooks.lag().as_secs_f64(),
+        }
+    }
+
+    fn sources(&mut self, admin: &Admin) {
+        gauges! { self;
+            "source_queue" "Stored deliveries that wait to be published" = admin.api.waiting_deliveries(),
         }
     }
 

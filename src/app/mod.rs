@@ -21,6 +21,7 @@ use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
 use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
 use crate::rules::{ChannelPattern, ChannelPolicy, PolicyReport, Rules};
+use crate::source::Source;
 use crate::token::Tokens;
 
 /// The id in `/apps/{id}/…`.
@@ -109,6 +110,8 @@ pub struct App {
     pub tokens: Option<Tokens>,
     /// Who is told what happens on its channels.
     pub webhooks: Vec<Webhook>,
+    /// Who else publishes to its channels.
+    pub sources: Vec<Source>,
     /// Limits.
     pub limits: Limits,
     /// What is counted for it.
@@ -120,6 +123,12 @@ impl App {
     #[must_use]
     pub fn tokens_for(&self, auth: &str) -> Option<&Tokens> {
         self.tokens.as_ref().filter(|_| !auth.contains(':'))
+    }
+
+    /// The source of a name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.sources.iter().find(|source| source.name == name)
     }
 
     /// What holds for a channel.
@@ -369,6 +378,11 @@ impl Apps {
                 if let (Some(tokens), Some(former)) = (&app.tokens, &former.tokens) {
                     tokens.continue_from(former);
                 }
+                for source in &app.sources {
+                    if let Some(former) = former.source(&source.name) {
+                        source.history.continue_from(&former.history);
+                    }
+                }
             }
         }
     }
@@ -441,6 +455,7 @@ impl App {
             rules: Rules::default(),
             tokens: None,
             webhooks: Vec::new(),
+            sources: Vec::new(),
             limits: Limits::default(),
             metrics: AppMetrics::default(),
         }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use actix_http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, HttpDate};
 use actix_http::{Method, Uri};
+use bytes::Bytes;
 use clap::Args;
 use tokio::time::timeout;
 
@@ -105,7 +106,6 @@ impl Api {
         let url = request.signed_url(&self.base, &self.app, now())?;
         let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
         let url: Uri = url.parse().map_err(|_| unusable())?;
-        let server = fetch::Server::of(&url, &self.trust.config()).ok_or_else(unusable)?;
         // Of two methods, as the API has no more.
         let method = match request.method() {
             "POST" => Method::POST,
@@ -122,6 +122,31 @@ impl Api {
             headers,
             body,
         };
+        self.exchange(sent).await
+    }
+
+    /// Sends what proves itself to a path of the app, and takes nothing but success: what the server says.
+    pub(super) fn deliver(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<String, Error> {
+        let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
+        let url = format!("{}{}", self.base, app_path(&self.app, path)?);
+        let request = fetch::Request {
+            method: Method::POST,
+            url: url.parse().map_err(|_| unusable())?,
+            headers,
+            body,
+        };
+        let answered = actix_rt::System::new().block_on(self.exchange(request))?;
+        Ok(answered.accepted()?.text)
+    }
+
+    async fn exchange(&self, sent: fetch::Request) -> Result<Answer, Error> {
+        let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
+        let server = fetch::Server::of(&sent.url, &self.trust.config()).ok_or_else(unusable)?;
         let sent = timeout(TIMEOUT, server.send(sent)).await;
         let sent = sent.map_err(|_| self.no_answer(too_slow(), SLOW))?;
         let response = sent.map_err(|error| self.no_answer(error.to_string(), hint(&error)))?;

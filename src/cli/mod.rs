@@ -14,6 +14,7 @@ mod members;
 mod remote;
 mod request;
 mod sign;
+mod source;
 mod tail;
 mod target;
 mod terminate;

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::target::Configuration;
-use super::{Error, channels, doctor, members, print, sign, tail, terminate, trigger};
+use super::{Error, channels, doctor, members, print, sign, source, tail, terminate, trigger};
 use crate::config::Sources;
 
 /// What can be asked of a server.
@@ -21,6 +21,8 @@ pub(super) enum Remote {
     Members(members::Members),
     /// Close all connections of a signed-in user
     Terminate(terminate::Terminate),
+    /// Try what a source of the configuration makes of a delivery, or send it one
+    Source(source::SourceCommand),
     /// Try every step from the name to an event, and say what to change
     Doctor(doctor::Doctor),
 }
@@ -35,6 +37,7 @@ impl Remote {
             Self::Channels(channels) => print(&channels.list(&configuration)?),
             Self::Members(members) => print(&members.list(&configuration)?),
             Self::Terminate(terminate) => print(&terminate.send(&configuration)?),
+            Self::Source(source) => print(&source.run(&configuration)?),
             Self::Doctor(doctor) => doctor.run(&configuration),
         }
     }

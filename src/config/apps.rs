@@ -9,6 +9,7 @@ use super::jwt;
 use super::listener::Server;
 use super::raw;
 use super::rules;
+use super::sources;
 use super::values::Name;
 use super::webhooks;
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern, Resume};
@@ -90,6 +91,7 @@ fn built(
             None => None,
         },
         webhooks: webhooks::built(&raw.webhooks, at, check)?,
+        sources: sources::built(&raw.sources, at, check)?,
         limits: raw.limits.clone(),
         metrics: Default::default(),
     })

@@ -28,6 +28,7 @@ mod reload;
 mod rules;
 mod secrets;
 mod soketi;
+mod sources;
 mod strays;
 mod tls;
 mod tree;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
 use super::rules::Match;
+use super::sources::{DigestEncoding, KeyEncoding, Signed, SourceHeader, SourceKind};
 use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, Token};
 use super::webhooks::{HeaderText, Pattern, Target};
 use crate::adapter::redis::OnOutage;
@@ -136,6 +137,59 @@ section! {
 }
 
 section! {
+    /// `[[apps.sources]]`. Name, kind and what the kind asks for must be given; `sources` checks it.
+    #[serde(expecting = "a table, [[apps.sources]]")]
+    pub(super) struct Source {
+        pub(super) name: Option<Name> = None,
+        pub(super) kind: Option<SourceKind> = None,
+        pub(super) topics: Vec<String> = Vec::new(),
+        pub(super) secret: Option<Masked> = None,
+        pub(super) secret_file: Option<FilePath> = None,
+        pub(super) secrets: Vec<Masked> = Vec::new(),
+        pub(super) username: Option<String> = None,
+        pub(super) password: Option<Masked> = None,
+        pub(super) token: Option<Masked> = None,
+        pub(super) header: Option<SourceHeader> = None,
+        pub(super) prefix: Option<String> = None,
+        pub(super) signed: Option<Signed> = None,
+        pub(super) encoding: Option<DigestEncoding> = None,
+        pub(super) key: Option<KeyEncoding> = None,
+        pub(super) timestamp_header: Option<SourceHeader> = None,
+        pub(super) id_header: Option<SourceHeader> = None,
+        pub(super) id: Option<String> = None,
+        #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
+        pub(super) tolerance_seconds: u32 = 300,
+        #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
+        pub(super) dedupe_seconds: u32 = 86_400,
+        pub(super) store: Option<bool> = None,
+        #[serde(deserialize_with = "number::<1, 604_800, _, _>")]
+        pub(super) retry_seconds: u32 = 86_400,
+        pub(super) sns_test: Option<SnsTest> = None,
+        pub(super) routes: Vec<SourceRoute> = Vec::new(),
+    }
+}
+
+section! {
+    /// Who stands in for Amazon SNS in a test.
+    #[serde(expecting = "a table like { host = \"127.0.0.1:4566\", ca_file = \"ca.pem\" }")]
+    pub(super) struct SnsTest {
+        pub(super) host: String = String::new(),
+        pub(super) ca_file: Option<FilePath> = None,
+    }
+}
+
+section! {
+    /// `[[apps.sources.routes]]`. Channels and event must be given; `sources` checks it.
+    #[serde(expecting = "a table, [[apps.sources.routes]]")]
+    pub(super) struct SourceRoute {
+        pub(super) when: Option<String> = None,
+        pub(super) channels: Vec<String> = Vec::new(),
+        pub(super) event: Option<String> = None,
+        pub(super) data: Option<String> = None,
+    }
+}
+
+section! {
     /// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
     #[serde(expecting = "a table, [[apps]]")]
     pub(super) struct App {
@@ -166,5 +220,6 @@ section! {
         pub(super) jwt: Option<Jwt> = None,
         pub(super) channels: Vec<ChannelRule> = Vec::new(),
         pub(super) webhooks: Vec<Webhook> = Vec::new(),
+        pub(super) sources: Vec<Source> = Vec::new(),
     }
 }

@@ -58,7 +58,13 @@ fn steps(path: &Path) -> Vec<Step> {
 }
 
 /// The lists of tables, of which a file may have one with too few brackets.
-const TABLES: [&str; 3] = ["apps", "apps.channels", "apps.webhooks"];
+const TABLES: [&str; 5] = [
+    "apps",
+    "apps.channels",
+    "apps.sources",
+    "apps.sources.routes",
+    "apps.webhooks",
+];
 
 fn with_hint(mut fault: Fault, path: &[Step]) -> Fault {
     let name = keys(path).join(".");

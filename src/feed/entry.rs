@@ -52,6 +52,8 @@ kinds! {
     Refused "refused",
     /// A backend published an event to a channel.
     Published "published",
+    /// A source delivered something, or was refused.
+    Source "source",
     /// A client sent an event.
     ClientEvent "client_event",
     /// A webhook was sent, or could not be.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_http::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 use actix_http::{RequestHead, StatusCode};
 use actix_web::HttpResponse;
@@ -15,6 +16,7 @@ use crate::net::HeadTooLarge;
 use crate::node::{AppRate, KeyRefused, TooFast, Unavailable};
 use crate::protocol::channel::InvalidChannelName;
 use crate::protocol::event::InvalidEventName;
+use crate::source;
 
 /// Why a request is refused. Texts are the real service's where they are known (protocol §4.2, §4.3).
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +111,15 @@ pub enum ApiError {
     /// 503.
     #[error("{0}")]
     Unavailable(Unavailable),
+    /// 404.
+    #[error("App {0} has no source of this name")]
+    UnknownSource(AppId),
+    /// 503.
+    #[error("The delivery is not taken: too many of this source wait to be published")]
+    SourceFull,
+    /// 401, 403, 400, 422 or 503.
+    #[error("The delivery is not taken: {0}")]
+    Source(#[from] source::Refused),
 }
 
 impl From<Unavailable> for ApiError {
@@ -121,6 +132,11 @@ impl From<Unavailable> for ApiError {
 }
 
 impl ApiError {
+    /// Whether it may be otherwise in a moment.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::TooFast(_) | Self::Unavailable(_))
+    }
+
     /// The same as metrics and logs name it.
     pub(super) fn reason(&self) -> RequestRefused {
         match self {
@@ -151,6 +167,9 @@ impl ApiError {
                 RequestRefused::Overloaded
             }
             Self::Unavailable(Unavailable::Unreachable(_)) => RequestRefused::Unreachable,
+            Self::UnknownSource(_) => RequestRefused::UnknownSource,
+            Self::SourceFull => RequestRefused::SourceFull,
+            Self::Source(refused) => source_reason(refused),
         }
     }
 
@@ -170,7 +189,9 @@ impl ApiError {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::KeyReused(_) => StatusCode::CONFLICT,
             Self::TooManyTokens(_) | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable(_) | Self::SourceFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UnknownSource(_) => StatusCode::NOT_FOUND,
+            Self::Source(refused) => source_status(refused),
         }
     }
 
@@ -180,7 +201,15 @@ impl ApiError {
         match self {
             Self::TooFast(too_fast) => retry_after(too_fast.wait.as_secs() + 1),
             Self::TooManyTokens(wait) => retry_after(wait.as_secs()),
-            Self::Unavailable(_) => retry_after(1),
+            Self::Unavailable(_) | Self::SourceFull => retry_after(1),
+            Self::Source(source::Refused::Credentials { is_basic, .. }) => {
+                let scheme = if *is_basic {
+                    "Basic realm=\"tidewire\""
+                } else {
+                    "Bearer"
+                };
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static(scheme)))
+            }
             // RFC 9110 §12.5.3: in a response it tells what would have been taken.
             Self::Encoding(_) => Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
             Self::Method(allow) => Some((ALLOW, HeaderValue::from_static(allow))),
@@ -198,7 +227,9 @@ impl ApiError {
             | Self::BodyTooLarge(_)
             | Self::DataTooLarge(_)
             | Self::BodyTimeout
-            | Self::KeyReused(_) => None,
+            | Self::KeyReused(_)
+            | Self::UnknownSource(_)
+            | Self::Source(_) => None,
         }
     }
 
@@ -219,6 +250,31 @@ impl ApiError {
         response
             .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
             .body(text + "\n")
+    }
+}
+
+fn source_reason(refused: &source::Refused) -> RequestRefused {
+    use source::Refused;
+    match refused {
+        Refused::HeaderMissing(_) | Refused::NoDigest { .. } => RequestRefused::SourceUnsigned,
+        Refused::NoTimestamp | Refused::Timestamp { .. } => RequestRefused::SourceTimestamp,
+        Refused::Digest(_) | Refused::SnsSignature => RequestRefused::SourceSignature,
+        Refused::Credentials { .. } => RequestRefused::SourceCredentials,
+        Refused::NotSns(_) => RequestRefused::SourceMessage,
+        Refused::Topic => RequestRefused::SourceTopic,
+        Refused::Address { .. } => RequestRefused::SourceAddress,
+        Refused::Unreachable(_) => RequestRefused::SourceUnreachable,
+        Refused::Template { .. } => RequestRefused::SourceTemplate,
+    }
+}
+
+fn source_status(refused: &source::Refused) -> StatusCode {
+    match source_reason(refused) {
+        RequestRefused::SourceMessage => StatusCode::BAD_REQUEST,
+        RequestRefused::SourceTopic | RequestRefused::SourceAddress => StatusCode::FORBIDDEN,
+        RequestRefused::SourceUnreachable => StatusCode::SERVICE_UNAVAILABLE,
+        RequestRefused::SourceTemplate => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::UNAUTHORIZED,
     }
 }
 

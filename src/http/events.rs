@@ -311,10 +311,8 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
     let name = string("name", body.name)?.ok_or_else(|| missing("name"))?;
     let event = EventName::parse(&name, limits.event_name_length)?;
     let data = string("data", body.data)?.ok_or_else(|| missing("data"))?;
-    if data.len() > limits.event_bytes {
-        return Err(ApiError::DataTooLarge(limits.event_bytes));
-    }
-    let channels = channels(app, body)?;
+    check_data(app, &data)?;
+    let channels = channels(app, channel_names(body)?)?;
     let except = match string("socket_id", body.socket_id)? {
         Some(text) => Some(
             text.parse::<SocketId>()
@@ -341,19 +339,29 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
     })
 }
 
-/// `channels`, or the single `channel` that PHP and batches send; without doubles.
-fn channels(app: &App, body: &EventBody<'_>) -> Result<Vec<ChannelName>, ApiError> {
-    let names: Vec<String> = match (given(body.channels), string("channel", body.channel)?) {
-        (Some(_), Some(_)) => {
-            return Err(bad(
-                "An event has either channels or channel, not both".to_owned()
-            ));
-        }
+pub(super) fn check_data(app: &App, data: &str) -> Result<(), ApiError> {
+    let most = app.limits.event_bytes;
+    match data.len() > most {
+        true => Err(ApiError::DataTooLarge(most)),
+        false => Ok(()),
+    }
+}
+
+/// `channels`, or the single `channel` that PHP and batches send.
+fn channel_names(body: &EventBody<'_>) -> Result<Vec<String>, ApiError> {
+    match (given(body.channels), string("channel", body.channel)?) {
+        (Some(_), Some(_)) => Err(bad(
+            "An event has either channels or channel, not both".to_owned()
+        )),
         (Some(raw), None) => serde_json::from_str(raw.get())
-            .map_err(|_| bad("Expected channels parameter to be an array of strings".to_owned()))?,
-        (None, Some(name)) => vec![name],
-        (None, None) => return Err(missing("channels")),
-    };
+            .map_err(|_| bad("Expected channels parameter to be an array of strings".to_owned())),
+        (None, Some(name)) => Ok(vec![name]),
+        (None, None) => Err(missing("channels")),
+    }
+}
+
+/// The channels of an event, without doubles.
+pub(super) fn channels(app: &App, names: Vec<String>) -> Result<Vec<ChannelName>, ApiError> {
     let max = app.limits.channels_per_event;
     if names.is_empty() || names.len() > max {
         return Err(bad(format!(

@@ -13,6 +13,7 @@ mod query_string;
 mod refusal;
 mod route;
 mod signed;
+mod sources;
 mod users;
 
 use std::sync::Arc;
@@ -33,6 +34,8 @@ use crate::net::{Client, Secure, TrustedProxies, check_head};
 use crate::node::Node;
 use route::{Endpoint, Route};
 use signed::{Admitted, Signed};
+pub use sources::dry_run;
+use sources::{Sought, SourceQueues};
 
 /// What all requests share.
 #[derive(Clone)]
@@ -42,6 +45,7 @@ pub struct Api {
     allow_plain_tokens: bool,
     proxies: Arc<TrustedProxies>,
     wrong_tokens: Arc<Failures>,
+    queues: SourceQueues,
 }
 
 impl Api {
@@ -54,6 +58,7 @@ impl Api {
         proxies: Arc<TrustedProxies>,
     ) -> Self {
         Self {
+            queues: SourceQueues::new(Arc::clone(&node)),
             node,
             path_prefix: path_prefix.into(),
             allow_plain_tokens,
@@ -138,6 +143,7 @@ impl<'a> Call<'a> {
             endpoint if !endpoint.takes(&self.head.method) => Err(ApiError::Method(allow)),
             Endpoint::Alive => Ok(Checked::Answer(alive())),
             Endpoint::WebSocket => Err(ApiError::NotUpgraded),
+            Endpoint::Source => self.find_source(route).map(Checked::Source),
             _ => self.admit(route).map(Checked::Admitted),
         }
     }
@@ -145,6 +151,7 @@ impl<'a> Call<'a> {
     async fn answer(&self, payload: Payload) -> Result<HttpResponse, Refused> {
         let signed = match self.check()? {
             Checked::Answer(answer) => return Ok(answer),
+            Checked::Source(sought) => return self.receive(sought, payload).await,
             Checked::Admitted(admitted) => Signed::read(self, admitted, payload).await?,
         };
         match signed.handle().await {
@@ -165,6 +172,7 @@ impl<'a> Call<'a> {
 enum Checked<'a> {
     /// There is nothing else to look at.
     Answer(HttpResponse),
+    Source(Sought),
     Admitted(Admitted<'a>),
 }
 

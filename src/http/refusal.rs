@@ -8,6 +8,7 @@ use actix_web::HttpResponse;
 use tracing::warn;
 
 use super::query_string::key;
+use super::route::Endpoint;
 use super::{Call, Refused};
 use crate::feed::{Entry, Kind};
 use crate::metrics::{Reason as _, RequestRefused};
@@ -19,7 +20,14 @@ impl Call<'_> {
     /// Counts a refused request and says why in the log, with the app if it is known for sure; its answer.
     pub(super) fn refuse(&self, refused: &Refused) -> HttpResponse {
         let reason = refused.error.reason();
-        self.record_in_feed(reason);
+        // A source has told what was delivered to it.
+        let is_told = refused.app.is_some()
+            && self
+                .route
+                .is_some_and(|route| route.endpoint == Endpoint::Source);
+        if !is_told {
+            self.record_in_feed(reason);
+        }
         let by_reason = self.api.node.metrics().by_reason();
         if self.is_publish() {
             by_reason.publishes.count(reason);

@@ -26,6 +26,8 @@ pub(super) enum Endpoint {
     /// `/apps/{app_id}/users/{user_id}/terminate_connections`. The Python SDK leaves `/apps/{id}` out; the app is then
     /// the one of the `auth_key` (protocol §4.8).
     Terminate,
+    /// `/apps/{app_id}/sources/{name}`.
+    Source,
 }
 
 impl Endpoint {
@@ -41,7 +43,9 @@ impl Endpoint {
     /// Whether a method is answered, aside from OPTIONS. HEAD is GET without the body, which is left out as it is sent.
     pub(super) fn takes(self, method: &Method) -> bool {
         match self {
-            Self::Events | Self::BatchEvents | Self::Terminate => method == Method::POST,
+            Self::Events | Self::BatchEvents | Self::Terminate | Self::Source => {
+                method == Method::POST
+            }
             Self::Alive | Self::WebSocket | Self::Channels | Self::Channel | Self::Users => {
                 matches!(*method, Method::GET | Method::HEAD)
             }
@@ -100,6 +104,7 @@ impl<'a> Route<'a> {
             ["apps", app, "users", name, "terminate_connections"] => {
                 (Endpoint::Terminate, Some(app), name)
             }
+            ["apps", app, "sources", name, ""] => (Endpoint::Source, Some(app), name),
             ["users", name, "terminate_connections", "", ""] => (Endpoint::Terminate, None, name),
             _ => return None,
         };
@@ -161,6 +166,7 @@ mod tests {
                 "1",
                 "a/b",
             ),
+            ("/apps/1/sources/a", "", Endpoint::Source, "1", "a"),
             (
                 "/users/7/terminate_connections",
                 "",

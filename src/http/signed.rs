@@ -93,7 +93,9 @@ impl<'a> Signed<'a> {
             Endpoint::Users => channels::users(self).await,
             Endpoint::Terminate => users::terminate(self).await,
             // Nobody signs these.
-            Endpoint::Alive | Endpoint::WebSocket => Err(self.call.unknown_path()),
+            Endpoint::Alive | Endpoint::WebSocket | Endpoint::Source => {
+                Err(self.call.unknown_path())
+            }
         }
     }
 
@@ -241,7 +243,10 @@ impl<'a> Call<'a> {
 }
 
 /// The app that the path names; none for the paths that name none.
-fn app_of_path<'a>(apps: &'a Apps, route: Route<'_>) -> Result<Option<&'a Arc<App>>, ApiError> {
+pub(super) fn app_of_path<'a>(
+    apps: &'a Apps,
+    route: Route<'_>,
+) -> Result<Option<&'a Arc<App>>, ApiError> {
     let Some(id) = route.app() else {
         return Ok(None);
     };
@@ -312,7 +317,7 @@ fn bearer(head: &RequestHead) -> Option<&str> {
 }
 
 /// A compressed body would have to be unpacked before its size is known, and no SDK sends one.
-fn check_encoding(head: &RequestHead) -> Result<(), ApiError> {
+pub(super) fn check_encoding(head: &RequestHead) -> Result<(), ApiError> {
     let Some(encoding) = head.headers.get(CONTENT_ENCODING) else {
         return Ok(());
     };
@@ -324,7 +329,7 @@ fn check_encoding(head: &RequestHead) -> Result<(), ApiError> {
 }
 
 /// As far as it is announced.
-fn content_length(head: &RequestHead) -> Option<usize> {
+pub(super) fn content_length(head: &RequestHead) -> Option<usize> {
     head.headers
         .get(CONTENT_LENGTH)?
         .to_str()
@@ -427,7 +432,7 @@ pub(super) fn check_md5(query: &Pairs<'_>, body: &[u8]) -> Result<(), ApiError> 
 }
 
 /// Keeps what came in one piece as it is, and takes no more room than what has come.
-async fn read_body(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read_body(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
     let mut stream = pin!(BodyStream::new(payload));
     let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
     while let Some(part) = poll_fn(|cx| stream.as_mut().poll_next(cx)).await {

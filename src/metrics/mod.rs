@@ -134,6 +134,16 @@ counters! {
         webhook_dead,
         /// Dead letters dropped, the oldest first, because their list was full.
         webhook_dead_dropped,
+        /// Deliveries to sources that were taken.
+        source_deliveries,
+        /// Those of them that no route was for.
+        source_ignored,
+        /// Those of them, and stored deliveries, whose events had been published for the same id before.
+        source_repeated,
+        /// Stored deliveries put on a dead-letter list because they could not be published in time.
+        source_dead,
+        /// Dead letters of sources dropped, the oldest first, because their list was full.
+        source_dead_dropped,
         /// Configurations that were read while running and are in effect.
         reloads,
         /// Configurations that were read while running and could not be used.

@@ -207,6 +207,17 @@ reasons! {
         AnswerTimeout "answer_timeout" "its answer was not read in time",
         UnknownPath "unknown_path" "nothing is under that path",
         Method "method" "the path takes another method",
+        UnknownSource "unknown_source" "the app has no source of that name",
+        SourceUnsigned "source_unsigned" "a delivery to a source bears no signature" authentication,
+        SourceTimestamp "source_timestamp" "a delivery to a source is too old, or has no timestamp" authentication,
+        SourceSignature "source_signature" "the signature of a delivery is not of any of the source's secrets over this body" authentication,
+        SourceCredentials "source_credentials" "a delivery bears none of the source's tokens or passwords" authentication,
+        SourceMessage "source_message" "a delivery is no message of Amazon SNS",
+        SourceTopic "source_topic" "a delivery is of a topic that is not in topics" authentication,
+        SourceAddress "source_address" "a delivery names an address that is not of Amazon SNS" authentication,
+        SourceUnreachable "source_unreachable" "Amazon SNS could not be asked for its certificate or for a confirmation",
+        SourceFull "source_full" "as many deliveries of the source as may wait are kept already",
+        SourceTemplate "source_template" "a template or a condition of the source fails for the delivery",
         NotUpgraded "not_upgraded" "the WebSocket path was asked without an upgrade: a proxy may not forward it",
     }
 }

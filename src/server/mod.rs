@@ -31,6 +31,7 @@ use crate::net::{
 use crate::node::Node;
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
+use crate::spool;
 use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
@@ -63,6 +64,9 @@ pub enum Error {
     /// Webhooks cannot be told.
     #[error(transparent)]
     Webhooks(#[from] webhook::Error),
+    /// Sources cannot store.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
     /// The cluster is not for this node.
     #[error("cannot join the cluster of [redis]: {0}")]
     Cluster(#[from] redis::Error),
@@ -103,6 +107,8 @@ async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<()
     let public_port = listeners.public.local_addr()?.port();
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
     let services = Services::new(settings, files, &node_name(public_port)).await?;
+    let parts = &services.worker;
+    parts.api.reload_sources(&parts.node.apps())?;
     let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(
         services.worker.api.clone(),
@@ -125,6 +131,7 @@ async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<()
     spawn_critical("memory", memory::give_back_now_and_then());
     let running = Running {
         node: Arc::clone(&services.worker.node),
+        api: services.worker.api.clone(),
         certificates: services.certificates.clone(),
         config_state: config_state_sender,
     };
@@ -177,6 +184,7 @@ fn print_line(line: &str) {
 /// What a running server can change.
 struct Running {
     node: Arc<Node>,
+    api: Api,
     certificates: Option<Arc<Certificates>>,
     config_state: watch::Sender<ConfigState>,
 }
@@ -209,6 +217,9 @@ impl Running {
         }
         if let Err(problem) = self.node.webhooks().reload(&reloaded.apps).await {
             error!("the webhooks stay as they were: {problem}");
+        }
+        if let Err(problem) = self.api.reload_sources(&reloaded.apps) {
+            error!("new sources cannot store: {problem}");
         }
         self.node.reload(reloaded.apps).await;
         self.config_state
@@ -445,6 +456,10 @@ impl Services {
     /// Tells webhooks what is still to be told, in what is left of the drain's time.
     async fn finish(&self, left: Duration) {
         let begun = Instant::now();
+        self.worker
+            .api
+            .finish_sources(left.max(WEBHOOK_TIMEOUT))
+            .await;
         self.adapter.finish().await;
         let left = left.saturating_sub(begun.elapsed());
         let webhooks = self.worker.node.webhooks();

@@ -1,19 +1,17 @@
-//! Dead letters: requests that were given up, kept so that operators can inspect and resend them. Bounded per endpoint.
+//! Dead letters: requests and deliveries that were given up, kept so that operators can inspect and resend them. Bounded per endpoint.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::queue::QueuedEvent;
-
-/// A request that was given up.
+/// A request or a delivery that was given up.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// Unique among all endpoints until the process ends.
+    /// Unique among all until the process ends.
     pub id: u64,
     /// The app's id.
     pub app: Arc<str>,
-    /// The endpoint's URL without the query, which may hold a token.
+    /// The endpoint's URL without the query, which may hold a token; of a source its path.
     pub url: Arc<str>,
     /// The events, each a JSON object.
     pub events: Vec<Arc<str>>,
@@ -25,18 +23,19 @@ pub struct DeadLetter {
     pub error: String,
 }
 
-/// The dead letters of one endpoint.
-#[derive(Debug, Default)]
-pub(super) struct DeadLetters(VecDeque<(DeadLetter, Vec<QueuedEvent>)>);
+/// The dead letters of one endpoint, or of one source, with what they are made of.
+#[derive(Debug)]
+pub struct DeadLetters<E>(VecDeque<(DeadLetter, Vec<E>)>);
 
-impl DeadLetters {
+impl<E> Default for DeadLetters<E> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<E> DeadLetters<E> {
     /// Adds a letter. If there are more than `max`, removes the oldest and returns its events.
-    pub(super) fn push(
-        &mut self,
-        letter: DeadLetter,
-        events: Vec<QueuedEvent>,
-        max: usize,
-    ) -> Option<Vec<QueuedEvent>> {
+    pub fn push(&mut self, letter: DeadLetter, events: Vec<E>, max: usize) -> Option<Vec<E>> {
         self.0.push_back((letter, events));
         let dropped = self.0.len() > max;
         dropped
@@ -46,12 +45,13 @@ impl DeadLetters {
     }
 
     /// Copies of all letters, the oldest first.
-    pub(super) fn list(&self) -> Vec<DeadLetter> {
+    #[must_use]
+    pub fn list(&self) -> Vec<DeadLetter> {
         self.0.iter().map(|(letter, _)| letter.clone()).collect()
     }
 
     /// Removes one letter, or all. Returns their events, letter by letter.
-    pub(super) fn take(&mut self, id: Option<u64>) -> Vec<Vec<QueuedEvent>> {
+    pub fn take(&mut self, id: Option<u64>) -> Vec<Vec<E>> {
         let all = std::mem::take(&mut self.0);
         let mut taken = Vec::new();
         for (letter, events) in all {
@@ -65,7 +65,7 @@ impl DeadLetters {
     }
 
     /// The events of all letters, the oldest first.
-    pub(super) fn events(&self) -> impl Iterator<Item = &QueuedEvent> {
+    pub fn events(&self) -> impl Iterator<Item = &E> {
         self.0.iter().flat_map(|(_, events)| events)
     }
 }

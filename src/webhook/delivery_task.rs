@@ -24,9 +24,9 @@ use super::feed_entry::Attempt;
 use super::queue::{Queue, QueuedEvent};
 use super::request::Request;
 use super::sender::{Failure, Sender};
-use super::spool::{Spool, SpooledEvent};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
+use crate::spool::{Spool, SpooledEvent};
 
 /// The longest pause of a server that is about to end.
 const LONGEST_LAST_PAUSE: Duration = Duration::from_millis(250);
@@ -59,7 +59,7 @@ pub(super) struct DeliveryTask {
     /// The request in progress.
     current: Option<Request>,
     aside: Aside,
-    dead: DeadLetters,
+    dead: DeadLetters<QueuedEvent>,
     drops: DropLog,
     spool: Option<Spool>,
     flush_now: Rc<Notify>,

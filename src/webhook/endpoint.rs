@@ -15,11 +15,11 @@ use super::dead_letters::DeadLetter;
 use super::delivery_task::{DeliveryContext, DeliveryTask};
 use super::queue::QueuedEvent;
 use super::sender::Sender;
-use super::spool::Spool;
 use super::tag::Tag;
 use crate::app::{App, AppId, Webhook};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind};
+use crate::spool::Spool;
 use crate::supervise::spawn_critical;
 
 /// How often at most the log warns that a task does not keep up.

@@ -14,7 +14,6 @@ mod feed_entry;
 mod queue;
 mod request;
 mod sender;
-mod spool;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -22,7 +21,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer};
@@ -30,18 +29,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use dead_letters::DeadLetter;
+pub use dead_letters::{DeadLetter, DeadLetters};
 
 use crate::app::{AppId, Apps};
 use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds, section};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, SocketId, WebhookEvent};
+use crate::spool::{self, Folder};
 use delivery_task::DeliveryContext;
 use endpoint::{Endpoint, EndpointCommand};
 use queue::QueuedEvent;
 use sender::Sender;
-use spool::Folder;
 use tag::Tagger;
 
 /// Webhooks cannot be started or reloaded.
@@ -163,10 +162,6 @@ impl Webhooks {
             tls: sender::tls()?,
         }));
         webhooks.reload(apps).await?;
-        if let Some(folder) = &webhooks.0.folder {
-            let spools: Vec<PathBuf> = webhooks.all().iter().filter_map(|e| e.spool()).collect();
-            folder.warn_of_others(&spools);
-        }
         Ok(webhooks)
     }
 
@@ -208,7 +203,8 @@ impl Webhooks {
     fn start_endpoint(&self, sender: Sender) -> Result<Endpoint, Error> {
         let shared = &self.0;
         let folder = shared.folder.as_ref();
-        let spool = folder.map(|folder| folder.spool(sender.app(), sender.webhook()));
+        let spool = folder
+            .map(|folder| folder.spool(sender.app().id.as_str(), &sender.webhook().identity()));
         let spool = spool.transpose()?.map(|(spool, left)| {
             let tagged = left.into_iter().filter_map(|spooled| {
                 let tag = shared.tagger.read(&spooled.json);
@@ -281,6 +277,33 @@ impl Webhooks {
     #[must_use]
     pub fn aside(&self) -> usize {
         self.all().iter().map(|endpoint| endpoint.aside()).sum()
+    }
+
+    /// The spool files of all webhooks.
+    #[must_use]
+    pub fn spools(&self) -> Vec<PathBuf> {
+        self.all()
+            .iter()
+            .filter_map(|endpoint| endpoint.spool())
+            .collect()
+    }
+
+    /// The folder of the spool, if one is configured.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Arc<Folder>> {
+        self.0.folder.as_ref()
+    }
+
+    /// What is configured.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// A number for a dead letter that no other has.
+    #[must_use]
+    pub fn next_letter(&self) -> u64 {
+        self.0.letters.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Why the configured spool cannot be written at present. None if it can, or if there is none.

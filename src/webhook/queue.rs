@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::spool::SpooledEvent;
 use super::tag::Tag;
+use crate::spool::SpooledEvent;
 
 /// Events that one line may take in a turn.
 const TURN: usize = 32;

@@ -42,6 +42,7 @@ mod rolling;
 mod rules;
 mod shutdown;
 mod slow;
+mod sources;
 mod tls;
 mod tokens;
 mod transcripts;

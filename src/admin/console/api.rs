@@ -27,9 +27,9 @@ const MOST: usize = 1000;
 const REST_BYTES: usize = 64 * 1024;
 
 /// Bytes of a request that is to be explained.
-const REQUEST_BYTES: usize = 1024 * 1024;
+pub(super) const REQUEST_BYTES: usize = 1024 * 1024;
 
-type ApiResult = Result<HttpResponse, Problem>;
+pub(super) type ApiResult = Result<HttpResponse, Problem>;
 
 /// `GET session`: who this is for, and which apps there are.
 pub(super) async fn session(admin: Data<Admin>, _: SameOrigin) -> HttpResponse {

@@ -66,6 +66,7 @@ assets! {
     "server.js" SCRIPT,
     "signature.js" SCRIPT,
     "snippets.js" SCRIPT,
+    "sources.js" SCRIPT,
     "storage.js" SCRIPT,
     "table.js" SCRIPT,
     "theme.css" CSS,

@@ -7,6 +7,7 @@ mod api;
 mod assets;
 mod feed;
 mod series;
+mod sources;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, QueryConfig, ServiceConfig};
@@ -34,6 +35,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
         ))
         .service(write_at("/apps/{app}/events", api::publish))
         .service(write_at("/signature", api::signature))
+        .service(read_at("/apps/{app}/sources", sources::list))
+        .service(write_at("/apps/{app}/sources/{source}/test", sources::test))
         .service(read_at("/feed", feed::watch))
         .default_service(web::to(api::unknown));
     config

@@ -78,7 +78,7 @@ class Node {
   }
 
   /** Writes a configuration and serves it; port 0 is any free one. The admin port stays what it was before. */
-  async spawn({ apps, server: { tls, ...server }, admin, webhooks }, port, redis) {
+  async spawn({ apps, toml, server: { tls, ...server }, admin, webhooks }, port, redis) {
     this.#token = admin.token;
     writeFileSync(
       this.configFile,
@@ -88,14 +88,19 @@ class Node {
         table("[admin]", { host: "127.0.0.1", ...admin, port: this.admin?.port ?? 0 }),
         webhooks ? table("[webhooks]", webhooks) : "",
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
-        ...apps.map(({ limits, channels = [], webhooks = [], ...rest }) =>
+        ...apps.map(({ limits, channels = [], webhooks = [], sources = [], ...rest }) =>
           [
             table("[[apps]]", rest),
             limits ? table("[apps.limits]", limits) : "",
             ...channels.map((rule) => table("[[apps.channels]]", rule)),
             ...webhooks.map((webhook) => table("[[apps.webhooks]]", webhook)),
+            ...sources.flatMap(({ routes = [], ...source }) => [
+              table("[[apps.sources]]", source),
+              ...routes.map((route) => table("[[apps.sources.routes]]", route)),
+            ]),
           ].join(""),
         ),
+        toml,
       ].join("\n"),
     );
     const child = spawn(binary, ["serve", "--config", this.configFile], {
@@ -167,10 +172,11 @@ export class Server {
 
   /**
    * Writes a configuration with all ports free and serves it.
-   * @param {{apps?: object[], server?: object, admin?: object, webhooks?: object}} options tables of the configuration file
+   * @param {{apps?: object[], toml?: string, server?: object, admin?: object, webhooks?: object}} options tables of the
+   *   configuration file; `toml` has apps as they stand in a file
    */
-  static async start({ apps = [app()], server = {}, admin = {}, webhooks } = {}) {
-    const it = new Server({ apps, server, admin, webhooks });
+  static async start({ toml = "", apps = toml ? [] : [app()], server = {}, admin = {}, webhooks } = {}) {
+    const it = new Server({ apps, toml, server, admin, webhooks });
     if (OVER_REDIS > 0) it.#redis = await Redis.start();
     for (let number = 0; number < NODES; number++) {
       const node = new Node();
@@ -260,8 +266,14 @@ export class Server {
   }
 }
 
-/** A TOML table. JSON's strings, numbers, booleans and arrays of those are TOML's as well. */
+/** A value in TOML, which JSON's strings, numbers, booleans and arrays of those are as well. */
+function value(given) {
+  if (given?.constructor !== Object) return JSON.stringify(given);
+  return `{ ${Object.entries(given).map(([key, inner]) => `${key} = ${value(inner)}`).join(", ")} }`;
+}
+
+/** A TOML table. */
 function table(header, values) {
-  const lines = Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+  const lines = Object.entries(values).map(([key, given]) => `${key} = ${value(given)}`);
   return `${header}\n${lines.join("\n")}\n`;
 }

@@ -68,6 +68,8 @@ export function connections(app, find, signal, limit = 200) {
 
 export const close = (app, socketId) => post(`api/apps/${segment(app)}/connections/${segment(socketId)}/close`, {});
 export const send = (app, event) => post(`api/apps/${segment(app)}/events`, event);
+export const sources = (app, signal) => ask(`api/apps/${segment(app)}/sources`, { signal });
+export const testSource = (app, name, delivery) => post(`api/apps/${segment(app)}/sources/${segment(name)}/test`, delivery);
 export const signature = (request) => post("api/signature", request);
 
 /** How the server is doing. These are for scripts too, so they stand beside the console. */

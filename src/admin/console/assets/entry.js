@@ -6,6 +6,7 @@ import { bytes, count, counted, visible } from "./format.js";
 /** The chips. `tone` is a colour's name. */
 export const GROUPS = [
   { name: "messages", label: "API messages", tone: "teal", kinds: ["published"] },
+  { name: "sources", label: "Sources", tone: "teal", kinds: ["source"] },
   { name: "client", label: "Client events", tone: "violet", kinds: ["client_event"] },
   { name: "connections", label: "Connections", tone: "slate", kinds: ["connected", "disconnected"] },
   { name: "subscriptions", label: "Subscriptions", tone: "blue", kinds: ["subscribed", "unsubscribed"] },
@@ -29,7 +30,7 @@ const PREVIEW = 240;
 export const label = (kind) => LABELS[kind] ?? visible(kind).replaceAll("_", " ");
 
 export function tone(entry) {
-  if (entry.kind === "webhook" && !delivered(entry)) return "red";
+  if (["webhook", "source"].includes(entry.kind) && !delivered(entry)) return "red";
   return GROUPS.find(({ kinds }) => kinds.includes(entry.kind))?.tone ?? "slate";
 }
 
@@ -59,6 +60,8 @@ function words(entry) {
     case "member_added":
     case "member_removed":
       return { what: who, detail: entry.data };
+    case "source":
+      return { what: entry.event, detail: [reason, entry.data].filter(Boolean).join(" ") };
     case "webhook":
       return { what: entry.event, detail: [outcome(entry), entry.url].filter(Boolean).join(" ") };
     default:

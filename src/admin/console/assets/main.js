@@ -15,10 +15,11 @@ import { notice } from "./notices.js";
 import { back, go, here, note, onMove, startOver } from "./route.js";
 import { Server } from "./server.js";
 import { Signature } from "./signature.js";
+import { Sources } from "./sources.js";
 import { read, write } from "./storage.js";
 import { setUpTheme } from "./theme.js";
 
-const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "server"];
+const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "sources", "server"];
 const RETRY_MS = 3_000;
 
 let session = null;
@@ -40,6 +41,7 @@ const views = {
   connections: new Connections(shell),
   charts: new Charts(shell),
   signature: new Signature(shell),
+  sources: new Sources(shell),
   server: new Server(shell),
 };
 

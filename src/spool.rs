@@ -1,4 +1,5 @@
-//! Undelivered events on disk: one append-only file per endpoint, in a folder that one server uses at a time.
+//! What waits to be sent or published, on disk: an append-only file for each queue, in a folder that one server uses at a
+//! time. Knows nothing of what is in it.
 //!
 //! A line is `CHECKSUM ID EVENT` for an event that waits and `CHECKSUM ID` for one that is settled; the checksum is
 //! of the rest of the line. An incomplete last line is cut, a damaged one passed over, both with a warning. Nothing
@@ -23,8 +24,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::app::{App, Webhook};
-
 /// From this size on a file is rewritten when it holds mostly settled events.
 const COMPACT_BYTES: u64 = 1024 * 1024;
 
@@ -43,14 +42,16 @@ pub struct Error {
 
 /// An undelivered event and its number in the spool, which is 0 if it was not written.
 #[derive(Debug, Clone)]
-pub(super) struct SpooledEvent {
-    pub(super) id: u64,
-    pub(super) json: Arc<str>,
+pub struct SpooledEvent {
+    /// Its number.
+    pub id: u64,
+    /// What waits, on one line.
+    pub json: Arc<str>,
 }
 
 /// The spool's folder.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     path: PathBuf,
     /// Held by this process. Empty as long as a full disk leaves no room for the lock file.
     lock: OnceLock<File>,
@@ -66,7 +67,7 @@ struct WriteFailures {
 
 impl Folder {
     /// Creates the folder if needed and locks it for this process. A full disk is no error.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let folder = Self {
             path: path.to_owned(),
             lock: OnceLock::new(),
@@ -99,7 +100,7 @@ impl Folder {
     }
 
     /// Why events would not survive a restart at present.
-    pub(super) fn problem(&self) -> Option<String> {
+    pub fn problem(&self) -> Option<String> {
         self.failures.borrow().problem.clone()
     }
 
@@ -124,18 +125,22 @@ impl Folder {
         });
     }
 
-    /// Opens the spool of an endpoint. Returns it with its undelivered events.
-    pub(super) fn spool(
+    /// Opens the spool of a queue of an app, which `identity` tells from its others. Returns it with its undelivered
+    /// events.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn spool(
         self: &Arc<Self>,
-        app: &App,
-        webhook: &Webhook,
+        app: &str,
+        identity: &str,
     ) -> Result<(Spool, Vec<SpooledEvent>), Error> {
-        let name = format!("{}-{}.spool", app.id, digest(&webhook.identity()));
+        let name = format!("{app}-{}.spool", digest(identity));
         Spool::open(Arc::clone(self), self.path.join(name))
     }
 
     /// Logs the files that hold events for endpoints that are not configured. They are left alone.
-    pub(super) fn warn_of_others(&self, known: &[PathBuf]) {
+    pub fn warn_of_others(&self, known: &[PathBuf]) {
         let entries = std::fs::read_dir(&self.path).into_iter().flatten();
         for path in entries.flatten().map(|entry| entry.path()) {
             let is_spool = path
@@ -144,7 +149,7 @@ impl Folder {
             let has_events = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
             if is_spool && has_events && !known.contains(&path) {
                 let path = path.display();
-                warn!(%path, "the spool holds events for a webhook that is not configured (any more)");
+                warn!(%path, "the spool holds events for a webhook or a source that is not configured (any more)");
             }
         }
     }
@@ -160,7 +165,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// The file of one endpoint.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub struct Spool {
     folder: Arc<Folder>,
     path: PathBuf,
     /// None if it could not be created.
@@ -200,18 +205,20 @@ impl Spool {
         Ok((spool, waiting))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// When [`Spool::retry_write`] is due, if it is needed.
-    pub(super) fn retry(&self) -> Option<Instant> {
+    pub fn retry(&self) -> Option<Instant> {
         self.retry
     }
 
     /// Writes an event to the file and returns its number. If the write fails the event is delivered all the same, but
     /// would not survive a restart.
-    pub(super) fn append(&mut self, json: &str) -> u64 {
+    pub fn append(&mut self, json: &str) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         if self.retry.is_none() {
@@ -221,7 +228,7 @@ impl Spool {
     }
 
     /// Marks events as settled. `undelivered` are the others, for a rewrite of the file.
-    pub(super) fn settle<'a>(
+    pub fn settle<'a>(
         &mut self,
         events: impl Iterator<Item = &'a SpooledEvent>,
         undelivered: impl Iterator<Item = &'a SpooledEvent>,
@@ -246,7 +253,7 @@ impl Spool {
     }
 
     /// Retries to write the file, with all undelivered events.
-    pub(super) fn retry_write<'a>(&mut self, undelivered: impl Iterator<Item = &'a SpooledEvent>) {
+    pub fn retry_write<'a>(&mut self, undelivered: impl Iterator<Item = &'a SpooledEvent>) {
         match self.rewrite(undelivered) {
             Ok(()) => {
                 self.retry = None;
