@@ -210,6 +210,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "protocol",
             "rules",
             "slack",
+            "token",
         ],
     ),
     // Speaks to servers as a stranger does.

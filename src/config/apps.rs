@@ -59,6 +59,10 @@ fn built(
     let key = raw.key.as_ref().ok_or_else(|| missing("a key"))?;
     let secrets = Secrets::new(secrets).ok_or_else(|| missing("a secret"))?;
     fits(&raw.limits, server, at, check);
+    let tokens = match &raw.jwt {
+        Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), check)?),
+        None => None,
+    };
     Ok(App {
         id: AppId::new(&id.0),
         key: AppKey::new(&key.0),
@@ -85,11 +89,8 @@ fn built(
         idempotency: Duration::from_secs(raw.idempotency_seconds.into()),
         signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
-        rules: rules::built(&raw.channels, at, check)?,
-        tokens: match &raw.jwt {
-            Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), check)?),
-            None => None,
-        },
+        rules: rules::built(raw, at, check)?,
+        tokens,
         webhooks: webhooks::built(&raw.webhooks, at, check)?,
         sources: sources::built(&raw.sources, at, check)?,
         limits: raw.limits.clone(),

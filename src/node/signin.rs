@@ -93,17 +93,20 @@ impl Node {
             }
             (None, None) => return Err(SigninError::NoUserData),
         };
+        let is_first = session.user.is_none();
         match &session.user {
             Some(known) if known.user.member.id == user.member.id => {
                 session.peer.send(&success(user_data));
             }
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
-            None => self.inboxes.wait_for_capacity().await?,
+            None => {
+                self.inboxes.wait_for_capacity().await?;
+                self.register(session, user, user_data).await?;
+            }
         }
-        session.rests_on(token.as_ref(), None);
-        match &mut session.user {
-            Some(known) => known.token = token,
-            None => self.register(session, user, token, user_data).await?,
+        session.update_tokens(|tokens| tokens.signed_in(token));
+        if !is_first {
+            session.mute_forbidden();
         }
         Ok(())
     }
@@ -112,7 +115,6 @@ impl Node {
         &self,
         session: &mut Session,
         mut user: User,
-        token: Option<Token>,
         user_data: &str,
     ) -> Result<(), SigninError> {
         let app = session.app();
@@ -129,15 +131,12 @@ impl Node {
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
-        let signed_in = session
-            .user
-            .insert(Box::new(SignedIn { user, slots, token }));
+        let signed_in = session.user.insert(Box::new(SignedIn { user, slots }));
         let user = &signed_in.user;
         let watched = match self.adapter.sign_in(&app, user, hub.index()).await {
             Ok(Some(watched)) => watched,
             Ok(None) => {
                 take_user(session);
-                session.rests_on(None, None);
                 let most = app.limits.connections_per_user.map_or(0, NonZeroU32::get);
                 return Err(SigninError::TooManyConnections(most));
             }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod crypto;
+mod in_use;
 mod jwks;
 mod keys;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use claims::ClaimRules;
+pub use in_use::TokensInUse;
 pub use jsonwebtoken::Algorithm;
 pub use jwks::Jwks;
 pub use keys::Key;
@@ -74,9 +76,9 @@ pub struct Token {
     info: Option<Box<RawValue>>,
     watchlist: Option<Box<RawValue>>,
     /// When it was verified.
-    pub verified: Instant,
+    verified: Instant,
     /// How long from then on it counts; none: for ever.
-    pub lasts: Option<Duration>,
+    lasts: Option<Duration>,
 }
 
 /// What is wrong with a token. The texts are told to whoever sent it, and show nothing that is not in it.
@@ -229,6 +231,12 @@ impl From<&ErrorKind> for Fault {
 }
 
 impl Token {
+    /// When it ends; none: never.
+    #[must_use]
+    pub fn end(&self) -> Option<Instant> {
+        self.verified.checked_add(self.lasts?)
+    }
+
     /// Whether its `channels` name a channel.
     #[must_use]
     pub fn names(&self, channel: &str) -> bool {
