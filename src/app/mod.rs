@@ -321,8 +321,9 @@ impl Apps {
         reports
     }
 
-    /// The app one of whose secrets or API tokens somebody has written where its key or id belongs: as it is, escaped, or
-    /// as a part of `key:secret`. Looks at every app, so it is for what is refused already.
+    /// The app one of whose secrets (those of `[apps.jwt]` too) or API tokens somebody has written where its key or id
+    /// belongs: as it is, escaped, or as a part of `key:secret`. Looks at every app, so it is for what is refused
+    /// already.
     #[must_use]
     pub fn by_secret(&self, given: &str) -> Option<&Arc<App>> {
         let decoded = percent_decode_str(given).decode_utf8_lossy();
@@ -333,7 +334,10 @@ impl Apps {
             // What is public as well, on a machine for development, is no secret.
             let is_public = self.by_id(text).is_some() || self.by_key(text).is_some();
             let knows = |app: &&Arc<App>| {
-                app.secrets.include(text) || app.api_tokens.iter().any(|token| token.equals(text))
+                let tokens = app.tokens.as_ref();
+                app.secrets.include(text)
+                    || app.api_tokens.iter().any(|token| token.equals(text))
+                    || tokens.is_some_and(|tokens| tokens.include(text))
             };
             if is_public {
                 return None;

@@ -60,7 +60,7 @@ fn built(
     let secrets = Secrets::new(secrets).ok_or_else(|| missing("a secret"))?;
     fits(&raw.limits, server, at, check);
     let tokens = match &raw.jwt {
-        Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), check)?),
+        Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), &secrets, check)?),
         None => None,
     };
     Ok(App {

@@ -156,6 +156,16 @@ impl Tokens {
         }
     }
 
+    /// Whether a given text is one of the shared secrets.
+    #[must_use]
+    pub fn include(&self, given: &str) -> bool {
+        let Keys::Fixed(keys) = &self.keys else {
+            return false;
+        };
+        let secrets = keys.iter().filter_map(|key| key.secret.as_ref());
+        secrets.filter(|secret| secret.equals(given)).count() > 0
+    }
+
     /// Keeps what an earlier configuration has read.
     pub fn continue_from(&self, former: &Self) {
         if let (Keys::Fetched(now), Keys::Fetched(former)) = (&self.keys, &former.keys) {
