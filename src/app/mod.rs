@@ -7,7 +7,7 @@ mod limits;
 use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use actix_http::Uri;
@@ -116,6 +116,8 @@ pub struct App {
     pub limits: Limits,
     /// What is counted for it.
     pub metrics: AppMetrics,
+    /// Whether it has been logged that an id with a `.` fits no rule for users.
+    pub dotted_id_logged: Once,
 }
 
 impl App {
@@ -462,6 +464,7 @@ impl App {
             sources: Vec::new(),
             limits: Limits::default(),
             metrics: AppMetrics::default(),
+            dotted_id_logged: Once::new(),
         }
     }
 }

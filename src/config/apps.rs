@@ -1,6 +1,7 @@
 //! `[[apps]]` → `App`s: what must be given is there, no two are alike, and the limits fit what the server holds.
 
 use std::collections::HashMap;
+use std::sync::Once;
 use std::time::Duration;
 
 use super::check::{Check, Reported};
@@ -95,6 +96,7 @@ fn built(
         sources: sources::built(&raw.sources, at, check)?,
         limits: raw.limits.clone(),
         metrics: Default::default(),
+        dotted_id_logged: Once::new(),
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use tracing::warn;
+
 use super::connect::{Session, SignedIn};
 use super::{AuthFault, Node};
 use crate::adapter::Watched;
@@ -11,6 +13,7 @@ use crate::hub::inbox::InboxFull;
 use crate::metrics::SigninRefused;
 use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
 use crate::protocol::{ChannelName, Encoded, ErrorCode, ServerFrame, User, UserId};
+use crate::rules::{Rule, WhoMaySubscribe};
 use crate::token::{Fault, Token};
 
 /// Why a sign-in is refused.
@@ -146,6 +149,9 @@ impl Node {
 
         session.peer.set_user_id(&signed_in.user.member.id);
         session.peer.authorize();
+        if signed_in.user.member.id.as_str().contains('.') {
+            log_dotted_id(&app);
+        }
         let mut frames = vec![success(user_data)];
         frames.extend(cut.then(watchlist_cut));
         frames.extend(watchlist_states(&signed_in.user, &watched));
@@ -214,6 +220,16 @@ fn watchlist_states(user: &User, watched: &[Watched]) -> Option<Encoded> {
 fn success(user_data: &str) -> Encoded {
     let user_data = &User::read_back(user_data);
     ServerFrame::SigninSuccess { user_data }.encode()
+}
+
+/// Says once that rules for users are not for everybody who signs in.
+fn log_dotted_id(app: &App) {
+    let is_for_a_user = |rule: &Rule| rule.subscribe == WhoMaySubscribe::User;
+    if app.rules.iter().any(is_for_a_user) {
+        app.dotted_id_logged.call_once(|| {
+            warn!(app.id = %app.id, "a user whose id has a \".\" has signed in: {{user_id}} in the rules of channels fits no such id");
+        });
+    }
 }
 
 /// How many characters `#server-to-user-` leaves of a channel's name for the id of a user.

@@ -241,6 +241,20 @@ fn what_is_held_follows_a_rule_for_tokens() {
     }
 }
 
+/// An id with a dot fits no `{user_id}`: whoever runs the server is told so, once.
+#[test]
+fn an_id_that_fits_no_rule_for_users_is_logged_once() {
+    const LINE: &str = "{user_id} in the rules of channels fits no such id";
+    let server = Server::start(&ruled(FOR_USERS));
+    for user in ["7", "a.b", "c.d"] {
+        signed_in(&server, user);
+    }
+    assert_eq!(server.log().matches(LINE).count(), 1);
+    let server = Server::start(&ruled(OPEN));
+    signed_in(&server, "a.b");
+    assert_eq!(server.log().matches(LINE).count(), 0);
+}
+
 #[test]
 fn a_rule_for_nobody_ends_all() {
     let server = Server::start(&Config::new());
