@@ -233,8 +233,10 @@ impl Peer {
         if settings.seconds > 0 && now >= resumable.next_ping.get() && !resumable.awaits.get() {
             let refreshes = now >= resumable.next_refresh.get();
             if resumable.advance(refreshes) {
-                resumable.next_refresh.set(self.next_refresh());
                 self.ping(resumable);
+            }
+            if refreshes {
+                resumable.next_refresh.set(self.next_refresh());
             }
         }
         true

@@ -93,6 +93,29 @@ async fn an_answer_does_not_confirm_a_subscription_that_was_made_after_the_ping(
     assert_eq!(peer.confirm(&ping), [first("b"), confirmed("c", 7)]);
 }
 
+/// Positions are told again in time, however often others are.
+#[actix_web::test]
+async fn a_quiet_channel_is_not_forgotten_beside_a_busy_one() {
+    let fixture = Fixture::new().await;
+    let (peer, mut client) = fixture.peer_with(token()).await;
+    for channel in ["busy", "quiet"] {
+        let slot = fixture.hub.subscribe(&name(channel), &peer);
+        fixture.hub.activate(&slot, 0, &[]);
+        peer.track(&slot, LogId(0), Some(LogId(0)));
+    }
+    for number in 1..=6 {
+        fixture.post(&name("busy"), number, None);
+        assert_eq!(events(&mut client, 1).await, [number.to_string()]);
+        fixture.hub.tick(10 * number as u32);
+        let ping = pinged(&mut client).await;
+        let mut expected = vec![confirmed("busy", number)];
+        if number == 6 {
+            expected.push(confirmed("quiet", 0));
+        }
+        assert_eq!(peer.confirm(&ping), expected);
+    }
+}
+
 /// The walk of a delivery is cut into slices; who was served before the cut has it, who was not has not.
 #[actix_web::test]
 async fn a_slot_is_as_far_as_the_walk_has_come() {
