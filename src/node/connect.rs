@@ -1,11 +1,13 @@
 //! Connect and disconnect: whether a WebSocket may become a connection of an app, and what it owns while it is one.
 
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::time::Sleep;
+
 use super::Node;
-use super::expiry::TokenEnds;
 use super::held::Held;
 use super::rates::ConnectionRates;
 use crate::adapter::Subscriber;
@@ -17,7 +19,7 @@ use crate::net::Client;
 use crate::protocol::{
     CloseCode, Encoded, Member, ResumeToken, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
 };
-use crate::token::Token;
+use crate::token::TokensInUse;
 
 /// What a client says of itself in its upgrade request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,8 +67,8 @@ pub struct Session {
     pub(super) held: Option<Box<Held>>,
     /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
-    /// Boxed: most connections show no token.
-    pub(super) token_ends: Option<Box<TokenEnds>>,
+    /// Until the first end of a token that something rests on. Boxed: most connections show none.
+    pub(super) token_timer: Option<Pin<Box<Sleep>>>,
     /// Boxed: most connections send nothing that is counted.
     pub(super) rates: Option<Box<ConnectionRates>>,
 }
@@ -86,8 +88,6 @@ pub(super) struct Subscription {
 pub(super) struct SignedIn {
     pub(super) user: User,
     pub(super) slots: Vec<Slot>,
-    /// The token that it signed in with, if it was one.
-    pub(super) token: Option<Token>,
 }
 
 impl Session {
@@ -99,7 +99,7 @@ impl Session {
             subscriptions: Vec::new(),
             held: None,
             user: None,
-            token_ends: None,
+            token_timer: None,
             rates: None,
         }
     }
@@ -189,7 +189,7 @@ impl Node {
 
     /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
     pub async fn disconnect(&self, mut session: Session) {
-        session.token_ends = None;
+        session.update_tokens(|tokens| *tokens = TokensInUse::default());
         while let Some(at) = session.subscriptions.len().checked_sub(1) {
             self.unsubscribe_at(&mut session, at).await;
         }

@@ -107,6 +107,8 @@ transcripts! {
     rule_kinds
     rule_switches
     rule_time_out
+    rule_token
+    rule_token_order
     rule_user
     server_to_user
     sign_in
