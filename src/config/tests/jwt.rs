@@ -127,13 +127,6 @@ fn what_does_not_fit_is_said() {
     for (jwt, expected) in WRONG {
         refused(&with(jwt), &[], &[&format!("apps.toml:{expected}")]);
     }
-    refused(
-        &format!("{APP}channels = [{{ match = \"x\", subscribe = \"token\" }}]"),
-        &[],
-        &[
-            "apps.toml:5: subscribe in [[apps.channels]]: \"token\" needs [apps.jwt], which says how tokens are verified, and the app has none",
-        ],
-    );
 }
 
 #[test]

@@ -45,7 +45,9 @@ fn every_key_of_a_rule_is_taken() {
         (None, None)
     );
     for one in ["anyone", "signed-in", "token", "nobody"] {
-        let rule = rule(&format!("match = \"a\"\nsubscribe = \"{one}\""));
+        let rule = rule(&format!(
+            "match = \"a\"\nsubscribe = \"{one}\"\n[apps.jwt]\nsecret = \"t\""
+        ));
         assert_eq!(rule.subscribe.name(), one);
     }
 }
@@ -94,7 +96,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "match = \"a\"\nsubscribe = \"users\"",
-        "apps.toml:7: subscribe in [[apps.channels]]: expected \"anyone\" or \"signed-in\" or \"user\" or \"token\" or \"nobody\", found the text \"users\"",
+        "apps.toml:7: subscribe in [[apps.channels]]: expected \"anyone\" or \"signed-in\" or \"user\" or \"token\" or \"nobody\", found the text \"users\"; did you mean \"user\"?",
     ),
     (
         "match = \"a\"\nsubscribe = true",
@@ -111,6 +113,10 @@ const WRONG: &[(&str, &str)] = &[
     (
         "match = \"*.{user_id}.*\"\nsubscribe = \"user\"",
         "apps.toml:7: subscribe in [[apps.channels]]: \"user\" needs a match that names one user, and in \"*.{user_id}.*\" one name can be read as several: put a . between {user_id} and other wildcards, and * on one side of it only",
+    ),
+    (
+        "match = \"a\"\nsubscribe = \"token\"",
+        "apps.toml:7: subscribe in [[apps.channels]]: \"token\" needs [apps.jwt], which says how tokens are verified, and the app has none",
     ),
     (
         "match = \"a\"\ncache = 1",
