@@ -245,8 +245,13 @@ impl Peer {
     fn ping(&self, resumable: &Resumable) {
         let number = resumable.pings.get().wrapping_add(1);
         resumable.pings.set(number);
-        let pause = self.app().resume.ping_seconds;
-        resumable.next_ping.set(self.hub().now() + pause);
+        // Not in the same second as all others that got the same event.
+        let pause = self.app().resume.ping_seconds.max(1);
+        let phase = self.key() as u32 % pause;
+        let earliest = self.hub().now() + pause + phase;
+        resumable
+            .next_ping
+            .set(earliest.next_multiple_of(pause) - phase);
         resumable.awaits.set(true);
         self.send(&Encoded::ping(&number.to_be_bytes()));
     }

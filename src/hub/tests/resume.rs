@@ -43,9 +43,9 @@ async fn the_answer_to_a_ping_confirms_what_was_written_before_it() {
     assert!(peer.confirm(b"").is_empty(), "the answer to another ping");
     assert_eq!(peer.confirm(&first), [confirmed("c", 2)]);
     assert!(peer.confirm(&first).is_empty());
-    // Not before `ping_seconds` are over, and not if nothing is new.
-    fixture.hub.tick(6);
-    fixture.hub.tick(7);
+    // Not before `ping_seconds` are over and its turn has come, and not if nothing is new.
+    fixture.hub.tick(9);
+    fixture.hub.tick(10);
     let second = pinged(&mut client).await;
     assert_eq!(peer.confirm(&second), [confirmed("c", 3)]);
     fixture.hub.tick(30);
