@@ -100,7 +100,9 @@ impl<'a> Route<'a> {
             return None;
         }
         let (endpoint, app, name) = match parts {
-            ["app", key, "", "", ""] => (Endpoint::WebSocket, None, key),
+            ["app", key, "", "", ""] | ["resume", _, "app", key, ""] => {
+                (Endpoint::WebSocket, None, key)
+            }
             ["apps", app, "events", "", ""] => (Endpoint::Events, Some(app), app),
             ["apps", app, "batch_events", "", ""] => (Endpoint::BatchEvents, Some(app), app),
             ["apps", app, "channels", "", ""] => (Endpoint::Channels, Some(app), app),
@@ -148,6 +150,7 @@ mod tests {
         for (path, prefix, endpoint, app, name) in [
             ("/", "", Endpoint::Alive, "", ""),
             ("/app/k", "", Endpoint::WebSocket, "", "k"),
+            ("/resume/token/app/k", "", Endpoint::WebSocket, "", "k"),
             ("/apps/1/events", "", Endpoint::Events, "1", "1"),
             (
                 "/apps/a%20b/batch_events",

@@ -522,6 +522,9 @@ fn a_token_has_a_rule_and_is_not_logged() {
         let mut refused = Ws::open(&server, &target, &[]);
         assert_eq!(refused.closed().0, 4001);
     }
+    // A proxy that does not forward the upgrade is told so here too.
+    let path = format!("/resume/{TOKEN}/app/app-key");
+    assert!(server.get(&path).body.contains("WebSocket endpoint"));
     let log = server.log();
     assert!(log.contains("/resume/***/app/no-such-key"), "{log}");
     assert!(!log.contains(TOKEN) && !log.contains(OTHER), "{log}");
