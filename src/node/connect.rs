@@ -1,6 +1,5 @@
 //! Connect and disconnect: whether a WebSocket may become a connection of an app, and what it owns while it is one.
 
-use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use tokio::time::Sleep;
 use super::Node;
 use super::held::Held;
 use super::rates::ConnectionRates;
+use super::resume::log_kept_for;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
 use crate::channel_log::PastWanted;
@@ -78,8 +78,6 @@ pub(super) struct Subscription {
     pub(super) slot: Slot,
     /// Whether `subscription_succeeded` has been sent.
     pub(super) active: bool,
-    /// For how many seconds after its end the log is kept for whoever resumes it, if anybody may.
-    pub(super) resumable: Option<NonZeroU32>,
     /// Who, on a presence channel. Boxed: most subscriptions have none.
     pub(super) member: Option<Box<Member>>,
 }
@@ -130,7 +128,7 @@ impl Subscription {
             socket_id: peer.socket_id(),
             member: self.member.as_deref(),
             past: PastWanted::default(),
-            resumable: self.resumable,
+            resumable: log_kept_for(peer),
         }
     }
 }

@@ -117,7 +117,6 @@ impl Node {
         session.subscriptions.push(Subscription {
             slot,
             active: false,
-            resumable: session.keeps_log(&app),
             member,
         });
         let at = session.subscriptions.len() - 1;

@@ -88,6 +88,7 @@ transcripts! {
     duplicate_subscription
     encrypted_channels
     exclude_socket
+    history
     malformed
     message_rate
     origins
