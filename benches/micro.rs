@@ -19,6 +19,7 @@ use tidewire::auth::{Secret, body_md5, channel_string, request_string};
 use tidewire::channel_log::PastWanted;
 use tidewire::protocol::{ChannelName, ClientFrame, Encoded, ServerFrame, SocketId};
 use tidewire::registry::{EndedSubscription, NewSubscription, Registry, SubscribeOutcome};
+use tidewire::rules::{ChannelPattern, Rule, Rules, USER_ID, WhoMaySubscribe};
 use worker::Worker;
 
 /// Adds what each step allocates to the table.
@@ -114,6 +115,39 @@ fn signature_of_a_request(bencher: Bencher<'_, '_>, bytes: usize) {
         let text = request_string("POST", path, black_box(&query));
         assert!(secret.verifies(text.as_bytes(), black_box(&signature)));
         assert_eq!(body_md5(black_box(body.as_bytes())), query[3].1);
+    });
+}
+
+/// What a subscription asks of that many rules, of which the last one is its own: four times which one that is, and twice
+/// for whom. The patterns begin with what tells them apart, or with a wildcard.
+#[divan::bench(args = [1, 1000], consts = [true, false])]
+fn rules_of_a_subscription<const WILD: bool>(bencher: Bencher<'_, '_>, rules: usize) {
+    let rule = |number: usize| Rule {
+        pattern: ChannelPattern::parse(&match WILD {
+            true => format!("*.{{user_id}}.invoices-{number}"),
+            false => format!("shop-{number}.{{user_id}}.invoices"),
+        })
+        .expect("a good pattern"),
+        subscribe: WhoMaySubscribe::User,
+        cache: false,
+        history: None,
+        rewind: None,
+        client_events: None,
+        subscription_count: None,
+    };
+    let last = rules - 1;
+    let own = channel(&match WILD {
+        true => format!("shop.eu.4f1c2a.invoices-{last}"),
+        false => format!("shop-{last}.4f1c2a.invoices"),
+    });
+    let rules = Rules::new((0..rules).map(rule).collect());
+    bencher.bench_local(|| {
+        for asked in 0..4 {
+            let rule = rules.of(black_box(&own)).expect("a rule");
+            if asked < 2 {
+                assert_eq!(rule.pattern.value_of(USER_ID, own.as_str()), Some("4f1c2a"));
+            }
+        }
     });
 }
 

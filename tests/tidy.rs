@@ -210,6 +210,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "protocol",
             "rules",
             "slack",
+            "token",
         ],
     ),
     // Speaks to servers as a stranger does.
@@ -231,7 +232,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "auth", "bounded", "metrics", "protocol", "rules", "source", "token",
         ],
     ),
-    ("token", &["clock", "fetch", "metrics", "protocol", "rules"]),
+    (
+        "token",
+        &["auth", "clock", "fetch", "metrics", "protocol", "rules"],
+    ),
     ("source", &["auth", "fetch", "limits", "pem"]),
     ("spool", &[]),
     ("rules", &["bounded", "protocol"]),

@@ -28,6 +28,10 @@ pub(crate) struct Options {
     #[arg(long = "server", global = true, value_name = "PATH")]
     servers: Vec<String>,
 
+    /// The same, and each connection has a token with which it could resume
+    #[arg(long = "resumable", global = true, value_name = "PATH")]
+    resumables: Vec<String>,
+
     /// The floor's binary, measured beside the others
     #[arg(long, global = true, value_name = "PATH")]
     floor: Option<PathBuf>,
@@ -154,6 +158,10 @@ impl Options {
     /// Everything that is to be measured, in the order of the table.
     pub(crate) fn targets(&self) -> Result<Vec<Target>> {
         let mut targets: Vec<Target> = self.servers.iter().map(|text| binary(text)).collect();
+        targets.extend(self.resumables.iter().map(|text| Target {
+            dialect: Dialect::Resumable,
+            ..binary(text)
+        }));
         if self.urls.len() != self.pids.len() {
             return Err("every --url needs a --pid: the costs are read from its process".into());
         }

@@ -28,6 +28,8 @@ pub(crate) struct App {
 pub(crate) enum Dialect {
     /// The Pusher protocol.
     Pusher,
+    /// The same, with a token in the path of each connection.
+    Resumable,
     /// Nothing: every WebSocket gets the body of every `POST /publish`.
     Floor,
 }
@@ -138,10 +140,13 @@ impl Server {
                     _program: None,
                 })
             }
-            (Source::Binary(path), Dialect::Pusher) => Self::tidewire(path, config, log, cpus),
             (Source::Binary(path), Dialect::Floor) => {
                 Self::without_apps(Dialect::Floor, &mut Command::new(path), cpus)
             }
+            (Source::Binary(path), dialect) => Ok(Self {
+                dialect,
+                ..Self::tidewire(path, config, log, cpus)?
+            }),
             (Source::Bare, dialect) => {
                 let mut command = Command::new(std::env::current_exe()?);
                 Self::without_apps(dialect, command.arg(bare::ARGUMENT), cpus)

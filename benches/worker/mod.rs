@@ -176,5 +176,6 @@ fn app() -> App {
         sources: Vec::new(),
         limits: Limits::default(),
         metrics: AppMetrics::default(),
+        dotted_id_logged: std::sync::Once::new(),
     }
 }

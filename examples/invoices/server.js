@@ -3,7 +3,7 @@
 import { oneOf, text, whole } from "../shared/input.js";
 import { HttpError, file, redirect } from "../shared/reply.js";
 import { demoLogin } from "../shared/session.js";
-import { channelAuthorization, publish, pusher, settingsModule } from "../shared/tidewire.js";
+import { channelAuthorization, publish, pusher, settingsModule, userAuthentication } from "../shared/tidewire.js";
 import { serve } from "../shared/web.js";
 import * as invoices from "./store.js";
 
@@ -13,8 +13,10 @@ const CUSTOMERS = ["grace", "hugo"];
 const USERS = [...ISSUERS, ...CUSTOMERS];
 const FOLDER = new URL("public/", import.meta.url);
 
-// Public channels can be listened to by everybody who knows the name, private ones by whom /pusher/auth lets in.
+// Public channels can be listened to by everybody who knows the name, private ones by whom /pusher/auth lets in. With
+// the rule of rules.toml a user's channel is for that user, whom /pusher/user-auth signs in.
 const PRIVATE = process.env.CHANNELS === "private";
+const RULES = process.env.CHANNELS === "rules";
 const prefix = PRIVATE ? "private-" : "";
 const invoiceChannel = (invoice) => `${prefix}invoice.${invoice.id}`;
 const listChannel = (userId) => `${prefix}user.${userId}.invoices`;
@@ -98,8 +100,9 @@ serve(NAME, {
     "GET /": ({ user }) => (ISSUERS.includes(user) ? file(new URL("list.html", FOLDER)) : redirect("/login")),
     "GET /pay/:id": ({ user, params }) =>
       PRIVATE && !user ? redirect(`/login?next=/pay/${encodeURIComponent(params.id)}`) : file(new URL("pay.html", FOLDER)),
-    "GET /settings.js": ({ user }) => settingsModule({ prefix, user, users: PRIVATE ? USERS : ISSUERS, customers: CUSTOMERS }),
+    "GET /settings.js": ({ user }) => settingsModule({ prefix, user, signsIn: RULES && Boolean(user), users: PRIVATE ? USERS : ISSUERS, customers: CUSTOMERS }),
     "POST /pusher/auth": channelAuthorization(mayJoin),
+    "POST /pusher/user-auth": userAuthentication,
     "GET /api/invoices": (request) => invoices.ofUser(issuer(request)),
     "POST /api/invoices": create,
     "GET /api/invoices/:id": readable,

@@ -51,6 +51,16 @@ export async function publish(send) {
   }
 }
 
+const SOCKET_ID = /^\d+\.\d+$/;
+
+/** The route that pusher-js asks, by default at /pusher/user-auth, to sign in: who it is says the session. */
+export function userAuthentication({ user, body }) {
+  const socketId = text(body, "socket_id");
+  if (!SOCKET_ID.test(socketId)) throw new HttpError(400, "Expected the socket_id of a connection");
+  if (!user) throw new HttpError(401, "Log in first");
+  return pusher.authenticateUser(socketId, { id: user });
+}
+
 /**
  * The route that pusher-js asks, by default at /pusher/auth, before it joins a private channel.
  * Who is asking comes from the session that this backend has signed, never from the request's fields.
@@ -60,7 +70,7 @@ export function channelAuthorization(mayJoin) {
   return ({ user, body }) => {
     const socketId = text(body, "socket_id");
     const channel = text(body, "channel_name", 200);
-    if (!/^\d+\.\d+$/.test(socketId) || !/^private-[\w.-]+$/.test(channel)) {
+    if (!SOCKET_ID.test(socketId) || !/^private-[\w.-]+$/.test(channel)) {
       throw new HttpError(400, "Expected the socket_id of a connection and the channel_name of a private channel");
     }
     if (!user) throw new HttpError(401, "Log in first");

@@ -7,7 +7,7 @@ mod limits;
 use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use actix_http::Uri;
@@ -94,13 +94,13 @@ pub struct App {
     pub tls_only: bool,
     /// Pages that may connect; empty: any. Clients that send no `Origin` are not pages and always may.
     pub allowed_origins: Vec<OriginPattern>,
-    /// How long a connection has to sign in or to subscribe to a private or presence channel (4009).
+    /// How long a connection has to sign in, or to subscribe to a private or presence channel or with a token (4009).
     pub authorize_within: Option<Duration>,
     /// What holds for connections with a token.
     pub resume: Resume,
     /// How long a repeat of a publish with an idempotency key is recognised.
     pub idempotency: Duration,
-    /// How long a subscription that needs a user waits for the sign-in of its connection.
+    /// How long a subscription that needs a user or a token waits for the sign-in of its connection.
     pub signin_wait: Duration,
     /// Bearer tokens that replace the signature on the HTTP API.
     pub api_tokens: Vec<Secret>,
@@ -116,6 +116,8 @@ pub struct App {
     pub limits: Limits,
     /// What is counted for it.
     pub metrics: AppMetrics,
+    /// Whether it has been logged that an id with a `.` fits no rule for users.
+    pub dotted_id_logged: Once,
 }
 
 impl App {
@@ -321,8 +323,9 @@ impl Apps {
         reports
     }
 
-    /// The app one of whose secrets or API tokens somebody has written where its key or id belongs: as it is, escaped, or
-    /// as a part of `key:secret`. Looks at every app, so it is for what is refused already.
+    /// The app one of whose secrets (those of `[apps.jwt]` too) or API tokens somebody has written where its key or id
+    /// belongs: as it is, escaped, or as a part of `key:secret`. Looks at every app, so it is for what is refused
+    /// already.
     #[must_use]
     pub fn by_secret(&self, given: &str) -> Option<&Arc<App>> {
         let decoded = percent_decode_str(given).decode_utf8_lossy();
@@ -333,7 +336,10 @@ impl Apps {
             // What is public as well, on a machine for development, is no secret.
             let is_public = self.by_id(text).is_some() || self.by_key(text).is_some();
             let knows = |app: &&Arc<App>| {
-                app.secrets.include(text) || app.api_tokens.iter().any(|token| token.equals(text))
+                let tokens = app.tokens.as_ref();
+                app.secrets.include(text)
+                    || app.api_tokens.iter().any(|token| token.equals(text))
+                    || tokens.is_some_and(|tokens| tokens.include(text))
             };
             if is_public {
                 return None;
@@ -458,6 +464,7 @@ impl App {
             sources: Vec::new(),
             limits: Limits::default(),
             metrics: AppMetrics::default(),
+            dotted_id_logged: Once::new(),
         }
     }
 }
@@ -513,22 +520,24 @@ mod tests {
     fn who_may_subscribe() {
         use Admission::{Admitted, NeedsToken, NeedsUser, Nobody, OtherUser};
         use WhoMaySubscribe::{Anyone, SignedIn, Token, User};
-        for (subscribe, of_nobody, of_seven, of_eight) in [
-            (Anyone, Admitted, Admitted, Admitted),
-            (SignedIn, NeedsUser, Admitted, Admitted),
-            (User, NeedsUser, Admitted, OtherUser),
-            (Token, NeedsToken, NeedsToken, NeedsToken),
-            (WhoMaySubscribe::Nobody, Nobody, Nobody, Nobody),
+        for (subscribe, of_nobody, of_seven, of_eight, by_token) in [
+            (Anyone, Admitted, Admitted, Admitted, Admitted),
+            (SignedIn, NeedsUser, Admitted, Admitted, NeedsUser),
+            (User, NeedsUser, Admitted, OtherUser, NeedsUser),
+            (Token, NeedsUser, NeedsToken, NeedsToken, Admitted),
+            (WhoMaySubscribe::Nobody, Nobody, Nobody, Nobody, Nobody),
         ] {
             let app = app(rule("user.{user_id}.*", subscribe));
             let channel = name("user.7.invoices");
             let policy = app.policy(&channel);
-            let admission = |user| policy.admission(&channel, user);
-            assert_eq!(admission(None), of_nobody, "{subscribe:?}");
-            assert_eq!(admission(Some("7")), of_seven, "{subscribe:?}");
-            assert_eq!(admission(Some("8")), of_eight, "{subscribe:?}");
+            let admission = |user, has_token| policy.admission(&channel, user, || has_token);
+            assert_eq!(admission(None, false), of_nobody, "{subscribe:?}");
+            assert_eq!(admission(Some("7"), false), of_seven, "{subscribe:?}");
+            assert_eq!(admission(Some("8"), false), of_eight, "{subscribe:?}");
+            assert_eq!(admission(None, true), by_token, "{subscribe:?}");
             let other = name("users.7");
-            assert_eq!(app.policy(&other).admission(&other, None), Admitted);
+            let of_other = app.policy(&other).admission(&other, None, || false);
+            assert_eq!(of_other, Admitted);
         }
     }
 

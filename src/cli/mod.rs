@@ -10,6 +10,7 @@ mod doctor;
 mod generated_app;
 mod health;
 mod help;
+mod history;
 mod members;
 mod remote;
 mod request;
@@ -205,11 +206,17 @@ fn completions(shell: CompletedShell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// Writes an answer, with one line end. A reader that went away has seen enough.
+/// Writes an answer, with one line end.
 fn print(answer: &str) -> Result<(), Error> {
+    is_read(answer).map(|_| ())
+}
+
+/// The same; false if the reader has gone away, having seen enough.
+fn is_read(answer: &str) -> Result<bool, Error> {
     match writeln!(io::stdout(), "{}", answer.trim_end_matches('\n')) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::Output(error)),
     }
 }
 

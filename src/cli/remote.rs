@@ -3,7 +3,9 @@
 use clap::Subcommand;
 
 use super::target::Configuration;
-use super::{Error, channels, doctor, members, print, sign, source, tail, terminate, trigger};
+use super::{
+    Error, channels, doctor, history, members, print, sign, source, tail, terminate, trigger,
+};
 use crate::config::Sources;
 
 /// What can be asked of a server.
@@ -17,6 +19,8 @@ pub(super) enum Remote {
     Tail(tail::Tail),
     /// List the occupied channels
     Channels(channels::Channels),
+    /// Print what is kept of a channel, and go on with --follow
+    History(history::History),
     /// List who is on a presence channel
     Members(members::Members),
     /// Close all connections of a signed-in user
@@ -35,6 +39,7 @@ impl Remote {
             Self::Trigger(trigger) => print(&trigger.send(&configuration)?),
             Self::Tail(tail) => tail.run(&configuration),
             Self::Channels(channels) => print(&channels.list(&configuration)?),
+            Self::History(history) => history.run(&configuration),
             Self::Members(members) => print(&members.list(&configuration)?),
             Self::Terminate(terminate) => print(&terminate.send(&configuration)?),
             Self::Source(source) => print(&source.run(&configuration)?),

@@ -17,7 +17,7 @@ Examples:
   tidewire trigger invoice.7 payment.received - < payment.json
   tidewire trigger user.1 paid '{}' --channel admin --info subscription_count
   tidewire trigger private-user-7 note 'a text' --url https://ws.example.com
-  tidewire trigger invoice.7 payment.received '{}' --idempotency-key invoice-7-paid
+  tidewire trigger invoice.7 paid '{}' --idempotency-key invoice-7-paid
 
 DATA reaches subscribers as the very text given here; for an encrypted channel it must be
 encrypted already.

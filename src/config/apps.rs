@@ -1,6 +1,7 @@
 //! `[[apps]]` → `App`s: what must be given is there, no two are alike, and the limits fit what the server holds.
 
 use std::collections::HashMap;
+use std::sync::Once;
 use std::time::Duration;
 
 use super::check::{Check, Reported};
@@ -59,6 +60,10 @@ fn built(
     let key = raw.key.as_ref().ok_or_else(|| missing("a key"))?;
     let secrets = Secrets::new(secrets).ok_or_else(|| missing("a secret"))?;
     fits(&raw.limits, server, at, check);
+    let tokens = match &raw.jwt {
+        Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), &secrets, check)?),
+        None => None,
+    };
     Ok(App {
         id: AppId::new(&id.0),
         key: AppKey::new(&key.0),
@@ -85,15 +90,13 @@ fn built(
         idempotency: Duration::from_secs(raw.idempotency_seconds.into()),
         signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
-        rules: rules::built(&raw.channels, at, check)?,
-        tokens: match &raw.jwt {
-            Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), check)?),
-            None => None,
-        },
+        rules: rules::built(raw, at, check)?,
+        tokens,
         webhooks: webhooks::built(&raw.webhooks, at, check)?,
         sources: sources::built(&raw.sources, at, check)?,
         limits: raw.limits.clone(),
         metrics: Default::default(),
+        dotted_id_logged: Once::new(),
     })
 }
 

@@ -15,14 +15,16 @@ pub(super) struct Check<'a, 'e> {
 pub(super) struct Reported;
 
 impl Check<'_, '_> {
-    /// Where a key stands; a default of an app is where the app is.
+    /// Where a key stands; what is left out of an app is where its table is.
     pub(super) fn origin(&self, at: &str) -> Option<Origin> {
         let path = path(at);
-        let origin = self.tree.origin(&path);
-        origin.or_else(|| match at.strip_prefix("apps.") {
-            Some(_) => self.tree.origin(&path[..2]),
-            None => None,
-        })
+        let least = if at.starts_with("apps.") {
+            2
+        } else {
+            path.len()
+        };
+        let mut tables = (least..=path.len()).rev();
+        tables.find_map(|length| self.tree.origin(&path[..length]))
     }
 
     /// Reports what is wrong with the value of a key.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::check::{Check, Reported};
 use super::raw;
+use crate::auth::Secrets;
 use crate::token::{Algorithm, ClaimRules, Jwks, Key, Keys, Tokens, listed};
 use crate::{fetch, pem};
 
@@ -21,10 +22,14 @@ const OF_JWKS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// The tokens of the app whose section stands `at` a path.
+/// Said of a secret that has two uses.
+const SHARED: &str = "it is a secret of the app as well, with which events are published: tokens need one of their own";
+
+/// The tokens of the app whose section stands `at` a path. `secrets` are the app's own.
 pub(super) fn built(
     raw: &raw::Jwt,
     at: &str,
+    secrets: &Secrets,
     check: &mut Check<'_, '_>,
 ) -> Result<Tokens, Reported> {
     let given = given(raw);
@@ -38,7 +43,7 @@ pub(super) fn built(
         let text = "[apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url";
         return Err(check.report_section(at, text));
     };
-    let (keys, possible) = keys(raw, &format!("{at}.{kind}"), check)?;
+    let (keys, possible) = keys(raw, &format!("{at}.{kind}"), secrets, check)?;
     let strange = raw
         .algorithms
         .iter()
@@ -81,6 +86,7 @@ fn given(raw: &raw::Jwt) -> Vec<&'static str> {
 fn keys(
     raw: &raw::Jwt,
     at: &str,
+    secrets: &Secrets,
     check: &mut Check<'_, '_>,
 ) -> Result<(Keys, Vec<Algorithm>), Reported> {
     match (&raw.public_key_file, &raw.jwks_url) {
@@ -101,7 +107,14 @@ fn keys(
         (None, None) => {
             let mut keys = Vec::new();
             for secret in raw.secret.iter().chain(&raw.secrets) {
-                let key = check.secrets.text(&secret.0).map(Key::of_secret);
+                let key =
+                    check
+                        .secrets
+                        .text(&secret.0)
+                        .and_then(|text| match secrets.include(text) {
+                            true => Err(SHARED.to_owned()),
+                            false => Ok(Key::of_secret(text)),
+                        });
                 keys.extend(check.or_report(at, key)?);
             }
             let possible = keys.first().map_or(&[][..], Key::algorithms).to_vec();

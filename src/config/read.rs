@@ -36,7 +36,11 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &Tree) -> Result<T, Vec<P
             }
         };
         let gone = rest.remove(&problem.path);
-        problems.push(problem);
+        // A table that lacks what was taken out of it is no further problem.
+        let is_below = |earlier: &Problem| earlier.path.starts_with(&problem.path);
+        if !problems.iter().any(is_below) {
+            problems.push(problem);
+        }
         if !gone {
             return Err(problems);
         }
@@ -109,6 +113,10 @@ impl de::Error for ReadError {
         Self::custom(format!(
             "expected \"{expected}\", found the text {found:?}{meant}"
         ))
+    }
+
+    fn missing_field(key: &'static str) -> Self {
+        Self::custom(format!("{key} is missing"))
     }
 
     fn unknown_field(_: &str, valid: &'static [&'static str]) -> Self {

@@ -32,12 +32,12 @@ impl Serialize for Match {
 
 /// The rules of the app that stands `at` a path.
 pub(super) fn built(
-    raw: &[raw::ChannelRule],
+    app: &raw::App,
     at: &str,
     check: &mut Check<'_, '_>,
 ) -> Result<Rules, Reported> {
     let mut rules = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
+    for (index, raw) in app.channels.iter().enumerate() {
         let at = |key: &str| format!("{at}.channels.{index}.{key}");
         let pattern = raw.pattern.as_ref().ok_or_else(|| {
             let text = "a rule needs a match: the names that it is for, like \"invoice.{id}\"";
@@ -45,6 +45,10 @@ pub(super) fn built(
         })?;
         if raw.subscribe == WhoMaySubscribe::User {
             user_is_definite(&pattern.0).map_err(|text| check.report(&at("subscribe"), text))?;
+        }
+        if raw.subscribe == WhoMaySubscribe::Token && app.jwt.is_none() {
+            let text = "\"token\" needs [apps.jwt], which says how tokens are verified, and the app has none";
+            return Err(check.report(&at("subscribe"), text));
         }
         rules.push(Rule {
             pattern: pattern.0.clone(),

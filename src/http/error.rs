@@ -70,6 +70,11 @@ pub enum ApiError {
         "API tokens are refused over plain HTTP from beyond loopback: anybody on the way could read them. Use TLS in front, sign the request instead, or set allow_plain_tokens = true in [server]"
     )]
     PlainToken,
+    /// 404.
+    #[error(
+        "Nothing is kept of the channel {0}: a rule of the app ([[apps.channels]]) with history, rewind or cache keeps its events, and so does a connection that may resume"
+    )]
+    NoHistory(String),
     /// 400.
     #[error("{0}")]
     BadRequest(String),
@@ -150,6 +155,7 @@ impl ApiError {
             Self::Unauthorized(reason, _) => *reason,
             Self::TooManyTokens(_) => RequestRefused::TooManyTokens,
             Self::PlainToken => RequestRefused::PlainToken,
+            Self::NoHistory(_) => RequestRefused::NoHistory,
             Self::BadRequest(_) => RequestRefused::BadRequest,
             Self::ChannelName { .. } => RequestRefused::ChannelName,
             Self::EventName(_) => RequestRefused::EventName,
@@ -176,7 +182,9 @@ impl ApiError {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Head(error) => error.status(),
-            Self::UnknownPath(_) | Self::UnknownApp(_) => StatusCode::NOT_FOUND,
+            Self::UnknownPath(_) | Self::UnknownApp(_) | Self::NoHistory(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotUpgraded => StatusCode::UPGRADE_REQUIRED,
             Self::AppDisabled | Self::PlainToken => StatusCode::FORBIDDEN,
@@ -216,6 +224,7 @@ impl ApiError {
             Self::NotUpgraded => Some((UPGRADE, HeaderValue::from_static("websocket"))),
             Self::Head(_)
             | Self::UnknownPath(_)
+            | Self::NoHistory(_)
             | Self::UnknownApp(_)
             | Self::Secret { .. }
             | Self::AppDisabled

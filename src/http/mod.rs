@@ -8,6 +8,7 @@ mod channels;
 mod error;
 mod events;
 mod explain;
+mod history;
 mod idempotency;
 mod query_string;
 mod refusal;
@@ -26,6 +27,7 @@ use actix_web::HttpResponse;
 pub use error::ApiError;
 pub use events::{OperatorPublish, Outcome};
 pub use explain::{ExplainRequest, Explanation, Step};
+pub use history::PastEvent;
 pub use refusal::record_fault;
 
 use crate::app::App;

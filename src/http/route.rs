@@ -23,6 +23,8 @@ pub(super) enum Endpoint {
     Channel,
     /// `/apps/{app_id}/channels/{channel}/users`.
     Users,
+    /// `/apps/{app_id}/channels/{channel}/events`.
+    History,
     /// `/apps/{app_id}/users/{user_id}/terminate_connections`. The Python SDK leaves `/apps/{id}` out; the app is then
     /// the one of the `auth_key` (protocol §4.8).
     Terminate,
@@ -46,9 +48,12 @@ impl Endpoint {
             Self::Events | Self::BatchEvents | Self::Terminate | Self::Source => {
                 method == Method::POST
             }
-            Self::Alive | Self::WebSocket | Self::Channels | Self::Channel | Self::Users => {
-                matches!(*method, Method::GET | Method::HEAD)
-            }
+            Self::Alive
+            | Self::WebSocket
+            | Self::Channels
+            | Self::Channel
+            | Self::Users
+            | Self::History => matches!(*method, Method::GET | Method::HEAD),
         }
     }
 
@@ -95,12 +100,15 @@ impl<'a> Route<'a> {
             return None;
         }
         let (endpoint, app, name) = match parts {
-            ["app", key, "", "", ""] => (Endpoint::WebSocket, None, key),
+            ["app", key, "", "", ""] | ["resume", _, "app", key, ""] => {
+                (Endpoint::WebSocket, None, key)
+            }
             ["apps", app, "events", "", ""] => (Endpoint::Events, Some(app), app),
             ["apps", app, "batch_events", "", ""] => (Endpoint::BatchEvents, Some(app), app),
             ["apps", app, "channels", "", ""] => (Endpoint::Channels, Some(app), app),
             ["apps", app, "channels", name, ""] => (Endpoint::Channel, Some(app), name),
             ["apps", app, "channels", name, "users"] => (Endpoint::Users, Some(app), name),
+            ["apps", app, "channels", name, "events"] => (Endpoint::History, Some(app), name),
             ["apps", app, "users", name, "terminate_connections"] => {
                 (Endpoint::Terminate, Some(app), name)
             }
@@ -142,6 +150,7 @@ mod tests {
         for (path, prefix, endpoint, app, name) in [
             ("/", "", Endpoint::Alive, "", ""),
             ("/app/k", "", Endpoint::WebSocket, "", "k"),
+            ("/resume/token/app/k", "", Endpoint::WebSocket, "", "k"),
             ("/apps/1/events", "", Endpoint::Events, "1", "1"),
             (
                 "/apps/a%20b/batch_events",
@@ -158,6 +167,13 @@ mod tests {
                 Endpoint::Users,
                 "1",
                 "users",
+            ),
+            (
+                "/apps/1/channels/a%3Bb/events",
+                "",
+                Endpoint::History,
+                "1",
+                "a;b",
             ),
             (
                 "/apps/1/users/a%2Fb/terminate_connections",

@@ -91,6 +91,7 @@ impl<'a> Signed<'a> {
             Endpoint::Channels => channels::list(self).await,
             Endpoint::Channel => channels::one(self).await,
             Endpoint::Users => channels::users(self).await,
+            Endpoint::History => super::history::page(self).await,
             Endpoint::Terminate => users::terminate(self).await,
             // Nobody signs these.
             Endpoint::Alive | Endpoint::WebSocket | Endpoint::Source => {

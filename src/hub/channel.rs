@@ -162,6 +162,12 @@ impl LocalChannel {
         }
     }
 
+    pub(super) fn mute_slot(&self, index: u32) {
+        if let Some(Some(subscriber)) = self.slots.borrow_mut().get_mut(index as usize) {
+            subscriber.since = MUTED;
+        }
+    }
+
     /// Whether a slot's subscriber was muted.
     pub(super) fn is_muted(&self, index: u32) -> bool {
         let slots = self.slots.borrow();

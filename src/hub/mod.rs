@@ -29,7 +29,7 @@ use crate::app::{AppId, Apps};
 use crate::metrics::{Histogram, Metrics};
 use crate::net::Socket;
 use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
-use crate::rules::WhoMaySubscribe;
+use crate::rules::{Admission, WhoMaySubscribe};
 use crate::slack::Slack as _;
 use channel::LocalChannel;
 pub use client_info::ClientInfo;
@@ -192,7 +192,12 @@ impl Hub {
         }
     }
 
-    /// Whether a subscription gets nothing any more, because other rules forbid it: its connection has to end it.
+    /// Delivers nothing more to a subscription.
+    pub fn mute(&self, slot: &Slot) {
+        slot.channel.mute_slot(slot.index);
+    }
+
+    /// Whether a subscription gets nothing any more, because the rules forbid it: its connection has to end it.
     #[must_use]
     pub fn is_muted(&self, slot: &Slot) -> bool {
         slot.channel.is_muted(slot.index)
@@ -401,7 +406,9 @@ impl Hub {
             for channel in self.channels_of(&id) {
                 let policy = now.policy(channel.name());
                 if policy.subscribe != WhoMaySubscribe::Anyone {
-                    channel.mute(|peer| peer.is_forbidden(channel.name(), &policy));
+                    let name = channel.name();
+                    channel
+                        .mute(|peer| peer.admission(name, &policy, false) != Admission::Admitted);
                 }
             }
         }

@@ -21,7 +21,8 @@ use crate::net::Socket;
 use crate::protocol::{
     ChannelName, CloseCode, Encoded, ResumeToken, ServerFrame, SocketId, UserId,
 };
-use crate::rules::{Admission, ChannelPolicy, WhoMaySubscribe};
+use crate::rules::{Admission, ChannelPolicy};
+use crate::token::TokensInUse;
 
 /// A connection's identity. It does not change.
 #[derive(Debug, Clone)]
@@ -96,6 +97,8 @@ pub struct Peer {
     pub(super) resumable: Option<Box<Resumable>>,
     to_be_reviewed: Cell<bool>,
     user: OnceCell<UserId>,
+    /// Boxed: most connections show no token.
+    tokens: RefCell<Option<Box<TokensInUse>>>,
 }
 
 impl Peer {
@@ -124,6 +127,7 @@ impl Peer {
             resumable,
             to_be_reviewed: Cell::new(false),
             user: OnceCell::new(),
+            tokens: RefCell::default(),
         }
     }
 
@@ -154,14 +158,14 @@ impl Peer {
         }
     }
 
-    /// Whether its app has other rules than before, by which what it has is to be decided again.
+    /// Whether its app has other rules than before, or it another token, by which what it has is to be decided again.
     #[must_use]
     pub fn is_to_be_reviewed(&self) -> bool {
         self.to_be_reviewed.get()
     }
 
     /// Has its task decide again.
-    pub(super) fn set_to_be_reviewed(&self) {
+    pub fn set_to_be_reviewed(&self) {
         self.to_be_reviewed.set(true);
         self.wake();
     }
@@ -171,14 +175,34 @@ impl Peer {
         self.to_be_reviewed.set(false);
     }
 
-    /// Whether another rule than when it subscribed forbids it the channel. A token is not asked for again.
-    pub(super) fn is_forbidden(&self, channel: &ChannelName, policy: &ChannelPolicy<'_>) -> bool {
+    /// What the policy of a channel says to it now, by who has signed in and by the tokens that something of it rests on;
+    /// `has_token`: it shows one for the channel besides.
+    #[must_use]
+    pub fn admission(
+        &self,
+        channel: &ChannelName,
+        policy: &ChannelPolicy<'_>,
+        has_token: bool,
+    ) -> Admission {
         let user = self.user.get().map(UserId::as_str);
-        match policy.admission(channel, user) {
-            Admission::Admitted => false,
-            Admission::NeedsToken => self.app().policy(channel).subscribe != WhoMaySubscribe::Token,
-            Admission::NeedsUser | Admission::OtherUser | Admission::Nobody => true,
-        }
+        let tokens = self.tokens.borrow();
+        let names = || tokens.as_ref().is_some_and(|tokens| tokens.names(channel));
+        policy.admission(channel, user, || has_token || names())
+    }
+
+    /// Whether anything of it rests on a token.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        self.tokens.borrow().is_some()
+    }
+
+    /// Reads or changes what of it rests on tokens.
+    pub fn with_tokens<T>(&self, act: impl FnOnce(&mut TokensInUse) -> T) -> T {
+        let mut tokens = self.tokens.borrow_mut();
+        let mut known = tokens.take().unwrap_or_default();
+        let outcome = act(&mut known);
+        *tokens = (!known.is_empty()).then_some(known);
+        outcome
     }
 
     /// The hub of its worker.

@@ -233,8 +233,10 @@ impl Peer {
         if settings.seconds > 0 && now >= resumable.next_ping.get() && !resumable.awaits.get() {
             let refreshes = now >= resumable.next_refresh.get();
             if resumable.advance(refreshes) {
-                resumable.next_refresh.set(self.next_refresh());
                 self.ping(resumable);
+            }
+            if refreshes {
+                resumable.next_refresh.set(self.next_refresh());
             }
         }
         true
@@ -243,8 +245,13 @@ impl Peer {
     fn ping(&self, resumable: &Resumable) {
         let number = resumable.pings.get().wrapping_add(1);
         resumable.pings.set(number);
-        let pause = self.app().resume.ping_seconds;
-        resumable.next_ping.set(self.hub().now() + pause);
+        // Not in the same second as all others that got the same event.
+        let pause = self.app().resume.ping_seconds.max(1);
+        let phase = self.key() as u32 % pause;
+        let earliest = self.hub().now() + pause + phase;
+        resumable
+            .next_ping
+            .set(earliest.next_multiple_of(pause) - phase);
         resumable.awaits.set(true);
         self.send(&Encoded::ping(&number.to_be_bytes()));
     }

@@ -177,6 +177,7 @@ reasons! {
     RequestRefused, "request refused", 10 {
         UnknownApp "unknown_app" "no app has the id of the path" authentication,
         AppDisabled "app_disabled" "the app is disabled",
+        NoHistory "no_history" "nothing is kept of the channel",
         Secret "secret" "it holds an app's secret where its id, its key, its signature or a token belongs; replace the secret" authentication,
         AuthKeyMissing "auth_key_missing" "auth_key is missing" authentication,
         AuthKey "auth_key" "auth_key is not the key of the app, or of any app" authentication,

@@ -1,13 +1,15 @@
 //! Connect and disconnect: whether a WebSocket may become a connection of an app, and what it owns while it is one.
 
-use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::time::Sleep;
+
 use super::Node;
-use super::expiry::TokenEnds;
 use super::held::Held;
 use super::rates::ConnectionRates;
+use super::resume::log_kept_for;
 use crate::adapter::Subscriber;
 use crate::app::{App, Apps};
 use crate::channel_log::PastWanted;
@@ -17,7 +19,7 @@ use crate::net::Client;
 use crate::protocol::{
     CloseCode, Encoded, Member, ResumeToken, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
 };
-use crate::token::Token;
+use crate::token::TokensInUse;
 
 /// What a client says of itself in its upgrade request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,8 +67,8 @@ pub struct Session {
     pub(super) held: Option<Box<Held>>,
     /// Boxed: most connections have none.
     pub(super) user: Option<Box<SignedIn>>,
-    /// Boxed: most connections show no token.
-    pub(super) token_ends: Option<Box<TokenEnds>>,
+    /// Until the first end of a token that something rests on. Boxed: most connections show none.
+    pub(super) token_timer: Option<Pin<Box<Sleep>>>,
     /// Boxed: most connections send nothing that is counted.
     pub(super) rates: Option<Box<ConnectionRates>>,
 }
@@ -76,8 +78,6 @@ pub(super) struct Subscription {
     pub(super) slot: Slot,
     /// Whether `subscription_succeeded` has been sent.
     pub(super) active: bool,
-    /// For how many seconds after its end the log is kept for whoever resumes it, if anybody may.
-    pub(super) resumable: Option<NonZeroU32>,
     /// Who, on a presence channel. Boxed: most subscriptions have none.
     pub(super) member: Option<Box<Member>>,
 }
@@ -86,8 +86,6 @@ pub(super) struct Subscription {
 pub(super) struct SignedIn {
     pub(super) user: User,
     pub(super) slots: Vec<Slot>,
-    /// The token that it signed in with, if it was one.
-    pub(super) token: Option<Token>,
 }
 
 impl Session {
@@ -99,7 +97,7 @@ impl Session {
             subscriptions: Vec::new(),
             held: None,
             user: None,
-            token_ends: None,
+            token_timer: None,
             rates: None,
         }
     }
@@ -130,7 +128,7 @@ impl Subscription {
             socket_id: peer.socket_id(),
             member: self.member.as_deref(),
             past: PastWanted::default(),
-            resumable: self.resumable,
+            resumable: log_kept_for(peer),
         }
     }
 }
@@ -189,7 +187,7 @@ impl Node {
 
     /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
     pub async fn disconnect(&self, mut session: Session) {
-        session.token_ends = None;
+        session.update_tokens(|tokens| *tokens = TokensInUse::default());
         while let Some(at) = session.subscriptions.len().checked_sub(1) {
             self.unsubscribe_at(&mut session, at).await;
         }

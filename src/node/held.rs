@@ -14,12 +14,12 @@ use crate::protocol::{ChannelName, Member};
 use crate::rules::Admission;
 use crate::token::Token;
 
-/// A subscription that its prefix allows.
+/// A subscription that its prefix allows, whatever its rule says.
 pub(super) struct Authorized {
     pub(super) channel: ChannelName,
     /// Who joins a presence channel; none there: the user who is signed in.
     pub(super) member: Option<Box<Member>>,
-    /// The token that allows it, if that does.
+    /// Its own token, if it has one, which names the channel.
     pub(super) token: Option<Token>,
 }
 
@@ -70,12 +70,10 @@ impl Session {
     /// any more, or its time is over.
     pub(super) fn take_decidable(&mut self) -> Option<Authorized> {
         let now = Instant::now();
-        let app = self.app();
-        let user = self.user_id().map(|user| user.as_str());
         let waiting = &self.held.as_ref()?.waiting;
         let at = waiting.iter().position(|(held, until)| {
-            let admission = app.policy(&held.channel).admission(&held.channel, user);
-            admission != Admission::NeedsUser || *until <= now
+            *until <= now
+                || self.admission(&held.channel, held.token.is_some()) != Admission::NeedsUser
         });
         self.take_held(at?)
     }

@@ -50,6 +50,8 @@ pub use crate::adapter::Error as Unavailable;
 pub use crate::adapter::redis::{ClusterState, LiveNode};
 /// What makes a repeat recognisable, and why that is refused.
 pub use crate::adapter::{Counts, KeyRefused, Once};
+/// An event of a channel's log, its place there, and from which end the log is read.
+pub use crate::channel_log::{LogEvent, LogId, Order};
 /// What one worker holds.
 pub use crate::hub::inbox::{InboxDepth, WorkerReport};
 /// A worker's connections for people.

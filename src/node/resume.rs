@@ -13,7 +13,7 @@ use super::connect::{Session, Subscription};
 use crate::adapter::{PositionChange, Subscribed};
 use crate::app::App;
 use crate::channel_log::{LogEvent, LogId};
-use crate::hub::Slot;
+use crate::hub::{Peer, Slot};
 use crate::protocol::{ChannelName, Resumed, SocketId};
 
 /// How much longer than positions the log is kept, in seconds: a position is as old as the last answered ping.
@@ -48,13 +48,11 @@ impl Resuming {
     }
 }
 
-impl Session {
-    /// How long the log is kept for whoever resumes; none where nobody can.
-    pub(super) fn keeps_log(&self, app: &App) -> Option<NonZeroU32> {
-        self.peer.resume_token()?;
-        let seconds = NonZeroU32::new(app.resume.seconds)?;
-        Some(seconds.saturating_add(LOG_SLACK))
-    }
+/// For how many seconds a channel's log is kept for a connection that may resume; none where it may not.
+pub(super) fn log_kept_for(peer: &Peer) -> Option<NonZeroU32> {
+    peer.resume_token()?;
+    let seconds = NonZeroU32::new(peer.app().resume.seconds)?;
+    Some(seconds.saturating_add(LOG_SLACK))
 }
 
 impl Node {

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use tracing::warn;
+
 use super::connect::{Session, SignedIn};
 use super::{AuthFault, Node};
 use crate::adapter::Watched;
@@ -11,6 +13,7 @@ use crate::hub::inbox::InboxFull;
 use crate::metrics::SigninRefused;
 use crate::protocol::user::{InvalidUser, MAX_WATCHLIST};
 use crate::protocol::{ChannelName, Encoded, ErrorCode, ServerFrame, User, UserId};
+use crate::rules::{Rule, WhoMaySubscribe};
 use crate::token::{Fault, Token};
 
 /// Why a sign-in is refused.
@@ -93,17 +96,20 @@ impl Node {
             }
             (None, None) => return Err(SigninError::NoUserData),
         };
+        let is_first = session.user.is_none();
         match &session.user {
             Some(known) if known.user.member.id == user.member.id => {
                 session.peer.send(&success(user_data));
             }
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
-            None => self.inboxes.wait_for_capacity().await?,
+            None => {
+                self.inboxes.wait_for_capacity().await?;
+                self.register(session, user, user_data).await?;
+            }
         }
-        session.rests_on(token.as_ref(), None);
-        match &mut session.user {
-            Some(known) => known.token = token,
-            None => self.register(session, user, token, user_data).await?,
+        session.update_tokens(|tokens| tokens.signed_in(token));
+        if !is_first {
+            session.mute_forbidden();
         }
         Ok(())
     }
@@ -112,7 +118,6 @@ impl Node {
         &self,
         session: &mut Session,
         mut user: User,
-        token: Option<Token>,
         user_data: &str,
     ) -> Result<(), SigninError> {
         let app = session.app();
@@ -129,15 +134,12 @@ impl Node {
             .collect();
         // Known before anything is awaited, so that a connection's end undoes it.
         let slots = std::iter::once(connections).chain(watches).collect();
-        let signed_in = session
-            .user
-            .insert(Box::new(SignedIn { user, slots, token }));
+        let signed_in = session.user.insert(Box::new(SignedIn { user, slots }));
         let user = &signed_in.user;
         let watched = match self.adapter.sign_in(&app, user, hub.index()).await {
             Ok(Some(watched)) => watched,
             Ok(None) => {
                 take_user(session);
-                session.rests_on(None, None);
                 let most = app.limits.connections_per_user.map_or(0, NonZeroU32::get);
                 return Err(SigninError::TooManyConnections(most));
             }
@@ -147,6 +149,9 @@ impl Node {
 
         session.peer.set_user_id(&signed_in.user.member.id);
         session.peer.authorize();
+        if signed_in.user.member.id.as_str().contains('.') {
+            log_dotted_id(&app);
+        }
         let mut frames = vec![success(user_data)];
         frames.extend(cut.then(watchlist_cut));
         frames.extend(watchlist_states(&signed_in.user, &watched));
@@ -215,6 +220,16 @@ fn watchlist_states(user: &User, watched: &[Watched]) -> Option<Encoded> {
 fn success(user_data: &str) -> Encoded {
     let user_data = &User::read_back(user_data);
     ServerFrame::SigninSuccess { user_data }.encode()
+}
+
+/// Says once that rules for users are not for everybody who signs in.
+fn log_dotted_id(app: &App) {
+    let is_for_a_user = |rule: &Rule| rule.subscribe == WhoMaySubscribe::User;
+    if app.rules.iter().any(is_for_a_user) {
+        app.dotted_id_logged.call_once(|| {
+            warn!(app.id = %app.id, "a user whose id has a \".\" has signed in: {{user_id}} in the rules of channels fits no such id");
+        });
+    }
 }
 
 /// How many characters `#server-to-user-` leaves of a channel's name for the id of a user.

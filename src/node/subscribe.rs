@@ -16,14 +16,15 @@ use crate::feed::{Entry, Kind};
 use crate::hub::Peer;
 use crate::protocol::client::Subscribe;
 use crate::protocol::{ChannelKind, ChannelName, Encoded, Member, Resumed, ServerFrame, excerpt};
-use crate::rules::Admission;
+use crate::rules::{Admission, WhoMaySubscribe};
 use crate::token::{Fault, Token};
 
 impl Node {
     /// Subscribes a connection: checks, registers, then sends `subscription_succeeded` and what it is to get
     /// of the channel's past (or `cache_miss`) in one step with the beginning of delivery.
     ///
-    /// If a rule asks for a user and none has signed in, the subscription is held: [`Node::review`] decides it later.
+    /// If a rule asks for a user or a token and none has signed in, the subscription is held: [`Node::review`] decides it
+    /// later.
     ///
     /// # Errors
     /// Nothing has changed then.
@@ -56,7 +57,8 @@ impl Node {
             member,
             token,
         };
-        match admission(session, &subscription.channel) {
+        let has_token = subscription.token.is_some();
+        match session.admission(&subscription.channel, has_token) {
             Admission::NeedsUser => {
                 session.hold(subscription);
                 Ok(())
@@ -73,7 +75,7 @@ impl Node {
             if let Some(at) = session.subscriptions.iter().position(is_muted) {
                 let channel = session.subscriptions[at].slot.channel().clone();
                 self.unsubscribe_at(session, at).await;
-                let error = admit(session, &channel).err();
+                let error = admit(session, &channel, false).err();
                 let error = error.unwrap_or_else(|| SubscribeError::RulesChanged(channel.clone()));
                 return Some((channel, error));
             }
@@ -98,7 +100,7 @@ impl Node {
             token,
         }: Authorized,
     ) -> Result<(), SubscribeError> {
-        admit(session, &channel)?;
+        admit(session, &channel, token.is_some())?;
         let member = match (channel.kind(), member, &session.user) {
             (ChannelKind::Presence, None, Some(signed_in)) => {
                 Some(Box::new(signed_in.user.member.clone()))
@@ -115,7 +117,6 @@ impl Node {
         session.subscriptions.push(Subscription {
             slot,
             active: false,
-            resumable: session.keeps_log(&app),
             member,
         });
         let at = session.subscriptions.len() - 1;
@@ -134,19 +135,19 @@ impl Node {
         };
         // After a reload meanwhile other rules hold.
         if !Arc::ptr_eq(&app, &session.app())
-            && let Err(error) = admit(session, &channel)
+            && let Err(error) = admit(session, &channel, token.is_some())
         {
             self.unsubscribe_at(session, at).await;
             return Err(error);
         }
         let subscription = &mut session.subscriptions[at];
         subscription.active = true;
-        if token.is_some() {
-            session.rests_on(token.as_ref(), Some(&channel));
+        if let Some(token) = &token {
+            session.update_tokens(|tokens| tokens.subscribed(&channel, token));
         }
         let subscription = &session.subscriptions[at];
         self.activate(session, subscription, subscribed, resuming);
-        if channel.kind().needs_auth() {
+        if channel.kind().needs_auth() || token.is_some() {
             session.peer.authorize();
         }
         self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
@@ -197,8 +198,8 @@ impl Node {
         let subscription = session.subscriptions.swap_remove(at);
         self.let_go(session, &subscription);
         session.peer.hub().unsubscribe(&subscription.slot);
-        if session.token_ends.is_some() {
-            session.rests_on(None, Some(subscription.slot.channel()));
+        if session.peer.has_tokens() {
+            session.update_tokens(|tokens| tokens.unsubscribed(subscription.slot.channel()));
         }
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
         self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
@@ -298,22 +299,39 @@ fn welcome(
     frames
 }
 
-/// What the rule of a channel says to the connection now.
-fn admission(session: &Session, channel: &ChannelName) -> Admission {
-    let user = session.user_id().map(|user| user.as_str());
-    session.app().policy(channel).admission(channel, user)
+impl Session {
+    /// What the rule of a channel says to the connection now; `has_token`: it shows a token for the channel, on which
+    /// nothing rests yet.
+    pub(super) fn admission(&self, channel: &ChannelName, has_token: bool) -> Admission {
+        let app = self.app();
+        self.peer
+            .admission(channel, &app.policy(channel), has_token)
+    }
+
+    /// After another sign-in: has what its token does not name any more ended by [`Node::review`].
+    pub(super) fn mute_forbidden(&self) {
+        for Subscription { slot, .. } in &self.subscriptions {
+            if self.admission(slot.channel(), false) != Admission::Admitted {
+                self.peer.hub().mute(slot);
+                self.peer.set_to_be_reviewed();
+            }
+        }
+    }
 }
 
 /// Whether the rule of a channel lets the connection in now.
-fn admit(session: &Session, channel: &ChannelName) -> Result<(), SubscribeError> {
+fn admit(session: &Session, channel: &ChannelName, has_token: bool) -> Result<(), SubscribeError> {
     let channel = channel.clone();
-    Err(match admission(session, &channel) {
+    Err(match session.admission(&channel, has_token) {
         Admission::Admitted => return Ok(()),
-        Admission::NeedsUser => SubscribeError::NotSignedIn {
-            subscribe: session.app().policy(&channel).subscribe,
-            channel,
+        Admission::NeedsUser => match session.app().policy(&channel).subscribe {
+            WhoMaySubscribe::Token => SubscribeError::NeedsToken(channel),
+            subscribe => SubscribeError::NotSignedIn { channel, subscribe },
         },
         Admission::OtherUser => SubscribeError::OtherUser(channel),
+        Admission::NeedsToken if session.peer.with_tokens(|tokens| tokens.has_sign_in()) => {
+            SubscribeError::TokenChannel(channel)
+        }
         Admission::NeedsToken => SubscribeError::NeedsToken(channel),
         Admission::Nobody => SubscribeError::Nobody(channel),
     })
@@ -328,7 +346,10 @@ impl Node {
         command: &Subscribe,
     ) -> Result<(Option<Member>, Option<Token>), SubscribeError> {
         match channel.kind() {
-            ChannelKind::Public => Ok((None, None)),
+            // Stock clients send none for such a name; the token of the sign-in counts then.
+            ChannelKind::Public if command.auth.is_none() || !needs_token(session, channel) => {
+                Ok((None, None))
+            }
             ChannelKind::ServerToUser => {
                 let own = session
                     .user
@@ -341,7 +362,7 @@ impl Node {
                     Err(SubscribeError::OtherUser(channel.clone()))
                 }
             }
-            ChannelKind::Private | ChannelKind::Encrypted => Ok((
+            ChannelKind::Public | ChannelKind::Private | ChannelKind::Encrypted => Ok((
                 None,
                 self.check_subscription(session, channel, command).await?,
             )),
@@ -372,8 +393,10 @@ impl Node {
         let given = command
             .auth
             .as_deref()
-            .filter(|auth| !auth.is_empty())
             .ok_or_else(|| SubscribeError::AuthRequired(channel.clone()))?;
+        if given.contains(':') && needs_token(session, channel) {
+            return Err(SubscribeError::NeedsToken(channel.clone()));
+        }
         let data = command.channel_data.as_deref();
         let expected = || auth::channel_string(session.peer.socket_id(), channel.as_str(), data);
         let checked = self.check_auth(&session.app(), given, expected).await;
@@ -390,6 +413,11 @@ impl Node {
             token => Ok(token),
         }
     }
+}
+
+/// Whether a token is what authorises a subscription to the channel, and no signature does.
+fn needs_token(session: &Session, channel: &ChannelName) -> bool {
+    session.app().policy(channel).subscribe == WhoMaySubscribe::Token
 }
 
 /// The token's user. `channel_data`, which pusher-js needs to know who it is, must name the same one.

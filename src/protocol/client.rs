@@ -40,7 +40,7 @@ pub enum ClientFrame {
 pub struct Subscribe {
     /// The channel, unchecked.
     pub channel: String,
-    /// `key:signature`; pusher-js sends `""` on public channels.
+    /// `key:signature`, or a token. None for `""`, which pusher-js sends on public channels.
     pub auth: Option<String>,
     /// The signed text, raw: key order, spaces and escapes count. An empty one counts as none, and is not signed: so PHP's
     /// SDK has it.
@@ -137,7 +137,7 @@ impl ClientFrame {
                 let channel = data.channel.ok_or(InvalidClientFrame::Missing("channel"))?;
                 Ok(Self::Subscribe(Subscribe {
                     channel,
-                    auth: data.auth,
+                    auth: data.auth.filter(|auth| !auth.is_empty()),
                     channel_data: data.channel_data.filter(|data| !data.is_empty()),
                 }))
             }
@@ -222,7 +222,7 @@ mod tests {
             (r#"{"data":null,"event":"pusher:pong"}"#, ClientFrame::Pong),
             (
                 r#"{"event":"pusher:subscribe","data":{"auth":"","channel":"c"}}"#,
-                subscribe(Some(""), None),
+                subscribe(None, None),
             ),
             (
                 r#"{"event":"pusher:subscribe","data":{"channel":"c","x":[1]}}"#,

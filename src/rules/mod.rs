@@ -31,7 +31,7 @@ pub enum WhoMaySubscribe {
     SignedIn,
     /// A connection that has signed in as the user whose id stands in the channel's name, in the place of `{user_id}`.
     User,
-    /// Whoever has a token that names the channel.
+    /// A connection that has shown a token that names the channel: for the subscription, or to sign in.
     Token,
     /// Nobody: it is published to and read over HTTP.
     Nobody,
@@ -39,7 +39,7 @@ pub enum WhoMaySubscribe {
 
 /// How much is kept of a channel: its latest events, up to this many and this old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{ events = …, seconds = … }")]
 pub struct Retention {
     /// The most events.
     #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
@@ -108,11 +108,11 @@ impl WhoMaySubscribe {
 pub enum Admission {
     /// Nothing against it.
     Admitted,
-    /// It depends on who will have signed in.
+    /// It depends on who will have signed in, or by which token.
     NeedsUser,
     /// It is for another user.
     OtherUser,
-    /// It needs a token.
+    /// It needs a token that names the channel.
     NeedsToken,
     /// It is for nobody.
     Nobody,
@@ -204,14 +204,21 @@ pub struct PolicyReport<'a> {
 }
 
 impl ChannelPolicy<'_> {
-    /// What the rule says of a subscription to the channel, of a connection that has signed in as `user`, or not yet.
+    /// What the rule says of a subscription to the channel, of a connection that has signed in as `user`, or not yet, and
+    /// that has shown a token for the channel, or not.
     #[must_use]
-    pub fn admission(&self, channel: &ChannelName, user: Option<&str>) -> Admission {
+    pub fn admission(
+        &self,
+        channel: &ChannelName,
+        user: Option<&str>,
+        has_token: impl Fn() -> bool,
+    ) -> Admission {
         match (self.subscribe, user) {
             (WhoMaySubscribe::Anyone, _) => Admission::Admitted,
             (WhoMaySubscribe::Nobody, _) => Admission::Nobody,
-            (WhoMaySubscribe::Token, _) => Admission::NeedsToken,
-            (WhoMaySubscribe::SignedIn | WhoMaySubscribe::User, None) => Admission::NeedsUser,
+            (WhoMaySubscribe::Token, _) if has_token() => Admission::Admitted,
+            (WhoMaySubscribe::Token, Some(_)) => Admission::NeedsToken,
+            (_, None) => Admission::NeedsUser,
             (WhoMaySubscribe::SignedIn, Some(_)) => Admission::Admitted,
             (WhoMaySubscribe::User, user) if user == self.owner(channel) => Admission::Admitted,
             (WhoMaySubscribe::User, Some(_)) => Admission::OtherUser,

@@ -3,6 +3,8 @@
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 
+use crate::auth::Secret;
+
 /// The least bytes of an RSA modulus that are verified with: 2048 bits.
 const RSA_BYTES: usize = 256;
 
@@ -13,13 +15,17 @@ pub struct Key {
     id: Option<String>,
     algorithms: Vec<Algorithm>,
     pub(super) key: DecodingKey,
+    /// The text of a shared secret.
+    pub(super) secret: Option<Secret>,
 }
 
 impl Key {
     /// A shared secret, for HS256, HS384 and HS512. None for an empty text.
     #[must_use]
     pub fn of_secret(secret: &str) -> Option<Self> {
-        Self::new(None, DecodingKey::from_secret(secret.as_bytes()).ok()?)
+        let key = Self::new(None, DecodingKey::from_secret(secret.as_bytes()).ok()?)?;
+        let secret = Some(Secret::new(secret));
+        Some(Self { secret, ..key })
     }
 
     /// A public key in PEM: of RSA for RS… and PS…, of P-256 for ES256, of P-384 for ES384, Ed25519 for `EdDSA`.
@@ -80,6 +86,7 @@ impl Key {
             id,
             algorithms: algorithms.to_vec(),
             key,
+            secret: None,
         })
     }
 

@@ -6,6 +6,7 @@
 
 mod claims;
 mod crypto;
+mod in_use;
 mod jwks;
 mod keys;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 pub use claims::ClaimRules;
+pub use in_use::TokensInUse;
 pub use jsonwebtoken::Algorithm;
 pub use jwks::Jwks;
 pub use keys::Key;
@@ -74,9 +76,9 @@ pub struct Token {
     info: Option<Box<RawValue>>,
     watchlist: Option<Box<RawValue>>,
     /// When it was verified.
-    pub verified: Instant,
+    verified: Instant,
     /// How long from then on it counts; none: for ever.
-    pub lasts: Option<Duration>,
+    lasts: Option<Duration>,
 }
 
 /// What is wrong with a token. The texts are told to whoever sent it, and show nothing that is not in it.
@@ -154,6 +156,16 @@ impl Tokens {
         }
     }
 
+    /// Whether a given text is one of the shared secrets.
+    #[must_use]
+    pub fn include(&self, given: &str) -> bool {
+        let Keys::Fixed(keys) = &self.keys else {
+            return false;
+        };
+        let secrets = keys.iter().filter_map(|key| key.secret.as_ref());
+        secrets.filter(|secret| secret.equals(given)).count() > 0
+    }
+
     /// Keeps what an earlier configuration has read.
     pub fn continue_from(&self, former: &Self) {
         if let (Keys::Fetched(now), Keys::Fetched(former)) = (&self.keys, &former.keys) {
@@ -229,6 +241,12 @@ impl From<&ErrorKind> for Fault {
 }
 
 impl Token {
+    /// When it ends; none: never.
+    #[must_use]
+    pub fn end(&self) -> Option<Instant> {
+        self.verified.checked_add(self.lasts?)
+    }
+
     /// Whether its `channels` name a channel.
     #[must_use]
     pub fn names(&self, channel: &str) -> bool {

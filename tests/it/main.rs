@@ -25,6 +25,7 @@ mod console;
 mod counts;
 mod fidelity;
 mod file_limit;
+mod history;
 mod hostile;
 mod http;
 mod last_events;

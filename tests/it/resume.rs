@@ -393,6 +393,28 @@ fn cache_channels_give_their_last_event_once() {
 }
 
 #[test]
+fn a_rule_that_rewinds_does_so_for_who_begins_anew() {
+    let rule = r#"[{ match = "*", rewind = { events = 3, seconds = 60 }, cache = true }]"#;
+    everywhere(&config().app("channels", rule), |cluster| {
+        for channel in ["x", "private-encrypted-x"] {
+            cluster.publish(channel, "1");
+            cluster.publish(channel, "2");
+            let mut page = Page::open(cluster.next(), TOKEN);
+            page.begins(cluster, channel, None);
+            page.gets(["1", "2"]);
+            page.comes_back(cluster.next());
+            cluster.publish(channel, "3");
+            assert_eq!(page.subscribe(channel, None), missed(1));
+            page.gets(["3"]);
+            page.silent();
+            let mut other = Page::open(cluster.next(), OTHER);
+            other.begins(cluster, channel, None);
+            other.gets(["1", "2", "3"]);
+        }
+    });
+}
+
+#[test]
 fn a_log_that_does_not_reach_back_says_so() {
     let alone = config().server("history_bytes", "65536");
     let config = config().redis("log_bytes", "65536");
@@ -500,6 +522,9 @@ fn a_token_has_a_rule_and_is_not_logged() {
         let mut refused = Ws::open(&server, &target, &[]);
         assert_eq!(refused.closed().0, 4001);
     }
+    // A proxy that does not forward the upgrade is told so here too.
+    let path = format!("/resume/{TOKEN}/app/app-key");
+    assert!(server.get(&path).body.contains("WebSocket endpoint"));
     let log = server.log();
     assert!(log.contains("/resume/***/app/no-such-key"), "{log}");
     assert!(!log.contains(TOKEN) && !log.contains(OTHER), "{log}");

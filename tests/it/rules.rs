@@ -7,7 +7,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::config::{Folder, run, stderr, stdout};
-use crate::harness::{APP, Config, Nodes, OTHER_APP, RedisServer, Server, Ws};
+use crate::harness::{
+    APP, Config, Nodes, OTHER_APP, PATIENCE, RedisServer, Server, Ws, eventually, hs256, now,
+};
 use crate::reload::change_now;
 
 /// The app of every test, with rules.
@@ -135,6 +137,122 @@ fn a_new_rule_ends_what_it_forbids_over_redis_too() {
             .redis("url", &format!("{redis:?}"))
             .redis("prefix", &format!("{:?}", nodes.prefix()))
     });
+}
+
+/// A token for some channels, of user 7.
+fn token(channels: &str) -> String {
+    let exp = now() + 3600;
+    let claims = format!(r#"{{"sub":"7","exp":{exp},"channels":{channels}}}"#);
+    hs256("jwt-secret", &claims)
+}
+
+/// A new rule for tokens leaves who has shown one that names the channel, for the subscription or to sign in, and ends
+/// everybody else, who is not held.
+fn a_new_rule_for_tokens_ends_what_shows_none(server: &Server, config: impl Fn(&str) -> Config) {
+    let mut connections: Vec<Ws> = (0..5).map(|_| Ws::connect(server)).collect();
+    let [own, signed_in, other_token, signed, nobody] = &mut connections[..] else {
+        panic!("five");
+    };
+    own.subscribe_by(&token(r#"["private-*"]"#), "private-7");
+    assert_eq!(own.text(), succeeded("private-7"));
+    for (ws, channels) in [
+        (&mut *signed_in, r#"["{any}","private-7"]"#),
+        (&mut *other_token, r#"["private-8"]"#),
+    ] {
+        ws.sign_in_by(&token(channels));
+        assert!(ws.text().contains("signin_success"));
+        ws.subscribe("7", None);
+        ws.subscribe("private-7", None);
+    }
+    signed.sign_in(r#"{"id":"7"}"#);
+    assert!(signed.text().contains("signin_success"));
+    signed.subscribe("private-7", None);
+    nobody.subscribe("7", None);
+    change_now(server, &config(r#"{ match = "*7", subscribe = "token" }"#));
+    for channel in ["7", "private-7"] {
+        server.trigger(channel, "n", "0");
+        let (early, why) = refused(other_token, channel);
+        let expected = format!("The token does not name {channel}");
+        assert_eq!((early, why), (Vec::new(), expected));
+    }
+    for (ws, channel) in [(&mut *signed, "private-7"), (&mut *nobody, "7")] {
+        let (early, why) = refused(ws, channel);
+        assert!(early.is_empty() && why.contains("needs a token"), "{why}");
+    }
+    for channel in ["7", "private-7"] {
+        let expected = format!(r#"{{"event":"n","channel":"{channel}","data":"0"}}"#);
+        assert_eq!(signed_in.text(), expected);
+    }
+    assert!(own.text().contains("private-7"));
+    for ws in &mut connections {
+        ws.silent();
+    }
+}
+
+fn without_rules_for_tokens(rules: &str) -> Config {
+    ruled(rules).app("jwt.secret", "\"jwt-secret\"")
+}
+
+#[test]
+fn a_new_rule_for_tokens_leaves_who_has_shown_one() {
+    let server = Server::start(&without_rules_for_tokens(""));
+    a_new_rule_for_tokens_ends_what_shows_none(&server, without_rules_for_tokens);
+    let nodes = Nodes::over(RedisServer::shared(), 1, &without_rules_for_tokens(""));
+    let redis = RedisServer::shared().url();
+    a_new_rule_for_tokens_ends_what_shows_none(nodes.for_connection(), |rules| {
+        without_rules_for_tokens(rules)
+            .redis("url", &format!("{redis:?}"))
+            .redis("prefix", &format!("{:?}", nodes.prefix()))
+    });
+}
+
+/// A subscription that was authorized by a signature waits for a token as well, when a rule asks for one meanwhile; one
+/// that waits for a token without any auth is on a name that no prefix protects.
+#[test]
+fn what_is_held_follows_a_rule_for_tokens() {
+    let rules = |of_private, of_public| {
+        without_rules_for_tokens(&format!(
+            r#"{{ match = "private-x", subscribe = "{of_private}" }}, {{ match = "x", subscribe = "{of_public}" }}"#
+        ))
+    };
+    let server = Server::start(&rules("signed-in", "token"));
+    let mut connections: Vec<Ws> = (0..2).map(|_| Ws::connect(&server)).collect();
+    for ws in &mut connections {
+        ws.send_subscribe("private-x", None);
+        ws.send_subscribe("x", None);
+        ws.silent();
+    }
+    change_now(&server, &rules("token", "signed-in"));
+    let [named, other] = &mut connections[..] else {
+        panic!("two");
+    };
+    named.sign_in_by(&token(r#"["private-x"]"#));
+    other.sign_in_by(&token(r#"["x"]"#));
+    for ws in [&mut *named, &mut *other] {
+        assert!(ws.text().contains("signin_success"));
+    }
+    assert_eq!(named.text(), succeeded("private-x"));
+    assert_eq!(
+        refused(other, "private-x").1,
+        "The token does not name private-x"
+    );
+    for ws in &mut connections {
+        assert_eq!(ws.text(), succeeded("x"));
+    }
+}
+
+/// An id with a dot fits no `{user_id}`: whoever runs the server is told so, once.
+#[test]
+fn an_id_that_fits_no_rule_for_users_is_logged_once() {
+    const LINE: &str = "{user_id} in the rules of channels fits no such id";
+    let server = Server::start(&ruled(FOR_USERS));
+    for user in ["7", "a.b", "c.d"] {
+        signed_in(&server, user);
+    }
+    assert_eq!(server.log().matches(LINE).count(), 1);
+    let server = Server::start(&ruled(OPEN));
+    signed_in(&server, "a.b");
+    assert_eq!(server.log().matches(LINE).count(), 0);
 }
 
 #[test]
@@ -315,5 +433,31 @@ fn the_rule_of_what_is_no_name_is_not_shown() {
         let output = run(&mut folder.tidewire(&arguments));
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains("the character ' ' is not allowed"));
+    }
+}
+
+#[test]
+fn a_rule_that_is_refused_leaves_those_in_place_that_hold() {
+    let server = Server::start(&ruled(FOR_USERS));
+    let mut other = signed_in(&server, "8");
+    for (wrong, problem) in [
+        (
+            r#"{ match = "user.*", subscrib = "anyone" }"#,
+            "unknown key \"subscrib\" in [[apps.channels]]; did you mean \"subscribe\"?",
+        ),
+        (
+            r#"{ match = "{user_id}.user.*", subscribe = "anyone" }, { match = "*.{user_id}.*", subscribe = "user" }"#,
+            "in \"*.{user_id}.*\" one name can be read as several",
+        ),
+    ] {
+        server.rewrite(&ruled(wrong).toml());
+        server.hang_up();
+        eventually(PATIENCE, "the problem is told", || {
+            let error = server.admin("/health").json()["config"]["error"].take();
+            error.as_str()?.contains(problem).then_some(())
+        });
+        other.send_subscribe("user.7", None);
+        refused(&mut other, "user.7");
+        assert_eq!(server.admin("/config?channel=user.7").json()[0]["rule"], 1);
     }
 }

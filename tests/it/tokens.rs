@@ -138,11 +138,18 @@ fn only_who_shows_a_token_waits_for_keys_and_all_for_one_reading() {
 fn a_provider_that_has_no_set_of_keys_lets_nobody_in() {
     let key = ProviderKey::new("a");
     let elsewhere = Provider::start(Jwks::Body(jwk_set(&[&key])));
-    for answer in [
-        Jwks::Redirect(302, elsewhere.url()),
-        Jwks::Redirect(500, elsewhere.url()),
-        Jwks::Endless,
-        Jwks::Body("<html>".to_owned()),
+    for (answer, why) in [
+        (
+            Jwks::Redirect(302, elsewhere.url()),
+            "answered with status 302",
+        ),
+        (
+            Jwks::Redirect(500, elsewhere.url()),
+            "answered with status 500",
+        ),
+        (Jwks::Endless, "longer than 262144 bytes"),
+        (Jwks::Trickle, "no answer within 5 s"),
+        (Jwks::Body("<html>".to_owned()), "it is not a JWK set"),
     ] {
         let provider = Provider::start(answer);
         let server = Server::start(&with_provider(&provider));
@@ -150,6 +157,7 @@ fn a_provider_that_has_no_set_of_keys_lets_nobody_in() {
             refused(&server, &key.sign(&claims(60, &[])), "cannot be read now");
         }
         assert_eq!((provider.asked(), elsewhere.asked()), (1, 0));
+        assert!(server.log().contains(why), "{why}: {}", server.log());
     }
     let nobody = format!("\"http://127.0.0.1:{}/jwks\"", free_port());
     let server = Server::start(&Config::new().app("jwt.jwks_url", &nobody));
@@ -293,6 +301,35 @@ fn a_connection_ends_with_the_token_of_its_sign_in() {
         assert_eq!(ws.closed().0, code);
         assert!(now() > begun, "not before its time");
     }
+}
+
+/// Names without prefix that a rule gives to tokens: by one of their own, or by that of the sign-in.
+fn ends_by_rule(nodes: &Nodes) {
+    let short = |name: &str| hs256("jwt-secret", &claims(2, &[name]));
+    let mut own = Ws::connect(nodes.for_connection());
+    let mut signed_in = Ws::connect(nodes.for_connection());
+    own.subscribe_by(&short("invoice.7"), "invoice.7");
+    assert_eq!(own.json()["event"], SUCCEEDED);
+    signed_in.send_subscribe("invoice.8", None);
+    assert!(answer_to(&mut signed_in, &short("invoice.8")).contains("signin_success"));
+    assert_eq!(signed_in.json()["event"], SUCCEEDED);
+    assert!(own.text().contains("has ended"));
+    own.told("pusher:subscription_error");
+    assert_eq!(own.json()["event"], "pusher_internal:subscription_error");
+    assert_eq!(signed_in.closed().0, 4200);
+    nodes.for_request().trigger("invoice.7", "e", "1");
+    own.silent();
+    eventually(PATIENCE, "nobody is there any more", || {
+        (nodes.count("subscriptions") == 0).then_some(())
+    });
+}
+
+#[test]
+fn what_a_rule_for_tokens_let_in_ends_with_the_token() {
+    let rule = r#"[{ match = "invoice.*", subscribe = "token" }]"#;
+    let config = with_secret().app("channels", rule);
+    ends_by_rule(&Nodes::without_redis(&config));
+    ends_by_rule(&Nodes::over(RedisServer::shared(), 2, &config));
 }
 
 #[test]

@@ -88,6 +88,7 @@ transcripts! {
     duplicate_subscription
     encrypted_channels
     exclude_socket
+    history
     malformed
     message_rate
     origins
@@ -107,6 +108,8 @@ transcripts! {
     rule_kinds
     rule_switches
     rule_time_out
+    rule_token
+    rule_token_order
     rule_user
     server_to_user
     sign_in

@@ -517,7 +517,11 @@ impl Client {
 
     fn connected(&mut self, index: usize) -> Result<()> {
         let socket = &mut self.sockets[index];
-        let upgrade = &self.endpoints[socket.spec.endpoint].upgrade;
+        let endpoint = &mut self.endpoints[socket.spec.endpoint];
+        if endpoint.dialect == Dialect::Resumable {
+            endpoint.upgrade[TOKEN].copy_from_slice(format!("{index:020}").as_bytes());
+        }
+        let upgrade = &endpoint.upgrade;
         let sent = socket.connected().and_then(|()| socket.send(upgrade));
         if let Err(error) = sent {
             self.ended(index, Some(&error.to_string()));
@@ -601,7 +605,7 @@ impl Client {
         let endpoint = self.sockets[index].spec.endpoint;
         match self.endpoints[endpoint].dialect {
             Dialect::Floor => self.become_live(index),
-            Dialect::Pusher => self.sockets[index].state = State::Greeting,
+            Dialect::Pusher | Dialect::Resumable => self.sockets[index].state = State::Greeting,
         }
     }
 
@@ -767,12 +771,17 @@ impl Counts {
     }
 }
 
+/// Where the token of a connection is in the request.
+const TOKEN: std::ops::Range<usize> = 12..32;
+
 /// The request that becomes a WebSocket.
 fn upgrade(server: &Server) -> String {
     let host = &server.host;
+    let app = format!("/app/{}?protocol=7&client=load&version=1", server.app.key);
     let path = match server.dialect {
         Dialect::Floor => "/".to_owned(),
-        Dialect::Pusher => format!("/app/{}?protocol=7&client=load&version=1", server.app.key),
+        Dialect::Pusher => app,
+        Dialect::Resumable => format!("/resume/{:020}{app}", 0),
     };
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -12,10 +12,11 @@ const SAID = {
   failed: "This browser has no WebSockets",
 };
 
-/** Stock pusher-js. Everything else is at its default, such as the auth endpoint /pusher/auth. */
+/** Stock pusher-js. Everything else is at its default, such as the endpoints /pusher/auth and /pusher/user-auth. */
 export function connect() {
-  const { key, wsHost, wsPort, forceTLS } = settings;
+  const { key, wsHost, wsPort, forceTLS, signsIn } = settings;
   const pusher = new Pusher(key, { wsHost, wsPort, forceTLS, cluster: "", enabledTransports: ["ws", "wss"] });
+  if (signsIn) pusher.signin();
   showState(pusher.connection, document.querySelector("#connection"));
   return pusher;
 }

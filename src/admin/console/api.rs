@@ -13,8 +13,8 @@ use crate::admin::Admin;
 use crate::admin::access::SameOrigin;
 use crate::admin::problem::{Problem, read};
 use crate::app::App;
-use crate::http::{ExplainRequest, OperatorPublish, Step};
-use crate::node::{ConnectionInfo, ConnectionQuery, Unavailable};
+use crate::http::{ExplainRequest, OperatorPublish, PastEvent, Step};
+use crate::node::{ConnectionInfo, ConnectionQuery, Order, Unavailable};
 use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, excerpt};
 
 /// How many channels or connections are listed unless more are asked for.
@@ -22,6 +22,9 @@ const LIMIT: usize = 200;
 
 /// How many are listed at most.
 const MOST: usize = 1000;
+
+/// How many of the events that are kept of a channel are shown.
+const PAST_EVENTS: usize = 20;
 
 /// Bytes of a body that are read beside the event or request in it.
 const REST_BYTES: usize = 64 * 1024;
@@ -89,7 +92,7 @@ pub(super) async fn channels(
     Ok(HttpResponse::Ok().json(json!({ "channels": channels, "total": found.len() })))
 }
 
-/// `GET apps/{id}/channels/{name}`: who is there, what a cache channel repeats, and which rule holds.
+/// `GET apps/{id}/channels/{name}`: who is there, what is kept of it, and which rule holds.
 pub(super) async fn channel(
     admin: Data<Admin>,
     _: SameOrigin,
@@ -115,6 +118,14 @@ pub(super) async fn channel(
     let last_event = known
         .last_event
         .map(|(event, _)| json!({ "event": &*event.event, "data": &*event.data }));
+    let wanted = (Order::Descending, None, PAST_EVENTS);
+    let past = admin.node.history(&app, &channel, wanted).await?;
+    let past = past.map(|page| {
+        page.events
+            .iter()
+            .filter_map(PastEvent::of)
+            .collect::<Vec<_>>()
+    });
     let report = app.policy_report(&channel);
     Ok(HttpResponse::Ok().json(json!({
         "name": channel.as_str(),
@@ -123,6 +134,7 @@ pub(super) async fn channel(
         "subscriptions": known.counts.subscriptions,
         "members": members,
         "last_event": last_event,
+        "history": past,
         "policy": report,
     })))
 }

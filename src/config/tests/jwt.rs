@@ -81,6 +81,10 @@ const WRONG: &[(&str, &str)] = &[
         "6: secret in [apps.jwt]: the environment variable NONE is not set",
     ),
     (
+        "secret = \"s3cret\"",
+        "6: secret in [apps.jwt]: it is a secret of the app as well, with which events are published: tokens need one of their own",
+    ),
+    (
         "secret = \"s\"\njwks_url = \"https://a.b/\"",
         "7: jwks_url in [apps.jwt]: tokens are verified with one kind of key, and there is secret too: keep one of the two",
     ),

@@ -7,6 +7,7 @@ mod jwt;
 mod redis;
 mod redis_refused;
 mod refused;
+mod rules;
 mod secrets;
 mod tls;
 

@@ -43,9 +43,9 @@ async fn the_answer_to_a_ping_confirms_what_was_written_before_it() {
     assert!(peer.confirm(b"").is_empty(), "the answer to another ping");
     assert_eq!(peer.confirm(&first), [confirmed("c", 2)]);
     assert!(peer.confirm(&first).is_empty());
-    // Not before `ping_seconds` are over, and not if nothing is new.
-    fixture.hub.tick(6);
-    fixture.hub.tick(7);
+    // Not before `ping_seconds` are over and its turn has come, and not if nothing is new.
+    fixture.hub.tick(9);
+    fixture.hub.tick(10);
     let second = pinged(&mut client).await;
     assert_eq!(peer.confirm(&second), [confirmed("c", 3)]);
     fixture.hub.tick(30);
@@ -91,6 +91,29 @@ async fn an_answer_does_not_confirm_a_subscription_that_was_made_after_the_ping(
     assert_eq!(peer.confirm(&ping), [first("a")]);
     let ping = pinged(&mut client).await;
     assert_eq!(peer.confirm(&ping), [first("b"), confirmed("c", 7)]);
+}
+
+/// Positions are told again in time, however often others are.
+#[actix_web::test]
+async fn a_quiet_channel_is_not_forgotten_beside_a_busy_one() {
+    let fixture = Fixture::new().await;
+    let (peer, mut client) = fixture.peer_with(token()).await;
+    for channel in ["busy", "quiet"] {
+        let slot = fixture.hub.subscribe(&name(channel), &peer);
+        fixture.hub.activate(&slot, 0, &[]);
+        peer.track(&slot, LogId(0), Some(LogId(0)));
+    }
+    for number in 1..=6 {
+        fixture.post(&name("busy"), number, None);
+        assert_eq!(events(&mut client, 1).await, [number.to_string()]);
+        fixture.hub.tick(10 * number as u32);
+        let ping = pinged(&mut client).await;
+        let mut expected = vec![confirmed("busy", number)];
+        if number == 6 {
+            expected.push(confirmed("quiet", 0));
+        }
+        assert_eq!(peer.confirm(&ping), expected);
+    }
 }
 
 /// The walk of a delivery is cut into slices; who was served before the cut has it, who was not has not.

@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { clientsDir } from "./server.js";
 
@@ -14,10 +15,11 @@ const BUILDS = { web: "pusher-with-encryption.js", worker: "pusher.worker.js", "
 /**
  * Users are told apart by `Authorization: Bearer user-{id}`; ids are numbers on presence channels, as Laravel's are.
  * Its `sdk` may be set later, when the server that it publishes to is known.
+ * Whoever signs in is answered so many milliseconds `late`.
  * `private-forbidden` is refused with 403, `private-forged` gets a signature that does not fit.
  */
 export async function startApplication(sdk) {
-  const application = { sdk };
+  const application = { sdk, late: 0 };
   const http = createServer(async (request, response) => {
     const [path, query] = request.url.split("?");
     if (path === "/page") return response.end(`<!doctype html><meta charset="utf-8"><script src="/${query}.js"></script>`);
@@ -43,6 +45,7 @@ export async function startApplication(sdk) {
       return answer(200, auth);
     }
     if (path === "/broadcasting/user-auth") {
+      await sleep(application.late);
       return answer(200, application.sdk.authenticateUser(form.get("socket_id"), { id: user, user_info: info }));
     }
     if (path === "/orders") {

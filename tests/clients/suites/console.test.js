@@ -16,7 +16,7 @@ import { Server, app, binary, clientsDir, projectDir, run } from "../lib/server.
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const token = "operators-only";
-const channels = [{ match: "user.{user_id}.invoices", subscribe: "user", cache: true }];
+const channels = [{ match: "user.{user_id}.invoices", subscribe: "user", cache: true }, { match: "log.*", history: { events: 3, seconds: 600 } }];
 const main = app({ name: "Shop", channels, limits: { batch_events: 1_000, event_bytes: 20_000 } });
 const assets = join(projectDir, "src/admin/console/assets");
 const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "sources", "server"];
@@ -230,6 +230,10 @@ describe("the console", { timeout: 300_000 }, () => {
     };
     await sdk.trigger("user.7.invoices", "paid", { invoice: 7 });
     await opens("user.7.invoices", /Subscriptions\s+0[^]*Rule\s+1: user\.\{user_id\}\.invoices[^]*May subscribe\s+user/, /Last event paid[^]*"invoice": 7/);
+    await opens("log.1", /Rule\s+2: log\.\*[^]*History\s+3 events, 600 s[^]*No event is kept/);
+    await sdk.trigger("log.1", "first", { n: 1 });
+    await sdk.trigger("log.1", "<second>", { n: 2 });
+    await shows(page, "#channels-inspector", /the newest first[^]*<second>[^]*"n": 2[^]*first[^]*"n": 1/);
     await opens("a b");
     await shows(page, "#channels-total", /Invalid channel name/);
     assert.match(page.problems.splice(0).join(), /^[^,]*400[^,]*$/);

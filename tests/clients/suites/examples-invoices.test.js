@@ -1,25 +1,27 @@
-// examples/invoices in headless Chromium: what is paid shows on the pay page and on the list, on public channels and on
-// private ones.
+// examples/invoices in headless Chromium: what is paid shows on the pay page and on the list, on public channels, on
+// private ones, and on names that a rule makes private.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { startBrowser } from "../lib/browser.js";
-import { Clients, pusherJs, record } from "../lib/clients.js";
+import { Clients, address, pusherJs, record } from "../lib/clients.js";
 import { Example, shows, spyOnAttention } from "../lib/examples.js";
-import { Server, app } from "../lib/server.js";
+import { Server, app, projectDir, tidewire } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app();
+const withRule = app({ id: "1002", key: "rule-key", channels: [{ match: "user.{user_id}.invoices", subscribe: "user" }] });
 
 describe("examples/invoices", { timeout: 180_000 }, () => {
-  let browser, server, open, closed;
+  let browser, server, open, closed, ruled;
 
   before(async () => {
     browser = await startBrowser();
-    server = await Server.start({ apps: [main] });
+    server = await Server.start({ apps: [main, withRule] });
     open = await Example.start("invoices", server, main);
     closed = await Example.start("invoices", server, main, { CHANNELS: "private" });
+    ruled = await Example.start("invoices", server, withRule, { CHANNELS: "rules" });
   });
   afterEach(async () => {
     await Promise.all(browser.contexts().map((context) => context.close()));
@@ -27,7 +29,7 @@ describe("examples/invoices", { timeout: 180_000 }, () => {
   });
   after(async () => {
     await browser?.close();
-    await Promise.all([open?.stop(), closed?.stop()]);
+    await Promise.all([open?.stop(), closed?.stop(), ruled?.stop()]);
     await server?.stop();
   });
 
@@ -41,6 +43,7 @@ describe("examples/invoices", { timeout: 180_000 }, () => {
   for (const [kind, which, payer] of [
     ["public", () => open, undefined],
     ["private", () => closed, "grace"],
+    ["ruled", () => ruled, undefined],
   ]) {
     test(`${kind} channels: a payment posted to the backend shows on both pages`, async () => {
       const example = which();
@@ -191,6 +194,33 @@ describe("examples/invoices", { timeout: 180_000 }, () => {
     assert.equal((await closed.ask("POST", `/api/invoices/${id}/payments`, { cookie: hugo, body: { amount: 1 } })).status, 403);
     assert.equal((await closed.ask("PATCH", `/api/invoices/${id}`, { cookie: ben, body: { title: "x", amount: 1 } })).status, 403);
     assert.equal((await closed.ask("GET", `/pay/${id}`)).status, 303);
+  });
+
+  test("by the rule nobody listens to the list of somebody else, whatever runs in the page", async () => {
+    const ben = await ruled.visit(browser, "/", "ben");
+    const refused = await ben.evaluate(
+      ({ key, where }) =>
+        new Promise((resolve) => {
+          const client = new window.Pusher(key, where);
+          window.heard = [];
+          client.subscribe("user.ada.invoices").bind_global((event, data) => {
+            window.heard.push(event);
+            if (event === "pusher:subscription_error") resolve(data.status);
+          });
+          client.signin();
+        }),
+      { key: withRule.key, where: address(server) },
+    );
+    assert.equal(refused, 401);
+    const ada = await ruled.visit(browser, "/", "ada");
+    await newInvoice(ruled, "Soundings");
+    await shows(ada, "#toasts", /New invoice Soundings/);
+    assert.deepEqual(await ben.evaluate(() => window.heard), ["pusher:subscription_error"]);
+    assert.doesNotMatch(await ben.innerText("body"), /Soundings/);
+    assert.equal((await ruled.ask("POST", "/pusher/user-auth", { body: { socket_id: "1.1" } })).status, 401);
+    assert.deepEqual([...ada.problems, ...ben.problems], []);
+    const checked = await tidewire("check-config", "--config", `${projectDir}/examples/invoices/rules.toml`, "--channel", "user.ada.invoices");
+    assert.match(checked.stdout, /^subscribe +user$/m, checked.stderr);
   });
 
   test("what makes no sense is refused with its reason", async () => {

@@ -4,10 +4,11 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Clients, backend, get, marker, pusherJs, record, subscribe } from "../lib/clients.js";
+import { snippet } from "../lib/docs.js";
 import { Server, app } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
-const main = app();
+const main = app({ channels: [{ match: "log.*", history: { events: 1_000, seconds: 600 } }] });
 const disabled = app({ id: "1002", key: "disabled-key", enabled: false });
 
 describe("pusher for Node", { timeout: 60_000 }, () => {
@@ -141,6 +142,23 @@ describe("pusher for Node", { timeout: 60_000 }, () => {
     const { users } = await get(sdk, "/channels/presence-q/users");
     assert.deepEqual(users.map(({ id }) => id).sort(), ["1", "2"]);
     assert.deepEqual(await get(sdk, "/channels/presence-never/users"), { users: [] });
+  });
+
+  test("the past of a channel is read page by page", async () => {
+    const read = new Function("sdk", "channel", "after", "use", `${snippet("docs/history.md", "js", "events.forEach")}; return read(sdk, channel, after, use);`);
+    const numbers = [];
+    const use = ({ name, data }) => numbers.push([name, JSON.parse(data).n]);
+    let place = await read(sdk, "log.1", null, use);
+    assert.equal(place, null);
+    for (let n = 0; n < 120; n += 1) await sdk.trigger("log.1", "e", { n });
+    place = await read(sdk, "log.1", place, use);
+    await sdk.trigger("log.1", "last", { n: 120 });
+    place = await read(sdk, "log.1", place, use);
+    assert.deepEqual(numbers, Array.from({ length: 121 }, (_, n) => [n < 120 ? "e" : "last", n]));
+    assert.equal(await read(sdk, "log.1", place, use), place);
+    const newest = await get(sdk, "/channels/log.1/events", { order: "desc", limit: 1 });
+    assert.deepEqual(newest.events.map(({ id, data }) => [id, data]), [[place, '{"n":120}']]);
+    assert.equal((await refused(sdk.get({ path: "/channels/other/events" }))).status, 404);
   });
 
   test("sendToUser and terminateUserConnections act on signed-in users", async () => {

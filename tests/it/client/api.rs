@@ -1,11 +1,13 @@
-//! `channels`, `members`, `trigger` and `terminate` against a real server.
+//! `channels`, `history`, `members`, `trigger` and `terminate` against a real server.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use super::{asking, with_credentials};
+use serde_json::Value;
+
+use super::{Running, asking, with_credentials};
 use crate::config::{Folder, run, stderr, stdout};
-use crate::harness::{APP, Config, Server, Ws};
+use crate::harness::{APP, Config, Server, Ws, free_port};
 
 #[track_caller]
 fn succeeded(output: &Output) -> String {
@@ -47,6 +49,82 @@ fn channels_and_members_are_listed() {
         ask(&["members", "presence-x", "--json"]),
         "{\"users\":[{\"id\":\"ada\"},{\"id\":\"bob\"}]}\n"
     );
+}
+
+/// What is printed of an event, without its time.
+fn untimed(line: &str) -> &str {
+    let (time, rest) = line.split_at("2026-11-29 19:01:04.610".len());
+    let is_of_time = |c: char| c.is_ascii_digit() || "-:. ".contains(c);
+    assert!(time.chars().all(is_of_time), "{line}");
+    rest
+}
+
+#[test]
+fn history_is_printed_to_its_end_and_followed() {
+    const EVENTS: usize = 230;
+    let rule = r#"[{ match = "log.*", history = { events = 1000, seconds = 600 } }]"#;
+    let server = Server::start(&Config::new().app("channels", rule));
+    let folder = Folder::new();
+    let ask = |arguments: &[&str]| run(&mut asking(&folder, &server, arguments));
+    assert_eq!(
+        succeeded(&ask(&["history", "log.1"])),
+        "No event is kept of log.1.\n"
+    );
+    for n in 0..EVENTS {
+        server.trigger("log.1", "e", &format!("{n}\u{1b}"));
+    }
+    let printed = succeeded(&ask(&["history", "log.1"]));
+    let lines: Vec<&str> = printed.lines().map(untimed).collect();
+    let expected: Vec<String> = (0..EVENTS).map(|n| format!("  e  {n}\\u{{1b}}")).collect();
+    assert_eq!(lines, expected);
+    let pages = succeeded(&ask(&["history", "log.1", "--json"]));
+    let pages: Vec<Value> = pages
+        .lines()
+        .map(|page| serde_json::from_str(page).unwrap())
+        .collect();
+    let lengths = pages
+        .iter()
+        .map(|page| page["events"].as_array().unwrap().len());
+    assert_eq!(lengths.collect::<Vec<_>>(), [100, 100, 30]);
+
+    let mut follows = Running::start(&mut asking(
+        &folder,
+        &server,
+        &["history", "log.2", "--follow"],
+    ));
+    for n in 0..3 {
+        server.trigger("log.2", "e", &n.to_string());
+        assert_eq!(untimed(&follows.line()), format!("  e  {n}"));
+    }
+    let refused = ask(&["history", "other", "--follow"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let expected = "the server answered 404: Nothing is kept of the channel other";
+    assert!(stderr(&refused).contains(expected), "{}", stderr(&refused));
+}
+
+/// A server that is away for a moment, or has lost what comes next, does not end it.
+#[test]
+fn history_is_followed_over_a_restart() {
+    let rule = r#"[{ match = "log.*", history = { events = 3, seconds = 600 } }]"#;
+    let port = free_port();
+    let config = Config::new()
+        .app("channels", rule)
+        .server("port", &port.to_string());
+    let server = Server::start(&config);
+    let folder = Folder::new();
+    let mut follows = Running::start(&mut asking(
+        &folder,
+        &server,
+        &["history", "log.1", "--follow"],
+    ));
+    server.trigger("log.1", "e", "0");
+    assert_eq!(untimed(&follows.line()), "  e  0");
+    server.kill();
+    follows.note("asking again");
+    let server = Server::start(&config);
+    server.trigger("log.1", "e", "1");
+    assert_eq!(untimed(&follows.line()), "  e  1");
+    follows.note("events are missing here");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The commands that are clients (`tail`, `channels`, `members`, `trigger`, `terminate`, `doctor`), each as a process of
+//! The commands that are clients (`tail`, `channels`, `history`, `members`, `trigger`, `terminate`, `doctor`), each as a process of
 //! its own against a real server, or against a stand-in for what can go wrong in between.
 
 mod api;

@@ -79,7 +79,7 @@ fn channels_of_every_kind_with_members_and_last_events() {
         presence,
         json!({
             "name": "presence-x", "kind": "presence", "cache": false, "subscriptions": 2, "members": null,
-            "last_event": null, "policy": null,
+            "last_event": null, "history": null, "policy": null,
         })
     );
     let cached = one("private-cache-x");

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -74,6 +75,8 @@ pub(crate) enum Jwks {
     Redirect(u16, String),
     /// So many bytes that never end in a set.
     Endless,
+    /// A byte a second, without end.
+    Trickle,
     /// Not at all.
     Silent,
 }
@@ -139,11 +142,24 @@ fn serve(mut stream: TcpStream, answer: &watch::Receiver<Jwks>, asked: &AtomicUs
                 stream,
                 "HTTP/1.1 {status} X\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n"
             ),
-            Jwks::Endless => write!(stream, "HTTP/1.1 200 OK\r\n\r\n").and_then(|()| {
-                loop {
-                    stream.write_all(&[b' '; 65_536])?;
-                }
-            }),
+            Jwks::Endless => {
+                let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+                let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                write!(stream, "{head}").and_then(|()| {
+                    loop {
+                        stream.write_all(chunk.as_bytes())?;
+                    }
+                })
+            }
+            Jwks::Trickle => {
+                let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n";
+                write!(stream, "{head}").and_then(|()| {
+                    loop {
+                        thread::sleep(Duration::from_secs(1));
+                        stream.write_all(b" ")?;
+                    }
+                })
+            }
             Jwks::Silent => Ok(()),
         };
         if written.is_err() {

@@ -218,12 +218,17 @@ fn a_flood_of_client_events_is_cut_to_its_rate() {
 fn reads_are_bounded_for_who_can_sign_and_strangers_use_none_up() {
     const RATE: usize = 5;
     const FLOOD: usize = 40;
-    const PATHS: [&str; 3] = [
+    const PATHS: [&str; 4] = [
         "/apps/app-id/channels",
         "/apps/app-id/channels/presence-x",
         "/apps/app-id/channels/presence-x/users",
+        "/apps/app-id/channels/presence-x/events",
     ];
-    let server = Server::start(&Config::new().limit("reads_per_second", &RATE.to_string()));
+    let server = Server::start(
+        &Config::new()
+            .app("channels", r#"[{ match = "*", cache = true }]"#)
+            .limit("reads_per_second", &RATE.to_string()),
+    );
     let mut bystander = Ws::subscribed(&server, "x");
     for path in PATHS.iter().cycle().take(FLOOD) {
         let signed_wrongly = format!("{path}?auth_key=app-key&auth_signature=0");

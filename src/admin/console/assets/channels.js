@@ -1,8 +1,8 @@
-// The section Channels: who is on what, cluster-wide, which rule holds there, and what a channel with a cache says last.
+// The section Channels: who is on what, cluster-wide, which rule holds there, and what is kept of it.
 
 import * as api from "./api.js";
 import { byId, el, facts, settled, text } from "./dom.js";
-import { count, counted, visible } from "./format.js";
+import { count, counted, dateAndClock, visible } from "./format.js";
 import { panelHead } from "./inspector.js";
 import { payload } from "./json.js";
 import { link, note } from "./route.js";
@@ -119,7 +119,7 @@ export class Channels {
     const told = JSON.stringify(detail);
     if (told === this.#drawn && !this.#panel.hidden) return;
     this.#drawn = told;
-    const { name, subscriptions, members, policy, last_event: last } = detail;
+    const { name, subscriptions, members, policy, last_event: last, history } = detail;
     this.#panel.replaceChildren(
       panelHead(name, null, () => this.escape()),
       facts(["Kind", badges(detail)], ["Subscriptions", count(subscriptions)], ["Members", members && count(members.length)], ...held(policy)),
@@ -127,6 +127,7 @@ export class Channels {
         el("a", { class: "button plain small", href: link("live", { app, channel: name }) }, "Its feed"),
         el("a", { class: "button plain small", href: link("create", { app, channel: name }) }, "Send to it…")),
       ...lastEvent(detail.cache, last),
+      ...pastEvents(history),
       ...memberList(members),
     );
     this.#panel.hidden = false;
@@ -158,6 +159,17 @@ function lastEvent(isCache, last) {
   if (!isCache) return [];
   if (!last) return [text("h3", "", "Last event"), text("p", "quiet", "None is kept.")];
   return [el("h3", {}, "Last event ", el("bdi", { class: "code" }, visible(last.event))), payload(String(last.data))];
+}
+
+/** What the server keeps for whoever reads it back, of a channel where it keeps anything. */
+function pastEvents(history) {
+  if (!history) return [];
+  if (history.length === 0) return [text("h3", "", "History"), text("p", "quiet", "No event is kept.")];
+  const shown = history.map(({ name, data, time_ms: time, user_id: user }) => el("li", {},
+    el("time", { class: "quiet", datetime: new Date(time).toISOString() }, dateAndClock(time)), " ",
+    el("bdi", { class: "code" }, visible(name)), user === undefined ? null : ` from ${visible(user)}`,
+    payload(data)));
+  return [text("h3", "", "History, the newest first"), el("ul", { class: "members" }, shown)];
 }
 
 function memberList(members) {
