@@ -7,6 +7,7 @@ use crate::config::Folder;
 use crate::harness::{
     Config, Http, PATIENCE, Proxy, RedisServer, Response, Server, Ws, eventually,
 };
+use crate::reload::change_now;
 
 /// A source that takes a token, with more lines of its table, and one route.
 fn source(name: &str, lines: &str) -> String {
@@ -225,6 +226,23 @@ fn events_over_the_rate_of_the_app_are_refused() {
         .map(|_| deliver(&server, "direct", "x").status())
         .collect();
     assert!(answers.contains(&429), "{answers:?}");
+}
+
+#[test]
+fn a_reload_adds_and_removes_sources_below_a_path_prefix() {
+    let config = || Config::new().server("path_prefix", "\"/live\"");
+    let server = Server::start(&config().more(&source("former", "")));
+    let status = |name: &str| {
+        let target = format!("/live/apps/app-id/sources/{name}");
+        let headers = [("Authorization", "Bearer t")];
+        Http::connect(server.public)
+            .request("POST", &target, &headers, "x")
+            .status()
+    };
+    assert_eq!((status("former"), status("kept")), (200, 404));
+    change_now(&server, &config().more(&source("kept", "store = true")));
+    assert_eq!((status("former"), status("kept")), (404, 200));
+    await_queue(&server, 0);
 }
 
 /// A mistake in a template stops the start.
