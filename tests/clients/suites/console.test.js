@@ -236,6 +236,9 @@ describe("the console", { timeout: 300_000 }, () => {
     await shows(page, "#channels-inspector", /the newest first[^]*<second>[^]*"n": 2[^]*first[^]*"n": 1/);
     await opens("a b");
     await shows(page, "#channels-total", /Invalid channel name/);
+    // It stays when the list is asked for again.
+    await page.waitForResponse((response) => response.url().includes("/channels?") && response.ok());
+    await shows(page, "#channels-total", /Invalid channel name/);
     assert.match(page.problems.splice(0).join(), /^[^,]*400[^,]*$/);
   });
 

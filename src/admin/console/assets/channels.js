@@ -19,6 +19,8 @@ export class Channels {
   #shell;
   #table;
   #name = null;
+  /** Why the name that was typed is none, until something else is typed. */
+  #refused = null;
   #refresher = new Refresher(REFRESH_MS, (signal) => this.#load(signal));
   #panel = byId("channels-inspector");
   /** What the panel shows, so that it is drawn again only if that has changed. */
@@ -33,16 +35,19 @@ export class Channels {
       this.#note();
       this.#refresher.now();
     };
+    prefix.addEventListener("input", () => (this.#refused = null));
     prefix.addEventListener("input", settled(200, changed));
     // Enter opens the name that was typed, also of a channel that nobody is on.
     byId("channels-filters").addEventListener("submit", (event) => {
       event.preventDefault();
+      this.#refused = null;
       this.#name = prefix.value.trim() || null;
       changed();
     });
     for (const [kind, begin] of KINDS) {
       byId("channels-kinds").append(el("button", { type: "button", class: "chip", onclick: () => {
         prefix.value = prefix.value === begin ? "" : begin;
+        this.#refused = null;
         changed();
       } }, kind));
     }
@@ -51,6 +56,7 @@ export class Channels {
   show(params) {
     byId("channels-prefix").value = params.get("prefix") ?? "";
     this.#name = params.get("name");
+    this.#refused = null;
     this.#drawn = "";
     this.#panel.hidden = true;
     this.#refresher.start();
@@ -103,14 +109,17 @@ export class Channels {
       const { channels, total } = list;
       // Of how many none begins like that is another question.
       const all = total === 0 && prefix ? (await api.channels(app, "", signal, 0)).total : null;
-      byId("channels-total").textContent = said(channels.length, total, all);
+      byId("channels-total").textContent = this.#refused ?? said(channels.length, total, all);
       this.#table.fill(channels, prefix ? "No occupied channel begins like that." : "No channel has a subscriber.");
       this.#table.select(name);
       if (detail) this.#inspect(app, detail);
     } catch (error) {
       if (signal.aborted) throw error;
       // What is no name is not asked for again.
-      if (error.status === 400) this.#name = null;
+      if (error.status === 400) {
+        this.#name = null;
+        this.#refused = error.message;
+      }
       byId("channels-total").textContent = error.message;
     }
   }
