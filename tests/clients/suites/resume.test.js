@@ -3,13 +3,17 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import EchoModule from "laravel-echo";
 
+import { startBrowser } from "../lib/browser.js";
 import { Clients, address, backend, pusherJs } from "../lib/clients.js";
+import { snippet } from "../lib/docs.js";
 import { Line } from "../lib/line.js";
-import { OVER_REDIS, Server, app } from "../lib/server.js";
+import { OVER_REDIS, Server, app, clientsDir } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const Echo = EchoModule.default ?? EchoModule;
@@ -214,5 +218,48 @@ describe(`resume, ${CUTS} cuts`, { timeout: 60_000 + CUTS * 30_000 }, () => {
     const { lost } = without.judge(accepted);
     console.log(`${without.name}: ${lost.length} lost`);
     assert.ok(lost.length > 0, "without a token the cuts lose nothing, so this test shows nothing");
+  });
+
+  test("the page of the document handles every event once and loads its state once", async () => {
+    const own = await aLine();
+    const html = snippet("docs/resume.md", "html", "/resume/")
+      .replace("app-key", main.key)
+      .replace(/wsHost: .*? forceTLS: true/, `wsHost: "${own.host}", wsPort: ${own.port}, forceTLS: false`);
+    assert.match(html, /forceTLS: false/);
+    const site = createServer((_, response) => response.setHeader("Content-Type", "text/html").end(html)).listen(0, "127.0.0.1");
+    const browser = await startBrowser();
+    try {
+      const page = await browser.newPage();
+      await page.addInitScript(() => Object.assign(window, { loads: 0, shown: [], loadOrders: () => window.loads++, show: ({ event_id: id }) => window.shown.push(id) }));
+      await page.route(/^https:/, (route) => route.fulfill({ path: join(clientsDir, "node_modules/pusher-js/dist/web/pusher.min.js") }));
+      await page.goto(`http://127.0.0.1:${site.address().port}/`);
+      const loads = () => page.evaluate("loads");
+      await eventually("the page has loaded its state", DEADLINE, async () => (await loads()) === 1);
+      const sdk = backend(server, main, { timeout: 5000 });
+      const ids = [];
+      const order = async () => {
+        ids.push(`order-${ids.length}`);
+        await sdk.trigger("orders", "order-changed", { event_id: ids.at(-1) });
+      };
+      const all = (what) => eventually(what, BACK_DEADLINE, async () => (await page.evaluate("shown")).length >= ids.length);
+      await order();
+      await all("the first order");
+      for (let cuts = 0; cuts < 3; cuts++) {
+        const id = await page.evaluate("pusher.connection.socket_id");
+        await order();
+        own.target = nodes[(nodes.indexOf(own.target) + 1) % nodes.length];
+        own.reset();
+        await order();
+        await order();
+        await eventually("another connection", BACK_DEADLINE, async () => ![id, null, undefined].includes(await page.evaluate("pusher.connection.socket_id")));
+        await order();
+        await all(`all orders, cut ${cuts}`);
+      }
+      assert.deepEqual(await page.evaluate("shown"), ids);
+      assert.equal(await loads(), 1);
+    } finally {
+      await browser.close();
+      site.close();
+    }
   });
 });
