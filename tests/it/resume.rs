@@ -448,10 +448,23 @@ fn positions_are_forgotten_and_leave_no_trace() {
         }
         page.comes_back(cluster.next());
         assert_eq!(page.subscribe("x", None), missed(0));
+        cluster.publish("x", "1");
+        page.gets(["1"]);
         drop(page);
         eventually(PATIENCE, "no position is left", || {
             cluster.positions().is_empty().then_some(())
         });
+        if let Some(redis) = cluster.redis {
+            let keys = || redis.keys(&format!("{}:*:x", cluster.nodes.prefix()));
+            eventually(
+                PATIENCE,
+                "what is left of the channel ends by itself",
+                || {
+                    let stays = |key: &String| redis.cli(&["PTTL", key]) == "-1";
+                    (!keys().iter().any(stays)).then_some(())
+                },
+            );
+        }
         let mut gone = Page::open(cluster.next(), OTHER);
         assert_eq!(gone.begins(cluster, "x", None), anew());
         let socket_id = gone.ws.socket_id().to_owned();
