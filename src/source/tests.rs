@@ -194,4 +194,28 @@ proptest! {
         let forged = headers(&other_key.sign(&body, "", NOW));
         prop_assert!(verified(&source, delivery(&forged, &body)).is_err());
     }
+
+    /// The same of a token: nothing but its own header proves anything.
+    #[test]
+    fn no_byte_reaches_a_template_without_the_token(body in ".{0,64}", given in "[ -~]{0,40}") {
+        let token = Proof::Token {
+            tokens: vec![Secret::new("right")],
+            id_header: None,
+        };
+        let source = Source {
+            proof: token,
+            ..source(signature("key"), ["{{ missing }}", "{{ missing }}", "{{ missing }}"])
+        };
+        let body = body.as_bytes();
+        let sent = |value: String| headers(&[(AUTHORIZATION, value)]);
+        let right = sent("Bearer right".to_owned());
+        let message = verified(&source, delivery(&right, body)).unwrap();
+        let reached = matches!(source.route(&message), Err(Refused::Template { .. }));
+        prop_assert!(reached);
+        prop_assume!(given.trim() != "right");
+        prop_assert!(verified(&source, delivery(&HeaderMap::new(), body)).is_err());
+        for wrong in [given.clone(), format!("Bearer {given}"), format!("Basic {given}")] {
+            prop_assert!(verified(&source, delivery(&sent(wrong), body)).is_err());
+        }
+    }
 }

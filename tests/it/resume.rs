@@ -473,6 +473,7 @@ fn positions_are_forgotten_and_leave_no_trace() {
             .nodes
             .iter()
             .for_each(|node| node.await_count("connections", 0));
+        // Asking for a position renews it, so that nothing but time can be waited for.
         std::thread::sleep(Duration::from_secs(4));
         let mut back = Page::open(cluster.next(), OTHER);
         assert_ne!(back.ws.socket_id(), socket_id);

@@ -53,11 +53,14 @@ export class Redis {
     await eventually("redis-server", START_DEADLINE, () => answers(this.port));
   }
 
-  /** Ends it, and starts it again with all that it knew. */
-  async restart() {
+  /** Ends it; it can be started again with all that it knew. */
+  async end() {
     const socket = net.connect(this.port, "127.0.0.1", () => socket.write("SHUTDOWN SAVE\r\n"));
     await new Promise((resolve) => socket.on("error", () => {}).once("close", resolve));
     this.stop();
+  }
+
+  async begin() {
     await this.#spawn();
   }
 

@@ -248,9 +248,14 @@ export class Server {
     await node.spawn(this.#options, node.port, this.#redis);
   }
 
-  /** Restarts Redis, which keeps its memory. */
-  async restartRedis() {
-    await this.#redis.restart();
+  /** Ends Redis, which keeps its memory. */
+  async endRedis() {
+    await this.#redis.end();
+  }
+
+  /** Starts Redis again. */
+  async beginRedis() {
+    await this.#redis.begin();
   }
 
   /** The end of every suite: nothing may be left, and the server goes in peace. */

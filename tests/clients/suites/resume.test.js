@@ -57,6 +57,10 @@ class Page {
     return this.pusher.connection.state === "connected" && CHANNELS.every((name) => this.pusher.channel(name).subscribed);
   }
 
+  get total() {
+    return [...this.got.values()].flat().length;
+  }
+
   /** Waits until it is back on all channels with another connection. */
   async back(socketId) {
     await eventually(`${this.name} is back (${this.pusher.connection.state})`, BACK_DEADLINE, () => this.isThere && this.pusher.connection.socket_id !== socketId);
@@ -75,6 +79,12 @@ class Page {
     }
     return { lost, wrong, doubles };
   }
+}
+
+/** Waits until each of some pages has got events for half a second. */
+async function flow(...pages) {
+  const due = pages.map((page) => page.total + 100);
+  await eventually("events come", DEADLINE, () => pages.every((page, at) => page.total >= due[at]));
 }
 
 /** Publishes numbered events until it is stopped; what was accepted, by channel. */
@@ -164,7 +174,8 @@ describe(`resume, ${CUTS} cuts`, { timeout: 60_000 + CUTS * 30_000 }, () => {
     if (kind === "redis") {
       // What was published is kept; the pages lose their connections while it is away.
       line.reset();
-      return server.restartRedis();
+      await server.endRedis();
+      return server.beginRedis();
     }
     line.target = nodes[(nodes.indexOf(node) + 1) % nodes.length];
     await (kind === "drain" ? node.terminate() : node.kill());
@@ -187,14 +198,14 @@ describe(`resume, ${CUTS} cuts`, { timeout: 60_000 + CUTS * 30_000 }, () => {
     for (let number = 0; number < CUTS; number++) {
       const kind = KINDS[number % KINDS.length];
       const ids = [...pages, without].map((it) => it.pusher.connection.socket_id);
-      await wait(700);
+      await flow(...pages, without);
       await cut(kind);
       if (number === 0) {
         const id = seven.pusher.connection.socket_id;
         own.reset();
         await seven.back(id);
         // Before anything else ends its connection.
-        await wait(700);
+        await flow(seven);
         acceptedBySeven = new Map([...publisher.accepted].map(([name, numbers]) => [name, [...numbers]]));
         await eventually("pusher-js 7 has everything", DEADLINE, () => seven.judge(acceptedBySeven).lost.length === 0).catch(() => {});
         seven.pusher.disconnect();

@@ -17,10 +17,11 @@ import Stripe from "stripe";
 import { startBrowser } from "../lib/browser.js";
 import { Clients, backend, marker, pusherJs, subscribe } from "../lib/clients.js";
 import { hearsEveryNode, visitConsole } from "../lib/console.js";
-import { page } from "../lib/docs.js";
+import { page, snippet } from "../lib/docs.js";
 import { shows } from "../lib/examples.js";
-import { NODES, Server, app, binary, run } from "../lib/server.js";
+import { NODES, OVER_REDIS, Server, app, binary, run } from "../lib/server.js";
 import { Sns, TOPIC } from "../lib/sns.js";
+import { DEADLINE, eventually } from "../lib/wait.js";
 
 const STRIPE_SECRET = "whsec_stripe_of_the_suite";
 const STANDARD_SECRET = `whsec_${Buffer.alloc(32, "standard").toString("base64")}`;
@@ -322,6 +323,23 @@ describe("sources", { timeout: 180_000 }, () => {
     rmSync(folder, { recursive: true });
   });
 
+  test("the README's source and command publish what the README's page shows", async () => {
+    const readme = { id: "1001", key: "app-key", secret: "app-secret" };
+    const block = snippet("README.md", "toml", "[[apps.sources]]").replace("${STRIPE_WEBHOOK_SECRET}", STRIPE_SECRET);
+    const own = await Server.start({ toml: `[[apps]]\nid = "1001"\nkey = "app-key"\nsecret = "app-secret"\n${block}` });
+    const visitors = new Clients(pusherJs["pusher-js 8"], own, readme);
+    try {
+      const recorder = await subscribe(await visitors.connect(), "invoice.7");
+      const input = JSON.stringify({ id: "evt_1", type: "payment_intent.succeeded", data: { object: { metadata: { invoice: "7" } } } });
+      const sent = await run(binary, ["source", "send", "stripe", "--file", "-", "--config", own.configFile, "--url", own.url], { input });
+      assert.equal(sent.status, 0, sent.stderr);
+      assert.deepEqual(await recorder.first("payment.received"), { status: "paid" });
+    } finally {
+      visitors.closeAll();
+      await own.stop();
+    }
+  });
+
   describe("Amazon SNS", () => {
     const invoice = { id: 7, amount: 100 };
     const Message = JSON.stringify({ eventType: "INVOICE_PAID", customerId: 17, invoice });
@@ -340,6 +358,19 @@ describe("sources", { timeout: 180_000 }, () => {
         assert.ok(fetched <= NODES + 1, `each node fetches the certificate once, and the validator: ${fetched}`);
       });
     }
+
+    test("while Redis is away it is told to try again, and its retry is published once", { skip: OVER_REDIS === 0 }, async () => {
+      const [admin] = await listen("admin");
+      const message = sns.message({ Message });
+      await server.endRedis();
+      await refused(await sns.post(url("sns"), message), 503, /Redis/);
+      await server.beginRedis();
+      await eventually("the retry is taken", DEADLINE, async () => (await sns.post(url("sns"), message)).status === 200);
+      assert.match(await (await sns.post(url("sns"), message)).text(), /a repeat of what was published/);
+      await admin.first("INVOICE_PAID");
+      await quiet(admin);
+      assert.deepEqual(heard(admin), ["INVOICE_PAID"]);
+    });
 
     test("a subscription is confirmed by itself", async () => {
       const confirmation = sns.confirmation();
@@ -391,7 +422,7 @@ describe("sources", { timeout: 180_000 }, () => {
       assert.equal(await status("raw", '{"a":1}', raw("1", "sns:correct horse")), 200);
       assert.deepEqual(await recorder.first("1"), { a: 1 });
       assert.equal(await status("raw", '{"a":1}', raw("2", "sns:the next one")), 200);
-        const confirmation = sns.confirmation();
+      const confirmation = sns.confirmation();
       const credentials = { authorization: `Basic ${Buffer.from("sns:correct horse").toString("base64")}` };
       assert.equal(await status("raw", JSON.stringify(confirmation), credentials), 200);
       assert.ok(sns.requests.some((request) => request.endsWith(`Token=${confirmation.Token}`)));
