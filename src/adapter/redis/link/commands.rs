@@ -1,19 +1,17 @@
 //! The commands that a link sends. Each method builds one command and queues it on the connection.
 
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::Link;
 use super::in_flight::{Call, PendingReply, Registration};
-use super::request::{LocalState, MemberChange, Publish};
+use super::register::RegisterCommand;
+use super::request::Publish;
 use super::shutdown::Shutdown;
-use super::topic::Topic;
 use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::settings::Settings;
-use crate::adapter::redis::wire::keys::{Bucket, Subject};
-use crate::adapter::redis::wire::message::{Position, WIRE_VERSION};
+use crate::adapter::redis::wire::message::WIRE_VERSION;
 use crate::adapter::redis::wire::scripts::Script;
 use crate::channel_log::LAST_EVENT_TTL;
 
@@ -71,16 +69,10 @@ impl Link {
         let after = topic.position.filter(|_| !topic.synced && !releases);
         let (restores, asks_log) = (topic.restored, topic.degraded_since.is_some());
         let asks_past = topic.past_wanted() != (0, None);
-        let registration = RegisterCommand {
-            bucket: &self.deps.bucket,
-            settings: &self.deps.settings,
-            node: &self.deps.node,
-            linger: self.deps.linger,
-            restores,
-            after,
-        };
-        let command = registration.build(topic, connection);
-        connection.queue(&command);
+        let changes = topic.take_changes();
+        let registration =
+            RegisterCommand::of(topic, &self.deps.node, &changes, restores, after.as_ref());
+        connection.queue(&registration.build(&self.deps, connection));
         topic.registering = true;
         // Redis may have the registration from now on, even if the reply is lost.
         topic.registered = true;
@@ -186,99 +178,6 @@ impl Link {
             .arg(self.publish_verb());
         connection.queue(&command);
         self.in_flight.push(PendingReply::FlushCount(topic_id));
-    }
-}
-
-/// The arguments of a registration that do not come from its topic.
-struct RegisterCommand<'a> {
-    bucket: &'a Bucket,
-    settings: &'a Settings,
-    node: &'a str,
-    linger: Duration,
-    restores: bool,
-    after: Option<Position>,
-}
-
-impl RegisterCommand<'_> {
-    fn build(&self, topic: &mut Topic, connection: &Connection) -> redis::Cmd {
-        let members = topic.take_changes();
-        let flags = self.flags(topic, members.whole);
-        // The keys are built for each registration, so that an idle topic stays small.
-        let topic_keys = self.bucket.topic_keys(topic.subject.topic_id(&topic.app));
-        let keys = self
-            .bucket
-            .register_keys(&topic.app, &topic_keys, self.node);
-        let channel = topic
-            .subject
-            .channel()
-            .map_or("", |channel| channel.as_str());
-        let LocalState {
-            count, max_members, ..
-        } = topic.local;
-        let mut command = connection.script(Script::Register, &keys);
-        command
-            .arg(self.node)
-            .arg(&topic_keys.topic_id)
-            .arg(channel)
-            .arg(&topic_keys.topic)
-            .arg(publish_verb(self.settings))
-            .arg(if topic.released { "release" } else { "set" })
-            .arg(count)
-            .arg(flags)
-            .arg(millis(self.linger))
-            .arg(max_members)
-            .arg(self.settings.log.seconds);
-        match self.after {
-            Some(Position { run, seq }) => command.arg(&run).arg(seq).arg(0),
-            None => command
-                .arg("")
-                .arg(0)
-                .arg(u8::from(topic.degraded_since.is_some())),
-        };
-        let (latest, behind) = topic.past_wanted();
-        command
-            .arg(topic.resumable.map_or(0, NonZeroU32::get))
-            .arg(latest)
-            .arg(behind.map(|place| place.0.to_string()).unwrap_or_default());
-        if matches!(topic.subject, Subject::User(_)) {
-            command.arg(
-                topic
-                    .waiters
-                    .iter()
-                    .filter(|waiter| waiter.signs_in)
-                    .count(),
-            );
-        }
-        for change in &members.changes {
-            match change {
-                MemberChange::Joined(member) => command
-                    .arg(member.id.as_str())
-                    .arg("+")
-                    .arg(member.info.as_deref().unwrap_or_default()),
-                MemberChange::Left(user) => command.arg(user.as_str()).arg("-").arg(""),
-            };
-        }
-        command
-    }
-
-    /// The flags that `scripts/register.lua` explains.
-    fn flags(&self, topic: &Topic, whole: bool) -> String {
-        let wants_last = topic.waiters.iter().any(|waiter| waiter.past.cache);
-        let flags = [
-            ('l', topic.subject.is_listed()),
-            ('p', topic.subject.is_presence()),
-            ('c', topic.local.sends_count),
-            ('k', wants_last),
-            ('s', topic.subject.is_presence() && !topic.members_complete),
-            ('r', self.restores),
-            ('w', whole),
-            ('u', matches!(topic.subject, Subject::User(_))),
-        ];
-        flags
-            .iter()
-            .filter(|(_, is_set)| *is_set)
-            .map(|(flag, _)| flag)
-            .collect()
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) mod local_delivery;
 pub(crate) mod node_directory;
 pub(crate) mod positions;
 mod reap;
+mod register;
 pub(crate) mod register_reply;
 mod replies;
 pub(crate) mod request;

@@ -4,8 +4,8 @@ use redis::Value;
 use tracing::info;
 
 use super::Link;
-use super::commands::millis;
 use super::in_flight::PendingReply;
+use super::register::RegisterCommand;
 use super::register_reply::Registered;
 use super::shutdown::Shutdown;
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
@@ -55,39 +55,8 @@ impl Link {
         let Some((app, subject)) = Subject::parse(topic_id) else {
             return;
         };
-        let bucket = &self.deps.bucket;
-        let topic_keys = bucket.topic_keys(topic_id.to_owned());
-        let keys = bucket.register_keys(&app, &topic_keys, node);
-        let flags = [
-            ('l', subject.is_listed()),
-            ('p', subject.is_presence()),
-            ('u', matches!(subject, Subject::User(_))),
-        ];
-        let flags: String = flags
-            .iter()
-            .filter(|(_, is_set)| *is_set)
-            .map(|(flag, _)| flag)
-            .collect();
-        let mut command = connection.script(Script::Register, &keys);
-        command
-            .arg(node)
-            .arg(topic_id)
-            .arg(subject.channel().map_or("", |channel| channel.as_str()))
-            .arg(&topic_keys.topic)
-            .arg(self.publish_verb())
-            .arg("drop")
-            .arg(0)
-            .arg(flags)
-            .arg(millis(self.deps.linger))
-            .arg(0)
-            .arg(self.deps.settings.log.seconds)
-            .arg("")
-            .arg(0)
-            .arg(0)
-            .arg(0)
-            .arg(0)
-            .arg("");
-        connection.queue(&command);
+        let registration = RegisterCommand::dropping(node, &app, &subject);
+        connection.queue(&registration.build(&self.deps, connection));
         self.in_flight
             .push(PendingReply::DropTopic(topic_id.to_owned()));
     }
