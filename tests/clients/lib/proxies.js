@@ -112,8 +112,8 @@ export function haproxy(sections) {
   });
 }
 
-/** HAProxy that gives every request to the next node, whoever sends it. */
-export function roundRobin(nodes) {
+/** HAProxy that gives every request to the next node, whoever sends it, by one more rule if there is one. */
+export function roundRobin(nodes, rule = "") {
   return haproxy(`
     defaults
       mode http
@@ -123,8 +123,10 @@ export function roundRobin(nodes) {
       option http-server-close
     frontend public
       bind :443
+      ${rule}
       default_backend nodes
     backend nodes
       balance roundrobin
-      ${nodes.map(({ host, port }, number) => `server node${number} ${host}:${port}`).join("\n      ")}`);
+      ${nodes.map(({ host, port }, number) => `server node${number} ${host}:${port}`).join("\n      ")}
+  `);
 }
