@@ -11,6 +11,7 @@ mod heartbeat;
 pub mod inbox;
 pub mod listing;
 mod outbox;
+mod outlet;
 mod peer;
 mod resume;
 #[cfg(test)]
@@ -27,8 +28,7 @@ use slab::Slab;
 
 use crate::app::{AppId, Apps};
 use crate::metrics::{Histogram, Metrics};
-use crate::net::Socket;
-use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
+use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId, Transport};
 use crate::rules::{Admission, WhoMaySubscribe};
 use crate::slack::Slack as _;
 use channel::LocalChannel;
@@ -36,6 +36,7 @@ pub use client_info::ClientInfo;
 use client_info::ClientInfoInterner;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
+pub use outlet::Outlet;
 pub use peer::{Ending, Identity, Peer};
 pub use resume::Confirmed;
 
@@ -119,10 +120,10 @@ impl Hub {
 
     /// Adds a connection and puts it under the heartbeat. While the worker drains, the connection is closed at once.
     #[must_use]
-    pub fn admit(self: &Rc<Self>, identity: Identity, socket: Socket) -> Rc<Peer> {
+    pub fn admit(self: &Rc<Self>, identity: Identity, outlet: Outlet) -> Rc<Peer> {
         let mut peers = self.peers.borrow_mut();
         let entry = peers.vacant_entry();
-        let peer = Rc::new(Peer::new(Rc::clone(self), entry.key(), identity, socket));
+        let peer = Rc::new(Peer::new(Rc::clone(self), entry.key(), identity, outlet));
         entry.insert(Rc::clone(&peer));
         self.heartbeat.watch(&peer);
         if peer.resume_token().is_some() {
@@ -436,8 +437,12 @@ impl Hub {
     fn report(&self) -> WorkerReport {
         let peers = self.peers.borrow();
         let channels = self.channels.borrow();
+        let mut connections = [0; Transport::ALL.len()];
+        for (_, peer) in peers.iter() {
+            connections[peer.transport() as usize] += 1;
+        }
         WorkerReport {
-            connections: peers.len(),
+            connections,
             channels: channels.values().map(HashMap::len).sum(),
             subscriptions: channels
                 .values()
