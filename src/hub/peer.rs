@@ -3,7 +3,6 @@
 //! The connection's own task (in `transport`) reads. It is woken when the outbox needs flushing or the connection was ended.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -15,6 +14,7 @@ use bytes::Bytes;
 
 use super::Hub;
 use super::client_info::ClientInfo;
+use super::ending::Ending;
 use super::heartbeat::Pulse;
 use super::outbox::{Outbox, SendOutcome};
 use super::outlet::Outlet;
@@ -22,8 +22,7 @@ use super::resume::Resumable;
 use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
 use crate::protocol::{
-    ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, ServerFrame, SocketId,
-    Transport, UserId,
+    ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, SocketId, Transport, UserId,
 };
 use crate::rules::{Admission, ChannelPolicy};
 use crate::token::TokensInUse;
@@ -45,43 +44,6 @@ pub struct Identity {
     pub resume: Option<ResumeToken>,
     /// The client's address. None where a proxy hides it.
     pub address: Option<IpAddr>,
-}
-
-/// How a connection ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// The client closed it without a close frame, or it broke. Nothing is sent.
-    Gone,
-    /// The client sent a close frame, which is answered with the same code.
-    Answered(Option<u16>),
-    /// The server closes it.
-    Close {
-        /// The close code.
-        code: CloseCode,
-        /// The reason for the client's developer.
-        text: String,
-    },
-}
-
-impl Ending {
-    /// A close by the server with the code's own text.
-    #[must_use]
-    pub fn close(code: CloseCode) -> Self {
-        Self::Close {
-            code,
-            text: code.text().to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("gone"),
-            Self::Answered(_) => f.write_str("closed by the client"),
-            Self::Close { code, text } => write!(f, "{} {text}", code.number()),
-        }
-    }
 }
 
 /// One live connection, as its worker sees it.
@@ -438,7 +400,7 @@ impl Peer {
             self.outbox.borrow_mut().discard_unsent();
         }
         let socket = self.outlet.socket();
-        for bytes in &last_words(ending, self.outlet.form()) {
+        for bytes in &ending.last_words(self.outlet.form()) {
             self.outbox.borrow_mut().send(bytes, socket, usize::MAX);
             self.app.borrow().metrics.sent(1, bytes.len());
         }
@@ -487,35 +449,6 @@ impl Peer {
     fn wake(&self) {
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
-        }
-    }
-}
-
-/// What a client is told of the end of its connection, in its form.
-fn last_words(ending: &Ending, form: Form) -> Vec<Bytes> {
-    match (ending, form) {
-        (Ending::Gone, _) => Vec::new(),
-        (Ending::Answered(code), Form::Line) => {
-            vec![Line::close(code.unwrap_or(1000), "").into_bytes()]
-        }
-        (Ending::Close { code, text }, Form::Line) => {
-            vec![Line::close(code.number(), text).into_bytes()]
-        }
-        (Ending::Answered(code), Form::Frame) => {
-            vec![Encoded::close(code.unwrap_or(1000), "").bytes().clone()]
-        }
-        (Ending::Close { code, text }, Form::Frame) => {
-            let error = ServerFrame::Closing {
-                code: *code,
-                message: text,
-            };
-            let error = code.is_announced().then(|| error.encode());
-            let close = Encoded::close(code.number(), text);
-            error
-                .into_iter()
-                .chain([close])
-                .map(|frame| frame.bytes().clone())
-                .collect()
         }
     }
 }
