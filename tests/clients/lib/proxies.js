@@ -121,12 +121,12 @@ export function roundRobin(nodes, rule = "") {
       timeout client 180s
       timeout server 180s
       option http-server-close
+      option abortonclose
     frontend public
       bind :443
       ${rule}
       default_backend nodes
     backend nodes
       balance roundrobin
-      ${nodes.map(({ host, port }, number) => `server node${number} ${host}:${port}`).join("\n      ")}
-  `);
+      ${nodes.map(({ host, port }, number) => `server node${number} ${host}:${port}`).join("\n      ")}\n`);
 }
