@@ -50,7 +50,7 @@ const SUITES = {
   "own-channels": ALONE,
   proxies: ALONE,
   "pusher-js": [...ALL, ...BY_HTTP],
-  "pusher-js-builds": [...ALONE, "two nodes over Redis, by streams"],
+  "pusher-js-builds": ALONE,
   "pusher-python": ALONE_AND_TWO,
   "python-clients": ALONE,
   readme: ALONE,
