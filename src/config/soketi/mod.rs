@@ -2,6 +2,7 @@
 //! with the name it has here, each that has no counterpart is named in a warning, and a value that cannot be is an error.
 //! A name of ours wins over one of Soketi's; an empty value says nothing, as with Soketi.
 
+pub(in crate::config) mod columns;
 mod redis;
 mod table;
 mod value;

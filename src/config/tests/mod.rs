@@ -27,7 +27,7 @@ fn load_all(
     match Tree::parse("apps.toml", file) {
         Ok(tree) => {
             let secrets = SecretReader {
-                environment: &environment,
+                environment: Some(&environment),
                 folder: Path::new(""),
                 files: &mut Files::default(),
             };
