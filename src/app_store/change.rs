@@ -131,7 +131,10 @@ pub(super) fn complete(said: &mut Entries) -> String {
     if !said.contains_key("key") {
         said.insert("key".to_owned(), made_text().into());
     }
-    if !["secret", "secrets", "secret_file"].iter().any(|name| said.contains_key(*name)) {
+    if !["secret", "secrets", "secret_file"]
+        .iter()
+        .any(|name| said.contains_key(*name))
+    {
         said.insert("secret".to_owned(), made_text().into());
     }
     id

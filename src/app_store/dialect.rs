@@ -157,6 +157,9 @@ impl Database {
             Self::MySql | Self::Postgres => "json",
             Self::Sqlite => "text",
         };
-        format!("ALTER TABLE {} ADD COLUMN {OWN_COLUMN} {kind} NULL", self.quoted(table))
+        format!(
+            "ALTER TABLE {} ADD COLUMN {OWN_COLUMN} {kind} NULL",
+            self.quoted(table)
+        )
     }
 }

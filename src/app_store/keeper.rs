@@ -166,7 +166,13 @@ impl Keeper {
         self.check_free(&app, false)?;
         let before = entries_of(&row.json).map_err(|problem| WriteError::Invalid(vec![problem]))?;
         let settings = &self.table.settings;
-        let change = row_of(said, Some(&before), &columns, settings.database, &settings.table)?;
+        let change = row_of(
+            said,
+            Some(&before),
+            &columns,
+            settings.database,
+            &settings.table,
+        )?;
         if change.is_empty() {
             return Ok(());
         }
@@ -209,7 +215,8 @@ impl Keeper {
     async fn checked(&self, said: &Entries) -> Result<App, WriteError> {
         let (reader, said) = (self.store.reader.clone(), said.clone());
         let app = aside(move || reader.app(&said)).await;
-        let no_thread = || WriteError::ReadOnly("the system gives no thread to check the app with".to_owned());
+        let no_thread =
+            || WriteError::ReadOnly("the system gives no thread to check the app with".to_owned());
         app.ok_or_else(no_thread)?.map_err(WriteError::Invalid)
     }
 

@@ -69,7 +69,10 @@ impl Session {
 
     /// Whether the database still answers.
     pub(super) async fn is_alive(&mut self) -> bool {
-        matches!(timeout(CONNECT_TIMEOUT, self.connection.ping()).await, Ok(Ok(())))
+        matches!(
+            timeout(CONNECT_TIMEOUT, self.connection.ping()).await,
+            Ok(Ok(()))
+        )
     }
 
     async fn found_columns(&mut self) -> Result<Vec<(String, i64)>, Error> {
@@ -93,10 +96,21 @@ impl Session {
         let is_known = |name: &str| name == OWN_COLUMN || app_columns().any(|known| known == name);
         let columns = found.into_iter().filter(|(name, _)| is_known(name));
         let columns: Columns = columns
-            .map(|(name, is_tiny)| (name, if is_tiny == 1 { Width::Tiny } else { Width::Any }))
+            .map(|(name, is_tiny)| {
+                (
+                    name,
+                    if is_tiny == 1 {
+                        Width::Tiny
+                    } else {
+                        Width::Any
+                    },
+                )
+            })
             .collect();
         let missing = ["id", "key", "secret"].into_iter();
-        let missing: Vec<&str> = missing.filter(|name| !columns.contains_key(*name)).collect();
+        let missing: Vec<&str> = missing
+            .filter(|name| !columns.contains_key(*name))
+            .collect();
         if !missing.is_empty() {
             return Err(Error::NoColumn(self.table.clone(), missing.join(", ")));
         }
@@ -167,7 +181,10 @@ impl Session {
                 sets.collect::<Vec<_>>().join(", ")
             }
         };
-        let (table, is_before) = (self.database.quoted(&self.table), self.is(columns, bound.len()));
+        let (table, is_before) = (
+            self.database.quoted(&self.table),
+            self.is(columns, bound.len()),
+        );
         bound.extend([before.id.clone().into(), before.json.clone().into()]);
         let update = format!("UPDATE {table} SET {sets} WHERE {is_before}");
         Ok(self.execute(update, bound).await? > 0)
@@ -184,13 +201,18 @@ impl Session {
     /// Whether a row has an id and columns that are bound behind others.
     fn is(&self, columns: &Columns, others: usize) -> String {
         let id = self.database.is_bound(&self.database.id(), others + 1);
-        let row = self.database.is_bound(&self.database.row(columns), others + 2);
+        let row = self
+            .database
+            .is_bound(&self.database.row(columns), others + 2);
         format!("{id} AND {row}")
     }
 
     /// The names of columns, what stands for their values, where these come from, and what is bound.
     fn written(&self, entries: &Entries) -> (String, String, Option<String>, Vec<Value>) {
-        let names: Vec<String> = entries.keys().map(|name| self.database.quoted(name)).collect();
+        let names: Vec<String> = entries
+            .keys()
+            .map(|name| self.database.quoted(name))
+            .collect();
         if self.database == Database::Postgres {
             // It knows itself which type each column has.
             let table = self.database.quoted(&self.table);
@@ -199,7 +221,9 @@ impl Session {
             let bound = vec![Value::Object(entries.clone()).to_string().into()];
             return (names.join(", "), values.join(", "), Some(from), bound);
         }
-        let places = entries.values().map(|value| if value.is_null() { "NULL" } else { "?" });
+        let places = entries
+            .values()
+            .map(|value| if value.is_null() { "NULL" } else { "?" });
         let bound = entries.values().filter(|value| !value.is_null()).cloned();
         (
             names.join(", "),

@@ -85,7 +85,9 @@ impl State {
 
     /// Where people change the apps of the file.
     pub(super) fn file_place(&self) -> &str {
-        self.file_shown.as_ref().map_or("the file", |file| &file.place)
+        self.file_shown
+            .as_ref()
+            .map_or("the file", |file| &file.place)
     }
 
     pub(super) fn is_of_file(&self, id: &str) -> bool {
@@ -94,7 +96,9 @@ impl State {
 
     pub(super) fn take_file(&mut self, apps: &Apps, shown: FileApps) {
         let apps = apps.iter();
-        self.file = apps.map(|app| (app.id.as_str().to_owned(), Arc::clone(app))).collect();
+        self.file = apps
+            .map(|app| (app.id.as_str().to_owned(), Arc::clone(app)))
+            .collect();
         self.file_shown = Some(shown);
         self.settle();
     }
@@ -124,7 +128,10 @@ impl State {
         }
         for (id, why) in &shadowed {
             if self.shadowed.get(id) != Some(why) {
-                warn!(app = id, "the row of this app in the database has no effect: {why}");
+                warn!(
+                    app = id,
+                    "the row of this app in the database has no effect: {why}"
+                );
             }
         }
         self.shadowed = shadowed;
@@ -145,7 +152,10 @@ impl State {
         if is_new && (self.file.contains_key(id) || self.rows.contains_key(id)) {
             return Some("the id");
         }
-        let rows = self.rows.values().filter_map(|known| known.outcome.as_ref().ok());
+        let rows = self
+            .rows
+            .values()
+            .filter_map(|known| known.outcome.as_ref().ok());
         let mut others = self.file.values().chain(rows);
         let has_key = |other: &Arc<App>| other.id != app.id && other.key == app.key;
         others.any(has_key).then_some("the key")
@@ -220,10 +230,9 @@ pub(super) fn read_rows(rows: Vec<Row>, mut former: Rows, reader: &AppReader) ->
                 kept += 1;
                 known
             }
-            former => {
+            _ => {
                 let known = Known::read(row, reader, wrong < LOGGED_ROWS);
-                // Of one that was wrong in the same way before the log has told.
-                wrong += usize::from(known.outcome.is_err() && former.is_none_or(|f| f.outcome.is_ok()));
+                wrong += usize::from(known.outcome.is_err());
                 Arc::new(known)
             }
         };
@@ -233,7 +242,9 @@ pub(super) fn read_rows(rows: Vec<Row>, mut former: Rows, reader: &AppReader) ->
     }
     if wrong > LOGGED_ROWS {
         let more = wrong - LOGGED_ROWS;
-        error!("{more} more rows of the database are wrong, their apps are disabled: GET /health says why");
+        error!(
+            "{more} more rows of the database are wrong, their apps are disabled: GET /health says why"
+        );
     }
     (kept != before || kept != all.len()).then_some(all)
 }
@@ -270,7 +281,10 @@ impl Known {
 
     /// Nobody could say which of them is meant.
     fn twice(id: &str) -> Self {
-        error!(app = id, "the database has several rows of this id, the app is disabled");
+        error!(
+            app = id,
+            "the database has several rows of this id, the app is disabled"
+        );
         Self {
             json: String::new(),
             outcome: Err(vec![InvalidField::new("id", "several rows have this id")]),

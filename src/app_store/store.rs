@@ -147,7 +147,8 @@ impl AppStore {
         tag: Option<&str>,
     ) -> Result<Listed, WriteError> {
         let (id, tag) = (id.to_owned(), tag.map(str::to_owned));
-        self.write(WriteKind::Change(id.clone(), change, tag)).await?;
+        self.write(WriteKind::Change(id.clone(), change, tag))
+            .await?;
         self.get(&id).ok_or(WriteError::NoApp(id))
     }
 

@@ -39,13 +39,17 @@ pub enum Error {
 
 /// What to do about an error. The library's own text names no password.
 fn explained(error: &sqlx::Error) -> String {
-    const TLS: &str = "; check ssl-mode and ssl-ca (MySQL) or sslmode and sslrootcert (PostgreSQL) in the url";
+    const TLS: &str =
+        "; check ssl-mode and ssl-ca (MySQL) or sslmode and sslrootcert (PostgreSQL) in the url";
     const PLACE: &str = "; check host and port in the url, and that the database runs";
     let text = error.to_string();
     let hint = match error {
         sqlx::Error::Database(error) => {
             let number = error.try_downcast_ref::<MySqlDatabaseError>();
-            match (number.map(MySqlDatabaseError::number), error.code().as_deref()) {
+            match (
+                number.map(MySqlDatabaseError::number),
+                error.code().as_deref(),
+            ) {
                 (Some(1045), _) | (None, Some("28P01")) => "; check user and password in the url",
                 (Some(1049), _) | (None, Some("3D000")) => "; check the database's name in the url",
                 (Some(1044 | 1142 | 1143), _) | (None, Some("42501")) => {

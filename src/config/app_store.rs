@@ -140,10 +140,15 @@ fn in_folder(url: &str, folder: &Path) -> Result<String, String> {
                     end with the server"
             .to_owned());
     }
-    let folder = folder.to_str().ok_or("the folder's name is not UTF-8 text")?;
+    let folder = folder
+        .to_str()
+        .ok_or("the folder's name is not UTF-8 text")?;
     Ok(match (path.starts_with('/'), folder) {
         (true, _) | (false, "") => format!("sqlite:{rest}"),
-        (false, folder) => format!("sqlite:{}/{rest}", folder.replace('%', "%25").replace('?', "%3F")),
+        (false, folder) => format!(
+            "sqlite:{}/{rest}",
+            folder.replace('%', "%25").replace('?', "%3F")
+        ),
     })
 }
 

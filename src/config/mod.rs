@@ -187,7 +187,10 @@ fn attempt(
             (Some(file), tree)
         }
         None => {
-            let has_store = input.overrides.iter().any(|given| given.path.join(".") == app_store::URL);
+            let has_store = input
+                .overrides
+                .iter()
+                .any(|given| given.path.join(".") == app_store::URL);
             if input.app.is_none() && !has_store && input.problems.is_empty() {
                 let generated = sources.generated_app.as_ref();
                 let generated = generated.ok_or_else(|| Error::NoFile(sources.places.clone()))?;

@@ -194,27 +194,41 @@ pub fn left_out(row: &Entries) -> Option<String> {
 /// What to write so that a row says what is `said`: the columns that are to become others than they were `before`
 /// (none: all of a new row), and the key that the table has no column for, if there is one.
 #[must_use]
-pub fn row(mut said: Entries, before: Option<&Entries>, has: &Columns) -> (Entries, Option<String>) {
+pub fn row(
+    mut said: Entries,
+    before: Option<&Entries>,
+    has: &Columns,
+) -> (Entries, Option<String>) {
     let mut row = Entries::new();
     for column in COLUMNS {
         let Some((name, width)) = column.names().find_map(|name| has.get_key_value(name)) else {
             continue;
         };
         let value = take(&mut said, column.key);
-        let is_so = |row: &Entries| column.ours(column.value(row)).is_ok_and(|ours| ours == value);
+        let is_so = |row: &Entries| {
+            column
+                .ours(column.value(row))
+                .is_ok_and(|ours| ours == value)
+        };
         if !before.is_some_and(is_so) {
             row.insert(name.clone(), column.theirs(value, *width, &mut said));
         }
     }
     said.retain(|_, value| !value.as_object().is_some_and(JsonMap::is_empty));
-    let was = before.and_then(|before| own(before).ok()).unwrap_or_default();
+    let was = before
+        .and_then(|before| own(before).ok())
+        .unwrap_or_default();
     if said == was {
         return (row, None);
     }
     if !has.contains_key(OWN_COLUMN) {
         return (row, said.keys().next().cloned());
     }
-    let own = if said.is_empty() { Value::Null } else { said.into() };
+    let own = if said.is_empty() {
+        Value::Null
+    } else {
+        said.into()
+    };
     row.insert(OWN_COLUMN.to_owned(), own);
     (row, None)
 }

@@ -46,9 +46,9 @@ impl SecretReader<'_> {
                 "expected the name of an environment variable between \"${\" and \"}\"".to_owned(),
             );
         }
-        let environment = self.environment.ok_or(
-            "expected the secret itself: variables of the environment are for the file",
-        )?;
+        let environment = self
+            .environment
+            .ok_or("expected the secret itself: variables of the environment are for the file")?;
         let value = environment
             .value(name)
             .ok_or_else(|| format!("the environment variable {name} is not set"))?;

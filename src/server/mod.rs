@@ -18,7 +18,7 @@ use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSe
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
 use crate::app::{Apps, CurrentApps};
-use crate::app_store::{self, AppStore, Keeper};
+use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
@@ -99,7 +99,7 @@ fn needs(settings: &Settings) -> Needs {
 }
 
 async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
-    let (store, keeper) = app_store(&mut settings, &watch).await?;
+    let store = app_store(&mut settings, &watch).await?;
     let listeners = Listeners::bind(&settings)?;
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
@@ -122,6 +122,7 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
         config_state,
         services.adapter.cluster(),
     )
+    .with_apps(Arc::clone(&store))
     .with_soketi_names(soketi_names);
     spawn_critical("series", admin.clone().keep_series());
     let admin_gate = Arc::new(AdmissionGate::new(None, None));
@@ -143,9 +144,6 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     };
     spawn_critical("apps", running.clone().apply_apps());
     spawn_critical("reload", running.watch_config(watch, hangup));
-    if let Some(keeper) = keeper {
-        spawn_critical("app store", keeper.run());
-    }
     print_line(&line);
 
     signals.next().await;
@@ -166,16 +164,16 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
 }
 
 /// Reads the table of apps, and puts its apps beside those of the file.
-async fn app_store(
-    settings: &mut Settings,
-    watch: &Watch,
-) -> Result<(Arc<AppStore>, Option<Keeper>), Error> {
+async fn app_store(settings: &mut Settings, watch: &Watch) -> Result<Arc<AppStore>, Error> {
     let table = settings.app_store.take();
     let folder = table.as_ref().map(|table| table.folder.clone());
     let reader = AppReader::new(settings.server.clone(), folder.unwrap_or_default());
     let (store, keeper) = AppStore::open(table, reader).await?;
     settings.apps = store.with_file(&settings.apps, watch.file_apps());
-    Ok((store, keeper))
+    if let Some(keeper) = keeper {
+        spawn_critical("app store", keeper.run());
+    }
+    Ok(store)
 }
 
 fn admin_server(

@@ -166,7 +166,9 @@ impl Column {
             Kind::SignIn => json!(0),
             Kind::Number(Form::Unlimited { by: None, .. }) => json!(-1),
             // -1 would be no limit.
-            Kind::Number(Form::Unlimited { .. }) => json!(Limits::default().client_events_per_second),
+            Kind::Number(Form::Unlimited { .. }) => {
+                json!(Limits::default().client_events_per_second)
+            }
             Kind::Text => json!(""),
             Kind::Number(_) | Kind::Kilobytes | Kind::Webhooks => Value::Null,
         }
