@@ -86,7 +86,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "transport",
         &[
-            "app", "auth", "feed", "hub", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "feed", "hub", "limits", "metrics", "net", "node", "protocol", "slack",
         ],
     ),
     (

@@ -168,12 +168,13 @@ fn next_action(peer: &Peer, now: u32, activity_timeout: u32) -> (Action, u32) {
             end,
         )
     } else {
-        let mut due = last_read + activity_timeout;
+        let (mut due, mut next) = (last_read + activity_timeout, now + PONG_SECONDS);
         if peer.transport().is_xhr() {
             due = due.min(last_read.max(pulse.last_put.get()) + QUIET_SECONDS);
+            next = now + QUIET_SECONDS;
         }
         match now >= due {
-            true => (Action::Ping, now + PONG_SECONDS),
+            true => (Action::Ping, next),
             false => (Action::Nothing, due),
         }
     };

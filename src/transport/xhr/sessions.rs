@@ -172,3 +172,33 @@ impl Drop for Entry {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent() -> Box<Sent> {
+        Box::new(Sent {
+            number: None,
+            content: Content::Number,
+        })
+    }
+
+    #[test]
+    fn so_many_requests_wait_for_a_session() {
+        let sessions = Arc::new(Sessions::default());
+        let Found::New(handle, opening) = sessions.find_or_open("k/1/a") else {
+            panic!("it is new");
+        };
+        for _ in 0..SENDS {
+            handle.sends.try_send(sent()).unwrap();
+        }
+        let found = sessions.find("k/1/a").unwrap();
+        assert!(found.sends.try_send(sent()).is_err());
+        assert!(matches!(sessions.find_or_open("k/1/a"), Found::Known(_)));
+        assert!(sessions.find("k/1/b").is_none());
+        drop(opening);
+        assert!(sessions.find("k/1/a").is_none());
+        assert!(handle.sends.try_send(sent()).is_err());
+    }
+}
