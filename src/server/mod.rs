@@ -371,6 +371,13 @@ fn acceptors(
     Ok([public, plain])
 }
 
+fn hub_settings(server: &config::Server) -> HubSettings {
+    HubSettings {
+        outbox_bytes: server.outbox_bytes,
+        activity_timeout: server.activity_timeout,
+    }
+}
+
 /// The gate that the settings and the limit of open files allow.
 fn gate(server: &config::Server, files: Option<usize>) -> AdmissionGate {
     let max = server.max_connections.map(usize::from);
@@ -432,10 +439,7 @@ impl Services {
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
             sessions: Arc::default(),
-            hub: HubSettings {
-                outbox_bytes: server.outbox_bytes,
-                activity_timeout: server.activity_timeout,
-            },
+            hub: hub_settings(&server),
             metrics,
         };
         Ok(Self {
