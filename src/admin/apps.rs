@@ -343,8 +343,7 @@ impl Now {
             "messages_received": app.map_or(0, |app: &Arc<App>| app.metrics.messages_received.get()),
             "messages_sent": app.map_or(0, |app| app.metrics.messages_sent.get()),
         });
-        let mut shown = listed.shown;
-        shown.retain(|_, value| !value.is_null());
+        let mut shown = without_nulls(listed.shown);
         shown.insert("status".to_owned(), status);
         Value::Object(shown)
     }

@@ -53,10 +53,9 @@ impl Configuration {
 
     /// `[admin]`, which needs no app either.
     pub(super) fn admin(&self) -> Result<Admin, Error> {
-        match self.settings() {
-            Ok(settings) => Ok(settings.admin.clone()),
-            Err(error) => Ok(self.without_app().map_err(|_| error)?.admin),
-        }
+        let settings = config::load(&self.sources).map(|loaded| loaded.settings);
+        let settings = settings.or_else(|error| self.without_app().map_err(|_| error));
+        Ok(settings?.admin)
     }
 
     fn without_app(&self) -> Result<Settings, config::Error> {

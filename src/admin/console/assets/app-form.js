@@ -8,6 +8,9 @@ import { payload } from "./json.js";
 /** What the panel says of the app by other means. */
 const ELSEWHERE = new Set(["id", "key", "secret", "secret_file", "secrets", "enabled", "status"]);
 
+/** Limits that there are not unless they are set. */
+const UNLIMITED = ["connections", "connections_per_user", "events_per_second", "reads_per_second", "messages_per_second", "subscribes_per_second"];
+
 /** Keys that are written as a list of texts, one a line. */
 const LINES = "allowed_origins";
 const RULES = "channels";
@@ -24,7 +27,8 @@ export class AppForm {
   constructor(app, { isFixed, save }) {
     this.#isFixed = isFixed;
     const switches = entries(app).filter(([, value]) => typeof value === "boolean");
-    const numbers = [...entries(app).filter(([, value]) => typeof value === "number"), ...Object.entries(app.limits ?? {}).map(([key, value]) => [`limits.${key}`, value])];
+    const limits = { ...Object.fromEntries(UNLIMITED.map((key) => [key, null])), ...app.limits };
+    const numbers = [...entries(app).filter(([, value]) => typeof value === "number"), ...Object.entries(limits).map(([key, value]) => [`limits.${key}`, value])];
     const shown = new Set(["name", "limits", LINES, RULES, ...[...switches, ...numbers].map(([key]) => key)]);
     const rest = entries(app).filter(([key]) => !shown.has(key));
     this.problem = el("p", { class: "problem", role: "alert", hidden: true });
@@ -82,7 +86,7 @@ export class AppForm {
 
   #number(path, value) {
     // Without a number the default holds again.
-    const input = this.#add(path, el("input", { type: "number", min: 0, step: 1, value: value ?? "", placeholder: "default" }), (given) => (given === "" ? null : Number(given)));
+    const input = this.#add(path, el("input", { type: "number", min: 0, step: 1, value: value ?? "", placeholder: UNLIMITED.includes(path.replace("limits.", "")) ? "no limit" : "default" }), (given) => (given === "" ? null : Number(given)));
     return field(el("code", {}, visible(path.replace("limits.", ""))), input);
   }
 
