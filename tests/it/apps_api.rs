@@ -22,9 +22,19 @@ fn with_table(folder: &Folder) -> Config {
     ))
 }
 
-fn ask(server: &Server, method: &str, path: &str, body: &Value, headers: &[(&str, &str)]) -> Response {
+pub(crate) fn ask(
+    server: &Server,
+    method: &str,
+    path: &str,
+    body: &Value,
+    headers: &[(&str, &str)],
+) -> Response {
     let headers = [&[("Content-Type", "application/json")], headers].concat();
-    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
     Http::connect(server.admin).request(method, path, &headers, &body)
 }
 
@@ -32,7 +42,7 @@ fn get(server: &Server, path: &str) -> Response {
     ask(server, "GET", path, &Value::Null, &[])
 }
 
-fn tag(answer: &Response) -> String {
+pub(crate) fn tag(answer: &Response) -> String {
     answer.head.header("etag").expect("a tag").to_owned()
 }
 
@@ -46,9 +56,7 @@ fn created(server: &Server, body: &Value) -> Value {
 
 /// The credentials of an answer. They live as long as the test's process.
 fn credentials(app: &Value) -> Credentials {
-    let text = |key: &str| -> &'static str {
-        app[key].as_str().expect("a text").to_owned().leak()
-    };
+    let text = |key: &str| -> &'static str { app[key].as_str().expect("a text").to_owned().leak() };
     Credentials {
         id: text("id"),
         key: text("key"),
@@ -110,11 +118,15 @@ fn an_app_lives_from_its_creation_to_its_end() {
     let ids: Vec<Value> = list(&all).iter().map(|app| app["id"].clone()).collect();
     assert_eq!(ids, [shop.id, APP.id], "in the order of ids");
 
-    let change = json!({"name": null, "limits": {"connections": null, "event_bytes": 20}, "enabled": false});
+    let change =
+        json!({"name": null, "limits": {"connections": null, "event_bytes": 20}, "enabled": false});
     let changed = ask(&server, "PATCH", &path, &change, &[]);
     assert_eq!(changed.status(), 200, "{changed:?}");
     let now = changed.json();
-    assert_eq!((now["name"].clone(), now["enabled"].clone()), (Value::Null, json!(false)));
+    assert_eq!(
+        (now["name"].clone(), now["enabled"].clone()),
+        (Value::Null, json!(false))
+    );
     assert_eq!(now["limits"]["connections"], Value::Null);
     assert_eq!(now["limits"]["event_bytes"], 20);
     assert_eq!(now["subscription_count"], false, "what is not said stays");
@@ -128,7 +140,11 @@ fn an_app_lives_from_its_creation_to_its_end() {
     let deleted = ask(&server, "DELETE", &path, &Value::Null, &[]);
     assert_eq!((deleted.status(), deleted.body.as_str()), (204, ""));
     assert_eq!(ws.closed().0, 4001);
-    for (method, body) in [("GET", Value::Null), ("PATCH", json!({})), ("DELETE", Value::Null)] {
+    for (method, body) in [
+        ("GET", Value::Null),
+        ("PATCH", json!({})),
+        ("DELETE", Value::Null),
+    ] {
         let gone = ask(&server, method, &path, &body, &[]);
         assert_eq!(gone.status(), 404, "{method}: {gone:?}");
         assert!(gone.json()["error"].is_string());
@@ -154,21 +170,36 @@ fn many_apps_are_listed_in_pages_and_found_by_a_part_of_their_names() {
         let page = get(&server, &format!("/apps?limit=2&after={after}"));
         let apps = list(&page);
         assert!(apps.len() <= 2);
-        seen.extend(apps.iter().map(|app| app["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            apps.iter()
+                .map(|app| app["id"].as_str().unwrap().to_owned()),
+        );
         match page.json()["next"].as_str() {
             Some(next) => next.clone_into(&mut after),
             None => break,
         }
     }
     assert_eq!(seen, ["10", "11", "12", "13", "14", APP.id]);
-    for (find, count) in [("of-13", 1), ("shop", 5), ("%C3%9C1", 5), ("app-id", 1), ("nothing", 0)] {
+    for (find, count) in [
+        ("of-13", 1),
+        ("shop", 5),
+        ("%C3%9C1", 5),
+        ("app-id", 1),
+        ("nothing", 0),
+    ] {
         let found = list(&get(&server, &format!("/apps?find={find}")));
         assert_eq!(found.len(), count, "{find}");
     }
     let found = get(&server, "/apps?find=shop&limit=3");
-    assert_eq!((list(&found).len(), found.json()["next"].clone()), (3, json!("12")));
+    assert_eq!(
+        (list(&found).len(), found.json()["next"].clone()),
+        (3, json!("12"))
+    );
     let store = &found.json()["store"];
-    assert_eq!((&store["rows"], &store["broken"], &store["away"]), (&json!(5), &json!([]), &Value::Null));
+    assert_eq!(
+        (&store["rows"], &store["broken"], &store["away"]),
+        (&json!(5), &json!([]), &Value::Null)
+    );
     for wrong in ["limit=x", "limit=-1", "findd=1"] {
         let answer = get(&server, &format!("/apps?{wrong}"));
         assert_eq!(answer.status(), 400, "{wrong}: {answer:?}");
@@ -189,8 +220,17 @@ fn secrets_are_rotated_without_a_refused_request() {
         secret: added.json()["secret"].as_str().unwrap().to_owned().leak(),
         ..first
     };
-    let own = ask(&server, "POST", &path, &json!({"secret": "chosen by hand"}), &[]);
-    assert_eq!((own.status(), own.json()), (201, json!({"secret": "chosen by hand", "number": 2})));
+    let own = ask(
+        &server,
+        "POST",
+        &path,
+        &json!({"secret": "chosen by hand"}),
+        &[],
+    );
+    assert_eq!(
+        (own.status(), own.json()),
+        (201, json!({"secret": "chosen by hand", "number": 2}))
+    );
     for app in [&first, &second] {
         assert_eq!(publish(&server, app), 200);
     }
@@ -198,13 +238,25 @@ fn secrets_are_rotated_without_a_refused_request() {
     assert_eq!(shown.json()["secrets"], json!(["***", "***"]));
 
     let remove = |number: &str, headers: &[(&str, &str)]| {
-        ask(&server, "DELETE", &format!("{path}/{number}"), &Value::Null, headers)
+        ask(
+            &server,
+            "DELETE",
+            &format!("{path}/{number}"),
+            &Value::Null,
+            headers,
+        )
     };
     assert_eq!(remove("0", &[("If-Match", "\"stale\"")]).status(), 412);
     let removed = remove("0", &[("If-Match", &tag(&shown))]);
     assert_eq!((removed.status(), removed.body.as_str()), (204, ""));
-    assert_eq!(tag(&removed), tag(&get(&server, &format!("/apps/{}", first.id))));
-    assert_eq!((publish(&server, &first), publish(&server, &second)), (401, 200));
+    assert_eq!(
+        tag(&removed),
+        tag(&get(&server, &format!("/apps/{}", first.id)))
+    );
+    assert_eq!(
+        (publish(&server, &first), publish(&server, &second)),
+        (401, 200)
+    );
     for number in ["2", "99999999999999999999", "x", "-1"] {
         let none = remove(number, &[]);
         assert_eq!(none.status(), 404, "{number}: {none:?}");
@@ -212,13 +264,25 @@ fn secrets_are_rotated_without_a_refused_request() {
     assert_eq!(remove("1", &[]).status(), 204);
     let last = remove("0", &[]);
     assert_eq!(last.status(), 409, "{last:?}");
-    assert!(last.json()["error"].as_str().unwrap().contains("last secret"));
+    assert!(
+        last.json()["error"]
+            .as_str()
+            .unwrap()
+            .contains("last secret")
+    );
     assert_eq!(publish(&server, &second), 200);
-    for wrong in [json!({"secret": " x"}), json!({"secret": ""}), json!({"secret": "***"})] {
+    for wrong in [
+        json!({"secret": " x"}),
+        json!({"secret": ""}),
+        json!({"secret": "***"}),
+    ] {
         let answer = ask(&server, "POST", &path, &wrong, &[]);
         assert_eq!(answer.status(), 422, "{wrong}: {answer:?}");
     }
-    assert_eq!(ask(&server, "POST", &path, &json!({"secrt": "x"}), &[]).status(), 400);
+    assert_eq!(
+        ask(&server, "POST", &path, &json!({"secrt": "x"}), &[]).status(),
+        400
+    );
 }
 
 #[test]
@@ -228,22 +292,75 @@ fn what_is_wrong_is_named_with_its_field() {
     let taken = created(&server, &json!({"id": "7", "key": "taken"}));
     assert_eq!(taken["id"], "7");
     let wrong = [
-        (json!({"enabeld": true}), "enabeld", "did you mean \"enabled\"?"),
-        (json!({"enabled": "yes"}), "enabled", "expected true or false"),
+        (
+            json!({"enabeld": true}),
+            "enabeld",
+            "did you mean \"enabled\"?",
+        ),
+        (
+            json!({"enabled": "yes"}),
+            "enabled",
+            "expected true or false",
+        ),
         (json!({"enabled": 1}), "enabled", "expected true or false"),
-        (json!({"limits": {"event_bytes": 0}}), "limits.event_bytes", "from 1 to"),
-        (json!({"limits": {"event_bytes": 1.5}}), "limits.event_bytes", "a whole number"),
-        (json!({"limits": {"event_bytes": 1e300}}), "limits.event_bytes", "a whole number"),
-        (json!({"limits": {"event_bytse": 1}}), "limits.event_bytse", "did you mean \"event_bytes\"?"),
+        (
+            json!({"limits": {"event_bytes": 0}}),
+            "limits.event_bytes",
+            "from 1 to",
+        ),
+        (
+            json!({"limits": {"event_bytes": 1.5}}),
+            "limits.event_bytes",
+            "a whole number",
+        ),
+        (
+            json!({"limits": {"event_bytes": 1e300}}),
+            "limits.event_bytes",
+            "a whole number",
+        ),
+        (
+            json!({"limits": {"event_bytse": 1}}),
+            "limits.event_bytse",
+            "did you mean \"event_bytes\"?",
+        ),
         (json!({"limits": []}), "limits", "expected a table"),
-        (json!({"channels": {"match": "x"}}), "channels", "expected a list"),
-        (json!({"channels": [{"match": "a.{user_id", "subscribe": "user"}]}), "channels.match", ""),
-        (json!({"channels": [{"match": "a", "subscribe": "nobody-knows"}]}), "channels.subscribe", "expected"),
-        (json!({"webhooks": [{"url": "ftp://x"}]}), "webhooks.url", ""),
-        (json!({"allowed_origins": ["not an origin/"]}), "allowed_origins", ""),
+        (json!({"limits": [7]}), "limits", "expected a table"),
+        (
+            json!({"channels": {"match": "x"}}),
+            "channels",
+            "expected a list",
+        ),
+        (
+            json!({"channels": [{"match": "a.{user_id", "subscribe": "user"}]}),
+            "channels.match",
+            "",
+        ),
+        (
+            json!({"channels": [{"match": "a", "subscribe": "nobody-knows"}]}),
+            "channels.subscribe",
+            "expected",
+        ),
+        (
+            json!({"webhooks": [{"url": "ftp://x"}]}),
+            "webhooks.url",
+            "",
+        ),
+        (
+            json!({"allowed_origins": ["not an origin/"]}),
+            "allowed_origins",
+            "",
+        ),
         (json!({"secret": "***"}), "secret", "leave the key out"),
-        (json!({"secrets": ["a", "***"]}), "secrets", "leave the key out"),
-        (json!({"webhooks": [{"url": "https://x", "headers": {"A": "***"}}]}), "webhooks.headers.A", "leave the key out"),
+        (
+            json!({"secrets": ["a", "***"]}),
+            "secrets",
+            "leave the key out",
+        ),
+        (
+            json!({"webhooks": [{"url": "https://x", "headers": {"A": "***"}}]}),
+            "webhooks.headers.A",
+            "leave the key out",
+        ),
         (json!({"secret": 1}), "secret", "expected a text"),
         (json!({"secret": " x "}), "secret", "white space"),
         (json!({"name": []}), "name", "expected a text"),
@@ -259,19 +376,44 @@ fn what_is_wrong_is_named_with_its_field() {
             assert!(said.contains(text), "{method} {body}: {said}");
         }
     }
-    let several = ask(&server, "POST", "/apps", &json!({"enabled": 1, "limits": {"event_bytes": 0}}), &[]);
-    assert_eq!(several.json()["fields"].as_array().map(Vec::len), Some(2), "{several:?}");
-    for (body, what) in [(json!({"id": "7"}), "the id"), (json!({"key": "taken"}), "the key"), (json!({"id": APP.id}), "the id"), (json!({"key": APP.key}), "the key")] {
+    let several = ask(
+        &server,
+        "POST",
+        "/apps",
+        &json!({"enabled": 1, "limits": {"event_bytes": 0}}),
+        &[],
+    );
+    assert_eq!(
+        several.json()["fields"].as_array().map(Vec::len),
+        Some(2),
+        "{several:?}"
+    );
+    for (body, what) in [
+        (json!({"id": "7"}), "the id"),
+        (json!({"key": "taken"}), "the key"),
+        (json!({"id": APP.id}), "the id"),
+        (json!({"key": APP.key}), "the key"),
+    ] {
         let answer = ask(&server, "POST", "/apps", &body, &[]);
         assert_eq!(answer.status(), 409, "{body}: {answer:?}");
-        assert!(answer.json()["error"].as_str().unwrap().contains(what), "{answer:?}");
+        assert!(
+            answer.json()["error"].as_str().unwrap().contains(what),
+            "{answer:?}"
+        );
     }
     let renamed = ask(&server, "PATCH", "/apps/7", &json!({"id": "8"}), &[]);
-    assert_eq!((renamed.status(), &renamed.json()["fields"][0]["field"]), (422, &json!("id")), "{renamed:?}");
+    assert_eq!(
+        (renamed.status(), &renamed.json()["fields"][0]["field"]),
+        (422, &json!("id")),
+        "{renamed:?}"
+    );
     // Nothing of all that was kept.
     let store = get(&server, "/apps").json()["store"].clone();
     assert_eq!((&store["rows"], &store["broken"]), (&json!(1), &json!([])));
-    assert_eq!(tag(&get(&server, "/apps/7")), tag(&ask(&server, "PATCH", "/apps/7", &json!({}), &[])));
+    assert_eq!(
+        tag(&get(&server, "/apps/7")),
+        tag(&ask(&server, "PATCH", "/apps/7", &json!({}), &[]))
+    );
 }
 
 #[test]
@@ -283,7 +425,16 @@ fn bodies_that_are_no_app_cost_an_answer() {
         Http::connect(server.admin).request("POST", "/apps", &headers, body)
     };
     let deep = "[".repeat(200) + &"]".repeat(200);
-    for body in ["", "[]", "1", "{", "null", "\"x\"", "{\"name\":\"\\ud800\"}", &deep] {
+    for body in [
+        "",
+        "[]",
+        "1",
+        "{",
+        "null",
+        "\"x\"",
+        "{\"name\":\"\\ud800\"}",
+        &deep,
+    ] {
         let answer = send(body);
         assert_eq!(answer.status(), 400, "{body}: {answer:?}");
         assert!(answer.json()["error"].is_string());
@@ -295,13 +446,36 @@ fn bodies_that_are_no_app_cost_an_answer() {
     assert!([201, 422].contains(&named.status()), "{named:?}");
 
     // As many rules as fit are an app like any other, or refused as a whole.
-    let rules: Vec<Value> = (0..10_000).map(|n| json!({"match": format!("a{n}.*"), "cache": null})).collect();
-    let many = ask(&server, "POST", "/apps", &json!({"id": "1", "channels": rules, "subscription_count": false}), &[]);
-    assert_eq!(many.status(), 201, "{}", &many.body[..many.body.len().min(300)]);
+    let rules: Vec<Value> = (0..10_000)
+        .map(|n| json!({"match": format!("a{n}.*"), "cache": null}))
+        .collect();
+    let many = ask(
+        &server,
+        "POST",
+        "/apps",
+        &json!({"id": "1", "channels": rules, "subscription_count": false}),
+        &[],
+    );
+    assert_eq!(
+        many.status(),
+        201,
+        "{}",
+        &many.body[..many.body.len().min(300)]
+    );
     let mut ws = subscribed(&server, &credentials(&many.json()));
-    assert_eq!(ask(&server, "DELETE", "/apps/1", &Value::Null, &[]).status(), 204);
+    assert_eq!(
+        ask(&server, "DELETE", "/apps/1", &Value::Null, &[]).status(),
+        204
+    );
     assert_eq!(ws.closed().0, 4001);
-    for path in ["/apps/", "/apps/%00", "/apps/..%2f", "/apps/a/b", "/apps/%ff", "/apps/1/secrets/0/x"] {
+    for path in [
+        "/apps/",
+        "/apps/%00",
+        "/apps/..%2f",
+        "/apps/a/b",
+        "/apps/%ff",
+        "/apps/1/secrets/0/x",
+    ] {
         let answer = get(&server, path);
         assert!([404, 405].contains(&answer.status()), "{path}: {answer:?}");
         assert!(answer.json()["error"].is_string(), "{path}: {answer:?}");
@@ -320,8 +494,13 @@ fn of_changes_to_what_was_seen_the_first_one_counts() {
             ask(&server, "PATCH", "/apps/7", &body, headers).status()
         };
         thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|number| scope.spawn(move || change(number))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let threads: Vec<_> = (0..8)
+                .map(|number| scope.spawn(move || change(number)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         })
     };
     let mut first = statuses(&[("If-Match", &seen)]);
@@ -332,13 +511,44 @@ fn of_changes_to_what_was_seen_the_first_one_counts() {
     let now = tag(&get(&server, "/apps/7"));
     let among = format!("{seen}, {now}");
     let weak = format!("W/{now}");
-    let tries = [(seen.as_str(), 412), (weak.as_str(), 412), ("", 412), (among.as_str(), 200)];
+    let tries = [
+        (seen.as_str(), 412),
+        (weak.as_str(), 412),
+        ("", 412),
+        (among.as_str(), 200),
+    ];
     for (given, status) in tries {
-        let answer = ask(&server, "PATCH", "/apps/7", &json!({"name": "last"}), &[("If-Match", given)]);
+        let answer = ask(
+            &server,
+            "PATCH",
+            "/apps/7",
+            &json!({"name": "last"}),
+            &[("If-Match", given)],
+        );
         assert_eq!(answer.status(), status, "{given}: {answer:?}");
     }
-    assert_eq!(ask(&server, "DELETE", "/apps/7", &Value::Null, &[("If-Match", &seen)]).status(), 412);
-    assert_eq!(ask(&server, "DELETE", "/apps/8", &Value::Null, &[("If-Match", "*")]).status(), 404);
+    assert_eq!(
+        ask(
+            &server,
+            "DELETE",
+            "/apps/7",
+            &Value::Null,
+            &[("If-Match", &seen)]
+        )
+        .status(),
+        412
+    );
+    assert_eq!(
+        ask(
+            &server,
+            "DELETE",
+            "/apps/8",
+            &Value::Null,
+            &[("If-Match", "*")]
+        )
+        .status(),
+        404
+    );
 }
 
 #[test]
@@ -349,7 +559,10 @@ fn apps_of_the_file_are_shown_and_changed_there() {
     assert_eq!(apps.json()["store"], Value::Null);
     let app = get(&server, "/apps/app-id");
     assert_eq!((app.status(), app.head.header("etag")), (200, None));
-    assert_eq!((&app.json()["key"], &app.json()["secret"]), (&json!(APP.key), &json!("***")));
+    assert_eq!(
+        (&app.json()["key"], &app.json()["secret"]),
+        (&json!(APP.key), &json!("***"))
+    );
     assert_eq!(app.json()["status"]["origin"], "file");
     refuses_to_write(&server, server.config_file());
 
@@ -357,7 +570,10 @@ fn apps_of_the_file_are_shown_and_changed_there() {
     let folder = Folder::new();
     let server = Server::start(&with_table(&folder));
     let path = server.config_file();
-    for (method, path_of, body) in [("PATCH", "/apps/app-id", json!({"enabled": false})), ("DELETE", "/apps/app-id", Value::Null)] {
+    for (method, path_of, body) in [
+        ("PATCH", "/apps/app-id", json!({"enabled": false})),
+        ("DELETE", "/apps/app-id", Value::Null),
+    ] {
         let answer = ask(&server, method, path_of, &body, &[]);
         says_where(&answer, path);
     }
@@ -402,7 +618,13 @@ fn operators_alone_see_and_change_apps() {
         assert_eq!(answer.status(), 401, "{method} {path}: {answer:?}");
         assert!(answer.json()["error"].is_string());
     }
-    let login = ask(&server, "POST", "/console/login", &json!({"token": TOKEN}), &[]);
+    let login = ask(
+        &server,
+        "POST",
+        "/console/login",
+        &json!({"token": TOKEN}),
+        &[],
+    );
     let cookie = login.head.header("set-cookie").unwrap();
     let cookie = ("Cookie", cookie.split(';').next().unwrap());
     let foreign = ("Origin", "http://evil.example");
@@ -410,11 +632,22 @@ fn operators_alone_see_and_change_apps() {
         let answer = ask(&server, method, path, body, &[cookie, foreign]);
         assert_eq!(answer.status(), 403, "{method} {path}: {answer:?}");
     }
-    let form = Http::connect(server.admin).request("POST", "/apps", &[cookie, ("Content-Type", "text/plain")], "{}");
+    let form = Http::connect(server.admin).request(
+        "POST",
+        "/apps",
+        &[cookie, ("Content-Type", "text/plain")],
+        "{}",
+    );
     assert_eq!(form.status(), 415, "{form:?}");
     for headers in [[cookie], [bearer]] {
-        assert_eq!(ask(&server, "GET", "/apps", &Value::Null, &headers).status(), 200);
-        assert_eq!(ask(&server, "POST", "/apps", &json!({}), &headers).status(), 201);
+        assert_eq!(
+            ask(&server, "GET", "/apps", &Value::Null, &headers).status(),
+            200
+        );
+        assert_eq!(
+            ask(&server, "POST", "/apps", &json!({}), &headers).status(),
+            201
+        );
     }
     // Its own check at the end asks without a token.
     server.kill();
@@ -425,7 +658,11 @@ fn apps(folder: &Folder, server: &Server, arguments: &[&str]) -> (i32, String, S
     let admin = format!("http://{}", server.admin);
     let arguments = [&["apps"], arguments, &["--admin", &admin]].concat();
     let output = run(&mut folder.tidewire(&arguments));
-    (output.status.code().unwrap_or(-1), stdout(&output), stderr(&output))
+    (
+        output.status.code().unwrap_or(-1),
+        stdout(&output),
+        stderr(&output),
+    )
 }
 
 /// The word behind another one at the beginning of a line.
@@ -439,8 +676,19 @@ fn the_command_lists_creates_rotates_disables_and_deletes() {
     let folder = Folder::new();
     let server = Server::start(&with_table(&folder));
     let apps = |arguments: &[&str]| apps(&folder, &server, arguments);
-    folder.write("more.json", "{\"subscription_count\": false, \"limits\": {\"connections\": 3}}");
-    let (code, out, err) = apps(&["create", "--id", "7", "--name", "Shop \u{1b}[2J", "--from", "more.json"]);
+    folder.write(
+        "more.json",
+        "{\"subscription_count\": false, \"limits\": {\"connections\": 3}}",
+    );
+    let (code, out, err) = apps(&[
+        "create",
+        "--id",
+        "7",
+        "--name",
+        "Shop \u{1b}[2J",
+        "--from",
+        "more.json",
+    ]);
     assert_eq!(code, 0, "{err}");
     let shop = Credentials {
         id: "7",
@@ -452,18 +700,37 @@ fn the_command_lists_creates_rotates_disables_and_deletes() {
     ws.json();
 
     let (_, table, _) = apps(&["list"]);
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
     assert_eq!(rows[0], ["ID", "KEY", "NAME", "STATE", "CONNECTIONS", "IN"]);
-    assert_eq!((rows[1][0], rows[2][0], rows.len()), ("7", APP.id, 3), "{table}");
-    assert!(table.contains("Shop \\u{1b}[2J") && table.contains("enabled"), "{table}");
+    assert_eq!(
+        (rows[1][0], rows[2][0], rows.len()),
+        ("7", APP.id, 3),
+        "{table}"
+    );
+    assert!(
+        table.contains("Shop \\u{1b}[2J") && table.contains("enabled"),
+        "{table}"
+    );
     let (_, found, _) = apps(&["list", "--find", "shop", "--json"]);
     let found: Value = serde_json::from_str(&found).unwrap();
-    assert_eq!((found.as_array().map(Vec::len), &found[0]["id"]), (Some(1), &json!("7")));
+    assert_eq!(
+        (found.as_array().map(Vec::len), &found[0]["id"]),
+        (Some(1), &json!("7"))
+    );
 
     let (_, shown, _) = apps(&["show", "7"]);
-    assert!(shown.starts_with("# in the database; connections to the node that answers: 1\n"), "{shown}");
+    assert!(
+        shown.starts_with("# in the database; connections to the node that answers: 1\n"),
+        "{shown}"
+    );
     let file: toml::Table = shown.parse().unwrap();
-    assert_eq!(file["apps"][0]["limits"]["connections"].as_integer(), Some(3));
+    assert_eq!(
+        file["apps"][0]["limits"]["connections"].as_integer(),
+        Some(3)
+    );
     assert!(!shown.contains(shop.secret), "{shown}");
 
     let (code, rotated, _) = apps(&["rotate", "7"]);
@@ -471,9 +738,15 @@ fn the_command_lists_creates_rotates_disables_and_deletes() {
         secret: behind(&rotated, "secret").to_owned().leak(),
         ..shop
     };
-    assert_eq!((code, publish(&server, &shop), publish(&server, &next)), (0, 200, 200));
+    assert_eq!(
+        (code, publish(&server, &shop), publish(&server, &next)),
+        (0, 200, 200)
+    );
     assert_eq!(apps(&["rotate", "7", "--remove", "0"]).0, 0);
-    assert_eq!((publish(&server, &shop), publish(&server, &next)), (401, 200));
+    assert_eq!(
+        (publish(&server, &shop), publish(&server, &next)),
+        (401, 200)
+    );
     let (code, _, err) = apps(&["rotate", "7", "--remove", "0"]);
     assert_eq!(code, 1);
     assert!(err.contains("409") && err.contains("last secret"), "{err}");
@@ -514,7 +787,12 @@ fn the_command_says_what_was_wrong() {
         assert!(err.contains(status), "{arguments:?}: {err}");
     }
     folder.write("broken.json", "[");
-    for arguments in [&["show", ""][..], &["create", "--from", "nowhere.json"], &["create", "--from", "broken.json"], &["frobnicate"]] {
+    for arguments in [
+        &["show", ""][..],
+        &["create", "--from", "nowhere.json"],
+        &["create", "--from", "broken.json"],
+        &["frobnicate"],
+    ] {
         let (code, _, err) = apps(&folder, &server, arguments);
         assert_eq!(code, 2, "{arguments:?}: {err}");
     }
@@ -531,7 +809,9 @@ fn the_command_takes_address_and_token_from_the_configuration() {
     let server = Server::start(&with_table(&folder).admin("token", &format!("{TOKEN:?}")));
     let port = server.admin.port();
     // Its file need not have an app.
-    let toml = format!("[admin]\nport = {port}\ntoken = {TOKEN:?}\n[app_store]\nurl = \"sqlite://elsewhere.db\"\n");
+    let toml = format!(
+        "[admin]\nport = {port}\ntoken = {TOKEN:?}\n[app_store]\nurl = \"sqlite://elsewhere.db\"\n"
+    );
     folder.write("apps.toml", &toml);
     let output = run(&mut folder.tidewire(&["apps", "list"]));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));

@@ -275,8 +275,8 @@ export class Apps {
     } catch (error) {
       return say(form.problem, error.status === 412 ? new Error("The app was changed by somebody else meanwhile. Close the panel and open it again.") : error);
     }
-    notice("Saved");
     await this.#redraw();
+    notice("Saved");
   }
 
   async #addSecret({ id }, tag) {
@@ -305,12 +305,12 @@ export class Apps {
     let isDone = true;
     try {
       await work();
-      if (words) notice(words);
     } catch (error) {
       isDone = false;
       notice(error.message, "bad");
     }
     await this.#redraw();
+    if (isDone && words) notice(words);
     return isDone;
   }
 
@@ -318,7 +318,7 @@ export class Apps {
     this.#form = null;
     this.#drawn = "";
     await this.#shell.renew();
-    this.#refresher.now();
+    await this.#refresher.now();
   }
 }
 
