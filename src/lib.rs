@@ -38,7 +38,7 @@ pub mod adapter;
 pub mod node;
 
 pub mod http;
-pub mod ws;
+pub mod transport;
 
 pub mod admin;
 

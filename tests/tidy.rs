@@ -58,8 +58,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "registry",
             "spool",
             "supervise",
+            "transport",
             "webhook",
-            "ws",
         ],
     ),
     ("app_store", &["app", "config"]),
@@ -86,7 +86,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // Transports never touch the adapter or the registry, and never each other.
     (
-        "ws",
+        "transport",
         &[
             "app", "auth", "feed", "hub", "limits", "metrics", "net", "node", "protocol",
         ],
@@ -373,12 +373,12 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         1,
         "one reading each; the next token begins another",
     ),
-    ("src/webhook/endpoint.rs", 1, "a note for the log"),
     (
-        "src/ws/mod.rs",
+        "src/transport/mod.rs",
         1,
         "one connection each; the client connects again",
     ),
+    ("src/webhook/endpoint.rs", 1, "a note for the log"),
 ];
 
 #[test]

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 use tidewire::app::{App, AppId, AppKey, Limits, Resume};
 use tidewire::auth::{Secret, Secrets};
 use tidewire::hub::inbox::{Delivery, Inboxes, WorkerCommand, inboxes};
-use tidewire::hub::{ClientInfo, Hub, HubSettings, Identity, Peer, Slot};
+use tidewire::hub::{ClientInfo, Hub, HubSettings, Identity, Outlet, Peer, Slot};
 use tidewire::metrics::{AppMetrics, Metrics};
 use tidewire::net::Socket;
-use tidewire::protocol::{ChannelName, Encoded, ServerFrame, SocketId};
+use tidewire::protocol::{ChannelName, Encoded, ServerFrame, SocketId, Transport};
 
 /// Each has two files in this process, and a machine may allow no more than 1,024.
 const CONNECTIONS: usize = 300;
@@ -77,6 +77,7 @@ impl Worker {
         let identity = Identity {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
+            transport: Transport::WebSocket,
             protocol: 7,
             client_info: ClientInfo::default(),
             resume: None,
@@ -89,7 +90,7 @@ impl Worker {
         );
         // As after a handshake: until the runtime has seen it writable, everything would go to its outbox.
         poll_fn(|cx| socket.poll_writable(cx)).await.unwrap();
-        (self.hub.admit(identity, socket), client)
+        (self.hub.admit(identity, Outlet::WebSocket(socket)), client)
     }
 
     /// That many subscriptions, in turn over the connections.

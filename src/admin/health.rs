@@ -94,7 +94,7 @@ fn microseconds(duration: Duration) -> usize {
 
 fn worker(report: &WorkerReport) -> serde_json::Value {
     json!({
-        "connections": report.connections,
+        "connections": report.connections.iter().sum::<usize>(),
         "channels": report.channels,
         "subscriptions": report.subscriptions,
         "outbox_bytes": report.outbox_bytes,

@@ -17,7 +17,7 @@ use crate::app_store::Status;
 use crate::clock;
 use crate::metrics::{AnyTally, AppCounters, BOUNDS, Counters, Tallies};
 use crate::node::{ClusterState, InboxDepth, Totals, WorkerReport};
-use crate::protocol::{ChannelKind, CloseCode};
+use crate::protocol::{ChannelKind, CloseCode, Transport};
 
 /// How long a worker may take to say what it holds.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -106,7 +106,7 @@ impl Page {
                 family.sample(&[("reason", reason)], count);
             }
         }
-        let help = "WebSockets accepted only to be closed with a code of the protocol";
+        let help = "Connections accepted only to be closed with a code of the protocol";
         let mut family = self.family("connections_refused", Kind::Counter, help);
         for code in CloseCode::ALL {
             let number = code.number().to_string();
@@ -139,6 +139,11 @@ impl Page {
             let count = connections.get(&app.id).copied().unwrap_or_default();
             family.sample(&[("app", app.id.as_str())], count);
         }
+        let help = "Connections that were established, by what carries them";
+        let mut family = self.family("transport_connections_opened", Kind::Counter, help);
+        for (transport, count) in admin.node.metrics().by_reason().opened.counts() {
+            family.sample(&[("transport", transport)], count);
+        }
         let fields = AppCounters::FIELDS.iter();
         for field in fields.filter(|field| !OF_APPS_ELSEWHERE.contains(&field.name)) {
             let mut family = self.family(field.name, Kind::Counter, field.help);
@@ -167,7 +172,7 @@ impl Page {
         }
         let outboxes = reports.iter().flatten().map(|report| report.outbox_bytes);
         gauges! { self;
-            "sockets" "Open WebSockets, those included that are being opened or closed" = admin.gate.open(),
+            "sockets" "Open connections of clients, those included that are being opened or closed" = admin.gate.open(),
             "members" "Presence members" = totals.members,
             "users" "Users signed in or watched" = totals.users,
             "last_events" "Last events kept for cache channels" = totals.last_events,
@@ -188,6 +193,13 @@ impl Page {
             for (worker, depth) in depths.iter().enumerate() {
                 family.sample(&[("worker", &worker.to_string())], of(depth));
             }
+        }
+        let help = "Live connections, by what carries them";
+        let mut family = self.family("transport_connections", Kind::Gauge, help);
+        for transport in Transport::ALL {
+            let held = reports.iter().flatten();
+            let held = held.map(|report| report.connections[transport as usize]);
+            family.sample(&[("transport", transport.label())], held.sum::<usize>());
         }
         for (name, kind, help, of) in WORKERS {
             let mut family = self.family(name, kind, help);
@@ -264,7 +276,7 @@ const INBOXES: [Row<InboxDepth, usize>; 2] = [
 /// What a worker reports, one metric a line.
 #[rustfmt::skip]
 const WORKERS: [Row<WorkerReport, f64>; 5] = [
-    ("worker_connections", Kind::Gauge, "Connections of a worker", |report| report.connections as f64),
+    ("worker_connections", Kind::Gauge, "Connections of a worker", |report| report.connections.iter().sum::<usize>() as f64),
     ("worker_subscriptions", Kind::Gauge, "Subscriptions of a worker's connections, those of users and watchers included", |report| report.subscriptions as f64),
     ("worker_outbox_bytes", Kind::Gauge, "Bytes that wait for a worker's sockets, and 128 for each frame", |report| report.outbox_bytes as f64),
     ("worker_cpu_seconds", Kind::Counter, "CPU time of a worker's thread: its rate is the share of time in which it is busy", |report| report.cpu.as_secs_f64()),

@@ -101,13 +101,14 @@ impl Keeper {
 
     fn is_away(&self, problem: &Error) {
         self.store.state.send_modify(|state| {
-            let since = match state.away.take() {
-                Some((since, _)) => since,
-                None => {
-                    error!("the apps of the database cannot be read, their last state goes on: {problem}");
-                    SystemTime::now()
-                }
-            };
+            let former = state.away.take().map(|(since, _)| since);
+            // At the start it is the start that fails, or not.
+            if former.is_none() && state.read_at.is_some() {
+                error!(
+                    "the apps of the database cannot be read, their last state goes on: {problem}"
+                );
+            }
+            let since = former.unwrap_or_else(SystemTime::now);
             state.away = Some((since, problem.to_string()));
         });
     }

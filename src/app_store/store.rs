@@ -48,8 +48,10 @@ impl AppStore {
         let mut keeper = Keeper::new(Arc::clone(&store), Table::new(settings), queue);
         match keeper.read().await {
             Err(problem) if !start_without => Err(problem),
-            Err(_) => {
-                error!("start_without is set: the server starts without the apps of the database");
+            Err(problem) => {
+                error!(
+                    "starting without the apps of the database, as start_without is set: {problem}"
+                );
                 Ok((store, Some(keeper)))
             }
             Ok(()) => Ok((store, Some(keeper))),

@@ -50,7 +50,11 @@ fn explained(error: &sqlx::Error) -> String {
                 number.map(MySqlDatabaseError::number),
                 error.code().as_deref(),
             ) {
-                (Some(1045), _) | (None, Some("28P01")) => "; check user and password in the url",
+                // It says so too of a user that may come over TLS only.
+                (Some(1045), _) => {
+                    "; check user and password in the url, and ssl-mode=REQUIRED if it asks for TLS"
+                }
+                (None, Some("28P01")) => "; check user and password in the url",
                 (Some(1049), _) | (None, Some("3D000")) => "; check the database's name in the url",
                 (Some(1044 | 1142 | 1143), _) | (None, Some("42501")) => {
                     "; the user needs the right to read the table, and to write it where apps are changed here"

@@ -79,6 +79,8 @@ pub struct Entry<'a> {
     pub channel: Option<&'a str>,
     /// The event's name; of a webhook the names of its events; of a refused request its method and path.
     pub event: Option<Cow<'a, str>>,
+    /// What carries the connection.
+    pub transport: Option<&'static str>,
     /// The app's key that a refused connection or request gives.
     pub key: Option<Cow<'a, str>>,
     /// Why, in words.
@@ -126,6 +128,7 @@ impl<'a> Entry<'a> {
             self.user_id,
             self.channel,
             self.event.as_deref(),
+            self.transport,
             self.key.as_deref(),
             self.reason.as_deref(),
             address.as_deref(),
@@ -158,6 +161,7 @@ impl<'a> Entry<'a> {
             user_id: self.user_id.map(|text| cut(text, TEXT_BYTES)),
             channel: self.channel.map(|text| cut(text, TEXT_BYTES)),
             event: self.event.as_deref().map(|text| cut(text, TEXT_BYTES)),
+            transport: self.transport,
             key: self.key.as_deref().map(|text| cut(text, TEXT_BYTES)),
             reason: self.reason.as_deref().map(|text| cut(text, TEXT_BYTES)),
             code: self.code,
@@ -199,6 +203,8 @@ struct Line<'a> {
     channel: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transport: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::Api;
 use super::error::ApiError;
 use super::idempotency;
-use super::signed::Signed;
+use super::signed::{Signed, cut_character};
 use crate::app::App;
 use crate::node::{
     Counts, DeliveryScope, KeyRefused, Node, Publication, PublishOutcome, Unavailable,
@@ -291,17 +291,6 @@ fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
         bad(format!(
             "The body is not a JSON object as expected: {reason}"
         ))
-    })
-}
-
-/// What is wrong with a body that ends in the middle of a character.
-pub(super) fn cut_character(body: &[u8]) -> Option<String> {
-    let error = std::str::from_utf8(body).err()?;
-    let rest = body.len() - error.valid_up_to();
-    error.error_len().is_none().then(|| {
-        format!(
-            "The body is cut inside a character: its last {rest} bytes are only the beginning of one. Content-Length counts bytes, not characters"
-        )
     })
 }
 

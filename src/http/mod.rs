@@ -156,7 +156,7 @@ impl<'a> Call<'a> {
             Checked::Source(sought) => return self.receive(sought, payload).await,
             Checked::Admitted(admitted) => Signed::read(self, admitted, payload).await?,
         };
-        match signed.handle().await {
+        match handle(&signed).await {
             Ok(response) => Ok(signed.accepted(response)),
             Err(error) => Err(Refused {
                 error,
@@ -176,6 +176,25 @@ enum Checked<'a> {
     Answer(HttpResponse),
     Source(Sought),
     Admitted(Admitted<'a>),
+}
+
+/// Carries out a request that is proved.
+async fn handle(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
+    let endpoint = signed.route.endpoint;
+    if !endpoint.takes(&Method::POST) {
+        signed.node().admit_read(&signed.app)?;
+    }
+    match endpoint {
+        Endpoint::Events => events::publish(signed).await,
+        Endpoint::BatchEvents => events::publish_batch(signed).await,
+        Endpoint::Channels => channels::list(signed).await,
+        Endpoint::Channel => channels::one(signed).await,
+        Endpoint::Users => channels::users(signed).await,
+        Endpoint::History => history::page(signed).await,
+        Endpoint::Terminate => users::terminate(signed).await,
+        // Nobody signs these.
+        Endpoint::Alive | Endpoint::WebSocket | Endpoint::Source => Err(signed.call.unknown_path()),
+    }
 }
 
 /// Plain liveness: the process answers.

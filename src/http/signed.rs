@@ -22,7 +22,7 @@ use tracing::debug;
 use super::error::ApiError;
 use super::query_string::{Decoding, Pairs, get, other_readings, pairs, signed_path};
 use super::route::{Endpoint, Route};
-use super::{Call, channels, events, idempotency, users};
+use super::{Call, idempotency};
 use crate::app::{App, Apps};
 use crate::metrics::RequestRefused;
 use crate::node::Node;
@@ -38,8 +38,8 @@ const UNSIGNED: &str = "Missing parameter: auth_key. The request is not signed: 
 
 /// An authenticated request.
 pub(super) struct Signed<'a> {
-    call: &'a Call<'a>,
-    route: Route<'a>,
+    pub(super) call: &'a Call<'a>,
+    pub(super) route: Route<'a>,
     pub(super) app: Arc<App>,
     pub(super) body: Bytes,
     query: Pairs<'a>,
@@ -78,26 +78,6 @@ impl<'a> Signed<'a> {
             body,
             query,
         })
-    }
-
-    /// Does what it asks for.
-    pub(super) async fn handle(&self) -> Result<HttpResponse, ApiError> {
-        if !self.route.endpoint.takes(&Method::POST) {
-            self.node().admit_read(&self.app)?;
-        }
-        match self.route.endpoint {
-            Endpoint::Events => events::publish(self).await,
-            Endpoint::BatchEvents => events::publish_batch(self).await,
-            Endpoint::Channels => channels::list(self).await,
-            Endpoint::Channel => channels::one(self).await,
-            Endpoint::Users => channels::users(self).await,
-            Endpoint::History => super::history::page(self).await,
-            Endpoint::Terminate => users::terminate(self).await,
-            // Nobody signs these.
-            Endpoint::Alive | Endpoint::WebSocket | Endpoint::Source => {
-                Err(self.call.unknown_path())
-            }
-        }
     }
 
     /// What it is for.
@@ -405,6 +385,17 @@ fn iso(seconds: u64) -> String {
         .unwrap_or_else(|| seconds.to_string())
 }
 
+/// What is wrong with a body that ends in the middle of a character.
+pub(super) fn cut_character(body: &[u8]) -> Option<String> {
+    let error = std::str::from_utf8(body).err()?;
+    let rest = body.len() - error.valid_up_to();
+    error.error_len().is_none().then(|| {
+        format!(
+            "The body is cut inside a character: its last {rest} bytes are only the beginning of one. Content-Length counts bytes, not characters"
+        )
+    })
+}
+
 /// A body without `body_md5` would be unsigned. Python sends the MD5 of nothing on GETs: fine.
 pub(super) fn check_md5(query: &Pairs<'_>, body: &[u8]) -> Result<(), ApiError> {
     let given = get(query, "body_md5");
@@ -423,7 +414,7 @@ pub(super) fn check_md5(query: &Pairs<'_>, body: &[u8]) -> Result<(), ApiError> 
             let text = format!(
                 "Invalid body MD5: the body's MD5 is {computed}, but body_md5 was {given:?}"
             );
-            let text = match events::cut_character(body) {
+            let text = match cut_character(body) {
                 Some(cut) => format!("{text}. {cut}"),
                 None => text,
             };

@@ -13,7 +13,7 @@ use super::peer::Peer;
 use crate::app::{App, AppId};
 use crate::channel_log::LogId;
 use crate::metrics::AppCounters;
-use crate::protocol::{ChannelName, Encoded};
+use crate::protocol::{ChannelName, Encoded, Forms};
 
 /// The `since` of a subscription whose acceptance is still awaited: no delivery has a number above it.
 const PENDING: u64 = u64::MAX;
@@ -33,6 +33,8 @@ pub(super) struct LocalChannel {
     free: RefCell<Vec<u32>>,
     held: RefCell<Vec<(u32, Delivery)>>,
     backlog: RefCell<VecDeque<Delivery>>,
+    /// Of the delivery that is being walked.
+    forms: Forms,
     position: Cell<usize>,
     /// The last entry of the channel's log that all slots have been sent.
     written: Cell<LogId>,
@@ -54,6 +56,7 @@ impl LocalChannel {
             free: RefCell::default(),
             held: RefCell::default(),
             backlog: RefCell::default(),
+            forms: Forms::default(),
             position: Cell::new(0),
             written: Cell::default(),
         }
@@ -104,7 +107,7 @@ impl LocalChannel {
             subscriber.peer.send(frame);
         }
         self.held.borrow_mut().retain(|(slot, delivery)| {
-            if *slot == index && subscriber.deliver_if_due(delivery) {
+            if *slot == index && subscriber.deliver_if_due(delivery, &Forms::default()) {
                 self.counters.sent(1, delivery.frame.bytes().len());
             }
             *slot != index
@@ -133,7 +136,7 @@ impl LocalChannel {
             let Some(subscriber) = slot else { continue };
             if subscriber.since == PENDING {
                 self.hold(from + offset, subscriber, delivery);
-            } else if subscriber.deliver_if_due(delivery) {
+            } else if subscriber.deliver_if_due(delivery, &self.forms) {
                 sent += 1;
             }
         }
@@ -202,6 +205,7 @@ impl LocalChannel {
 
     /// Records a delivery that all slots have been sent.
     pub(super) fn record_delivered(&self, delivery: &Delivery) {
+        self.forms.clear();
         if let Some(id) = delivery.log_id {
             self.written.set(id);
         }
@@ -229,11 +233,11 @@ impl LocalChannel {
 
 impl LocalSubscriber {
     /// Sends a delivery unless it is older than the subscription or excludes this connection. Returns whether it was
-    /// sent. Counts nothing: the caller counts for many at once.
-    fn deliver_if_due(&self, delivery: &Delivery) -> bool {
+    /// sent. Counts nothing: the caller counts for many at once. `forms` are of this delivery.
+    fn deliver_if_due(&self, delivery: &Delivery, forms: &Forms) -> bool {
         if delivery.number <= self.since || delivery.except == Some(self.peer.socket_id()) {
             return false;
         }
-        self.peer.send_uncounted(&delivery.frame)
+        self.peer.deliver(&delivery.frame, forms)
     }
 }

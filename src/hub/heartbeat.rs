@@ -3,6 +3,9 @@
 //! Only received bytes prove that a client is alive; a successful write does not. Each connection is in exactly one
 //! bucket, that of its next check. Knows no timers: the worker calls [`Heartbeat::tick`] with the current second.
 //!
+//! Whoever only listens (Server-Sent Events) answers nothing: it is sent a comment now and then, and TCP notices where
+//! nobody takes it.
+//!
 //! One rule for all protocol versions: the ping is a WebSocket's, which RFC 6455 obliges every client to answer and
 //! whose WebSocket stack does it, however old the library above it is. `pusher:ping` would be answered from version 5 on.
 
@@ -10,11 +13,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::peer::{Ending, Peer};
-use crate::protocol::{CloseCode, Encoded, SocketId};
+use super::ending::Ending;
+use super::peer::Peer;
+use crate::protocol::{CloseCode, SocketId, Transport};
 
 /// How long a pinged connection has to answer (protocol §2.6), in seconds.
 const PONG_SECONDS: u32 = 30;
+
+/// How often a connection that only listens is sent something, in seconds: proxies end what is silent for a minute.
+const COMMENT_SECONDS: u32 = 25;
 
 /// After a tick that comes later than this, in seconds, silence is no proof: the process (or the machine) was stopped,
 /// and the answers may lie unread.
@@ -67,6 +74,8 @@ impl Pulse {
 enum Action {
     Nothing,
     Ping,
+    /// As a ping, but nothing answers it.
+    Comment,
     Close(CloseCode),
 }
 
@@ -115,9 +124,10 @@ impl Heartbeat {
             };
             match due {
                 Action::Nothing => {}
+                Action::Comment => peer.probe(b""),
                 Action::Ping => {
                     peer.pulse.pinged.set(Some(now));
-                    peer.send(&Encoded::ping(b""));
+                    peer.probe(b"");
                 }
                 Action::Close(code) => {
                     silent += usize::from(code != CloseCode::Unauthorized);
@@ -135,7 +145,12 @@ impl Heartbeat {
 fn next_action(peer: &Peer, now: u32, activity_timeout: u32) -> (Action, u32) {
     let pulse = &peer.pulse;
     let last_read = pulse.last_read.get();
-    let (due, next) = if let Some(pinged) = pulse.pinged.get() {
+    let (due, next) = if peer.transport() == Transport::Sse {
+        match now < pulse.since + COMMENT_SECONDS {
+            true => (Action::Nothing, pulse.since + COMMENT_SECONDS),
+            false => (Action::Comment, now + COMMENT_SECONDS),
+        }
+    } else if let Some(pinged) = pulse.pinged.get() {
         let end = pinged + PONG_SECONDS;
         (
             if now >= end {

@@ -14,7 +14,7 @@ use super::listing::{ConnectionList, ConnectionQuery};
 use crate::app::{AppId, CurrentApps};
 use crate::channel_log::LogId;
 use crate::metrics::{Metrics, Observed};
-use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
+use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId, Transport};
 
 /// How long a publisher waits for capacity before it is refused.
 const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,8 +87,8 @@ pub enum WorkerCommand {
 /// A worker's counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkerReport {
-    /// Live connections.
-    pub connections: usize,
+    /// Live connections, by transport, in the order of [`Transport::ALL`].
+    pub connections: [usize; Transport::ALL.len()],
     /// Channels with a local subscriber, internal ones included.
     pub channels: usize,
     /// Subscriptions of these channels.
@@ -433,7 +433,7 @@ mod tests {
             while let Some(command) = inbox.receive().await {
                 if let WorkerCommand::Report(answer) = command {
                     let report = WorkerReport {
-                        connections: 7,
+                        connections: [7, 0, 0, 0, 0],
                         ..WorkerReport::default()
                     };
                     answer.send(report).unwrap();
@@ -444,7 +444,7 @@ mod tests {
             .ask_within(Duration::from_secs(2), WorkerCommand::Report)
             .await;
         for (worker, report) in reports.iter().enumerate() {
-            let connections = report.map(|report| report.connections);
+            let connections = report.map(|report| report.connections[0]);
             let expected = (worker == usize::from(answering)).then_some(7);
             assert_eq!(connections, expected);
         }

@@ -14,7 +14,7 @@ use super::Hub;
 use super::channel::LocalChannel;
 use super::peer::Peer;
 use crate::app::AppId;
-use crate::protocol::{ChannelKind, SocketId, UserId};
+use crate::protocol::{ChannelKind, SocketId, Transport, UserId};
 
 /// How many connections or subscriptions the walk visits in one turn of the worker.
 const WALK_SLICE: usize = 1024;
@@ -55,6 +55,8 @@ pub struct ConnectionInfo {
     pub origin: Option<String>,
     /// The client's library and version.
     pub client: Option<String>,
+    /// What carries it.
+    pub transport: Transport,
     /// The protocol version of the client.
     pub protocol: u8,
     /// Up to 50 of its channels.
@@ -108,6 +110,7 @@ pub(super) async fn list(
             address: peer.address(),
             origin: client_info.and_then(|info| info.origin.clone()),
             client: client_info.and_then(|info| info.client.clone()),
+            transport: peer.transport(),
             protocol: peer.protocol(),
             subscriptions: names,
             subscription_count: count,

@@ -7,10 +7,12 @@
 
 mod channel;
 mod client_info;
+mod ending;
 mod heartbeat;
 pub mod inbox;
 pub mod listing;
 mod outbox;
+mod outlet;
 mod peer;
 mod resume;
 #[cfg(test)]
@@ -27,16 +29,17 @@ use slab::Slab;
 
 use crate::app::{AppId, Apps};
 use crate::metrics::{Histogram, Metrics};
-use crate::net::Socket;
-use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId};
+use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId, Transport};
 use crate::rules::{Admission, WhoMaySubscribe};
 use crate::slack::Slack as _;
 use channel::LocalChannel;
 pub use client_info::ClientInfo;
 use client_info::ClientInfoInterner;
+pub use ending::Ending;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
-pub use peer::{Ending, Identity, Peer};
+pub use outlet::Outlet;
+pub use peer::{Identity, Peer};
 pub use resume::Confirmed;
 
 /// How many sockets one turn of a worker writes to before it looks after everything else. `(measured)` 128 keeps a
@@ -119,10 +122,10 @@ impl Hub {
 
     /// Adds a connection and puts it under the heartbeat. While the worker drains, the connection is closed at once.
     #[must_use]
-    pub fn admit(self: &Rc<Self>, identity: Identity, socket: Socket) -> Rc<Peer> {
+    pub fn admit(self: &Rc<Self>, identity: Identity, outlet: Outlet) -> Rc<Peer> {
         let mut peers = self.peers.borrow_mut();
         let entry = peers.vacant_entry();
-        let peer = Rc::new(Peer::new(Rc::clone(self), entry.key(), identity, socket));
+        let peer = Rc::new(Peer::new(Rc::clone(self), entry.key(), identity, outlet));
         entry.insert(Rc::clone(&peer));
         self.heartbeat.watch(&peer);
         if peer.resume_token().is_some() {
@@ -436,8 +439,12 @@ impl Hub {
     fn report(&self) -> WorkerReport {
         let peers = self.peers.borrow();
         let channels = self.channels.borrow();
+        let mut connections = [0; Transport::ALL.len()];
+        for (_, peer) in peers.iter() {
+            connections[peer.transport() as usize] += 1;
+        }
         WorkerReport {
-            connections: peers.len(),
+            connections,
             channels: channels.values().map(HashMap::len).sum(),
             subscriptions: channels
                 .values()

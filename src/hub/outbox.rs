@@ -8,7 +8,6 @@ use std::io;
 use bytes::{Buf, Bytes};
 
 use crate::net::Socket;
-use crate::protocol::Encoded;
 
 /// The cost of an entry beside its bytes: its place in the queue, whose capacity may be twice its length, and the
 /// allocation of a frame for this connection alone. For small frames it is most of the cost.
@@ -56,9 +55,14 @@ impl Outbox {
         self.0.is_none()
     }
 
-    /// Writes a frame or queues it. Refuses it if the queue would cost more than `most` bytes.
-    pub(super) fn send(&mut self, frame: &Encoded, socket: &Socket, most: usize) -> SendOutcome {
-        let bytes = frame.bytes();
+    /// Writes a frame or queues it, where there is no socket always. Refuses it if the queue would cost more than `most`
+    /// bytes.
+    pub(super) fn send(
+        &mut self,
+        bytes: &Bytes,
+        socket: Option<&Socket>,
+        most: usize,
+    ) -> SendOutcome {
         if let Some(queue) = &mut self.0 {
             if queue.cost + cost(bytes) > most {
                 return SendOutcome::Refused;
@@ -66,12 +70,18 @@ impl Outbox {
             queue.push(bytes.clone());
             return SendOutcome::Queued;
         }
-        let written = match socket.try_write(bytes) {
-            Ok(n) if n == bytes.len() && socket.is_flushed() => return SendOutcome::Complete,
-            Ok(n) if n == bytes.len() => return SendOutcome::Pending,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(_) => return SendOutcome::Broken,
+        let written = match socket.map(|socket| (socket, socket.try_write(bytes))) {
+            Some((socket, Ok(n))) if n == bytes.len() => {
+                return match socket.is_flushed() {
+                    true => SendOutcome::Complete,
+                    false => SendOutcome::Pending,
+                };
+            }
+            Some((_, Ok(n))) => n,
+            Some((_, Err(e))) if e.kind() != io::ErrorKind::WouldBlock => {
+                return SendOutcome::Broken;
+            }
+            Some(_) | None => 0,
         };
         let mut queue = Box::new(Queue {
             partial: written > 0,
@@ -86,12 +96,12 @@ impl Outbox {
     /// so a connection owes one pong for any number of pings.
     pub(super) fn send_pong(
         &mut self,
-        pong: &Encoded,
-        socket: &Socket,
+        pong: &Bytes,
+        socket: Option<&Socket>,
         most: usize,
     ) -> SendOutcome {
         if let Some(queue) = &mut self.0
-            && queue.replace_pong(pong.bytes())
+            && queue.replace_pong(pong)
         {
             return SendOutcome::Replaced;
         }

@@ -1,9 +1,8 @@
 //! `Peer`: a connection as the rest of its worker uses it: to send to it, to end it, to record that it is alive.
 //!
-//! The connection's own task (in `ws`) reads. It is woken when the outbox needs flushing or the connection was ended.
+//! The connection's own task (in `transport`) reads. It is woken when the outbox needs flushing or the connection was ended.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -11,15 +10,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+
 use super::Hub;
 use super::client_info::ClientInfo;
+use super::ending::Ending;
 use super::heartbeat::Pulse;
 use super::outbox::{Outbox, SendOutcome};
+use super::outlet::Outlet;
 use super::resume::Resumable;
 use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
 use crate::protocol::{
-    ChannelName, CloseCode, Encoded, ResumeToken, ServerFrame, SocketId, UserId,
+    ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, SocketId, Transport, UserId,
 };
 use crate::rules::{Admission, ChannelPolicy};
 use crate::token::TokensInUse;
@@ -31,6 +34,8 @@ pub struct Identity {
     pub socket_id: SocketId,
     /// The app as of the upgrade.
     pub app: Arc<App>,
+    /// What carries it.
+    pub transport: Transport,
     /// The protocol version of the client.
     pub protocol: u8,
     /// Origin and library of the client.
@@ -41,54 +46,18 @@ pub struct Identity {
     pub address: Option<IpAddr>,
 }
 
-/// How a connection ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// The client closed it without a close frame, or it broke. Nothing is sent.
-    Gone,
-    /// The client sent a close frame, which is answered with the same code.
-    Answered(Option<u16>),
-    /// The server closes it.
-    Close {
-        /// The close code.
-        code: CloseCode,
-        /// The reason for the client's developer.
-        text: String,
-    },
-}
-
-impl Ending {
-    /// A close by the server with the code's own text.
-    #[must_use]
-    pub fn close(code: CloseCode) -> Self {
-        Self::Close {
-            code,
-            text: code.text().to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("gone"),
-            Self::Answered(_) => f.write_str("closed by the client"),
-            Self::Close { code, text } => write!(f, "{} {text}", code.number()),
-        }
-    }
-}
-
 /// One live connection, as its worker sees it.
 pub struct Peer {
     hub: Rc<Hub>,
     key: usize,
     socket_id: SocketId,
     app: RefCell<Arc<App>>,
+    transport: Transport,
     protocol: u8,
     /// Shared with the connections of equal clients.
     client_info: Option<Rc<ClientInfo>>,
     address: Option<IpAddr>,
-    socket: Socket,
+    outlet: Outlet,
     outbox: RefCell<Outbox>,
     ending: RefCell<Option<Box<Ending>>>,
     waker: RefCell<Option<Waker>>,
@@ -102,7 +71,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(hub: Rc<Hub>, key: usize, identity: Identity, socket: Socket) -> Self {
+    pub(super) fn new(hub: Rc<Hub>, key: usize, identity: Identity, outlet: Outlet) -> Self {
         let pulse = Pulse::new(hub.now());
         let client_info = hub.intern(identity.client_info);
         // Without the option, every connection counts as authorised.
@@ -115,10 +84,11 @@ impl Peer {
             key,
             socket_id: identity.socket_id,
             app: RefCell::new(identity.app),
+            transport: identity.transport,
             protocol: identity.protocol,
             client_info,
             address: identity.address,
-            socket,
+            outlet,
             outbox: RefCell::default(),
             ending: RefCell::default(),
             waker: RefCell::default(),
@@ -211,6 +181,12 @@ impl Peer {
         &self.hub
     }
 
+    /// What carries it.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
     pub(super) fn protocol(&self) -> u8 {
         self.protocol
     }
@@ -263,23 +239,55 @@ impl Peer {
 
     /// Sends a frame to this connection alone and counts it.
     pub fn send(&self, frame: &Encoded) {
-        if self.send_uncounted(frame) {
-            let app = self.app.borrow();
-            app.metrics.sent(1, frame.bytes().len());
+        match self.outlet.form() {
+            Form::Frame => self.send_bytes(frame.bytes()),
+            form => {
+                if let Some(bytes) = form.bytes_of(frame) {
+                    self.send_bytes(&bytes);
+                }
+            }
         }
     }
 
-    /// Writes a frame to the socket, or queues it if others wait. Returns whether it was taken. A full outbox ends the
+    /// Sends bytes that are of the connection's form already, and counts them as a frame.
+    fn send_bytes(&self, bytes: &Bytes) {
+        if self.put(bytes) {
+            self.app.borrow().metrics.sent(1, bytes.len());
+        }
+    }
+
+    /// Sends one frame of many, without counting it. `forms` has been made of it. Returns whether it was taken.
+    pub(super) fn deliver(&self, frame: &Encoded, forms: &Forms) -> bool {
+        match self.outlet.form() {
+            Form::Frame => self.put(frame.bytes()),
+            form => forms
+                .bytes_of(form, frame)
+                .is_some_and(|bytes| self.put(&bytes)),
+        }
+    }
+
+    /// Writes bytes to the socket, or queues them if others wait. Returns whether they were taken. A full outbox ends the
     /// connection as a slow consumer; no caller ever waits.
-    pub(super) fn send_uncounted(&self, frame: &Encoded) -> bool {
+    fn put(&self, bytes: &Bytes) -> bool {
         if self.is_ending() {
             return false;
         }
-        let sent = self
-            .outbox
-            .borrow_mut()
-            .send(frame, &self.socket, self.hub.outbox_limit());
+        let sent =
+            self.outbox
+                .borrow_mut()
+                .send(bytes, self.outlet.socket(), self.hub.outbox_limit());
         self.after_send(sent)
+    }
+
+    /// Sends what the client's side has to answer, so that it is known to be alive; or, where there is no answer, what
+    /// keeps proxies from ending the connection.
+    pub(super) fn probe(&self, payload: &[u8]) {
+        let bytes = match self.transport {
+            Transport::WebSocket | Transport::Plain => Encoded::ping(payload).bytes().clone(),
+            Transport::XhrStreaming | Transport::XhrPolling => Line::heartbeat().into_bytes(),
+            Transport::Sse => Bytes::from_static(b"3\r\n:\n\n\r\n"),
+        };
+        self.send_bytes(&bytes);
     }
 
     /// Answers a ping. A client that pings without reading is owed one pong in all.
@@ -288,10 +296,11 @@ impl Peer {
             return;
         }
         let pong = Encoded::pong(payload);
-        let sent = self
-            .outbox
-            .borrow_mut()
-            .send_pong(&pong, &self.socket, self.hub.outbox_limit());
+        let sent = self.outbox.borrow_mut().send_pong(
+            pong.bytes(),
+            self.outlet.socket(),
+            self.hub.outbox_limit(),
+        );
         if self.after_send(sent) {
             self.app.borrow().metrics.sent(1, pong.bytes().len());
         }
@@ -355,10 +364,10 @@ impl Peer {
         app.metrics.bytes_received.inc_by(bytes as u64);
     }
 
-    /// The io object, for reading.
+    /// The io object, for reading; none where there is none.
     #[must_use]
-    pub fn socket(&self) -> &Socket {
-        &self.socket
+    pub fn socket(&self) -> Option<&Socket> {
+        self.outlet.socket()
     }
 
     /// The first step of the connection's task whenever it is woken: registers its waker and flushes the outbox. Ready
@@ -374,24 +383,13 @@ impl Peer {
         }
     }
 
-    /// Sends the rest of the outbox, the `pusher:error` where the code has one, and the close frame. A slow consumer's
-    /// outbox is discarded, as it would not be read. Completes when all is written; the caller bounds the time.
+    /// Sends the rest of the outbox, the `pusher:error` where the code has one, and the close frame, or what stands for
+    /// them. A slow consumer's outbox is discarded, as it would not be read. Completes when all is written; the caller
+    /// bounds the time.
     pub async fn send_close(&self, ending: &Ending) -> io::Result<()> {
-        let frames = match ending {
-            Ending::Gone => return Ok(()),
-            Ending::Answered(code) => vec![Encoded::close(code.unwrap_or(1000), "")],
-            Ending::Close { code, text } => {
-                let error = ServerFrame::Closing {
-                    code: *code,
-                    message: text,
-                };
-                let error = code.is_announced().then(|| error.encode());
-                error
-                    .into_iter()
-                    .chain([Encoded::close(code.number(), text)])
-                    .collect()
-            }
-        };
+        if *ending == Ending::Gone {
+            return Ok(());
+        }
         if matches!(
             ending,
             Ending::Close {
@@ -401,11 +399,10 @@ impl Peer {
         ) {
             self.outbox.borrow_mut().discard_unsent();
         }
-        for frame in &frames {
-            self.outbox
-                .borrow_mut()
-                .send(frame, &self.socket, usize::MAX);
-            self.app.borrow().metrics.sent(1, frame.bytes().len());
+        let socket = self.outlet.socket();
+        for bytes in &ending.last_words(self.outlet.form()) {
+            self.outbox.borrow_mut().send(bytes, socket, usize::MAX);
+            self.app.borrow().metrics.sent(1, bytes.len());
         }
         poll_fn(|cx| match self.poll_flush(cx) {
             Ok(true) => Poll::Ready(Ok(())),
@@ -413,27 +410,30 @@ impl Peer {
             Err(e) => Poll::Ready(Err(e)),
         })
         .await?;
-        self.socket.finish();
+        if let Some(socket) = socket {
+            socket.finish();
+        }
         Ok(())
     }
 
     /// Returns whether the kernel has everything. If not, the task is woken when the socket takes more.
     fn poll_flush(&self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut outbox = self.outbox.borrow_mut();
+        let Some(socket) = self.outlet.socket() else {
+            return Ok(outbox.is_empty());
+        };
         while !outbox.is_empty() {
-            match outbox.flush(&self.socket) {
+            match outbox.flush(socket) {
                 Ok(()) => break,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    match self.socket.poll_writable(cx) {
-                        Poll::Ready(ready) => ready?,
-                        Poll::Pending => return Ok(false),
-                    }
-                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match socket.poll_writable(cx) {
+                    Poll::Ready(ready) => ready?,
+                    Poll::Pending => return Ok(false),
+                },
                 Err(e) => return Err(e),
             }
         }
         drop(outbox);
-        match self.socket.poll_flush(cx) {
+        match socket.poll_flush(cx) {
             Poll::Ready(flushed) => flushed.map(|()| true),
             Poll::Pending => Ok(false),
         }

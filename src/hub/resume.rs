@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::channel::LocalChannel;
 use super::{Hub, Peer, Slot};
 use crate::channel_log::LogId;
-use crate::protocol::{ChannelName, Encoded, ResumeToken, SocketId};
+use crate::protocol::{ChannelName, ResumeToken, SocketId};
 
 /// How many turns of a drain wait for the answer to a connection's last ping.
 const FAREWELL_TURNS: u8 = 20;
@@ -253,7 +253,7 @@ impl Peer {
             .next_ping
             .set(earliest.next_multiple_of(pause) - phase);
         resumable.awaits.set(true);
-        self.send(&Encoded::ping(&number.to_be_bytes()));
+        self.probe(&number.to_be_bytes());
     }
 
     /// Whether a drain may close the connection now. A resumable one is pinged once more before, and its answer is

@@ -6,13 +6,13 @@ use std::sync::{Arc, OnceLock};
 super::counters! {
     /// One app's numbers since it was first configured.
     AppCounters {
-        /// WebSocket connections that were established.
+        /// Connections that were established.
         connections_opened,
-        /// WebSocket connections that ended.
+        /// Connections that ended.
         connections_ended,
         /// Messages that clients sent.
         messages_received,
-        /// Bytes that were read from WebSocket connections.
+        /// Bytes that were read from connections.
         bytes_received,
         /// Frames of every kind that were handed to sockets or their outboxes.
         messages_sent,

@@ -22,7 +22,7 @@ pub use reasons::{
 };
 pub use tally::{AnyTally, Tally};
 
-use crate::protocol::CloseCode;
+use crate::protocol::{CloseCode, Transport};
 
 /// Over how long the lines for one reason are counted; what was not logged is told at its end.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -196,9 +196,9 @@ tallies! {
     Tallies {
         /// Connections that ended before HTTP.
         accepts: AcceptRefused = "connections_not_begun",
-        /// Upgrades answered with an HTTP error instead of a WebSocket.
+        /// Requests for connections answered with an HTTP error.
         upgrades: UpgradeRefused = "upgrades_refused",
-        /// WebSocket connections that ended.
+        /// Connections that ended.
         closed: Closed = "connections_closed",
         /// Subscribe and unsubscribe commands refused.
         subscriptions: SubscriptionRefused = "subscriptions_refused",
@@ -212,7 +212,9 @@ tallies! {
         requests: RequestRefused = "http_refused",
         /// Requests to the operators' port refused for a wrong token.
         operators: OperatorRefused = "admin_refused",
-        /// WebSockets accepted only to be closed with a code of the protocol.
+        /// Connections established, by transport.
+        opened: Transport,
+        /// Connections accepted only to be closed with a code of the protocol.
         connections: CloseCode,
         /// Those of the HTTP requests that were to publish: only counted.
         publishes: RequestRefused,

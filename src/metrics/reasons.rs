@@ -1,7 +1,7 @@
 //! The closed sets of reasons: what metrics are labelled with and log lines say. None of the texts holds anything that
 //! a peer sent.
 
-use crate::protocol::CloseCode;
+use crate::protocol::{CloseCode, Transport};
 
 /// One of a closed set.
 pub trait Reason: Copy + 'static {
@@ -82,7 +82,7 @@ reasons! {
 }
 
 reasons! {
-    /// Why an upgrade is answered with an HTTP error.
+    /// Why a request for a connection is answered with an HTTP error.
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
@@ -258,6 +258,24 @@ impl Reason for CloseCode {
     }
 }
 
+impl Reason for Transport {
+    const WHAT: &'static str = "connections";
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        // Qualified: the transport's own.
+        Self::label(self)
+    }
+
+    fn text(self) -> &'static str {
+        Self::label(self)
+    }
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
@@ -338,6 +356,7 @@ mod tests {
         check::<OperatorRefused>();
         check::<Lifecycle>();
         check::<CloseCode>();
+        check::<Transport>();
         check::<Closed>();
     }
 }

@@ -6,10 +6,12 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use actix_codec::{AsyncRead, AsyncWrite, ReadBuf};
 use actix_rt::net::TcpStream;
 use bytes::BytesMut;
+use rustix::net::sockopt;
 use tokio::io::AsyncBufRead as _;
 use tokio_rustls::server::TlsStream;
 
@@ -63,6 +65,17 @@ impl Socket {
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// Has the kernel break the connection when something written stays unacknowledged for so long: the only sign that a
+    /// client is gone which answers nothing.
+    pub fn set_user_timeout(&self, timeout: Duration) {
+        let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        // It fails only on a connection that is broken already.
+        let _ = match &self.io {
+            Io::Plain(stream) => sockopt::set_tcp_user_timeout(stream, millis),
+            Io::Tls(stream) => sockopt::set_tcp_user_timeout(stream.borrow().get_ref().0, millis),
+        };
     }
 
     /// Ready when a read may return bytes. Otherwise the task is woken when it may.

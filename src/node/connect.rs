@@ -17,13 +17,16 @@ use crate::hub::{ClientInfo, Ending, Identity, Peer, Slot};
 use crate::metrics::Closed;
 use crate::net::Client;
 use crate::protocol::{
-    CloseCode, Encoded, Member, ResumeToken, ServerFrame, SocketId, User, UserId, VERSIONS, excerpt,
+    CloseCode, Encoded, Member, ResumeToken, ServerFrame, SocketId, Transport, User, UserId,
+    VERSIONS, excerpt,
 };
 use crate::token::TokensInUse;
 
-/// What a client says of itself in its upgrade request.
+/// What a client says of itself when it asks for a connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct UpgradeParams<'a> {
+    /// What would carry the connection.
+    pub transport: Transport,
     /// The `{key}` of `/app/{key}`; none: some other path.
     pub key: Option<&'a str>,
     /// The `{token}` of `/resume/{token}/app/{key}`.
@@ -168,6 +171,7 @@ impl Node {
         Ok(Identity {
             socket_id: SocketId::random(),
             app: Arc::clone(app),
+            transport: params.transport,
             protocol,
             client_info: client_info(params),
             resume: params.resume,

@@ -1,17 +1,20 @@
 //! The Pusher Channels wire: names, frames, codes. Pure: no I/O, no clock, nothing else of ours.
 //!
-//! Supported are protocol versions 4 to 7 ([`VERSIONS`]) with every channel kind. Not supported are the
-//! HTTP fallback transports of pusher-js (`xhr_*`, `sockjs`) and binary frames, which the protocol does not have.
+//! Supported are protocol versions 4 to 7 ([`VERSIONS`]) with every channel kind. Not supported are `SockJS`' own kinds of
+//! transport (iframes, JSONP) and binary frames, which the protocol does not have.
 
 pub mod channel;
 pub mod client;
 pub mod encoded;
 pub mod error;
 pub mod event;
+pub mod form;
 mod json;
+pub mod line;
 pub mod resume;
 pub mod server;
 pub mod socket_id;
+pub mod transport;
 pub mod user;
 pub mod webhook;
 
@@ -20,10 +23,13 @@ pub use client::ClientFrame;
 pub use encoded::Encoded;
 pub use error::{CloseCode, ErrorCode};
 pub use event::EventName;
+pub use form::{Form, Forms};
 pub(crate) use json::{parse, parse_object};
+pub use line::Line;
 pub use resume::{PositionKey, ResumeToken, Resumed};
 pub use server::ServerFrame;
 pub use socket_id::SocketId;
+pub use transport::Transport;
 pub use user::{Member, User, UserId};
 pub use webhook::{WebhookEvent, WebhookKind};
 

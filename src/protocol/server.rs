@@ -315,7 +315,7 @@ fn ids<'a>(users: impl Iterator<Item = &'a UserId>) -> String {
 }
 
 /// A JSON string literal.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len() + 2);
     push_quoted(&mut out, text);
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())

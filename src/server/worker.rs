@@ -19,10 +19,10 @@ use crate::hub::inbox::InboxPool;
 use crate::hub::{Hub, HubSettings};
 use crate::limits::AdmissionGate;
 use crate::metrics::Metrics;
-use crate::net::{Acceptor, Http, Socket, TrustedProxies, Upgrade};
+use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
 use crate::node::Node;
 use crate::supervise::{self, spawn_critical};
-use crate::ws::Upgrades;
+use crate::transport::Transports;
 
 thread_local! {
     /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
@@ -43,7 +43,7 @@ pub(super) struct WorkerParts {
 }
 
 impl WorkerParts {
-    /// What a worker does with the connections of one listener: HTTP requests to the API, upgrades to its hub.
+    /// What a worker does with the connections of one listener: HTTP requests to the API, connections to its hub.
     pub(super) fn service(
         &self,
         acceptor: Acceptor,
@@ -53,7 +53,7 @@ impl WorkerParts {
         let parts = self.clone();
         fn_factory(move || {
             let (parts, acceptor) = (parts.clone(), Rc::new(acceptor.clone()));
-            let upgrades = parts.upgrades(&inbox_pool);
+            let transports = parts.transports(&inbox_pool);
             async move {
                 let api = Rc::new(parts.api.clone());
                 let api = fn_service(move |request| {
@@ -61,8 +61,8 @@ impl WorkerParts {
                     // Boxed: an idle connection need not keep the room for it.
                     Box::pin(async move { Ok::<_, Infallible>(api.serve(request).await) })
                 });
-                let upgrades: Box<dyn Upgrade> = Box::new(upgrades);
-                let http = Rc::new(Http::new(api, Some(upgrades), parts.gate));
+                let transports: Box<dyn TakeOver> = Box::new(transports);
+                let http = Rc::new(Http::new(api, Some(transports), parts.gate));
                 Ok(fn_service(move |stream| {
                     let (http, acceptor) = (Rc::clone(&http), Rc::clone(&acceptor));
                     let node = Arc::clone(&parts.node);
@@ -78,10 +78,10 @@ impl WorkerParts {
         })
     }
 
-    /// Makes this worker's upgrade service for one of its listeners.
-    fn upgrades(&self, inbox_pool: &InboxPool) -> Upgrades {
+    /// Makes this worker's transports for one of its listeners.
+    fn transports(&self, inbox_pool: &InboxPool) -> Transports {
         let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(inbox_pool))));
-        Upgrades::new(
+        Transports::new(
             Arc::clone(&self.node),
             hub,
             Arc::clone(&self.gate),

@@ -170,6 +170,7 @@ fn connection(connection: &ConnectionInfo) -> Value {
         "user_id": connection.user_id.as_ref().map(|user| user.as_str()),
         "address": connection.address.map(|address| address.to_string()),
         "origin": connection.origin,
+        "transport": connection.transport.label(),
         "protocol": connection.protocol,
         "client": connection.client,
         "subscriptions": connection.subscriptions,

@@ -13,6 +13,7 @@ use super::inbox::{Inboxes, inboxes};
 use super::*;
 use crate::app::{App, CurrentApps};
 use crate::channel_log::LogId;
+use crate::net::Socket;
 use crate::protocol::{ResumeToken, ServerFrame, SocketId};
 
 const SETTINGS: HubSettings = HubSettings {
@@ -55,14 +56,17 @@ impl Fixture {
         let identity = Identity {
             socket_id: SocketId::random(),
             app: Arc::clone(&self.app),
+            transport: Transport::WebSocket,
             protocol: 7,
             client_info: ClientInfo::default(),
             resume,
             address: None,
         };
         (
-            self.hub
-                .admit(identity, Socket::plain(accepted.unwrap().0, false, None)),
+            self.hub.admit(
+                identity,
+                Outlet::WebSocket(Socket::plain(accepted.unwrap().0, false, None)),
+            ),
             client.unwrap(),
         )
     }
@@ -291,7 +295,7 @@ async fn an_outbox_is_charged_what_its_frames_cost() {
     };
     flushed.await;
     assert_eq!(stuck.outbox_bytes(), 0);
-    stuck.socket().finish();
+    stuck.socket().unwrap().finish();
     let all = all.await.unwrap();
     let pongs: Vec<_> = all.split(|&byte| byte == 0x8a).skip(1).collect();
     assert_eq!(pongs.len(), 1, "one pong was owed");

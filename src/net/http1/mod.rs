@@ -2,7 +2,8 @@
 //!
 //! A pipelined request is read after the answer before it is written. So answers keep their order, a client that does
 //! not read its answers is not served, and a connection costs at most one request, one answer and the head of the next
-//! request. An upgrade takes over a connection that owes no answer.
+//! request. Whoever takes a connection over (for an upgrade, or to write an answer over time) gets one that owes no
+//! other answer.
 //!
 //! Parsing and encoding are the framework's codec. This module knows no path, no app and no WebSocket.
 
@@ -115,19 +116,31 @@ pub fn last_answer(status: &str, headers: &str, text: &str) -> String {
     )
 }
 
-/// Takes connections over from HTTP.
-pub trait Upgrade {
-    /// Whether it takes over the connection of a request that offers an upgrade. If not, the offer is ignored.
-    fn takes(&self, request: &Request) -> bool;
-    /// Takes over the connection. `unread` are the bytes read after the request.
-    fn take_over(&self, request: Request, socket: Socket, unread: BytesMut);
+/// Takes connections over from HTTP: for WebSockets, and for answers that are written as things happen.
+pub trait TakeOver {
+    /// Whether it takes over the connection of a request. `offers_upgrade`: the request offers to go on with something
+    /// else than HTTP; if it is not taken, the offer is ignored.
+    fn takes(&self, request: &Request, offers_upgrade: bool) -> bool;
+    /// Takes over the connection, whose next bytes are to be the answer. `unread` are the bytes read after the request.
+    fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken;
 }
+
+/// What becomes of a connection that was taken over.
+pub enum Taken {
+    /// It is no affair of HTTP any more.
+    ForGood,
+    /// It is given back when an answer has been written, with what was read meanwhile; or not, if it ended with that.
+    Lent(Loan),
+}
+
+/// Ends with the connection and what was read behind the request; none: the connection has ended.
+pub type Loan = Pin<Box<dyn Future<Output = Option<(Socket, BytesMut)>>>>;
 
 /// The HTTP server of one listener on one worker.
 pub struct Http<S> {
     service: S,
     /// None: the service answers upgrades itself, and gets the following bytes as the request's body.
-    upgrade: Option<Box<dyn Upgrade>>,
+    taker: Option<Box<dyn TakeOver>>,
     /// When the gate closes, idle connections end, and the others end after their answer.
     gate: Arc<AdmissionGate>,
     config: actix_http::ServiceConfig,
@@ -140,12 +153,12 @@ where
 {
     /// To be made on the worker's thread.
     #[must_use]
-    pub fn new(service: S, upgrade: Option<Box<dyn Upgrade>>, gate: Arc<AdmissionGate>) -> Self {
+    pub fn new(service: S, taker: Option<Box<dyn TakeOver>>, gate: Arc<AdmissionGate>) -> Self {
         let keep_alive = actix_http::KeepAlive::Timeout(KEEP_ALIVE_TIMEOUT);
         let config = actix_http::ServiceConfigBuilder::new().keep_alive(keep_alive);
         Self {
             service,
-            upgrade,
+            taker,
             gate,
             config: config.build(),
         }
@@ -197,20 +210,19 @@ where
         while let Some(mut request) = next_request(wire, wait, &mut alarm, closed.as_mut()).await? {
             wait = KEEP_ALIVE_TIMEOUT;
             request.head_mut().peer_addr = peer;
-            let has_upgrade = self.upgrade.as_deref();
-            if let Some(upgrade) = has_upgrade
-                && wire.borrow().is_upgrade_offered()
-                && upgrade.takes(&request)
+            if let Some(taker) = self.taker.as_deref()
+                && !wire.borrow().has_body()
+                && taker.takes(&request, wire.borrow().is_upgrade_offered())
             {
-                if let Some((socket, unread)) = wire.borrow_mut().take() {
-                    upgrade.take_over(request, socket, unread);
+                match take_over(taker, wire, request).await {
+                    true => continue,
+                    false => return Ok(()),
                 }
-                return Ok(());
             }
             if wire.borrow().is_secure() {
                 request.extensions_mut().insert(Secure);
             }
-            let body = wire.borrow_mut().begin(&request, has_upgrade.is_none());
+            let body = wire.borrow_mut().begin(&request, self.taker.is_none());
             if let Some(BodyKind { is_raw }) = body {
                 let body = Body::new(Rc::clone(wire), is_raw, request.head().expect());
                 let payload = Box::pin(body);
@@ -248,6 +260,21 @@ where
         flush(wire).await?;
         Ok(wire.borrow_mut().end(is_last))
     }
+}
+
+/// Hands a connection over. Whether it was given back.
+async fn take_over(taker: &dyn TakeOver, wire: &RefCell<Wire>, request: Request) -> bool {
+    let Some((socket, unread)) = wire.borrow_mut().take() else {
+        return false;
+    };
+    let Taken::Lent(answered) = taker.take_over(request, socket, unread) else {
+        return false;
+    };
+    let Some((socket, unread)) = answered.await else {
+        return false;
+    };
+    wire.borrow_mut().give_back(socket, unread);
+    true
 }
 
 /// The next request; none where the client, or a drain, ended the connection between two.

@@ -78,6 +78,14 @@ impl Wire {
         Some((self.socket.take()?, std::mem::take(&mut self.input)))
     }
 
+    /// Takes a socket back on which the last request has been answered.
+    pub(super) fn give_back(&mut self, socket: Socket, unread: BytesMut) {
+        self.socket = Some(socket);
+        self.input = unread;
+        self.searched = 0;
+        self.codec = Codec::new(self.config.clone());
+    }
+
     /// The socket, unless it was taken.
     pub(super) fn into_open_socket(self) -> Option<Socket> {
         self.socket
@@ -125,6 +133,11 @@ impl Wire {
             // A chunk cannot come where no body was begun.
             Ok(Some(Message::Chunk(_))) | Err(_) => Err(Fault::Malformed),
         }
+    }
+
+    /// Whether the last request has a body in the way of HTTP.
+    pub(super) fn has_body(&self) -> bool {
+        self.codec.message_type() == MessageType::Payload
     }
 
     /// Whether the last request offers to go on with WebSocket, or asks for a tunnel.

@@ -123,39 +123,22 @@ fn a_wrong_row_disables_its_app_alone() {
 fn the_file_wins_and_the_log_says_so() {
     let database = Database::new(DatabaseKind::Sqlite);
     create_soketi_table(&database);
-    insert(
-        &database,
-        &Credentials {
-            id: APP.id,
-            ..FIRST
-        },
-        PLAIN,
-    );
-    insert(
-        &database,
-        &Credentials {
-            key: APP.key,
-            ..SECOND
-        },
-        PLAIN,
-    );
-    insert(&database, &THIRD, PLAIN);
-    let other = Credentials {
-        id: "4",
-        key: THIRD.key,
-        secret: "s",
+    let of_id = Credentials {
+        id: APP.id,
+        ..FIRST
     };
-    insert(&database, &other, PLAIN);
+    let of_key = Credentials {
+        key: APP.key,
+        ..SECOND
+    };
+    let other = Credentials { id: "4", ..THIRD };
+    for app in [&of_id, &of_key, &THIRD, &other] {
+        insert(&database, app, PLAIN);
+    }
     let server = Server::start(&config(&database, ""));
     assert_eq!(publish(&server, &APP, "x").status(), 200);
     assert_eq!(publish(&server, &THIRD, "x").status(), 200);
-    for app in [
-        Credentials {
-            key: APP.key,
-            ..SECOND
-        },
-        other,
-    ] {
+    for app in [of_key, other] {
         assert_eq!(publish(&server, &app, "x").status(), 404);
     }
     let rows = health(&server)["broken_rows"].clone();
@@ -176,45 +159,14 @@ fn the_file_wins_and_the_log_says_so() {
     let mut config = config(&database, "").toml();
     config = config.replace("app-id", "5").replace("app-key", "5-key");
     server.rewrite(&config);
-    await_status(
-        &server,
-        &Credentials {
-            id: APP.id,
-            ..FIRST
-        },
-        200,
-    );
+    await_status(&server, &of_id, 200);
     assert_eq!(health(&server)["broken"], 1);
 }
 
 #[test]
 fn columns_of_other_names_types_and_meanings_are_understood() {
     for_each(|database| {
-        let switch = match database.kind {
-            DatabaseKind::Postgres => "boolean",
-            _ => "tinyint(1)",
-        };
-        let (key, messages) = (
-            database.quoted("key"),
-            database.quoted("enableClientMessages"),
-        );
-        let payload = database.quoted("maxEventPayloadInKb");
-        let own = if database.kind == DatabaseKind::Sqlite {
-            "text"
-        } else {
-            "json"
-        };
-        database.run(&format!(
-            "CREATE TABLE applications (name varchar(20) NOT NULL, id integer NOT NULL PRIMARY KEY,
-                {key} varchar(50) NOT NULL, secret varchar(50) NOT NULL, enabled {switch} NOT NULL,
-                {messages} {switch} NULL, {payload} decimal(5,2) NULL, webhooks varchar(500) NULL, tidewire {own} NULL)"
-        ));
-        let own = r#"{"secrets":["further-secret"],"channels":[{"match":"news","cache":true}]}"#;
-        database.run(&format!(
-            "INSERT INTO applications VALUES ('Shop', 1, 'first-key', 'first-secret', {}, {}, 0.5, 'none', '{own}')",
-            if switch == "boolean" { "true" } else { "1" },
-            if switch == "boolean" { "true" } else { "1" },
-        ));
+        create_panels_table(database);
         let server = Server::start(&config(database, "table = \"applications\""));
         let further = Credentials {
             secret: "further-secret",
@@ -250,30 +202,63 @@ fn columns_of_other_names_types_and_meanings_are_understood() {
         client.send(r#"{"event":"client-e","channel":"private-x","data":"x"}"#);
         client.silent();
 
-        // Its own column is read as strictly as the file.
-        for (own, expected) in [
-            (
-                r#"{"chanels":[]}"#,
-                "unknown key \"chanels\" in [[apps]]; did you mean \"channels\"?",
-            ),
-            (
-                r#"{"limits":{"connections_per_user":0}}"#,
-                "connections_per_user in [apps.limits]: expected",
-            ),
-            ("[]", "expected a JSON object, in the words of [[apps]]"),
-            (
-                r#"{"secrets":["${HOME}"]}"#,
-                "secrets in [[apps]]: expected the secret itself",
-            ),
-        ] {
-            database.run(&format!("UPDATE applications SET tidewire = '{own}'"));
-            let health = await_health(&server, expected, |health| {
-                health["broken_rows"][0]["problem"]
-                    .as_str()
-                    .is_some_and(|text| text.contains(expected))
-            });
-            assert_eq!(health["broken"], 1, "{own}");
-        }
+        its_own_column_is_strict(database, &server);
         assert_eq!(client.closed().0, 4001);
     });
+}
+
+/// The column is read as strictly as the file.
+fn its_own_column_is_strict(database: &Database, server: &Server) {
+    for (own, expected) in [
+        (
+            r#"{"chanels":[]}"#,
+            "unknown key \"chanels\" in [[apps]]; did you mean \"channels\"?",
+        ),
+        (
+            r#"{"limits":{"connections_per_user":0}}"#,
+            "connections_per_user in [apps.limits]: expected",
+        ),
+        ("[]", "expected a JSON object, in the words of [[apps]]"),
+        (
+            r#"{"secrets":["${HOME}"]}"#,
+            "secrets in [[apps]]: expected the secret itself",
+        ),
+    ] {
+        database.run(&format!("UPDATE applications SET tidewire = '{own}'"));
+        let health = await_health(server, expected, |health| {
+            health["broken_rows"][0]["problem"]
+                .as_str()
+                .is_some_and(|text| text.contains(expected))
+        });
+        assert_eq!(health["broken"], 1, "{own}");
+    }
+}
+
+/// The table of a panel: it has columns of its own, and Soketi's in part and in camel case.
+fn create_panels_table(database: &Database) {
+    let switch = match database.kind {
+        DatabaseKind::Postgres => "boolean",
+        _ => "tinyint(1)",
+    };
+    let (key, messages) = (
+        database.quoted("key"),
+        database.quoted("enableClientMessages"),
+    );
+    let payload = database.quoted("maxEventPayloadInKb");
+    let own = if database.kind == DatabaseKind::Sqlite {
+        "text"
+    } else {
+        "json"
+    };
+    database.run(&format!(
+            "CREATE TABLE applications (name varchar(20) NOT NULL, id integer NOT NULL PRIMARY KEY,
+                {key} varchar(50) NOT NULL, secret varchar(50) NOT NULL, enabled {switch} NOT NULL,
+                {messages} {switch} NULL, {payload} decimal(5,2) NULL, webhooks varchar(500) NULL, tidewire {own} NULL)"
+        ));
+    let own = r#"{"secrets":["further-secret"],"channels":[{"match":"news","cache":true}]}"#;
+    database.run(&format!(
+            "INSERT INTO applications VALUES ('Shop', 1, 'first-key', 'first-secret', {}, {}, 0.5, 'none', '{own}')",
+            if switch == "boolean" { "true" } else { "1" },
+            if switch == "boolean" { "true" } else { "1" },
+        ));
 }

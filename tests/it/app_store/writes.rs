@@ -91,49 +91,7 @@ fn apps_are_created_changed_and_deleted() {
             assert_eq!(own["channels"][0]["match"], "news");
             assert_eq!(own["webhooks"][0]["url"], "https://example.com/w");
 
-            let listed = store.get(&id).unwrap();
-            assert_eq!(listed.shown["secret"], "***");
-            assert_eq!(listed.shown["limits"]["channel_name_length"], 200);
-            let tag = listed.tag.unwrap();
-            let patch = |value| Change::Patch(entries(value));
-            // A null is the default again; what is not said stays.
-            let change = patch(
-                json!({"limits": {"connections": null}, "client_events": true, "channels": null}),
-            );
-            let changed = store.change(&id, change, Some(&tag)).await.unwrap();
-            assert_eq!(changed.shown["limits"]["connections"], Value::Null);
-            assert_eq!(changed.shown["client_events"], true);
-            assert_eq!(changed.shown["channels"], json!([]));
-            assert_eq!(changed.shown["webhooks"][0]["url"], "https://example.com/w");
-            let stale = store
-                .change(&id, patch(json!({"enabled": false})), Some(&tag))
-                .await;
-            assert!(matches!(stale, Err(WriteError::Changed)), "{stale:?}");
-            // What is so already is no change.
-            let again = store
-                .change(&id, patch(json!({"client_events": true})), None)
-                .await
-                .unwrap();
-            assert_eq!(again.tag, changed.tag);
-
-            let wrong = store
-                .change(&id, patch(json!({"limits": {"connections": "x"}})), None)
-                .await;
-            let Err(WriteError::Invalid(problems)) = wrong else {
-                panic!("{wrong:?}")
-            };
-            assert_eq!(problems[0].field, "limits.connections");
-            let other = store.create(entries(json!({"key": "k"}))).await;
-            assert!(
-                matches!(other, Err(WriteError::Taken("the key"))),
-                "{other:?}"
-            );
-            let other = store.create(entries(json!({"id": id}))).await;
-            assert!(
-                matches!(other, Err(WriteError::Taken("the id"))),
-                "{other:?}"
-            );
-
+            changes(&store, &id).await;
             secrets(&store, &id, &secret).await;
             store.delete(&id, None).await.unwrap();
             assert!(store.get(&id).is_none());
@@ -141,6 +99,50 @@ fn apps_are_created_changed_and_deleted() {
             assert!(matches!(gone, Err(WriteError::NoApp(_))), "{gone:?}");
         });
     }
+}
+
+async fn changes(store: &AppStore, id: &str) {
+    let listed = store.get(id).unwrap();
+    assert_eq!(listed.shown["secret"], "***");
+    assert_eq!(listed.shown["limits"]["channel_name_length"], 200);
+    let tag = listed.tag.unwrap();
+    let patch = |value| Change::Patch(entries(value));
+    // A null is the default again; what is not said stays.
+    let change =
+        patch(json!({"limits": {"connections": null}, "client_events": true, "channels": null}));
+    let changed = store.change(id, change, Some(&tag)).await.unwrap();
+    assert_eq!(changed.shown["limits"]["connections"], Value::Null);
+    assert_eq!(changed.shown["client_events"], true);
+    assert_eq!(changed.shown["channels"], json!([]));
+    assert_eq!(changed.shown["webhooks"][0]["url"], "https://example.com/w");
+    let stale = store
+        .change(id, patch(json!({"enabled": false})), Some(&tag))
+        .await;
+    assert!(matches!(stale, Err(WriteError::Changed)), "{stale:?}");
+    // What is so already is no change.
+    let again = store
+        .change(id, patch(json!({"client_events": true})), None)
+        .await
+        .unwrap();
+    assert_eq!(again.tag, changed.tag);
+
+    let wrong = store
+        .change(id, patch(json!({"limits": {"connections": "x"}})), None)
+        .await;
+    let Err(WriteError::Invalid(problems)) = wrong else {
+        panic!("{wrong:?}")
+    };
+    assert_eq!(problems[0].field, "limits.connections");
+    let other = store.create(entries(json!({"key": "k"}))).await;
+    assert!(
+        matches!(other, Err(WriteError::Taken("the key"))),
+        "{other:?}"
+    );
+    let other = store.create(entries(json!({"id": id}))).await;
+    assert!(
+        matches!(other, Err(WriteError::Taken("the id"))),
+        "{other:?}"
+    );
 }
 
 async fn secrets(store: &AppStore, id: &str, first: &str) {

@@ -270,7 +270,7 @@ fn mariadb(folder: &Path, port: u16, certificates: &TestCertificates) -> Vec<Str
         CREATE USER IF NOT EXISTS safe@'%' REQUIRE SSL;\nGRANT SELECT ON *.* TO safe@'%';\n";
     std::fs::write(folder.join("users.sql"), users).unwrap();
     words(&format!(
-        "mariadbd --no-defaults --user=root --datadir={shown}/data --socket={shown}/socket --port={port} \
+        "/usr/sbin/mariadbd --no-defaults --user=root --datadir={shown}/data --socket={shown}/socket --port={port} \
          --bind-address=127.0.0.1 --skip-name-resolve --init-file={shown}/users.sql --innodb-log-file-size=4M \
          --innodb-buffer-pool-size=8M --ssl-cert={} --ssl-key={}",
         certificates.path("server.crt"),

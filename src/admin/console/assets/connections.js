@@ -120,6 +120,7 @@ export class Connections {
         ["Address", row.address && visible(row.address)],
         ["Origin", row.origin && el("bdi", {}, visible(row.origin))],
         ["Client", row.client && el("bdi", {}, visible(row.client))],
+        ["Transport", row.transport],
         ["Protocol", row.protocol && String(row.protocol)],
         ["Connected for", age(row.age_seconds)],
         ["Outbox", row.outbox_bytes ? `${bytes(row.outbox_bytes)} wait to be read` : "nothing waits"],

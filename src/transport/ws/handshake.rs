@@ -1,18 +1,15 @@
 //! The answers to an upgrade request: accept, accept only to close with a code, or refuse with an HTTP error.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::io;
 
 use actix_http::ws::{self, HandshakeError};
 use actix_http::{Request, RequestHead, Version};
 use bytes::BytesMut;
 
-use super::CLOSE_TIMEOUT;
-use crate::limits::AdmissionRefused;
-use crate::net::{HeadTooLarge, Socket, last_answer};
+use crate::net::Socket;
 use crate::node::Refusal;
 use crate::protocol::{Encoded, ServerFrame};
+use crate::transport::answer::{Fault, say};
 
 /// An upgrade that has been found good, not yet answered.
 pub(super) struct Handshake {
@@ -80,65 +77,14 @@ fn choose_protocol<'a>(offered: impl Iterator<Item = &'a str>) -> Option<&'a str
         .or_else(|| names.first().copied())
 }
 
-/// An HTTP error in answer to an upgrade.
-pub(super) struct Fault {
-    status: &'static str,
-    /// One that the status asks for, with its line's end; or none.
-    header: &'static str,
-    text: String,
-}
-
-impl Fault {
-    /// There is no room, or the server goes down.
-    pub(super) fn unavailable(why: AdmissionRefused) -> Self {
-        Self {
-            status: "503 Service Unavailable",
-            header: "Retry-After: 15\r\n",
-            text: format!("{why}\n"),
-        }
-    }
-
-    /// The path cannot be served.
-    pub(super) fn bad_request(why: &dyn fmt::Display) -> Self {
-        Self {
-            status: "400 Bad Request",
-            header: "",
-            text: format!("{why}\n"),
-        }
-    }
-
-    /// The request's head is too large.
-    pub(super) fn too_large(error: HeadTooLarge) -> Self {
-        Self {
-            status: match error {
-                HeadTooLarge::Target(_) => "414 URI Too Long",
-                HeadTooLarge::Fields(_) => "431 Request Header Fields Too Large",
-                HeadTooLarge::Parameters(_) => "400 Bad Request",
-            },
-            header: "",
-            text: format!("{error}\n"),
-        }
-    }
-
-    pub(super) async fn answer(self, socket: Socket) {
-        let Self {
-            status,
-            header,
-            text,
-        } = self;
-        let response = last_answer(status, header, &text);
-        say(&socket, response.as_bytes()).await;
-    }
-}
-
 /// Whether a request is a handshake of RFC 6455 §4.2.1.
 ///
 /// # Errors
 /// How it is answered if not. A client of another version learns ours (§4.4).
 pub(super) fn verify(head: &RequestHead) -> Result<(), Fault> {
-    let fault = |status, header, why: &dyn fmt::Display| Fault {
+    let fault = |status, headers: &'static str, why: &dyn fmt::Display| Fault {
         status,
-        header,
+        headers: headers.into(),
         text: format!("This is not a WebSocket handshake (RFC 6455): {why}\n"),
     };
     if head.version < Version::HTTP_11 {
@@ -158,31 +104,6 @@ pub(super) fn verify(head: &RequestHead) -> Result<(), Fault> {
         | HandshakeError::NoConnectionUpgrade
         | HandshakeError::BadWebsocketKey => fault("400 Bad Request", "", &error),
     })
-}
-
-/// Writes all of it, ends our direction and waits for the other side's end, for a while.
-async fn say(socket: &Socket, bytes: &[u8]) {
-    let closing = async {
-        if write_all(socket, bytes).await.is_ok() {
-            socket.finish();
-            socket.discard().await;
-        }
-    };
-    // Whoever does not take it in time is left alone.
-    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
-}
-
-async fn write_all(socket: &Socket, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match socket.try_write(bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                poll_fn(|cx| socket.poll_writable(cx)).await?
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    poll_fn(|cx| socket.poll_flush(cx)).await
 }
 
 #[cfg(test)]

@@ -1,0 +1,233 @@
+//! What a client of Pusher's protocol says: a message → `ClientFrame` → verb → reply, whatever carried it.
+
+use std::num::NonZeroU32;
+use std::str::Utf8Error;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::feed::{Entry, Kind};
+use crate::hub::Ending;
+use crate::metrics::{MessageRefused, Reason, Tallies, Tally};
+use crate::node::{ClientEventError, FrameRate, Node, Session, SubscribeError};
+use crate::protocol::client::InvalidClientFrame;
+use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
+
+/// One connection's commands.
+pub(super) struct Commands {
+    pub(super) session: Session,
+    pub(super) node: Arc<Node>,
+}
+
+impl Commands {
+    /// Counts one frame, or what stands for one, by its rate.
+    ///
+    /// # Errors
+    /// The connection floods.
+    pub(super) fn rate(&mut self) -> Result<FrameRate, Ending> {
+        let app = self.session.peer.app();
+        match self.session.take_frame(&app.limits) {
+            FrameRate::Flood => Err(Ending::close(CloseCode::TooFast)),
+            rate => Ok(rate),
+        }
+    }
+
+    /// Carries one whole message out, which came at that rate.
+    ///
+    /// # Errors
+    /// How the connection ends.
+    pub(super) async fn take(&mut self, message: &[u8], rate: FrameRate) -> Result<(), Ending> {
+        self.session.peer.app().metrics.messages_received.inc();
+        if self.session.peer.is_to_be_reviewed() {
+            Box::pin(self.review()).await;
+        }
+        match rate {
+            FrameRate::Over(limit) => self.refuse_fast(limit),
+            // Boxed so that an idle connection's task has no room for a command's state.
+            _ => Box::pin(self.command(message)).await?,
+        }
+        Ok(())
+    }
+
+    /// Decides what waited for a sign-in or is ruled otherwise now, and ends what rested on a token that has ended.
+    pub(super) async fn review(&mut self) {
+        for (channel, error) in self.node.end_tokens(&mut self.session).await {
+            self.refuse_subscription(channel.as_str(), &error);
+        }
+        while let Some((channel, error)) = self.node.review(&mut self.session).await {
+            self.refuse_subscription(channel.as_str(), &error);
+        }
+    }
+
+    /// Carries one command out and answers it.
+    async fn command(&mut self, message: &[u8]) -> Result<(), Ending> {
+        let text = std::str::from_utf8(message).map_err(not_utf8)?;
+        let frame = match ClientFrame::parse(text) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.refuse_command(ErrorCode::None, &error.to_string());
+                self.log(
+                    |tallies| &tallies.messages,
+                    reason(&error),
+                    ErrorCode::None,
+                    None,
+                );
+                return Ok(());
+            }
+        };
+        let session = &mut self.session;
+        match frame {
+            ClientFrame::Ping => session.peer.send(&ServerFrame::Pong.encode()),
+            ClientFrame::Pong => {}
+            ClientFrame::Subscribe(command) => {
+                if let Err(error) = self.node.subscribe(session, &command).await {
+                    self.refuse_subscription(&command.channel, &error);
+                }
+            }
+            ClientFrame::Unsubscribe { channel } => {
+                if let Err(error) = self.node.unsubscribe(session, &channel).await {
+                    self.refuse_command(ErrorCode::None, &error.to_string());
+                    self.log_subscription(&channel, &error);
+                }
+            }
+            ClientFrame::Signin { auth, user_data } => {
+                if let Err(error) = self.node.sign_in(session, &auth, user_data).await {
+                    self.refuse_command(ErrorCode::None, &error.to_string());
+                    self.log(
+                        |tallies| &tallies.signins,
+                        error.reason(),
+                        ErrorCode::None,
+                        None,
+                    );
+                } else {
+                    self.review().await;
+                }
+            }
+            ClientFrame::ClientEvent(command) => {
+                let relayed: Result<(), ClientEventError> =
+                    self.node.relay(session, &command).await;
+                if let Err(error) = relayed {
+                    self.refuse_command(error.code(), &error.to_string());
+                    let channel = Some(command.channel.as_str());
+                    self.log(
+                        |tallies| &tallies.client_events,
+                        error.reason(),
+                        error.code(),
+                        channel,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops a message that came too fast.
+    pub(super) fn refuse_fast(&self, limit: NonZeroU32) {
+        let (reason, code) = (MessageRefused::TooFast, ErrorCode::TooFast);
+        self.refuse_command(
+            code,
+            &format!("Too many messages: the connection may send {limit} per second"),
+        );
+        self.log(|tallies| &tallies.messages, reason, code, None);
+    }
+
+    fn refuse_command(&self, code: ErrorCode, message: &str) {
+        self.node.metrics().commands_refused.inc();
+        self.session
+            .peer
+            .send(&ServerFrame::Error { code, message }.encode());
+    }
+
+    /// Counts a refusal by its reason, and says so to those who watch and in the log. What the client is told may quote
+    /// what it sent, so none of that is said but the channel's name.
+    fn log<R: Reason>(
+        &self,
+        tally: fn(&Tallies) -> &Tally<R>,
+        reason: R,
+        code: ErrorCode,
+        channel: Option<&str>,
+    ) {
+        let peer = &self.session.peer;
+        self.record_in_feed(reason, code, channel);
+        if !tally(self.node.metrics().by_reason()).count_and_allow_log(reason) {
+            return;
+        }
+        warn!(
+            app.id = %peer.app().id,
+            socket.id = %peer.socket_id(),
+            channel = channel.map(|channel| self.node.apps().shown_path(channel)),
+            code = code.number(),
+            reason = reason.label(),
+            address = peer.address().map(display),
+            "{}: {}",
+            R::WHAT,
+            reason.text()
+        );
+    }
+
+    fn record_in_feed<R: Reason>(&self, reason: R, code: ErrorCode, channel: Option<&str>) {
+        let peer = &self.session.peer;
+        let app = peer.app();
+        self.node
+            .feed()
+            .record(Some(&app.id), Kind::Refused, || Entry {
+                socket_id: Some(peer.socket_id()),
+                user_id: self.session.user_id().map(|user| user.as_str()),
+                channel,
+                code: code.number(),
+                address: peer.address(),
+                ..Entry::refused(reason)
+            });
+    }
+
+    fn log_subscription(&self, channel: &str, error: &SubscribeError) {
+        self.log(
+            |tallies| &tallies.subscriptions,
+            error.reason(),
+            error.code(),
+            Some(channel),
+        );
+    }
+
+    /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once. The channel is told whole,
+    /// however long: by another name no client knows which of its subscriptions is refused.
+    fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
+        let text = error.to_string();
+        self.refuse_command(error.code(), &text);
+        self.log_subscription(channel, error);
+        let Some((kind, status)) = error.kind() else {
+            return;
+        };
+        let peer = &self.session.peer;
+        peer.send(
+            &ServerFrame::SubscriptionError {
+                channel,
+                kind,
+                error: &text,
+                status,
+            }
+            .encode(),
+        );
+        peer.send(&ServerFrame::InternalSubscriptionError { channel }.encode());
+    }
+}
+
+fn not_utf8(error: Utf8Error) -> Ending {
+    if error.error_len().is_some() {
+        return Ending::close(CloseCode::NotUtf8);
+    }
+    Ending::Close {
+        code: CloseCode::NotUtf8,
+        text: "The message is cut inside a character, so it is not UTF-8".to_owned(),
+    }
+}
+
+fn reason(error: &InvalidClientFrame) -> MessageRefused {
+    match error {
+        InvalidClientFrame::Malformed(_) => MessageRefused::Malformed,
+        InvalidClientFrame::UnsupportedEvent(_) => MessageRefused::UnsupportedEvent,
+        InvalidClientFrame::Missing(_) => MessageRefused::MissingParameter,
+        InvalidClientFrame::Data { .. } => MessageRefused::Data,
+        InvalidClientFrame::ClientEvent => MessageRefused::ClientEvent,
+    }
+}

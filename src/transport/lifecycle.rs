@@ -1,0 +1,63 @@
+//! How a connection begins and ends for those who watch: log, feed, counters.
+
+use tracing::info;
+
+use crate::feed::{Entry, Kind};
+use crate::hub::{Ending, Peer};
+use crate::metrics::{Closed, Lifecycle, Reason as _};
+use crate::node::{Node, Session};
+
+/// Tells that a connection was established.
+pub(super) fn connected(node: &Node, peer: &Peer) {
+    let (app, transport) = (peer.app(), peer.transport());
+    let tallies = node.metrics().by_reason();
+    tallies.opened.count(transport);
+    if tallies.lifecycle.count_and_allow_log(Lifecycle::Connected) {
+        info!(
+            app.id = %app.id,
+            socket.id = %peer.socket_id(),
+            transport = transport.label(),
+            address = peer.address().map(display),
+            "connected"
+        );
+    }
+    node.feed()
+        .record(Some(&app.id), Kind::Connected, || Entry {
+            socket_id: Some(peer.socket_id()),
+            address: peer.address(),
+            transport: Some(transport.label()),
+            ..Entry::default()
+        });
+}
+
+/// Takes a connection that has ended out of everything, and tells it. What its client is told is its transport's affair.
+pub(super) async fn disconnected(node: &Node, session: Session, ending: &Ending) {
+    let peer = &session.peer;
+    // Nothing more is sent to it by others, and what they still try is in vain.
+    peer.end(ending.clone());
+    let app = peer.app();
+    let lifecycle = &node.metrics().by_reason().lifecycle;
+    if lifecycle.count_and_allow_log(Lifecycle::Disconnected) {
+        info!(app.id = %app.id, socket.id = %peer.socket_id(), reason = %ending, "disconnected");
+    }
+    node.feed().record(Some(&app.id), Kind::Disconnected, || {
+        entry(&session, ending)
+    });
+    node.disconnect(session).await;
+}
+
+fn entry<'a>(session: &'a Session, ending: &'a Ending) -> Entry<'a> {
+    let (code, reason) = match ending {
+        Ending::Gone => (None, Closed::Gone.text()),
+        Ending::Answered(code) => (*code, Closed::Client.text()),
+        Ending::Close { code, text } => (Some(code.number()), text.as_str()),
+    };
+    Entry {
+        socket_id: Some(session.peer.socket_id()),
+        user_id: session.user_id().map(|user| user.as_str()),
+        address: session.peer.address(),
+        reason: Some(reason.into()),
+        code,
+        ..Entry::default()
+    }
+}

@@ -1,0 +1,231 @@
+//! One WebSocket: bytes → frame → message, which `commands` carries out; and its close.
+//!
+//! The task keeps no buffer while nothing comes: it reads into its worker's buffer and keeps only what is incomplete.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use actix_codec::Decoder as _;
+use actix_http::ws;
+use bytes::{Bytes, BytesMut};
+use tracing::debug;
+
+use super::header::{self, Fault};
+use crate::hub::{Ending, Peer};
+use crate::limits::Admission;
+use crate::net::Socket;
+use crate::node::{FrameRate, Node, Session};
+use crate::protocol::CloseCode;
+use crate::transport::commands::Commands;
+use crate::transport::{CLOSE_TIMEOUT, lifecycle};
+
+/// The whole life of an accepted connection.
+pub(super) async fn serve(
+    node: Arc<Node>,
+    peer: Rc<Peer>,
+    buffered: BytesMut,
+    admission: Admission,
+) {
+    lifecycle::connected(&node, &peer);
+    if !buffered.is_empty() {
+        peer.on_read(buffered.len());
+    }
+
+    let mut connection = Connection {
+        commands: Commands {
+            session: Session::new(Rc::clone(&peer)),
+            node: Arc::clone(&node),
+        },
+        codec: ws::Codec::new(),
+        rest: buffered,
+        text: None,
+    };
+    let ending = {
+        let mut reader = pin!(connection.read());
+        poll_fn(|cx| match peer.poll(cx) {
+            Poll::Ready(ending) => Poll::Ready(ending),
+            Poll::Pending => reader.as_mut().poll(cx),
+        })
+        .await
+    };
+    // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
+    Box::pin(lifecycle::disconnected(
+        &node,
+        connection.commands.session,
+        &ending,
+    ))
+    .await;
+    let closing = async {
+        if peer.send_close(&ending).await.is_ok()
+            && ending != Ending::Gone
+            && let Some(socket) = peer.socket()
+        {
+            socket.discard().await;
+        }
+    };
+    let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+    drop(admission);
+}
+
+/// What one connection owns.
+struct Connection {
+    commands: Commands,
+    codec: ws::Codec,
+    /// Bytes of an incomplete frame; at the start, what came with the upgrade.
+    rest: BytesMut,
+    /// The fragments of an unfinished text message.
+    text: Option<Box<BytesMut>>,
+}
+
+impl Connection {
+    /// Reads until the connection ends from this side.
+    async fn read(&mut self) -> Ending {
+        let peer = Rc::clone(&self.commands.session.peer);
+        let Some(socket) = peer.socket() else {
+            return Ending::Gone;
+        };
+        let (mut buffer, mut length) = (std::mem::take(&mut self.rest), 0);
+        loop {
+            if let Err(ending) = self.take_frames(&mut buffer).await {
+                return ending;
+            }
+            self.put_away(buffer, length);
+            if self.readable(socket).await.is_err() {
+                return Ending::Gone;
+            }
+            buffer = peer.hub().take_buffer();
+            match socket.try_read(&mut buffer) {
+                Ok(0) => return Ending::Gone,
+                Ok(bytes) => peer.on_read(bytes),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Ending::Gone,
+            }
+            (buffer, length) = self.behind_rest(buffer);
+        }
+    }
+
+    /// Waits for bytes, and meanwhile looks after what waits for something else.
+    async fn readable(&mut self, socket: &Socket) -> io::Result<()> {
+        loop {
+            let readable = poll_fn(|cx| match self.commands.session.poll_review(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => socket.poll_readable(cx).map(Some),
+            });
+            match readable.await {
+                Some(readable) => return readable,
+                None => Box::pin(self.commands.review()).await,
+            }
+        }
+    }
+
+    /// What has just been read behind what was incomplete, and how long that is now; 0 if nothing was. A long frame in
+    /// many pieces is so not copied for each of them.
+    fn behind_rest(&mut self, mut read: BytesMut) -> (BytesMut, usize) {
+        if self.rest.is_empty() {
+            return (read, 0);
+        }
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.extend_from_slice(&read);
+        read.clear();
+        self.commands.session.peer.hub().return_buffer(read);
+        let length = rest.len();
+        (rest, length)
+    }
+
+    /// Keeps what is incomplete in an allocation of its own, and gives the worker's buffer back. `length` is how long
+    /// the buffer was, if it is what was incomplete.
+    fn put_away(&mut self, mut buffer: BytesMut, length: usize) {
+        if length > 0 && buffer.len() == length {
+            self.rest = buffer;
+            return;
+        }
+        // Behind a frame there is a part of the last read at most, in the allocation of all that was before it.
+        if !buffer.is_empty() {
+            self.rest = BytesMut::from(&buffer[..]);
+            buffer.clear();
+        }
+        if length == 0 {
+            self.commands.session.peer.hub().return_buffer(buffer);
+        }
+    }
+
+    async fn take_frames(&mut self, buffer: &mut BytesMut) -> Result<(), Ending> {
+        loop {
+            // As of now: a reload may have changed it.
+            let app = self.commands.session.peer.app();
+            let max = app.limits.message_bytes();
+            let begun = self.text.as_ref().map(|text| text.len());
+            header::judge(buffer, begun, max).map_err(|fault| refused(fault, max))?;
+            self.codec = self.codec.clone().max_size(max);
+            let frame = match self.codec.decode(buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                // Only the payload of a close frame is left to be wrong.
+                Err(error) => {
+                    debug!(%error, "frame refused");
+                    return Err(Ending::close(CloseCode::ProtocolViolation));
+                }
+            };
+            let rate = self.commands.rate()?;
+            if let (FrameRate::Over(limit), ws::Frame::Ping(_)) = (rate, &frame) {
+                self.commands.refuse_fast(limit);
+                continue;
+            }
+            if let Some(message) = self.assemble(frame)? {
+                self.commands.take(&message, rate).await?;
+            }
+        }
+    }
+
+    /// Answers control frames; the text of a message once it is whole.
+    fn assemble(&mut self, frame: ws::Frame) -> Result<Option<Bytes>, Ending> {
+        match frame {
+            ws::Frame::Text(text) => return Ok(Some(text)),
+            ws::Frame::Ping(payload) => self.commands.session.peer.answer_ping(&payload),
+            ws::Frame::Pong(payload) => {
+                self.commands.node.confirm(&self.commands.session, &payload)
+            }
+            ws::Frame::Close(reason) => {
+                return Err(Ending::Answered(reason.map(|r| r.code.into())));
+            }
+            ws::Frame::Binary(_) | ws::Frame::Continuation(ws::Item::FirstBinary(_)) => {
+                return Err(Ending::close(CloseCode::Binary));
+            }
+            ws::Frame::Continuation(ws::Item::FirstText(part)) => {
+                self.text = Some(Box::new(BytesMut::from(&part[..])));
+            }
+            ws::Frame::Continuation(ws::Item::Continue(part)) => self.append(&part),
+            ws::Frame::Continuation(ws::Item::Last(part)) => {
+                self.append(&part);
+                return Ok(self.text.take().map(|text| text.freeze()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// There is room for it: its header has been judged.
+    fn append(&mut self, part: &[u8]) {
+        if let Some(text) = &mut self.text {
+            text.extend_from_slice(part);
+        }
+    }
+}
+
+fn refused(fault: Fault, max: usize) -> Ending {
+    let (code, text) = match fault {
+        Fault::Binary => return Ending::close(CloseCode::Binary),
+        Fault::Forbidden(why) => (
+            CloseCode::ProtocolViolation,
+            format!("Frames must follow RFC 6455: {why}"),
+        ),
+        Fault::TooBig => (
+            CloseCode::TooBig,
+            format!("Message too big: the limit is {max} bytes"),
+        ),
+    };
+    Ending::Close { code, text }
+}
