@@ -117,3 +117,75 @@ fn url(reading: &mut Reading<'_>, names: &Names) {
     given.extend(parts.filter(|name| reading.given.contains_key(*name)));
     put(reading, DRIVER, &given, URL, url);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{loaded, refused};
+
+    /// The url of `[app_store]` that names lead to, and what is told about them.
+    #[track_caller]
+    fn app_store(variables: &[(&str, &str)]) -> (String, String, String) {
+        let loaded = loaded(variables).unwrap();
+        let store = loaded.settings.app_store.as_ref().expect("a store");
+        let told = [loaded.notices.clone(), loaded.warnings.clone()].concat();
+        (store.url.clone(), store.table.clone(), told.join("\n"))
+    }
+
+    #[test]
+    fn soketis_table_of_apps_is_found() {
+        let (url, table, told) = app_store(&[
+            ("SOKETI_APP_MANAGER_DRIVER", "mysql"),
+            ("SOKETI_DB_MYSQL_HOST", "db"),
+            ("SOKETI_DB_MYSQL_USERNAME", "me"),
+            ("SOKETI_DB_MYSQL_PASSWORD", "p@ss/word"),
+            ("SOKETI_DB_MYSQL_DATABASE", "soketi"),
+            ("SOKETI_APP_MANAGER_MYSQL_TABLE", "applications"),
+            ("SOKETI_APP_MANAGER_CACHE_ENABLED", "1"),
+        ]);
+        assert_eq!(url, "mysql://me:p%40ss%2Fword@db:3306/soketi");
+        assert_eq!(table, "applications");
+        assert!(!told.contains("p@ss"), "{told}");
+        let expected = "SOKETI_APP_MANAGER_DRIVER, SOKETI_DB_MYSQL_HOST, SOKETI_DB_MYSQL_USERNAME, SOKETI_DB_MYSQL_PASSWORD, \
+                        SOKETI_DB_MYSQL_DATABASE are understood as url in [app_store]; the name here is \
+                        TIDEWIRE_APP_STORE__URL";
+        assert!(told.contains(expected), "{told}");
+
+        let (url, _, told) = app_store(&[
+            ("SOKETI_APP_MANAGER_DRIVER", "postgres"),
+            ("SOKETI_DB_POSTGRES_HOST", "::1"),
+            ("SOKETI_DB_MYSQL_HOST", "db"),
+        ]);
+        assert_eq!(url, "postgres://postgres:password@[::1]:5432/main");
+        assert!(
+            told.contains("APP_MANAGER_DRIVER is not mysql: SOKETI_DB_MYSQL_HOST"),
+            "{told}"
+        );
+
+        // Ours wins.
+        let (url, _, told) = app_store(&[
+            ("SOKETI_APP_MANAGER_DRIVER", "mysql"),
+            ("TIDEWIRE_APP_STORE__URL", "sqlite:///apps.db"),
+        ]);
+        assert_eq!(url, "sqlite:/apps.db");
+        assert!(
+            told.contains("TIDEWIRE_APP_STORE__URL is set and wins"),
+            "{told}"
+        );
+
+        for (name, text, expected) in [
+            (
+                "SOKETI_APP_MANAGER_DRIVER",
+                "dynamodb",
+                "expected array, mysql or postgres, for apps are nowhere else here",
+            ),
+            (
+                "SOKETI_DB_MYSQL_PORT",
+                "x",
+                "expected a port from 1 to 65535, found the text \"x\"",
+            ),
+        ] {
+            let error = refused(&[("SOKETI_APP_MANAGER_DRIVER", "mysql"), (name, text)]);
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
