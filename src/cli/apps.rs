@@ -19,14 +19,14 @@ Examples:
   tidewire apps create --name Shop
       prints id, key and secret; the secret is shown this once
   tidewire apps create --id 1001 --from shop.json
-      with the keys of [[apps]] that the file has, such as {\"client_events\": true}
+      with keys of [[apps]] from a file, as {\"client_events\": true}
   tidewire apps rotate 1001
       adds a secret and prints it; give it to the backends, then
   tidewire apps rotate 1001 --remove 0
       takes the old one away
   tidewire apps disable 1001
   tidewire apps delete 1001 --yes
-  TIDEWIRE_ADMIN__TOKEN=... tidewire apps list --admin https://realtime.example.com:9601
+  TIDEWIRE_ADMIN__TOKEN=... tidewire apps list --admin http://10.0.0.7:9601
 
 The commands ask the admin port of a running server. Without --admin they take its address and
 token from the configuration. Apps of the file are shown, but changed in the file; the others
