@@ -111,13 +111,13 @@ fn operations_cost_redis_what_the_document_says() {
     costs(ROOM, "a question for a channel");
 
     hears(&mut one, COUNT_OF_THREE);
-    two.close();
+    drop(two);
     hears(&mut one, COUNT);
     costs(
         ROOM,
         "a subscription that ends, and is not the last of its node",
     );
-    three.close();
+    drop(three);
     hears(&mut one, COUNT);
     let last = monitor.until(ROOM, |line| {
         line.contains("UNSUBSCRIBE") && line.contains(ROOM)
