@@ -65,7 +65,8 @@ packages:
 	@missing=(); \
 	need() { command -v "$$1" > /dev/null || missing+=("$$2"); }; \
 	need node nodejs; need npm npm; need curl curl; need openssl openssl; need redis-server redis-server; \
-	need nginx nginx; need haproxy haproxy; need faketime faketime; \
+	need nginx nginx; need haproxy haproxy; need faketime faketime; need /usr/sbin/mariadbd mariadb-server; \
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || missing+=(postgresql); \
 	[ "$$(id -u)" -ne 0 ] || need debootstrap debootstrap; \
 	command -v chromium chromium-browser google-chrome > /dev/null || missing+=(chromium); \
 	python3 -c 'import ensurepip, venv' &> /dev/null || missing+=(python3-venv); \

@@ -3,8 +3,10 @@
 //! Commands write their answers to stdout and nothing else there. What goes wrong is an [`Error`], which `main` writes
 //! to stderr. Knows `config` and `server`, and speaks to others as a `client`.
 
+mod admin_api;
 mod advice;
 mod api;
+mod apps;
 mod channels;
 mod doctor;
 mod generated_app;
@@ -286,7 +288,9 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Open(_) | Self::Server(server::Error::Files(_)) => 78,
+            Self::Config(_)
+            | Self::Open(_)
+            | Self::Server(server::Error::Files(_) | server::Error::AppStore(_)) => 78,
             Self::Usage(_) => 2,
             Self::Telemetry(_)
             | Self::Server(_)
