@@ -11,6 +11,7 @@ mod once;
 mod outage;
 mod presence;
 mod queries;
+mod redis_cost;
 mod redis_footprint;
 mod restart;
 mod slow;
