@@ -9,7 +9,7 @@ mod answer;
 mod commands;
 mod cors;
 mod lifecycle;
-mod ws;
+pub(crate) mod ws;
 mod xhr;
 
 use std::time::Duration;
