@@ -1,6 +1,7 @@
 //! Apps in a database: MariaDB, PostgreSQL and SQLite.
 
 mod failures;
+mod limits;
 mod soketi;
 mod writes;
 
