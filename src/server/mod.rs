@@ -22,7 +22,6 @@ use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
-use crate::hub::HubSettings;
 use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
 use crate::limits::{AdmissionGate, ConcurrencyLimit, NetworkLimits};
 use crate::metrics::Metrics;
@@ -36,7 +35,7 @@ use crate::spool;
 use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service};
+use worker::{WorkerParts, admin_service, hub_settings};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -369,13 +368,6 @@ fn acceptors(
         public = public.behind(Arc::new(server.trusted_proxies()));
     }
     Ok([public, plain])
-}
-
-fn hub_settings(server: &config::Server) -> HubSettings {
-    HubSettings {
-        outbox_bytes: server.outbox_bytes,
-        activity_timeout: server.activity_timeout,
-    }
 }
 
 /// The gate that the settings and the limit of open files allow.

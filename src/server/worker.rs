@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::admin::Admin;
+use crate::config;
 use crate::http::{Api, record_fault};
 use crate::hub::inbox::InboxPool;
 use crate::hub::{Hub, HubSettings};
@@ -41,6 +42,14 @@ pub(super) struct WorkerParts {
     pub(super) sessions: Arc<Sessions>,
     pub(super) hub: HubSettings,
     pub(super) metrics: Metrics,
+}
+
+/// What the settings say for a worker's hub.
+pub(super) fn hub_settings(server: &config::Server) -> HubSettings {
+    HubSettings {
+        outbox_bytes: server.outbox_bytes,
+        activity_timeout: server.activity_timeout,
+    }
 }
 
 impl WorkerParts {
