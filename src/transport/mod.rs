@@ -8,7 +8,7 @@ mod admission;
 mod answer;
 mod commands;
 mod lifecycle;
-mod ws;
+pub(crate) mod ws;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 mod console;
 mod death;
 mod delivery;
+mod full;
 mod gaps;
 mod interest;
 mod mistaken;
