@@ -16,13 +16,12 @@ use tracing::{error, info, warn};
 
 use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
-use crate::admin::{Admin, ConfigState};
+use crate::admin::{self, Admin, ConfigState};
 use crate::app::{Apps, CurrentApps};
 use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
-use crate::hub::HubSettings;
 use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
 use crate::limits::{AdmissionGate, ConcurrencyLimit, NetworkLimits};
 use crate::metrics::Metrics;
@@ -36,7 +35,7 @@ use crate::spool;
 use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service};
+use worker::{WorkerParts, admin_service, hub_settings};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -115,14 +114,14 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     let parts = &services.worker;
     parts.api.reload_sources(&parts.node.apps())?;
     let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
-    let admin = Admin::new(
-        services.worker.api.clone(),
-        Arc::clone(&services.worker.gate),
+    let admin = Admin::new(admin::Deps {
+        api: services.worker.api.clone(),
+        apps: Arc::clone(&store),
+        gate: Arc::clone(&services.worker.gate),
         token,
-        config_state,
-        services.adapter.cluster(),
-    )
-    .with_apps(Arc::clone(&store))
+        config: config_state,
+        cluster: services.adapter.cluster(),
+    })
     .with_soketi_names(soketi_names);
     spawn_critical("series", admin.clone().keep_series());
     let admin_gate = Arc::new(AdmissionGate::new(None, None));
@@ -432,10 +431,7 @@ impl Services {
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
             sessions: Arc::default(),
-            hub: HubSettings {
-                outbox_bytes: server.outbox_bytes,
-                activity_timeout: server.activity_timeout,
-            },
+            hub: hub_settings(&server),
             metrics,
         };
         Ok(Self {

@@ -29,7 +29,7 @@ use crate::protocol::{Form, Line, Transport};
 use receiver::Receiver;
 pub(super) use requests::{serve, serves};
 use route::{Kind, Route};
-use sessions::{Content, Found, Handle, Opening, Sent, Sessions};
+use sessions::{Content, Found, Handle, Opening, Sent};
 
 /// Whether a request's connection is taken over: it is for lines.
 pub(super) fn takes(door: &Door, request: &Request) -> bool {
@@ -39,13 +39,7 @@ pub(super) fn takes(door: &Door, request: &Request) -> bool {
 }
 
 /// Takes the connection of a request for lines.
-pub(super) fn take_over(
-    door: &Door,
-    sessions: &Arc<Sessions>,
-    request: &Request,
-    socket: Socket,
-    unread: BytesMut,
-) -> Taken {
+pub(super) fn take_over(door: &Door, request: &Request, socket: Socket, unread: BytesMut) -> Taken {
     let Some(route) = Route::of(door.split(request).0) else {
         return Taken::ForGood;
     };
@@ -56,7 +50,7 @@ pub(super) fn take_over(
     let attempt = door.attempt(request, socket.is_secure(), transport, Some(route.key));
     let cors = Cors::of(&door.node, attempt.key, attempt.header("origin"));
     let answer = Answer::new(door, request, &cors);
-    let handle = match find_or_open(door, sessions, &attempt, route) {
+    let handle = match find_or_open(&attempt, route) {
         Ok(handle) => handle,
         Err(Refused::Fault(mut fault)) => {
             fault.headers.to_mut().push_str(&cors.lines());
@@ -95,12 +89,7 @@ enum Refused {
     Told(Refusal),
 }
 
-fn find_or_open(
-    door: &Door,
-    sessions: &Arc<Sessions>,
-    attempt: &Attempt<'_>,
-    route: Route<'_>,
-) -> Result<Handle, Refused> {
+fn find_or_open(attempt: &Attempt<'_>, route: Route<'_>) -> Result<Handle, Refused> {
     if let Err(error) = check_head(attempt.request.head()) {
         attempt.refused(UpgradeRefused::HeadTooLarge);
         return Err(Refused::Fault(Fault::too_large(error)));
@@ -109,14 +98,15 @@ fn find_or_open(
         attempt.refused(UpgradeRefused::ResumeToken);
         return Err(Refused::Fault(Fault::bad_request(error)));
     }
-    match sessions.find_or_open(route.session) {
+    match attempt.door.sessions.find_or_open(route.session) {
         Found::Known(handle) => Ok(handle),
-        Found::New(handle, opening) => open(door, attempt, opening).map(|()| handle),
+        Found::New(handle, opening) => open(attempt, opening).map(|()| handle),
     }
 }
 
 /// The hub has the session before anything else happens on this worker: a reload that follows finds it there.
-fn open(door: &Door, attempt: &Attempt<'_>, opening: Opening) -> Result<(), Refused> {
+fn open(attempt: &Attempt<'_>, opening: Opening) -> Result<(), Refused> {
+    let door = attempt.door;
     let admission = attempt
         .admit()
         .map_err(|why| Refused::Fault(Fault::unavailable(why)))?;

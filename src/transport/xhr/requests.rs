@@ -13,7 +13,7 @@ use futures_core::Stream as _;
 use tracing::warn;
 
 use super::route::{Kind, Route};
-use super::sessions::{Content, Sent, Sessions};
+use super::sessions::{Content, Sent};
 use crate::feed::{self, Entry};
 use crate::metrics::{Reason as _, SessionRefused};
 use crate::protocol::{Transport, parse};
@@ -46,7 +46,6 @@ pub(super) fn number(request: &Request) -> Option<u64> {
 /// Answers a request.
 pub(in crate::transport) async fn serve(
     door: &Door,
-    sessions: &Sessions,
     mut request: Request,
     secure: bool,
 ) -> Response<BoxBody> {
@@ -56,7 +55,7 @@ pub(in crate::transport) async fn serve(
     let key = route.map(|route| route.key).filter(|key| !key.is_empty());
     let attempt = door.attempt(&request, secure, Transport::XhrPolling, key);
     let cors = Cors::of(&door.node, key, attempt.header("origin"));
-    let mut response = match answer(door, sessions, &attempt, route, payload).await {
+    let mut response = match answer(&attempt, route, payload).await {
         Ok(status) => Response::with_body(status, BoxBody::new("")),
         Err(Refused { reason, text }) => {
             note(&attempt, reason);
@@ -111,13 +110,11 @@ fn status(reason: SessionRefused) -> StatusCode {
 }
 
 async fn answer(
-    door: &Door,
-    sessions: &Sessions,
     attempt: &Attempt<'_>,
     route: Option<Route<'_>>,
     payload: Payload,
 ) -> Result<StatusCode, Refused> {
-    let method = attempt.request.method();
+    let (door, method) = (attempt.door, attempt.request.method());
     let Some(route) = route.filter(|route| route.kind != Kind::Other) else {
         return Err(refused(SessionRefused::NotServed, NOT_SERVED.trim_end()));
     };
@@ -136,7 +133,7 @@ async fn answer(
         let text = "There is no such session: it has ended, or was never opened here";
         refused(SessionRefused::UnknownSession, text)
     };
-    let handle = sessions.find(route.session).ok_or_else(unknown)?;
+    let handle = door.sessions.find(route.session).ok_or_else(unknown)?;
     let app = door.node.apps().by_key(route.key).cloned();
     let limit = 2 * app.ok_or_else(unknown)?.limits.message_bytes() + BODY_SLACK;
     let content = match read(payload, limit).await {

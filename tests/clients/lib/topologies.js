@@ -36,6 +36,7 @@ const SUITES = {
   "channel-rules": [...ALONE, ...BY_HTTP],
   "command-line": ALONE,
   console: ALONE,
+  "console-apps": ALONE,
   "console-live": ALONE,
   "console-server": ALONE_AND_TWO,
   docs: ALONE,

@@ -1,6 +1,8 @@
 //! Apps in a database: MariaDB, PostgreSQL and SQLite.
 
+mod api;
 mod failures;
+mod limits;
 mod soketi;
 mod writes;
 
