@@ -205,6 +205,8 @@ describe("where no WebSocket gets through", { concurrency: true, timeout: 300_00
         const total = 300;
         for (let n = 0; n < total; n += 10) {
           await sdk.triggerBatch(Array.from({ length: 10 }, (_, at) => ({ channel: "long", name: "e", data: { n: n + at, note: note.slice(n + at) } })));
+          // Not so many that its outbox is full.
+          await seen.nth(Math.max(1, n - 20), "e");
         }
         await seen.nth(total, "e");
         await marker(sdk, seen);
@@ -213,6 +215,13 @@ describe("where no WebSocket gets through", { concurrency: true, timeout: 300_00
         assert.deepEqual(client.errors, []);
         // 1.4 million units, of which the client takes 262,144 at a time.
         if (transport === "xhr_streaming") assert.ok(tap.of(transport).length >= 5, `${tap.of(transport).length} streams`);
+      }));
+
+      test("a page of very many channels gets all of them", through(Tap, async (clients, tap) => {
+        const client = await clients.connect({ ...address(tap, transport), member: { user_id: "1" } });
+        const channels = Array.from({ length: 100 }, (_, n) => client.subscribe(`${["", "private-", "presence-"][n % 3]}many-${n}`));
+        await eventually("all subscriptions", RETRY_DEADLINE, () => channels.every(({ subscribed }) => subscribed));
+        assert.deepEqual(client.errors, []);
       }));
 
       test("the client's pings are answered", through(Tap, async (clients, tap) => {
