@@ -8,6 +8,7 @@ mod gaps;
 mod interest;
 mod mistaken;
 mod once;
+mod peers;
 mod outage;
 mod presence;
 mod queries;
