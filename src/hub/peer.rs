@@ -256,6 +256,29 @@ impl Peer {
         }
     }
 
+    /// Sends a line that is no frame, to a connection whose frames are lines.
+    pub fn send_line(&self, line: Line) {
+        self.send_bytes(&line.into_bytes());
+    }
+
+    /// Lends the lines that wait to whoever writes them, up to the one with which they are longer than `room`, in UTF-16
+    /// units. What is lent already is lent again, and nothing else, until it is settled.
+    #[must_use]
+    pub fn lend(&self, room: usize) -> Vec<Line> {
+        self.outbox.borrow_mut().lend(room)
+    }
+
+    /// Ends a loan, of which so many lines have been written. The others wait in front.
+    pub fn settle(&self, written: usize) {
+        self.outbox.borrow_mut().settle(written);
+    }
+
+    /// Whether no line waits that is not lent.
+    #[must_use]
+    pub fn is_all_lent(&self) -> bool {
+        self.outbox.borrow().is_all_lent()
+    }
+
     /// Sends one frame of many, without counting it. `forms` has been made of it. Returns whether it was taken.
     pub(super) fn deliver(&self, frame: &Encoded, forms: &Forms) -> bool {
         match self.outlet.form() {
@@ -272,10 +295,12 @@ impl Peer {
         if self.is_ending() {
             return false;
         }
-        let sent =
-            self.outbox
-                .borrow_mut()
-                .send(bytes, self.outlet.socket(), self.hub.outbox_limit());
+        let socket = self.outlet.socket();
+        if socket.is_none() {
+            self.pulse.on_put(self.hub.now());
+        }
+        let limit = self.hub.outbox_limit();
+        let sent = self.outbox.borrow_mut().send(bytes, socket, limit);
         self.after_send(sent)
     }
 

@@ -431,6 +431,7 @@ impl Services {
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
+            sessions: Arc::default(),
             hub: HubSettings {
                 outbox_bytes: server.outbox_bytes,
                 activity_timeout: server.activity_timeout,

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
 use crate::node::Node;
 use crate::supervise::{self, spawn_critical};
-use crate::transport::Transports;
+use crate::transport::{Sessions, Transports};
 
 thread_local! {
     /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
@@ -38,6 +38,7 @@ pub(super) struct WorkerParts {
     pub(super) api: Api,
     pub(super) path_prefix: Arc<str>,
     pub(super) proxies: Arc<TrustedProxies>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) hub: HubSettings,
     pub(super) metrics: Metrics,
 }
@@ -53,16 +54,21 @@ impl WorkerParts {
         let parts = self.clone();
         fn_factory(move || {
             let (parts, acceptor) = (parts.clone(), Rc::new(acceptor.clone()));
-            let transports = parts.transports(&inbox_pool);
+            let transports = Rc::new(parts.transports(&inbox_pool));
             async move {
                 let api = Rc::new(parts.api.clone());
-                let api = fn_service(move |request| {
-                    let api = Rc::clone(&api);
+                let taker: Rc<dyn TakeOver> = Rc::clone(&transports) as _;
+                let service = fn_service(move |request| {
+                    let (api, transports) = (Rc::clone(&api), Rc::clone(&transports));
                     // Boxed: an idle connection need not keep the room for it.
-                    Box::pin(async move { Ok::<_, Infallible>(api.serve(request).await) })
+                    Box::pin(async move {
+                        Ok::<_, Infallible>(match transports.serves(&request) {
+                            true => transports.serve(request).await,
+                            false => api.serve(request).await,
+                        })
+                    })
                 });
-                let transports: Box<dyn TakeOver> = Box::new(transports);
-                let http = Rc::new(Http::new(api, Some(transports), parts.gate));
+                let http = Rc::new(Http::new(service, Some(taker), parts.gate));
                 Ok(fn_service(move |stream| {
                     let (http, acceptor) = (Rc::clone(&http), Rc::clone(&acceptor));
                     let node = Arc::clone(&parts.node);
@@ -87,6 +93,7 @@ impl WorkerParts {
             Arc::clone(&self.gate),
             &self.path_prefix,
             Arc::clone(&self.proxies),
+            Arc::clone(&self.sessions),
         )
     }
 

@@ -7,32 +7,37 @@
 mod admission;
 mod answer;
 mod commands;
+mod cors;
 mod lifecycle;
 mod ws;
+mod xhr;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::Request;
+use actix_http::body::BoxBody;
+use actix_http::{HttpMessage as _, Request, Response};
 use bytes::BytesMut;
 
 use crate::hub::Hub;
 use crate::limits::AdmissionGate;
-use crate::net::{Socket, TakeOver, Taken, TrustedProxies};
+use crate::net::{Secure, Socket, TakeOver, Taken, TrustedProxies};
 use crate::node::Node;
 use admission::Door;
+pub use xhr::sessions::Sessions;
 
 /// How long a close may take: the rest of the outbox, the close frame, and the other side's end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All transports of one worker.
 pub struct Transports {
-    door: Rc<Door>,
+    door: Door,
+    sessions: Arc<Sessions>,
 }
 
 impl Transports {
-    /// For the connections that this worker accepts.
+    /// For the connections that this worker accepts. `sessions` are those of all workers.
     #[must_use]
     pub fn new(
         node: Arc<Node>,
@@ -40,16 +45,30 @@ impl Transports {
         gate: Arc<AdmissionGate>,
         path_prefix: &str,
         proxies: Arc<TrustedProxies>,
+        sessions: Arc<Sessions>,
     ) -> Self {
         Self {
-            door: Rc::new(Door {
+            door: Door {
                 node,
                 hub,
                 gate,
                 path_prefix: path_prefix.into(),
                 proxies,
-            }),
+            },
+            sessions,
         }
+    }
+
+    /// Whether a request whose connection is not taken over is answered here.
+    #[must_use]
+    pub fn serves(&self, request: &Request) -> bool {
+        xhr::serves(&self.door, request)
+    }
+
+    /// Answers such a request.
+    pub async fn serve(&self, request: Request) -> Response<BoxBody> {
+        let secure = request.extensions().get::<Secure>().is_some();
+        xhr::serve(&self.door, &self.sessions, request, secure).await
     }
 }
 
@@ -60,10 +79,13 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
 
 impl TakeOver for Transports {
     fn takes(&self, request: &Request, offers_upgrade: bool) -> bool {
-        offers_upgrade && ws::takes(&self.door, request)
+        xhr::takes(&self.door, request) || offers_upgrade && ws::takes(&self.door, request)
     }
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
+        if xhr::takes(&self.door, &request) {
+            return xhr::take_over(&self.door, &self.sessions, &request, socket, unread);
+        }
         ws::upgrade(&self.door, &request, socket, unread);
         Taken::ForGood
     }

@@ -187,7 +187,8 @@ impl Connection {
             ws::Frame::Text(text) => return Ok(Some(text)),
             ws::Frame::Ping(payload) => self.commands.session.peer.answer_ping(&payload),
             ws::Frame::Pong(payload) => {
-                self.commands.node.confirm(&self.commands.session, &payload)
+                let Commands { node, session } = &self.commands;
+                node.confirm(session, Some(&payload));
             }
             ws::Frame::Close(reason) => {
                 return Err(Ending::Answered(reason.map(|r| r.code.into())));
