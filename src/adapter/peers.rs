@@ -126,7 +126,9 @@ impl NodeId {
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{}", char::from(*byte)))
+        self.0
+            .iter()
+            .try_for_each(|byte| write!(f, "{}", char::from(*byte)))
     }
 }
 
@@ -145,7 +147,12 @@ mod tests {
         let id = NodeId::of(0x0012_3456_789a_bcde);
         assert_eq!(id.to_string(), "00123456789abcde");
         assert_eq!(NodeId::parse(id.as_bytes()), Some(id));
-        for strange in [&b""[..], b"00123456789abcd", b"00123456789abcdeF", b"00123456789ABCDE"] {
+        for strange in [
+            &b""[..],
+            b"00123456789abcd",
+            b"00123456789abcdeF",
+            b"00123456789ABCDE",
+        ] {
             assert_eq!(NodeId::parse(strange), None, "{strange:?}");
         }
     }

@@ -34,6 +34,7 @@ use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::spool;
 use crate::supervise::{self, spawn_critical};
+use crate::transport::{Sessions, answer_peers};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
 use worker::{WorkerParts, admin_service};
@@ -420,6 +421,13 @@ impl Services {
             metrics.clone(),
             feed,
         ));
+        let sessions = Arc::new(Sessions::new(server.sticky_host()));
+        if node.peers().is_some() {
+            spawn_critical(
+                "sessions",
+                answer_peers(Arc::clone(&node), Arc::clone(&sessions)),
+            );
+        }
         let worker = WorkerParts {
             api: Api::new(
                 Arc::clone(&node),
@@ -431,7 +439,7 @@ impl Services {
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
-            sessions: Arc::default(),
+            sessions,
             hub: HubSettings {
                 outbox_bytes: server.outbox_bytes,
                 activity_timeout: server.activity_timeout,

@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All transports of one worker.
 pub struct Transports {
-    door: Door,
+    door: Rc<Door>,
     sessions: Arc<Sessions>,
 }
 
@@ -48,13 +48,13 @@ impl Transports {
         sessions: Arc<Sessions>,
     ) -> Self {
         Self {
-            door: Door {
+            door: Rc::new(Door {
                 node,
                 hub,
                 gate,
                 path_prefix: path_prefix.into(),
                 proxies,
-            },
+            }),
             sessions,
         }
     }
@@ -72,6 +72,11 @@ impl Transports {
     }
 }
 
+/// Answers other nodes about sessions of this process, as long as it lives. Only where there may be other nodes.
+pub async fn answer_peers(node: Arc<Node>, sessions: Arc<Sessions>) {
+    xhr::keep(node, sessions).await;
+}
+
 /// Runs on the worker, apart from the HTTP machinery, whose memory is freed when the connection was taken over.
 fn spawn(task: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(task);
@@ -84,7 +89,7 @@ impl TakeOver for Transports {
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
         if xhr::takes(&self.door, &request) {
-            return xhr::take_over(&self.door, &self.sessions, &request, socket, unread);
+            return xhr::take_over(&self.door, &self.sessions, request, socket, unread);
         }
         ws::upgrade(&self.door, &request, socket, unread);
         Taken::ForGood

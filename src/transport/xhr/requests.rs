@@ -12,8 +12,9 @@ use futures_core::Stream as _;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
 
+use super::remote::{NotSent, Remote};
 use super::route::{Kind, Route};
-use super::sessions::{Content, Sent, Sessions};
+use super::sessions::{Content, Handle, Sent, Sessions};
 use crate::feed::{self, Entry};
 use crate::metrics::{Reason as _, SessionRefused};
 use crate::protocol::{Transport, parse};
@@ -103,7 +104,7 @@ fn status(reason: SessionRefused) -> StatusCode {
         SessionRefused::Method => StatusCode::METHOD_NOT_ALLOWED,
         SessionRefused::Body => StatusCode::BAD_REQUEST,
         SessionRefused::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        SessionRefused::Waiting => StatusCode::SERVICE_UNAVAILABLE,
+        SessionRefused::Waiting | SessionRefused::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -129,13 +130,9 @@ async fn answer(
         let text = "A request for lines has no body, and does not offer an upgrade";
         return Err(refused(SessionRefused::Body, text));
     }
-    let unknown = || {
-        let text = "There is no such session: it has ended, or was never opened here";
-        refused(SessionRefused::UnknownSession, text)
-    };
-    let handle = sessions.find(route.session).ok_or_else(unknown)?;
     let app = door.node.apps().by_key(route.key).cloned();
     let limit = 2 * app.ok_or_else(unknown)?.limits.message_bytes() + BODY_SLACK;
+    let place = Place::find(door, sessions, route.session).await?;
     let content = match read(payload, limit).await {
         Ok(body) => {
             let text = String::from_utf8(body.to_vec())
@@ -157,18 +154,55 @@ async fn answer(
         number: number(attempt.request),
         content,
     };
-    match handle.sends.try_send(Box::new(sent)) {
-        Ok(()) if is_too_big => {
-            let text = format!("The body is too large: the limit is {limit} bytes");
-            Err(refused(SessionRefused::BodyTooLarge, text))
+    place.send(sent).await?;
+    if is_too_big {
+        let text = format!("The body is too large: the limit is {limit} bytes");
+        return Err(refused(SessionRefused::BodyTooLarge, text));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where the session of an `xhr_send` is.
+enum Place {
+    ThisNode(Handle),
+    Another(Remote),
+}
+
+impl Place {
+    async fn find(door: &Door, sessions: &Sessions, session: &str) -> Result<Self, Refused> {
+        if let Some(handle) = sessions.find(session) {
+            return Ok(Self::ThisNode(handle));
         }
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(TrySendError::Closed(_)) => Err(unknown()),
-        Err(TrySendError::Full(_)) => {
-            let text = "More requests of the session wait than may";
-            Err(refused(SessionRefused::Waiting, text))
+        match Remote::find(&door.node, session, false).await {
+            Ok(Some(remote)) => Ok(Self::Another(remote)),
+            Ok(None) => Err(unknown()),
+            Err(why) => Err(refused(SessionRefused::Unreachable, why.to_string())),
         }
     }
+
+    async fn send(&self, sent: Sent) -> Result<(), Refused> {
+        let taken = match self {
+            Self::Another(remote) => remote.send(sent).await,
+            Self::ThisNode(handle) => match handle.sends.try_send(Box::new(sent)) {
+                Ok(()) => Ok(()),
+                Err(TrySendError::Closed(_)) => Err(NotSent::Unknown),
+                Err(TrySendError::Full(_)) => Err(NotSent::Full),
+            },
+        };
+        taken.map_err(|why| match why {
+            NotSent::Unknown => unknown(),
+            NotSent::Full => {
+                let text = "More requests of the session wait than may";
+                refused(SessionRefused::Waiting, text)
+            }
+            NotSent::Unreachable(why) => refused(SessionRefused::Unreachable, why),
+        })
+    }
+}
+
+fn unknown() -> Refused {
+    let text = "There is no such session: it has ended, or was never opened here";
+    refused(SessionRefused::UnknownSession, text)
 }
 
 /// The whole body, unless it is longer than the limit.

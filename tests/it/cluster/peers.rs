@@ -50,11 +50,12 @@ async fn node(redis: SocketAddr, prefix: &str) -> Arc<Redis> {
     let metrics = Metrics::default();
     let feed = Feed::new("node", metrics.clone());
     let apps = Apps::new([]);
-    let webhooks = Webhooks::start(&apps, &webhook::Settings::default(), &metrics, &feed);
+    let webhooks = webhook::Settings::default();
+    let webhooks = Webhooks::start(&apps, &webhooks, &metrics, &feed).await;
     let deps = Deps {
         registry: Arc::new(Registry::new(0, 0)),
         inboxes: inboxes(1, 1024, metrics.clone()).0,
-        webhooks: webhooks.await.unwrap(),
+        webhooks: webhooks.unwrap(),
         metrics,
         linger: Duration::ZERO,
         feed,
@@ -83,7 +84,10 @@ fn peers(node: &Redis) -> &dyn Peers {
 /// The node that asks, the one that is asked, and the id of the latter.
 async fn two(redis: SocketAddr, redis_of_asked: SocketAddr) -> (Arc<Redis>, Arc<Redis>, NodeId) {
     let prefix = prefix();
-    let (asks, asked) = (node(redis, &prefix).await, node(redis_of_asked, &prefix).await);
+    let (asks, asked) = (
+        node(redis, &prefix).await,
+        node(redis_of_asked, &prefix).await,
+    );
     assert_eq!(peers(&asked).own(SESSION).await, Ok(Owner::ThisNode));
     let Ok(Owner::Other(id)) = peers(&asks).own(SESSION).await else {
         panic!("the session is the other node's");
@@ -133,7 +137,10 @@ fn a_session_has_one_owner_until_that_gives_it_up() {
         assert_eq!(peers(&a).own(SESSION).await, Ok(Owner::ThisNode));
         // Renewing is for what this node owns, and for what Redis has forgotten.
         let new: Arc<str> = "key/2/new".into();
-        peers(&b).renew(&[SESSION.into(), Arc::clone(&new)]).await.unwrap();
+        peers(&b)
+            .renew(&[SESSION.into(), Arc::clone(&new)])
+            .await
+            .unwrap();
         assert_eq!(peers(&a).owner(SESSION).await, Ok(Some(Owner::ThisNode)));
         assert_eq!(peers(&a).owner(&new).await, Ok(Some(Owner::Other(id))));
     });
@@ -152,7 +159,10 @@ fn questions_get_their_own_answers() {
             let (a, text) = (Arc::clone(&a), text.clone());
             tokio::task::spawn_local(async move {
                 let text = Bytes::clone(&text);
-                let question = Question { text, ..question(id, b"") };
+                let question = Question {
+                    text,
+                    ..question(id, b"")
+                };
                 peers(&a).ask(question).await
             })
         });
@@ -207,12 +217,19 @@ fn a_node_that_is_away_costs_a_bounded_time() {
         let takes = Duration::from_secs(10);
         let nobody = Question { takes, ..nobody };
         assert_eq!(peers(&a).ask(nobody).await, Err(AskError::Gone));
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            begun.elapsed()
+        );
         // It stands still, so Redis thinks that it listens.
         proxy.stall();
         let begun = Instant::now();
         let stalled = peers(&a).ask(question(id, b"x")).await;
-        assert!(matches!(stalled, Err(AskError::Unreachable(_))), "{stalled:?}");
+        assert!(
+            matches!(stalled, Err(AskError::Unreachable(_))),
+            "{stalled:?}"
+        );
         assert!(begun.elapsed() < TIMEOUT * 3, "{:?}", begun.elapsed());
         proxy.pass();
         let begun = Instant::now();
@@ -268,7 +285,10 @@ fn a_question_that_nobody_waits_for_is_withdrawn() {
         }));
         let takes = Duration::from_secs(60);
         let asks = tokio::task::spawn_local(async move {
-            let question = Question { takes, ..question(id, b"x") };
+            let question = Question {
+                takes,
+                ..question(id, b"x")
+            };
             peers(&a).ask(question).await
         });
         while begun.load(Ordering::Relaxed) == 0 {
@@ -280,5 +300,85 @@ fn a_question_that_nobody_waits_for_is_withdrawn() {
             assert!(Instant::now() < until, "its answer is given up");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    });
+}
+
+/// So many that a node asks, or answers, at once.
+const MOST: usize = 10_000;
+
+/// Asks so many questions, none of which is answered, and returns when all have arrived.
+async fn ask_in_vain(
+    asks: &Arc<Redis>,
+    id: NodeId,
+    many: usize,
+    arrived: &AtomicUsize,
+) -> Vec<tokio::task::JoinHandle<Result<Bytes, AskError>>> {
+    let takes = Duration::from_secs(600);
+    let ask = |_| {
+        let asks = Arc::clone(asks);
+        tokio::task::spawn_local(async move {
+            let question = Question {
+                takes,
+                ..question(id, b"x")
+            };
+            peers(&asks).ask(question).await
+        })
+    };
+    let before = arrived.load(Ordering::Relaxed);
+    let asked: Vec<_> = (0..many).map(ask).collect();
+    let until = Instant::now() + Duration::from_secs(60);
+    while arrived.load(Ordering::Relaxed) < before + many {
+        assert!(Instant::now() < until, "they arrive");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    asked
+}
+
+/// Answers nothing, and counts the questions.
+fn never(node: &Redis) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    peers(node).answer_with(Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::pending())
+    }));
+    count
+}
+
+#[test]
+fn so_many_questions_are_under_way_and_the_next_is_refused() {
+    run(async {
+        let redis = RedisServer::shared().address();
+        let (a, b, id) = two(redis, redis).await;
+        let arrived = never(&b);
+        let asked = ask_in_vain(&a, id, MOST, &arrived).await;
+        assert_eq!(peers(&a).ask(question(id, b"x")).await, Err(AskError::Busy));
+        // Those that nobody waits for make room.
+        asked.iter().for_each(tokio::task::JoinHandle::abort);
+        let next = loop {
+            match peers(&a).ask(question(id, b"x")).await {
+                Err(AskError::Busy) => tokio::task::yield_now().await,
+                next => break next,
+            }
+        };
+        assert!(matches!(next, Err(AskError::Unreachable(_))), "{next:?}");
+    });
+}
+
+#[test]
+fn so_many_questions_are_answered_at_once_and_the_next_is_refused() {
+    run(async {
+        let redis = RedisServer::shared().address();
+        let prefix = prefix();
+        let b = node(redis, &prefix).await;
+        assert_eq!(peers(&b).own(SESSION).await, Ok(Owner::ThisNode));
+        let (a, c) = (node(redis, &prefix).await, node(redis, &prefix).await);
+        let Ok(Owner::Other(id)) = peers(&a).own(SESSION).await else {
+            panic!("the session is the other node's");
+        };
+        let arrived = never(&b);
+        let asked = ask_in_vain(&a, id, MOST, &arrived).await;
+        assert_eq!(peers(&c).ask(question(id, b"x")).await, Err(AskError::Busy));
+        asked.iter().for_each(tokio::task::JoinHandle::abort);
     });
 }
