@@ -98,6 +98,7 @@ fn begin(
     let cors = Cors::of(&door.node, attempt.key, attempt.header("origin"));
     let answer = Answer::new(door, request, &cors);
     let number = requests::number(request);
+    let is_remote = remote.is_some();
     let found = match remote {
         Some(remote) => Ok(remote.receiver(number, door.gate.closed())),
         None => find_or_open(door, sessions, &attempt, route),
@@ -123,8 +124,16 @@ fn begin(
     match transport {
         Transport::XhrStreaming => {
             let (head, chunked) = answer.stream();
-            spawn(receiver.stream(socket, head, chunked));
-            Taken::ForGood
+            let streaming = receiver.stream(socket, head, chunked);
+            if !is_remote {
+                spawn(streaming);
+                return Taken::ForGood;
+            }
+            // A shutdown closes this node's own sessions, and waits only for HTTP.
+            Taken::Lent(Box::pin(async move {
+                streaming.await;
+                None
+            }))
         }
         _ => Taken::Lent(Box::pin(
             receiver.poll(socket, unread, move |length| answer.whole(length)),

@@ -41,7 +41,7 @@ fn any_node_serves_any_request_of_a_session() {
     for number in 0..10 {
         let event = json!({"event": "client-n", "channel": "private-c", "data": number});
         page.at(&nodes[number % 2]).send(&event.to_string());
-        assert_eq!(ws.told("client-n")["data"], json!(number));
+        assert_eq!(ws.json()["data"], json!(number));
         ws.send(&event.to_string());
         assert_eq!(stream.told("client-n")["data"], json!(number));
     }
@@ -148,11 +148,11 @@ fn a_session_whose_node_dies_is_opened_anew() {
     assert!(began.elapsed() < BOUND, "{:?}", began.elapsed());
     assert_eq!(stream.try_line(PATIENCE), None);
     assert!(stream.is_complete);
+    let answer = page.send_body("[]");
+    assert_eq!(answer.status(), 404, "{answer:?}");
     eventually(PATIENCE, "its owner is forgotten", || {
         keys(redis, &nodes).is_empty().then_some(())
     });
-    let answer = page.send_body("[]");
-    assert_eq!(answer.status(), 404, "{answer:?}");
     page.open_by_poll();
 }
 
@@ -237,12 +237,15 @@ fn a_session_that_ends_leaves_nothing_in_redis() {
     let nodes = nodes(2, &config);
     let origin = [("Origin", "https://example.com")];
     let mut page = Xhr::new(&nodes[0]);
-    let stream = page.stream_with(&origin);
+    let mut stream = page.stream_with(&origin);
+    assert_eq!(stream.line(), "o");
+    assert!(stream.line().starts_with("a["));
     let known = keys(redis, &nodes);
     assert_eq!(known.len(), 1, "{known:?}");
     let mut stream_elsewhere = page.at(&nodes[1]).stream_with(&origin);
     drop(stream);
-    assert!(stream_elsewhere.line().starts_with("a["));
+    assert_eq!(page.send_body("[]").status(), 204);
+    assert_eq!(stream_elsewhere.line(), "a[]");
     let began = Instant::now();
     drop(stream_elsewhere);
     eventually(PATIENCE, "its owner is forgotten", || {
