@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
-use crate::admin::{Admin, ConfigState};
+use crate::admin::{self, Admin, ConfigState};
 use crate::app::{Apps, CurrentApps};
 use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
@@ -116,14 +116,14 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     let parts = &services.worker;
     parts.api.reload_sources(&parts.node.apps())?;
     let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
-    let admin = Admin::new(
-        services.worker.api.clone(),
-        Arc::clone(&services.worker.gate),
+    let admin = Admin::new(admin::Deps {
+        api: services.worker.api.clone(),
+        apps: Arc::clone(&store),
+        gate: Arc::clone(&services.worker.gate),
         token,
-        config_state,
-        services.adapter.cluster(),
-    )
-    .with_apps(Arc::clone(&store))
+        config: config_state,
+        cluster: services.adapter.cluster(),
+    })
     .with_soketi_names(soketi_names);
     spawn_critical("series", admin.clone().keep_series());
     let admin_gate = Arc::new(AdmissionGate::new(None, None));
@@ -372,6 +372,23 @@ fn acceptors(
     Ok([public, plain])
 }
 
+/// The sessions over HTTP, which other nodes may ask for.
+fn sessions(node: &Arc<Node>, server: &config::Server) -> Arc<Sessions> {
+    let sessions = Arc::new(Sessions::new(server.sticky_host()));
+    if node.peers().is_some() {
+        let answering = answer_peers(Arc::clone(node), Arc::clone(&sessions));
+        spawn_critical("sessions", answering);
+    }
+    sessions
+}
+
+fn hub_settings(server: &config::Server) -> HubSettings {
+    HubSettings {
+        outbox_bytes: server.outbox_bytes,
+        activity_timeout: server.activity_timeout,
+    }
+}
+
 /// The gate that the settings and the limit of open files allow.
 fn gate(server: &config::Server, files: Option<usize>) -> AdmissionGate {
     let max = server.max_connections.map(usize::from);
@@ -421,13 +438,6 @@ impl Services {
             metrics.clone(),
             feed,
         ));
-        let sessions = Arc::new(Sessions::new(server.sticky_host()));
-        if node.peers().is_some() {
-            spawn_critical(
-                "sessions",
-                answer_peers(Arc::clone(&node), Arc::clone(&sessions)),
-            );
-        }
         let worker = WorkerParts {
             api: Api::new(
                 Arc::clone(&node),
@@ -435,15 +445,12 @@ impl Services {
                 server.allow_plain_tokens,
                 Arc::clone(&proxies),
             ),
+            sessions: sessions(&node, &server),
             node,
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
-            sessions,
-            hub: HubSettings {
-                outbox_bytes: server.outbox_bytes,
-                activity_timeout: server.activity_timeout,
-            },
+            hub: hub_settings(&server),
             metrics,
         };
         Ok(Self {

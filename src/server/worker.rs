@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
 use crate::node::Node;
 use crate::supervise::{self, spawn_critical};
-use crate::transport::{Sessions, Transports};
+use crate::transport::{Door, Sessions, Transports};
 
 thread_local! {
     /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
@@ -87,14 +87,14 @@ impl WorkerParts {
     /// Makes this worker's transports for one of its listeners.
     fn transports(&self, inbox_pool: &InboxPool) -> Transports {
         let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(inbox_pool))));
-        Transports::new(
-            Arc::clone(&self.node),
+        Transports::new(Door {
+            node: Arc::clone(&self.node),
             hub,
-            Arc::clone(&self.gate),
-            &self.path_prefix,
-            Arc::clone(&self.proxies),
-            Arc::clone(&self.sessions),
-        )
+            gate: Arc::clone(&self.gate),
+            path_prefix: Arc::clone(&self.path_prefix),
+            proxies: Arc::clone(&self.proxies),
+            sessions: Arc::clone(&self.sessions),
+        })
     }
 
     fn start_hub(&self, inbox_pool: &InboxPool) -> Rc<Hub> {

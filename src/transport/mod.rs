@@ -9,7 +9,7 @@ mod answer;
 mod commands;
 mod cors;
 mod lifecycle;
-mod ws;
+pub(crate) mod ws;
 mod xhr;
 
 use std::rc::Rc;
@@ -20,55 +20,34 @@ use actix_http::body::BoxBody;
 use actix_http::{HttpMessage as _, Request, Response};
 use bytes::BytesMut;
 
-use crate::hub::Hub;
-use crate::limits::AdmissionGate;
-use crate::net::{Secure, Socket, TakeOver, Taken, TrustedProxies};
+use crate::net::{Secure, Socket, TakeOver, Taken};
 use crate::node::Node;
-use admission::Door;
+pub use admission::Door;
 pub use xhr::sessions::Sessions;
 
 /// How long a close may take: the rest of the outbox, the close frame, and the other side's end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All transports of one worker.
-pub struct Transports {
-    door: Rc<Door>,
-    sessions: Arc<Sessions>,
-}
+pub struct Transports(Rc<Door>);
 
 impl Transports {
-    /// For the connections that this worker accepts. `sessions` are those of all workers.
+    /// For the connections that this worker accepts.
     #[must_use]
-    pub fn new(
-        node: Arc<Node>,
-        hub: Rc<Hub>,
-        gate: Arc<AdmissionGate>,
-        path_prefix: &str,
-        proxies: Arc<TrustedProxies>,
-        sessions: Arc<Sessions>,
-    ) -> Self {
-        Self {
-            door: Rc::new(Door {
-                node,
-                hub,
-                gate,
-                path_prefix: path_prefix.into(),
-                proxies,
-            }),
-            sessions,
-        }
+    pub fn new(door: Door) -> Self {
+        Self(Rc::new(door))
     }
 
     /// Whether a request whose connection is not taken over is answered here.
     #[must_use]
     pub fn serves(&self, request: &Request) -> bool {
-        xhr::serves(&self.door, request)
+        xhr::serves(&self.0, request)
     }
 
     /// Answers such a request.
     pub async fn serve(&self, request: Request) -> Response<BoxBody> {
         let secure = request.extensions().get::<Secure>().is_some();
-        xhr::serve(&self.door, &self.sessions, request, secure).await
+        xhr::serve(&self.0, request, secure).await
     }
 }
 
@@ -84,14 +63,14 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
 
 impl TakeOver for Transports {
     fn takes(&self, request: &Request, offers_upgrade: bool) -> bool {
-        xhr::takes(&self.door, request) || offers_upgrade && ws::takes(&self.door, request)
+        xhr::takes(&self.0, request) || offers_upgrade && ws::takes(&self.0, request)
     }
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
-        if xhr::takes(&self.door, &request) {
-            return xhr::take_over(&self.door, &self.sessions, request, socket, unread);
+        if xhr::takes(&self.0, &request) {
+            return xhr::take_over(&self.0, request, socket, unread);
         }
-        ws::upgrade(&self.door, &request, socket, unread);
+        ws::upgrade(&self.0, &request, socket, unread);
         Taken::ForGood
     }
 }

@@ -17,6 +17,7 @@
 
 mod cluster_state;
 mod connection;
+pub(crate) mod fuzzing;
 mod link;
 mod ops;
 mod settings;
@@ -52,6 +53,7 @@ use link::request::{LocalOnlyEvent, PublishReply, Request};
 use link::{Link, LinkDeps};
 use ops::peers::MAX_QUESTIONS;
 use ops::publish::{Extras, Unsent};
+use ops::queries::try_all;
 use wire::keys::{Bucket, Subject};
 use wire::message::Content;
 
@@ -384,11 +386,9 @@ impl Adapter for Redis {
         prefix: &'a str,
     ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
         Box::pin(async move {
-            let mut found = Vec::new();
-            for link in &self.links {
-                self.list_bucket(link, &app.id, prefix, &mut found).await?;
-            }
-            Ok(found)
+            let buckets = self.links.iter();
+            let lists = buckets.map(|link| self.list_bucket(link, &app.id, prefix));
+            Ok(try_all(lists).await?.concat())
         })
     }
 

@@ -33,7 +33,7 @@ use remote::Remote;
 pub(super) use remote::keep;
 pub(super) use requests::{serve, serves};
 use route::{Kind, Route};
-use sessions::{Content, Found, Handle, Opening, Sent, Sessions};
+use sessions::{Content, Found, Handle, Opening, Sent};
 
 /// Whether a request's connection is taken over: it is for lines.
 pub(super) fn takes(door: &Door, request: &Request) -> bool {
@@ -45,28 +45,27 @@ pub(super) fn takes(door: &Door, request: &Request) -> bool {
 /// Takes the connection of a request for lines.
 pub(super) fn take_over(
     door: &Rc<Door>,
-    sessions: &Arc<Sessions>,
     request: Request,
     socket: Socket,
     unread: BytesMut,
 ) -> Taken {
     let may_be_remote = |route: Route<'_>| {
         let is_known = door.node.apps().by_key(route.key).is_some();
-        is_known && sessions.find(route.session).is_none()
+        is_known && door.sessions.find(route.session).is_none()
     };
     let route = Route::of(door.split(&request).0);
     if door.node.peers().is_none() || !route.is_some_and(may_be_remote) {
-        return begin(door, sessions, &request, None, (socket, unread));
+        return begin(door, &request, None, (socket, unread));
     }
-    let (door, sessions) = (Rc::clone(door), Arc::clone(sessions));
+    let door = Rc::clone(door);
     Taken::Lent(Box::pin(async move {
         let session = Route::of(door.split(&request).0)?.session;
         // While Redis cannot be asked it may be another node's. Its client takes it for lost then, and comes again.
         let remote = Remote::find(&door.node, session, true).await.ok().flatten();
         let is_owned = remote.is_none();
-        let taken = begin(&door, &sessions, &request, remote, (socket, unread));
+        let taken = begin(&door, &request, remote, (socket, unread));
         if is_owned
-            && sessions.find(session).is_none()
+            && door.sessions.find(session).is_none()
             && let Some(peers) = door.node.peers()
         {
             // It was refused.
@@ -82,7 +81,6 @@ pub(super) fn take_over(
 /// Begins to answer a request for lines of a session of this node, or of another one.
 fn begin(
     door: &Door,
-    sessions: &Arc<Sessions>,
     request: &Request,
     remote: Option<Remote>,
     (socket, unread): (Socket, BytesMut),
@@ -101,7 +99,7 @@ fn begin(
     let is_remote = remote.is_some();
     let found = match remote {
         Some(remote) => Ok(remote.receiver(number, door.gate.closed())),
-        None => find_or_open(door, sessions, &attempt, route),
+        None => find_or_open(&attempt, route),
     };
     let handle = match found {
         Ok(handle) => handle,
@@ -149,12 +147,7 @@ enum Refused {
     Told(Refusal),
 }
 
-fn find_or_open(
-    door: &Door,
-    sessions: &Arc<Sessions>,
-    attempt: &Attempt<'_>,
-    route: Route<'_>,
-) -> Result<Handle, Refused> {
+fn find_or_open(attempt: &Attempt<'_>, route: Route<'_>) -> Result<Handle, Refused> {
     if let Err(error) = check_head(attempt.request.head()) {
         attempt.refused(UpgradeRefused::HeadTooLarge);
         return Err(Refused::Fault(Fault::too_large(error)));
@@ -163,17 +156,15 @@ fn find_or_open(
         attempt.refused(UpgradeRefused::ResumeToken);
         return Err(Refused::Fault(Fault::bad_request(error)));
     }
-    match sessions.find_or_open(route.session) {
+    match attempt.door.sessions.find_or_open(route.session) {
         Found::Known(handle) => Ok(handle),
-        Found::New(handle, opening) => {
-            let line = Line::open(sessions.hostname());
-            open(door, attempt, opening, line).map(|()| handle)
-        }
+        Found::New(handle, opening) => open(attempt, opening).map(|()| handle),
     }
 }
 
 /// The hub has the session before anything else happens on this worker: a reload that follows finds it there.
-fn open(door: &Door, attempt: &Attempt<'_>, opening: Opening, first: Line) -> Result<(), Refused> {
+fn open(attempt: &Attempt<'_>, opening: Opening) -> Result<(), Refused> {
+    let door = attempt.door;
     let admission = attempt
         .admit()
         .map_err(|why| Refused::Fault(Fault::unavailable(why)))?;
@@ -183,7 +174,7 @@ fn open(door: &Door, attempt: &Attempt<'_>, opening: Opening, first: Line) -> Re
     })?;
     let greeting = door.node.greeting(&identity);
     let peer = door.hub.admit(identity, Outlet::Fetched(Form::Line));
-    peer.send_line(first);
+    peer.send_line(Line::open(door.sessions.hostname()));
     peer.send(&greeting);
     spawn(session::serve(
         Arc::clone(&door.node),

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::remote::{NotSent, Remote};
 use super::route::{Kind, Route};
-use super::sessions::{Content, Handle, Sent, Sessions};
+use super::sessions::{Content, Handle, Sent};
 use crate::feed::{self, Entry};
 use crate::metrics::{Reason as _, SessionRefused};
 use crate::protocol::{Transport, parse};
@@ -44,7 +44,6 @@ pub(super) fn number(request: &Request) -> Option<u64> {
 /// Answers a request.
 pub(in crate::transport) async fn serve(
     door: &Door,
-    sessions: &Sessions,
     mut request: Request,
     secure: bool,
 ) -> Response<BoxBody> {
@@ -54,7 +53,7 @@ pub(in crate::transport) async fn serve(
     let key = route.map(|route| route.key).filter(|key| !key.is_empty());
     let attempt = door.attempt(&request, secure, Transport::XhrPolling, key);
     let cors = Cors::of(&door.node, key, attempt.header("origin"));
-    let mut response = match answer(door, sessions, &attempt, route, payload).await {
+    let mut response = match answer(&attempt, route, payload).await {
         Ok(status) => Response::with_body(status, BoxBody::new("")),
         Err(Refused { reason, text }) => {
             note(&attempt, reason);
@@ -109,13 +108,11 @@ fn status(reason: SessionRefused) -> StatusCode {
 }
 
 async fn answer(
-    door: &Door,
-    sessions: &Sessions,
     attempt: &Attempt<'_>,
     route: Option<Route<'_>>,
     payload: Payload,
 ) -> Result<StatusCode, Refused> {
-    let method = attempt.request.method();
+    let (door, method) = (attempt.door, attempt.request.method());
     let Some(route) = route.filter(|route| route.kind != Kind::Other) else {
         return Err(refused(SessionRefused::NotServed, NOT_SERVED.trim_end()));
     };
@@ -132,7 +129,7 @@ async fn answer(
     }
     let app = door.node.apps().by_key(route.key).cloned();
     let limit = 2 * app.ok_or_else(unknown)?.limits.message_bytes() + BODY_SLACK;
-    let place = Place::find(door, sessions, route.session).await?;
+    let place = Place::find(door, route.session).await?;
     let content = match read(payload, limit).await {
         Ok(body) => {
             let text = String::from_utf8(body.to_vec())
@@ -169,8 +166,8 @@ enum Place {
 }
 
 impl Place {
-    async fn find(door: &Door, sessions: &Sessions, session: &str) -> Result<Self, Refused> {
-        if let Some(handle) = sessions.find(session) {
+    async fn find(door: &Door, session: &str) -> Result<Self, Refused> {
+        if let Some(handle) = door.sessions.find(session) {
             return Ok(Self::ThisNode(handle));
         }
         match Remote::find(&door.node, session, false).await {

@@ -4,6 +4,7 @@
 mod console;
 mod death;
 mod delivery;
+mod full;
 mod gaps;
 mod interest;
 mod mistaken;
@@ -12,6 +13,7 @@ mod outage;
 mod peers;
 mod presence;
 mod queries;
+mod redis_cost;
 mod redis_footprint;
 mod restart;
 mod sessions;

@@ -4,4 +4,4 @@ mod membership;
 mod once;
 pub(super) mod peers;
 pub(super) mod publish;
-mod queries;
+pub(super) mod queries;
