@@ -138,6 +138,8 @@ pub(crate) enum Scenario {
     Many(scenarios::Many),
     /// Growth: the same with one channel and with very many
     Channels(scenarios::Channels),
+    /// Apps in a database: start, memory, and what looking for changes costs
+    Apps(scenarios::Apps),
 }
 
 impl Scenario {
@@ -156,6 +158,7 @@ impl Scenario {
             Self::Burst(load) => ("burst", load),
             Self::Many(load) => ("many", load),
             Self::Channels(load) => ("channels", load),
+            Self::Apps(load) => ("apps", load),
         }
     }
 

@@ -22,7 +22,6 @@ use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
-use crate::hub::HubSettings;
 use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
 use crate::limits::{AdmissionGate, ConcurrencyLimit, NetworkLimits};
 use crate::metrics::Metrics;
@@ -34,10 +33,9 @@ use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::spool;
 use crate::supervise::{self, spawn_critical};
-use crate::transport::{Sessions, answer_peers};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service};
+use worker::{WorkerParts, admin_service, hub_settings, sessions};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -370,23 +368,6 @@ fn acceptors(
         public = public.behind(Arc::new(server.trusted_proxies()));
     }
     Ok([public, plain])
-}
-
-/// The sessions over HTTP, which other nodes may ask for.
-fn sessions(node: &Arc<Node>, server: &config::Server) -> Arc<Sessions> {
-    let sessions = Arc::new(Sessions::new(server.sticky_host()));
-    if node.peers().is_some() {
-        let answering = answer_peers(Arc::clone(node), Arc::clone(&sessions));
-        spawn_critical("sessions", answering);
-    }
-    sessions
-}
-
-fn hub_settings(server: &config::Server) -> HubSettings {
-    HubSettings {
-        outbox_bytes: server.outbox_bytes,
-        activity_timeout: server.activity_timeout,
-    }
 }
 
 /// The gate that the settings and the limit of open files allow.

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::admin::Admin;
+use crate::config;
 use crate::http::{Api, record_fault};
 use crate::hub::inbox::InboxPool;
 use crate::hub::{Hub, HubSettings};
@@ -22,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
 use crate::node::Node;
 use crate::supervise::{self, spawn_critical};
-use crate::transport::{Door, Sessions, Transports};
+use crate::transport::{Door, Sessions, Transports, answer_peers};
 
 thread_local! {
     /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
@@ -41,6 +42,24 @@ pub(super) struct WorkerParts {
     pub(super) sessions: Arc<Sessions>,
     pub(super) hub: HubSettings,
     pub(super) metrics: Metrics,
+}
+
+/// The sessions over HTTP, which other nodes may ask for.
+pub(super) fn sessions(node: &Arc<Node>, server: &config::Server) -> Arc<Sessions> {
+    let sessions = Arc::new(Sessions::new(server.sticky_host()));
+    if node.peers().is_some() {
+        let answering = answer_peers(Arc::clone(node), Arc::clone(&sessions));
+        spawn_critical("sessions", answering);
+    }
+    sessions
+}
+
+/// What the settings say for a worker's hub.
+pub(super) fn hub_settings(server: &config::Server) -> HubSettings {
+    HubSettings {
+        outbox_bytes: server.outbox_bytes,
+        activity_timeout: server.activity_timeout,
+    }
 }
 
 impl WorkerParts {
