@@ -294,7 +294,7 @@ mod tests {
         let Found::New(_, mut opening) = sessions.find_or_open("k/1/a") else {
             panic!("it is new");
         };
-        assert_eq!(sessions.names(), ["k/1/a".into()]);
+        assert_eq!(sessions.names(), [Arc::<str>::from("k/1/a")]);
         assert!(!sessions.heard("k/1/a", a, false, now));
         assert!(sessions.heard("k/1/a", a, true, now));
         assert!(sessions.heard("k/1/a", a, false, now));
