@@ -39,11 +39,12 @@ fn any_node_serves_any_request_of_a_session() {
     ws.subscribe("private-c", None);
     let (mut page, mut stream) = page_on(&nodes, "private-c");
     for number in 0..10 {
-        let event = json!({"event": "client-n", "channel": "private-c", "data": number});
+        let event =
+            json!({"event": "client-n", "channel": "private-c", "data": number.to_string()});
         page.at(&nodes[number % 2]).send(&event.to_string());
-        assert_eq!(ws.json()["data"], json!(number));
+        assert_eq!(ws.json()["data"], number.to_string());
         ws.send(&event.to_string());
-        assert_eq!(stream.told("client-n")["data"], json!(number));
+        assert_eq!(stream.told("client-n")["data"], number.to_string());
     }
     // A heartbeat of the client.
     let answer = page.at(&nodes[1]).send_body("[]");

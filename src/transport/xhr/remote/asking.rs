@@ -42,6 +42,8 @@ enum Fetched {
     Over,
     /// Its node is gone, or does not know it any more.
     Lost,
+    /// The receiver does not wait any more; what it says next.
+    Left(Option<Box<Ask>>),
     /// This node shuts down.
     Draining,
 }
@@ -164,6 +166,17 @@ impl Remote {
         }
     }
 
+    /// Says what a receiver has written. If that gets lost, the owner takes back after a while what it lent.
+    async fn say_written(&self, ReceiverId(receiver): ReceiverId, lines: usize, leaves: bool) {
+        let _ = self
+            .ask(Content::Written {
+                receiver,
+                lines,
+                leaves,
+            })
+            .await;
+    }
+
     /// Carries what one receiver asks to the session's node, until it leaves.
     async fn carry(
         self,
@@ -191,18 +204,20 @@ impl Remote {
                     let fetched = tokio::select! {
                         fetched = self.fetch(receiver, attaches, acknowledged, room) => fetched,
                         () = &mut draining => Fetched::Draining,
-                        // It does not wait any more.
-                        later = asks.recv() => {
-                            next = later;
-                            continue;
-                        }
+                        later = asks.recv() => Fetched::Left(later),
                     };
                     match fetched {
                         // A receiver that has gone says so itself.
                         Fetched::Batch(batch) => drop(answer.send(batch)),
                         Fetched::Over => return,
+                        Fetched::Left(later) => {
+                            next = later;
+                            continue;
+                        }
                         Fetched::Lost => return last(Line::open(None), answer, asks).await,
                         Fetched::Draining => {
+                            // Before the client is told, since this node may be gone soon after.
+                            self.say_written(receiver, 0, true).await;
                             let code = CloseCode::ShuttingDown;
                             let line = Line::close(code.number(), code.text());
                             return last(line, answer, asks).await;
@@ -214,14 +229,7 @@ impl Remote {
                     lines,
                     leaves,
                 } => {
-                    // If it is lost, the owner takes back after a while what it lent.
-                    let _ = self
-                        .ask(Content::Written {
-                            receiver: receiver.0,
-                            lines,
-                            leaves,
-                        })
-                        .await;
+                    self.say_written(receiver, lines, leaves).await;
                     if leaves {
                         return;
                     }
