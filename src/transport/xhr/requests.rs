@@ -9,12 +9,11 @@ use actix_http::header::ALLOW;
 use actix_http::{Method, Payload, Request, Response, StatusCode};
 use bytes::BytesMut;
 use futures_core::Stream as _;
-use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
 
-use super::remote::{NotSent, Remote};
+use super::remote::Remote;
 use super::route::{Kind, Route};
-use super::sessions::{Content, Handle, Sent};
+use super::sessions::{Content, Handle, NotSent, Sent};
 use crate::feed::{self, Entry};
 use crate::metrics::{Reason as _, SessionRefused};
 use crate::protocol::{Transport, parse};
@@ -180,11 +179,7 @@ impl Place {
     async fn send(&self, sent: Sent) -> Result<(), Refused> {
         let taken = match self {
             Self::Another(remote) => remote.send(sent).await,
-            Self::ThisNode(handle) => match handle.sends.try_send(Box::new(sent)) {
-                Ok(()) => Ok(()),
-                Err(TrySendError::Closed(_)) => Err(NotSent::Unknown),
-                Err(TrySendError::Full(_)) => Err(NotSent::Full),
-            },
+            Self::ThisNode(handle) => handle.send(sent).await,
         };
         taken.map_err(|why| match why {
             NotSent::Unknown => unknown(),

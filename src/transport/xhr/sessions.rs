@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::protocol::Line;
 use crate::slack::Slack as _;
@@ -22,6 +23,9 @@ const ASKS: usize = 32;
 
 /// How many requests with messages wait for a session.
 const SENDS: usize = 16;
+
+/// How long a request waits until its session has taken those before it.
+pub(super) const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
 #[expect(
     clippy::disallowed_types,
@@ -98,9 +102,20 @@ pub(super) enum Ask {
         receiver: ReceiverId,
         /// How many.
         lines: usize,
-        /// Whether its client's request is over. If not, there is no room left in it.
-        leaves: bool,
+        /// How its client's request ended.
+        parting: Parting,
     },
+}
+
+/// How a receiver leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It stays, but there is no room left in its request.
+    Stays,
+    /// The request was answered; its client may come with another.
+    Back,
+    /// Its client has hung up, and does not come back.
+    ForGood,
 }
 
 /// Lines for a client.
@@ -117,6 +132,17 @@ pub(super) struct Batch {
 pub(super) struct Sent {
     pub(super) number: Option<u64>,
     pub(super) content: Content,
+}
+
+/// Why what a request of the page holds was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotSent {
+    /// There is no such session.
+    Unknown,
+    /// Too much waits for the session.
+    Full,
+    /// It is another node's, which cannot be asked.
+    Unreachable(String),
 }
 
 /// What a request of the page holds.
@@ -245,6 +271,20 @@ fn lock(shard: &Shard) -> impl DerefMut<Target = HashMap<Arc<str>, Known>> + '_ 
     shard
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Handle {
+    /// Sends what a request of the page holds.
+    ///
+    /// # Errors
+    /// It was not taken in time.
+    pub(super) async fn send(&self, sent: Sent) -> Result<(), NotSent> {
+        match timeout(ROOM_PATIENCE, self.sends.send(Box::new(sent))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(NotSent::Unknown),
+            Err(_) => Err(NotSent::Full),
+        }
+    }
 }
 
 impl Drop for Entry {

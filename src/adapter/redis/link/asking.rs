@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use redis::Value;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::debug;
@@ -15,7 +16,7 @@ use tracing::debug;
 use super::Link;
 use super::in_flight::PendingReply;
 use crate::adapter::redis::Topology;
-use crate::adapter::redis::connection::Connection;
+use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::peer_message::{Content, PeerMessage};
 use crate::adapter::{Answerer, NodeId};
 use crate::slack::Slack as _;
@@ -196,6 +197,13 @@ impl Asking {
         }
     }
 
+    /// A message has reached nobody.
+    pub(super) fn on_not_sent(&mut self, question: Option<u64>) {
+        if let Some(number) = question {
+            self.settle(number, Err(NotAnswered::NobodyThere));
+        }
+    }
+
     pub(super) fn on_disconnected(&mut self) {
         self.is_connected = false;
         (self.waiting, self.waiting_bytes) = (VecDeque::new(), 0);
@@ -234,10 +242,15 @@ impl Link {
     }
 
     /// Handles how many nodes got a message: if it was a question, and none, nobody will answer it.
-    pub(super) fn on_peer_message_sent(&mut self, question: Option<u64>, receivers: i64) {
-        if let (Some(number), 0) = (question, receivers) {
-            self.asking.settle(number, Err(NotAnswered::NobodyThere));
+    pub(super) fn on_peer_message_sent(
+        &mut self,
+        question: Option<u64>,
+        receivers: Value,
+    ) -> Result<(), ConnectionError> {
+        if receivers.number()? == 0 {
+            self.asking.on_not_sent(question);
         }
+        Ok(())
     }
 
     /// Handles a message on `topic`. Returns whether it was for this node alone.

@@ -162,10 +162,7 @@ impl Link {
                 self.on_node_removed(node, value.number()?, connection)
             }
             PendingReply::Introduce => self.on_introduced(value.list()?),
-            PendingReply::PeerMessage(question) => {
-                self.on_peer_message_sent(question, value.number()?);
-                Ok(())
-            }
+            PendingReply::PeerMessage(question) => self.on_peer_message_sent(question, value),
             // The number of receivers, or that it was done.
             PendingReply::FeedMessage | PendingReply::Remember(_) => Ok(()),
             // Subscriptions are confirmed by pushed messages, and queries were handled above.
@@ -204,7 +201,7 @@ impl Link {
             }
             PendingReply::PeerMessage(question) => {
                 warn!(reason = text, "Redis refuses a message to another node");
-                self.on_peer_message_sent(question, 0);
+                self.asking.on_not_sent(question);
                 Ok(())
             }
             PendingReply::FlushCount(_)

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::wire::{Answer, Content, Question};
 use super::{SILENCE, WAIT};
 use crate::node::Node;
-use crate::transport::xhr::sessions::{self, Ask, Handle, ReceiverId, Sent, Sessions};
+use crate::transport::xhr::sessions::{self, Ask, Handle, NotSent, ReceiverId, Sent, Sessions};
 
 /// How often receivers of other nodes are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -105,7 +105,11 @@ async fn answer(sessions: &Sessions, text: &Bytes) -> Answer {
                 Some(messages) => sessions::Content::Messages(messages, bytes),
                 None => sessions::Content::TooBig,
             };
-            told(handle.sends.try_send(Box::new(Sent { number, content })))
+            match handle.send(Sent { number, content }).await {
+                Ok(()) => Answer::Done,
+                Err(NotSent::Full) => Answer::Full,
+                Err(NotSent::Unknown | NotSent::Unreachable(_)) => Answer::Unknown,
+            }
         }
     }
 }

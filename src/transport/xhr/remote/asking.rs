@@ -12,7 +12,9 @@ use super::{HERE_EVERY, WAIT};
 use crate::node::{AskError, Node, NodeId, Owner, PeerQuestion, Unavailable};
 use crate::protocol::{CloseCode, Line};
 use crate::transport::spawn;
-use crate::transport::xhr::sessions::{self, Ask, Batch, Handle, ReceiverId, Sent};
+use crate::transport::xhr::sessions::{
+    self, Ask, Batch, Handle, NotSent, ROOM_PATIENCE, ReceiverId, Sent,
+};
 
 /// Questions of a receiver that wait; it has one at a time.
 const ASKS: usize = 4;
@@ -22,17 +24,6 @@ pub(in crate::transport::xhr) struct Remote {
     node: Arc<Node>,
     owner: NodeId,
     session: Box<str>,
-}
-
-/// Why messages were not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::transport::xhr) enum NotSent {
-    /// There is no such session.
-    Unknown,
-    /// Too much waits for the session.
-    Full,
-    /// Its node cannot be asked.
-    Unreachable(String),
 }
 
 /// What came of a question for lines.
@@ -123,7 +114,8 @@ impl Remote {
         };
         let takes = match content {
             Content::Fetch { .. } => WAIT,
-            _ => std::time::Duration::ZERO,
+            Content::Send { .. } => ROOM_PATIENCE,
+            Content::Written { .. } | Content::Here { .. } => std::time::Duration::ZERO,
         };
         let question = Question {
             session: self.session.to_string(),

@@ -13,7 +13,7 @@ mod wire;
 use std::time::Duration;
 
 pub(in crate::transport) use answering::keep;
-pub(super) use asking::{NotSent, Remote};
+pub(super) use asking::Remote;
 
 /// How long an owner waits for lines before it says that there are none yet. A node that stands still is noticed after it.
 const WAIT: Duration = Duration::from_secs(10);
