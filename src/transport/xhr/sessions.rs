@@ -9,6 +9,7 @@ use std::ops::DerefMut;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -107,8 +108,9 @@ pub(super) enum Ask {
     },
 }
 
-/// How a receiver leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a receiver leaves, as nodes tell each other too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Parting {
     /// It stays, but there is no room left in its request.
     Stays,
@@ -249,7 +251,7 @@ impl Sessions {
                 let gone = Ask::Written {
                     receiver,
                     lines: 0,
-                    leaves: true,
+                    parting: Parting::Back,
                 };
                 // If there is no room for it now, it is said again.
                 if now.saturating_duration_since(heard) >= time

@@ -14,7 +14,7 @@ use crate::xhr::none_lost;
 use super::{impatient, nodes, publish};
 
 /// How long an owner lets another node wait for lines, `publish_timeout`, and what a loaded machine adds.
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(40);
 
 /// A page with a stream, subscribed to this channel by way of another node.
 fn page_on(nodes: &[Server], channel: &str) -> (Xhr, XhrStream) {
@@ -117,8 +117,9 @@ fn a_connection_to_redis_that_breaks_again_and_again_loses_nothing() {
     let config = Config::new().server("outbox_bytes", "16777216");
     let nodes = Nodes::linked(&config, &[redis.url(), proxy.url()]);
     let (mut page, stream) = page_on(&nodes, "c");
-    drop(stream);
+    let first = stream;
     let mut stream = page.at(&nodes[1]).stream();
+    drop(first);
     let mut lines = 0;
     let receive = |page: &mut Xhr| {
         lines += 1;
@@ -138,7 +139,7 @@ fn a_session_whose_node_dies_is_opened_anew() {
     let redis = RedisServer::shared();
     let mut nodes = nodes(2, &impatient());
     let mut page = Xhr::new(&nodes[1]);
-    drop(page.open());
+    let _first = page.open();
     let mut stream = page.at(&nodes[0]).stream();
     page.send(&json!({"event": "pusher:ping"}).to_string());
     assert_eq!(stream.message()["event"], "pusher:pong");
@@ -161,7 +162,7 @@ fn a_session_whose_node_dies_is_opened_anew() {
 fn a_node_that_stands_still_costs_its_sessions_a_bounded_time() {
     let nodes = nodes(2, &impatient());
     let mut page = Xhr::new(&nodes[1]);
-    drop(page.open());
+    let _first = page.open();
     nodes[1].signal("STOP");
     let began = Instant::now();
     let answer = page.at(&nodes[0]).send_body("[]");
@@ -204,8 +205,7 @@ fn without_redis_a_node_serves_its_own_sessions() {
 #[test]
 fn a_node_that_goes_sends_the_clients_of_others_to_another_one() {
     let mut nodes = nodes(2, &Config::new());
-    let (mut page, first) = page_on(&nodes, "c");
-    drop(first);
+    let (mut page, _first) = page_on(&nodes, "c");
     let mut stream = page.at(&nodes[1]).stream();
     assert_eq!(publish(&nodes[0], "c", "x").status(), 200);
     assert_eq!(stream.message()["data"], "x");
@@ -218,7 +218,7 @@ fn a_node_that_goes_sends_the_clients_of_others_to_another_one() {
 fn a_receiver_whose_node_dies_has_gone() {
     let mut nodes = nodes(2, &impatient());
     let mut page = Xhr::new(&nodes[0]);
-    drop(page.open());
+    let _first = page.open();
     let mut stream = page.at(&nodes[1]).stream();
     page.send("{\"event\":\"pusher:ping\"}");
     assert_eq!(stream.message()["event"], "pusher:pong");
@@ -247,15 +247,10 @@ fn a_session_that_ends_leaves_nothing_in_redis() {
     drop(stream);
     assert_eq!(page.send_body("[]").status(), 204);
     assert_eq!(stream_elsewhere.line(), "a[]");
-    let began = Instant::now();
     drop(stream_elsewhere);
     eventually(PATIENCE, "its owner is forgotten", || {
         keys(redis, &nodes).is_empty().then_some(())
     });
-    assert!(
-        began.elapsed() > Duration::from_secs(4),
-        "it waits for a receiver"
-    );
     // What is refused is told to nobody.
     let mut refused = Xhr::new(&nodes[0]).stream_with(&[("Origin", "https://example.org")]);
     assert_eq!(refused.line(), "o");
@@ -281,8 +276,7 @@ fn a_node_may_ask_its_clients_to_stay_with_it() {
 #[test]
 fn a_receiver_elsewhere_whose_client_is_slow_is_there() {
     let nodes = nodes(2, &Config::new());
-    let (mut page, first) = page_on(&nodes, "c");
-    drop(first);
+    let (mut page, _first) = page_on(&nodes, "c");
     let mut stream = page.at(&nodes[1]).stream();
     let data = "x".repeat(9000);
     let count = 60;

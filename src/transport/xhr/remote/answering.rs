@@ -11,7 +11,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::wire::{Answer, Content, Question};
 use super::{SILENCE, WAIT};
 use crate::node::Node;
-use crate::transport::xhr::sessions::{self, Ask, Handle, NotSent, ReceiverId, Sent, Sessions};
+use crate::transport::xhr::sessions::{
+    self, Ask, Handle, NotSent, Parting, ReceiverId, Sent, Sessions,
+};
 
 /// How often receivers of other nodes are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -78,16 +80,16 @@ async fn answer(sessions: &Sessions, text: &Bytes) -> Answer {
         Content::Written {
             receiver,
             lines,
-            leaves,
+            parting,
         } => {
             let receiver = ReceiverId(receiver);
-            if leaves {
+            if parting != Parting::Stays {
                 sessions.leaves(&session, receiver);
             }
             told(handle.asks.try_send(Box::new(Ask::Written {
                 receiver,
                 lines,
-                leaves,
+                parting,
             })))
         }
         Content::Here { receiver } => {

@@ -13,7 +13,7 @@ use crate::node::{AskError, Node, NodeId, Owner, PeerQuestion, Unavailable};
 use crate::protocol::{CloseCode, Line};
 use crate::transport::spawn;
 use crate::transport::xhr::sessions::{
-    self, Ask, Batch, Handle, NotSent, ROOM_PATIENCE, ReceiverId, Sent,
+    self, Ask, Batch, Handle, NotSent, Parting, ROOM_PATIENCE, ReceiverId, Sent,
 };
 
 /// Questions of a receiver that wait; it has one at a time.
@@ -159,12 +159,12 @@ impl Remote {
     }
 
     /// Says what a receiver has written. If that gets lost, the owner takes back after a while what it lent.
-    async fn say_written(&self, ReceiverId(receiver): ReceiverId, lines: usize, leaves: bool) {
+    async fn say_written(&self, ReceiverId(receiver): ReceiverId, lines: usize, parting: Parting) {
         let _ = self
             .ask(Content::Written {
                 receiver,
                 lines,
-                leaves,
+                parting,
             })
             .await;
     }
@@ -209,7 +209,7 @@ impl Remote {
                         Fetched::Lost => return last(Line::open(None), answer, asks).await,
                         Fetched::Draining => {
                             // Before the client is told, since this node may be gone soon after.
-                            self.say_written(receiver, 0, true).await;
+                            self.say_written(receiver, 0, Parting::Back).await;
                             let code = CloseCode::ShuttingDown;
                             let line = Line::close(code.number(), code.text());
                             return last(line, answer, asks).await;
@@ -219,10 +219,10 @@ impl Remote {
                 Ask::Written {
                     receiver,
                     lines,
-                    leaves,
+                    parting,
                 } => {
-                    self.say_written(receiver, lines, leaves).await;
-                    if leaves {
+                    self.say_written(receiver, lines, parting).await;
+                    if parting != Parting::Stays {
                         return;
                     }
                 }

@@ -5,7 +5,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::Line;
-use crate::transport::xhr::sessions::Batch;
+use crate::transport::xhr::sessions::{Batch, Parting};
 
 /// Before the lines of a batch.
 const BATCH_HEAD: usize = 6;
@@ -36,7 +36,7 @@ pub(super) enum Content {
     Written {
         receiver: u64,
         lines: usize,
-        leaves: bool,
+        parting: Parting,
     },
     /// A receiver is there, and has not written its last batch yet.
     Here { receiver: u64 },
@@ -151,7 +151,7 @@ mod tests {
             Content::Written {
                 receiver: 1,
                 lines: 2,
-                leaves: true,
+                parting: Parting::ForGood,
             },
             Content::Here { receiver: 1 },
             Content::Send {
