@@ -104,6 +104,7 @@ reasons! {
         Body "body" "its body is not a JSON array of strings, or it may not have one",
         BodyTooLarge "body_too_large" "its body is larger than the app's messages may be",
         Waiting "waiting" "more requests of the session wait than may",
+        Unreachable "unreachable" "its session is another node's, which cannot be asked now",
     }
 }
 

@@ -48,6 +48,8 @@ pub use crate::adapter::DeliveryScope;
 pub use crate::adapter::Error as Unavailable;
 /// How the other nodes are doing.
 pub use crate::adapter::redis::{ClusterState, LiveNode};
+/// Sessions of other nodes, and how these are asked about them.
+pub use crate::adapter::{AskError, NodeId, Owner, Peers, Question as PeerQuestion};
 /// What makes a repeat recognisable, and why that is refused.
 pub use crate::adapter::{Counts, KeyRefused, Once};
 /// An event of a channel's log, its place there, and from which end the log is read.
@@ -115,6 +117,12 @@ impl Node {
     #[must_use]
     pub fn apps(&self) -> Arc<Apps> {
         self.apps.get()
+    }
+
+    /// The other nodes, one by one; `None` if there can be none.
+    #[must_use]
+    pub fn peers(&self) -> Option<&dyn Peers> {
+        self.adapter.peers()
     }
 
     /// The queues of the apps' webhooks.

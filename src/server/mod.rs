@@ -35,7 +35,7 @@ use crate::spool;
 use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service, hub_settings};
+use worker::{WorkerParts, admin_service, hub_settings, sessions};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -426,11 +426,11 @@ impl Services {
                 server.allow_plain_tokens,
                 Arc::clone(&proxies),
             ),
+            sessions: sessions(&node, &server),
             node,
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
-            sessions: Arc::default(),
             hub: hub_settings(&server),
             metrics,
         };

@@ -12,6 +12,8 @@ mod lifecycle;
 pub(crate) mod ws;
 mod xhr;
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::body::BoxBody;
@@ -19,6 +21,7 @@ use actix_http::{HttpMessage as _, Request, Response};
 use bytes::BytesMut;
 
 use crate::net::{Secure, Socket, TakeOver, Taken};
+use crate::node::Node;
 pub use admission::Door;
 pub use xhr::sessions::Sessions;
 
@@ -26,13 +29,13 @@ pub use xhr::sessions::Sessions;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All transports of one worker.
-pub struct Transports(Door);
+pub struct Transports(Rc<Door>);
 
 impl Transports {
     /// For the connections that this worker accepts.
     #[must_use]
     pub fn new(door: Door) -> Self {
-        Self(door)
+        Self(Rc::new(door))
     }
 
     /// Whether a request whose connection is not taken over is answered here.
@@ -48,6 +51,11 @@ impl Transports {
     }
 }
 
+/// Answers other nodes about sessions of this process, as long as it lives. Only where there may be other nodes.
+pub async fn answer_peers(node: Arc<Node>, sessions: Arc<Sessions>) {
+    xhr::keep(node, sessions).await;
+}
+
 /// Runs on the worker, apart from the HTTP machinery, whose memory is freed when the connection was taken over.
 fn spawn(task: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(task);
@@ -60,7 +68,7 @@ impl TakeOver for Transports {
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
         if xhr::takes(&self.0, &request) {
-            return xhr::take_over(&self.0, &request, socket, unread);
+            return xhr::take_over(&self.0, request, socket, unread);
         }
         ws::upgrade(&self.0, &request, socket, unread);
         Taken::ForGood
