@@ -14,6 +14,7 @@ mod outbox;
 mod outlet;
 mod peer;
 mod resume;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
 pub use outlet::Outlet;
 pub use peer::{Ending, Identity, Peer};
 pub use resume::Confirmed;
+pub use stream::EventStream;
 
 /// How many sockets one turn of a worker writes to before it looks after everything else. `(measured)` 128 keeps a
 /// neighbour's p99 low beside a channel of thousands at the same CPU per delivery.

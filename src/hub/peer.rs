@@ -13,19 +13,22 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use super::Hub;
+use super::channel::LocalChannel;
 use super::client_info::ClientInfo;
 use super::heartbeat::Pulse;
+use super::inbox::Delivery;
 use super::outbox::{Outbox, SendOutcome};
 use super::outlet::Outlet;
 use super::resume::Resumable;
+use super::{Hub, Slot};
 use crate::app::{App, AppId, Apps};
+use crate::channel_log::LogId;
 use crate::net::Socket;
 use crate::protocol::{
     ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, ServerFrame, SocketId,
     Transport, UserId,
 };
-use crate::rules::{Admission, ChannelPolicy};
+use crate::rules::{Admission, ChannelPolicy, WhoMaySubscribe};
 use crate::token::TokensInUse;
 
 /// A connection's identity. It does not change.
@@ -101,6 +104,7 @@ pub struct Peer {
     waker: RefCell<Option<Waker>>,
     pub(super) pulse: Pulse,
     authorized: Cell<bool>,
+    trusted: Cell<bool>,
     pub(super) resumable: Option<Box<Resumable>>,
     to_be_reviewed: Cell<bool>,
     user: OnceCell<UserId>,
@@ -132,6 +136,7 @@ impl Peer {
             waker: RefCell::default(),
             pulse,
             authorized,
+            trusted: Cell::new(false),
             resumable,
             to_be_reviewed: Cell::new(false),
             user: OnceCell::new(),
@@ -192,10 +197,25 @@ impl Peer {
         policy: &ChannelPolicy<'_>,
         has_token: bool,
     ) -> Admission {
+        if self.is_trusted() && policy.subscribe != WhoMaySubscribe::Nobody {
+            return Admission::Admitted;
+        }
         let user = self.user.get().map(UserId::as_str);
         let tokens = self.tokens.borrow();
         let names = || tokens.as_ref().is_some_and(|tokens| tokens.names(channel));
         policy.admission(channel, user, || has_token || names())
+    }
+
+    /// Whether a backend's API token lets it hear everything that somebody may hear.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.trusted.get()
+    }
+
+    /// Records that it has shown a backend's API token.
+    pub fn trust(&self) {
+        self.trusted.set(true);
+        self.authorize();
     }
 
     /// Whether anything of it rests on a token.
@@ -288,19 +308,60 @@ impl Peer {
     }
 
     /// Sends bytes that are of the connection's form already, and counts them as a frame.
-    fn send_bytes(&self, bytes: &Bytes) {
+    pub fn send_bytes(&self, bytes: &Bytes) {
         if self.put(bytes) {
             self.app.borrow().metrics.sent(1, bytes.len());
         }
     }
 
-    /// Sends one frame of many, without counting it. `forms` has been made of it. Returns whether it was taken.
-    pub(super) fn deliver(&self, frame: &Encoded, forms: &Forms) -> bool {
+    /// Begins a stream: its first bytes, and its channels in the order of its ids, each with its place in its log; none
+    /// of them if the stream has no ids.
+    pub fn begin_stream<'a>(
+        &self,
+        first: &Bytes,
+        channels: impl Iterator<Item = (&'a Slot, LogId)>,
+    ) {
+        if let Outlet::Events(stream) = &self.outlet {
+            stream.begin(channels);
+            self.send_bytes(first);
+        }
+    }
+
+    /// Sends an event of a channel to this connection alone, with its place in the channel's log, and counts it.
+    pub fn send_event(&self, slot: &Slot, log_id: LogId, frame: &Encoded) {
+        let bytes = self.bytes_of(&slot.channel, Some(log_id), frame, &Forms::default());
+        if let Some(bytes) = bytes {
+            self.send_bytes(&bytes);
+        }
+    }
+
+    /// Sends one frame of many, of a channel, without counting it. `forms` has been made of it. Returns whether it was
+    /// taken.
+    pub(super) fn deliver(
+        &self,
+        channel: &LocalChannel,
+        delivery: &Delivery,
+        forms: &Forms,
+    ) -> bool {
         match self.outlet.form() {
-            Form::Frame => self.put(frame.bytes()),
-            form => forms
-                .bytes_of(form, frame)
+            Form::Frame => self.put(delivery.frame.bytes()),
+            _ => self
+                .bytes_of(channel, delivery.log_id, &delivery.frame, forms)
                 .is_some_and(|bytes| self.put(&bytes)),
+        }
+    }
+
+    /// A channel's event in the connection's form; none if it means nothing there.
+    fn bytes_of(
+        &self,
+        channel: &LocalChannel,
+        log_id: Option<LogId>,
+        frame: &Encoded,
+        forms: &Forms,
+    ) -> Option<Bytes> {
+        match &self.outlet {
+            Outlet::Events(stream) => stream.block(channel, log_id, frame, forms),
+            outlet => forms.bytes_of(outlet.form(), frame),
         }
     }
 
@@ -323,7 +384,7 @@ impl Peer {
         let bytes = match self.transport {
             Transport::WebSocket | Transport::Plain => Encoded::ping(payload).bytes().clone(),
             Transport::XhrStreaming | Transport::XhrPolling => Line::heartbeat().into_bytes(),
-            Transport::Sse => Bytes::from_static(b"3\r\n:\n\n\r\n"),
+            Transport::Sse => Bytes::from_static(b":\n\n"),
         };
         self.send_bytes(&bytes);
     }
@@ -493,29 +554,22 @@ impl Peer {
 
 /// What a client is told of the end of its connection, in its form.
 fn last_words(ending: &Ending, form: Form) -> Vec<Bytes> {
-    match (ending, form) {
-        (Ending::Gone, _) => Vec::new(),
-        (Ending::Answered(code), Form::Line) => {
-            vec![Line::close(code.unwrap_or(1000), "").into_bytes()]
-        }
-        (Ending::Close { code, text }, Form::Line) => {
-            vec![Line::close(code.number(), text).into_bytes()]
-        }
-        (Ending::Answered(code), Form::Frame) => {
-            vec![Encoded::close(code.unwrap_or(1000), "").bytes().clone()]
-        }
-        (Ending::Close { code, text }, Form::Frame) => {
-            let error = ServerFrame::Closing {
-                code: *code,
-                message: text,
-            };
-            let error = code.is_announced().then(|| error.encode());
-            let close = Encoded::close(code.number(), text);
-            error
-                .into_iter()
-                .chain([close])
-                .map(|frame| frame.bytes().clone())
-                .collect()
-        }
+    let (code, text) = match ending {
+        Ending::Gone => return Vec::new(),
+        Ending::Answered(code) => (code.unwrap_or(1000), ""),
+        Ending::Close { code, text } => (code.number(), text.as_str()),
+    };
+    if form == Form::Line {
+        return vec![Line::close(code, text).into_bytes()];
     }
+    let announced = match ending {
+        Ending::Close { code, text } if code.is_announced() => {
+            let (code, message) = (*code, text.as_str());
+            form.bytes_of(&ServerFrame::Closing { code, message }.encode())
+        }
+        _ => None,
+    };
+    let close = matches!(form, Form::Frame | Form::Plain);
+    let close = close.then(|| Encoded::close(code, text).bytes().clone());
+    announced.into_iter().chain(close).collect()
 }

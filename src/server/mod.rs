@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::net::{
     self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
 };
-use crate::node::Node;
+use crate::node::{ApiTokens, Node};
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::spool;
@@ -388,17 +388,19 @@ impl Services {
             metrics.clone(),
             feed,
         ));
+        let tokens = ApiTokens::new(server.allow_plain_tokens);
         let worker = WorkerParts {
             api: Api::new(
                 Arc::clone(&node),
                 &server.path_prefix,
-                server.allow_plain_tokens,
+                tokens.clone(),
                 Arc::clone(&proxies),
             ),
             node,
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
+            tokens,
             hub: HubSettings {
                 outbox_bytes: server.outbox_bytes,
                 activity_timeout: server.activity_timeout,

@@ -12,7 +12,7 @@ use crate::hub::Hub;
 use crate::limits::{Admission, AdmissionGate, AdmissionRefused};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, TrustedProxies};
-use crate::node::{Node, Refusal, UpgradeParams};
+use crate::node::{ApiTokens, Node, Refusal, UpgradeParams};
 use crate::protocol::resume::InvalidResumeToken;
 use crate::protocol::{CloseCode, ResumeToken, Transport, unmounted};
 
@@ -23,6 +23,7 @@ pub(super) struct Door {
     pub(super) gate: Arc<AdmissionGate>,
     pub(super) path_prefix: Box<str>,
     pub(super) proxies: Arc<TrustedProxies>,
+    pub(super) tokens: ApiTokens,
 }
 
 /// A request for a connection.

@@ -1,4 +1,5 @@
-//! What carries connections: WebSockets (`ws`), and what else takes a connection over from HTTP.
+//! What carries connections: WebSockets (`ws`, with Pusher's protocol or `plain`), Server-Sent Events (`sse`), and what
+//! else takes a connection over from HTTP.
 //!
 //! What all of them share is here: who is let in (`admission`), what a client of Pusher's protocol says (`commands`),
 //! how a connection begins and ends for those who watch (`lifecycle`), and answers that end it (`answer`). A transport
@@ -8,6 +9,9 @@ mod admission;
 mod answer;
 mod commands;
 mod lifecycle;
+mod listening;
+mod plain;
+mod sse;
 mod ws;
 
 use std::rc::Rc;
@@ -20,7 +24,7 @@ use bytes::BytesMut;
 use crate::hub::Hub;
 use crate::limits::AdmissionGate;
 use crate::net::{Socket, TakeOver, Taken, TrustedProxies};
-use crate::node::Node;
+use crate::node::{ApiTokens, Node};
 use admission::Door;
 
 /// How long a close may take: the rest of the outbox, the close frame, and the other side's end.
@@ -40,6 +44,7 @@ impl Transports {
         gate: Arc<AdmissionGate>,
         path_prefix: &str,
         proxies: Arc<TrustedProxies>,
+        tokens: ApiTokens,
     ) -> Self {
         Self {
             door: Rc::new(Door {
@@ -48,6 +53,7 @@ impl Transports {
                 gate,
                 path_prefix: path_prefix.into(),
                 proxies,
+                tokens,
             }),
         }
     }
@@ -60,11 +66,14 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
 
 impl TakeOver for Transports {
     fn takes(&self, request: &Request, offers_upgrade: bool) -> bool {
-        offers_upgrade && ws::takes(&self.door, request)
+        sse::takes(&self.door, request) || offers_upgrade && ws::takes(&self.door, request)
     }
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
-        ws::upgrade(&self.door, &request, socket, unread);
+        match sse::takes(&self.door, &request) {
+            true => sse::open(&self.door, &request, socket),
+            false => ws::upgrade(&self.door, &request, socket, unread),
+        }
         Taken::ForGood
     }
 }

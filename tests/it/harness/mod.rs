@@ -3,6 +3,7 @@
 mod certificates;
 mod config;
 mod credentials;
+mod events;
 mod exposition;
 mod http;
 mod nodes;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 pub(crate) use certificates::TestCertificates;
 pub(crate) use config::Config;
 pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
+pub(crate) use events::Events;
 pub(crate) use exposition::Exposition;
 pub(crate) use http::{Http, Response, request};
 pub(crate) use nodes::Nodes;
