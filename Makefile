@@ -27,11 +27,7 @@ test-rust: ## cargo test
 # tests some libraries have fewer features.
 test-clients: $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/installed ## the unmodified clients against the debug build, alone and over Redis
 	@$(CARGO) test --quiet --no-run --test it
-	@cd $(CLIENTS); failed=0; for nodes in 0 1 2; do \
-		echo "== client suites, nodes over Redis: $$nodes"; \
-		TIDEWIRE_BIN=$(TIDEWIRE_BIN) TIDEWIRE_TEST_OVER_REDIS=$$nodes \
-			node --test --test-reporter=spec --test-concurrency=2 suites/*.test.js || failed=1; \
-	done; exit $$failed
+	@cd $(CLIENTS) && TIDEWIRE_BIN=$(TIDEWIRE_BIN) node run.js
 
 lint: ## formatting and clippy
 	$(CARGO) fmt --check

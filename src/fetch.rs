@@ -20,7 +20,7 @@ use bytes::{Bytes, BytesMut};
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -120,7 +120,8 @@ pub struct Answer<'a> {
     pub headers: HeaderMap,
     server: &'a Server,
     connection: Framed<Box<dyn Io>, ClientPayloadCodec>,
-    has_body: bool,
+    /// Whether the codec reads the body: its length is known, or it comes in chunks, or the server is of HTTP/1.0.
+    is_framed: bool,
     /// Whether the answer itself says where it ends; else its connection's end does.
     has_end: bool,
 }
@@ -247,7 +248,7 @@ impl<'a> Answer<'a> {
         head: ResponseHead,
     ) -> Self {
         let codec = framed.codec_ref();
-        let has_body = !matches!(codec.message_type(), MessageType::None);
+        let is_framed = !matches!(codec.message_type(), MessageType::None);
         let status = head.status;
         let is_empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let says = |name| head.headers().contains_key(name);
@@ -256,10 +257,16 @@ impl<'a> Answer<'a> {
             status,
             headers: head.headers().clone(),
             server,
-            has_body,
+            is_framed,
             has_end,
             connection: framed.into_map_codec(ClientCodec::into_payload_codec),
         }
+    }
+
+    /// Whether the answer itself says where it ends. If not, its body lasts for as long as the server likes.
+    #[must_use]
+    pub fn has_end(&self) -> bool {
+        self.has_end
     }
 
     /// The body.
@@ -267,15 +274,18 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// It is longer than `max` bytes, or its connection ended before it did.
     pub async fn body(mut self, max: usize) -> Result<Bytes, Error> {
+        if !self.is_framed && !self.has_end {
+            return self.until_closed(max).await;
+        }
         let mut body = BytesMut::new();
-        while self.has_body {
+        while self.is_framed {
             let connection = &mut self.connection;
             match poll_fn(|cx| Pin::new(&mut *connection).next_item(cx)).await {
                 Some(Ok(Some(chunk))) if body.len() + chunk.len() > max => {
                     return Err(Error::TooLong(max));
                 }
                 Some(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
-                Some(Ok(None)) => self.has_body = false,
+                Some(Ok(None)) => self.is_framed = false,
                 Some(Err(error)) => return Err(error.into()),
                 None if self.has_end => return Err(Error::Closed),
                 None => return Ok(body.freeze()),
@@ -286,11 +296,23 @@ impl<'a> Answer<'a> {
         }
         Ok(body.freeze())
     }
+
+    /// The body of an answer without a length (RFC 9112 §6.3), which the codec takes for an answer without a body.
+    async fn until_closed(self, max: usize) -> Result<Bytes, Error> {
+        let parts = self.connection.into_parts();
+        let (mut io, mut body) = (parts.io, parts.read_buf);
+        while body.len() <= max {
+            if io.read_buf(&mut body).await? == 0 {
+                return Ok(body.freeze());
+            }
+        }
+        Err(Error::TooLong(max))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -367,7 +389,7 @@ mod tests {
             check(vec![none, none], (204, ""), 1).await;
             // What does not say where it ends spoils its connection.
             let endless = "HTTP/1.1 200 OK\r\n\r\nwhat? close";
-            check(vec![endless, endless], (200, ""), 2).await;
+            check(vec![endless, endless], (200, "what? close"), 2).await;
             let old = "HTTP/1.0 500 No\r\n\r\nno: close";
             check(vec![old, old], (500, "no: close"), 2).await;
             let last = "HTTP/1.1 301 X\r\nConnection: close\r\nContent-Length: 5\r\n\r\nclose";
@@ -384,6 +406,10 @@ mod tests {
                 "HTTP/1.1 103 Early Hints\r\nX: close",
                 "SSH-2.0-OpenSSH\r\n\r\nclose",
                 "HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\nclose",
+                concat!(
+                    "HTTP/1.1 200 OK\r\n\r\n0123456789012345678901234567890123456789012345678901234567890123456789",
+                    "012345678901234567890123456789close"
+                ),
             ] {
                 let (taken, _) = exchanged(vec![answer]).await;
                 assert!(taken[0].is_err(), "{answer:?}");

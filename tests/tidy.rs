@@ -370,12 +370,12 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         1,
         "one reading each; the next token begins another",
     ),
-    ("src/webhook/endpoint.rs", 1, "a note for the log"),
     (
         "src/transport/mod.rs",
         1,
         "one connection each; the client connects again",
     ),
+    ("src/webhook/endpoint.rs", 1, "a note for the log"),
 ];
 
 #[test]

@@ -13,7 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::peer::{Ending, Peer};
+use super::ending::Ending;
+use super::peer::Peer;
 use crate::protocol::{CloseCode, SocketId, Transport};
 
 /// How long a pinged connection has to answer (protocol §2.6), in seconds.

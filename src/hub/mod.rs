@@ -7,6 +7,7 @@
 
 mod channel;
 mod client_info;
+mod ending;
 mod heartbeat;
 pub mod inbox;
 pub mod listing;
@@ -35,10 +36,11 @@ use crate::slack::Slack as _;
 use channel::LocalChannel;
 pub use client_info::ClientInfo;
 use client_info::ClientInfoInterner;
+pub use ending::Ending;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
 pub use outlet::Outlet;
-pub use peer::{Ending, Identity, Peer};
+pub use peer::{Identity, Peer};
 pub use resume::Confirmed;
 pub use stream::EventStream;
 

@@ -3,7 +3,6 @@
 //! The connection's own task (in `transport`) reads. It is woken when the outbox needs flushing or the connection was ended.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -15,6 +14,7 @@ use bytes::Bytes;
 
 use super::channel::LocalChannel;
 use super::client_info::ClientInfo;
+use super::ending::Ending;
 use super::heartbeat::Pulse;
 use super::inbox::Delivery;
 use super::outbox::{Outbox, SendOutcome};
@@ -25,8 +25,7 @@ use crate::app::{App, AppId, Apps};
 use crate::channel_log::LogId;
 use crate::net::Socket;
 use crate::protocol::{
-    ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, ServerFrame, SocketId,
-    Transport, UserId,
+    ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, SocketId, Transport, UserId,
 };
 use crate::rules::{Admission, ChannelPolicy, WhoMaySubscribe};
 use crate::token::TokensInUse;
@@ -48,43 +47,6 @@ pub struct Identity {
     pub resume: Option<ResumeToken>,
     /// The client's address. None where a proxy hides it.
     pub address: Option<IpAddr>,
-}
-
-/// How a connection ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// The client closed it without a close frame, or it broke. Nothing is sent.
-    Gone,
-    /// The client sent a close frame, which is answered with the same code.
-    Answered(Option<u16>),
-    /// The server closes it.
-    Close {
-        /// The close code.
-        code: CloseCode,
-        /// The reason for the client's developer.
-        text: String,
-    },
-}
-
-impl Ending {
-    /// A close by the server with the code's own text.
-    #[must_use]
-    pub fn close(code: CloseCode) -> Self {
-        Self::Close {
-            code,
-            text: code.text().to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => f.write_str("gone"),
-            Self::Answered(_) => f.write_str("closed by the client"),
-            Self::Close { code, text } => write!(f, "{} {text}", code.number()),
-        }
-    }
 }
 
 /// One live connection, as its worker sees it.
@@ -499,7 +461,7 @@ impl Peer {
             self.outbox.borrow_mut().discard_unsent();
         }
         let socket = self.outlet.socket();
-        for bytes in &last_words(ending, self.outlet.form()) {
+        for bytes in &ending.last_words(self.outlet.form()) {
             self.outbox.borrow_mut().send(bytes, socket, usize::MAX);
             self.app.borrow().metrics.sent(1, bytes.len());
         }
@@ -550,26 +512,4 @@ impl Peer {
             waker.wake_by_ref();
         }
     }
-}
-
-/// What a client is told of the end of its connection, in its form.
-fn last_words(ending: &Ending, form: Form) -> Vec<Bytes> {
-    let (code, text) = match ending {
-        Ending::Gone => return Vec::new(),
-        Ending::Answered(code) => (code.unwrap_or(1000), ""),
-        Ending::Close { code, text } => (code.number(), text.as_str()),
-    };
-    if form == Form::Line {
-        return vec![Line::close(code, text).into_bytes()];
-    }
-    let announced = match ending {
-        Ending::Close { code, text } if code.is_announced() => {
-            let (code, message) = (*code, text.as_str());
-            form.bytes_of(&ServerFrame::Closing { code, message }.encode())
-        }
-        _ => None,
-    };
-    let close = matches!(form, Form::Frame | Form::Plain);
-    let close = close.then(|| Encoded::close(code, text).bytes().clone());
-    announced.into_iter().chain(close).collect()
 }

@@ -75,7 +75,10 @@ impl Node {
             if let Some(at) = session.subscriptions.iter().position(is_muted) {
                 let channel = session.subscriptions[at].slot.channel().clone();
                 self.unsubscribe_at(session, at).await;
-                let error = admit(session, &channel, false).err();
+                let error = match session.peer.transport().is_listeners() {
+                    true => self.may_listen(session, &channel, None).err(),
+                    false => admit(session, &channel, false).err(),
+                };
                 let error = error.unwrap_or_else(|| SubscribeError::RulesChanged(channel.clone()));
                 return Some((channel, error));
             }
@@ -339,12 +342,20 @@ impl Session {
     /// After another sign-in: has what its token does not name any more ended by [`Node::review`].
     pub(super) fn mute_forbidden(&self) {
         for Subscription { slot, .. } in &self.subscriptions {
-            if self.admission(slot.channel(), false) != Admission::Admitted {
+            let is_admitted = self.admission(slot.channel(), false) == Admission::Admitted;
+            if !is_admitted || !may_stay(&self.peer, slot.channel()) {
                 self.peer.hub().mute(slot);
                 self.peer.set_to_be_reviewed();
             }
         }
     }
+}
+
+/// Whether the prefix of a channel lets a connection stay after another sign-in. A listener's tokens are all that lets it
+/// in; other subscriptions rest on an `auth` of their own.
+fn may_stay(peer: &Peer, channel: &ChannelName) -> bool {
+    let rests_on_tokens = peer.transport().is_listeners() && channel.kind().needs_auth();
+    !rests_on_tokens || peer.is_trusted() || peer.with_tokens(|tokens| tokens.names(channel))
 }
 
 /// Whether the rule of a channel lets the connection in now.

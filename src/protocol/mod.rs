@@ -1,6 +1,6 @@
 //! The Pusher Channels wire: names, frames, codes. Pure: no I/O, no clock, nothing else of ours.
 //!
-//! Supported are protocol versions 4 to 7 ([`VERSIONS`]) with every channel kind. Not supported are SockJS' own kinds of
+//! Supported are protocol versions 4 to 7 ([`VERSIONS`]) with every channel kind. Not supported are `SockJS`' own kinds of
 //! transport (iframes, JSONP) and binary frames, which the protocol does not have.
 
 pub mod channel;

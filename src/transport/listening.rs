@@ -231,7 +231,11 @@ fn refuse_api_token(commands: &Commands, refused: ApiTokenRefused, given: &str) 
         ),
     };
     commands.log(|tallies| &tallies.requests, reason, ErrorCode::None, None);
-    secret(commands, given).unwrap_or_else(|| Refused::new(status, text))
+    let told = || Refused::new(status, text);
+    if refused == ApiTokenRefused::Plain {
+        return told();
+    }
+    secret(commands, given).unwrap_or_else(told)
 }
 
 /// Says so if what was sent as a token is a secret.

@@ -179,12 +179,10 @@ fn tokens_let_in_and_end() {
     assert_eq!(json_of(&mut ws)["error"]["code"], 4200);
     assert_eq!(ws.closed().0, 4200);
 
-    let nobodys = hs256(
-        "jwt-secret",
-        &json!({"exp": now() + 2, "channels": ["private-a"]}).to_string(),
-    );
     let mut ws = open(&server, "channels=b");
     assert_eq!(json_of(&mut ws), json!({"subscribed": "b"}));
+    let nobodys = json!({"exp": now() + 2, "channels": ["private-a"]});
+    let nobodys = hs256("jwt-secret", &nobodys.to_string());
     let subscribe = json!({"subscribe": ["private-a"], "token": nobodys});
     assert_eq!(ask(&mut ws, &subscribe), json!({"subscribed": "private-a"}));
     let (code, text) = error(&json_of(&mut ws), Some("private-a"));
@@ -240,7 +238,7 @@ fn messages_have_a_rate_and_the_server_goes_with_4200() {
     assert!(slow.is_some(), "{answers:?}");
     let connections = [("transport", "plain")];
     assert_eq!(
-        server.labelled("connections_by_transport_total", &connections),
+        server.labelled("transport_connections_opened_total", &connections),
         1
     );
     server.terminate();

@@ -81,6 +81,7 @@ fn a_stream_counts_as_a_connection_and_tells_of_subscriptions() {
     let server = Server::start(&config);
     let mut stream = Events::open(&server, "channels=a,cache-b");
     stream.opened();
+    assert_eq!(stream.event().name, "pusher:cache_miss");
     let event = stream.event();
     assert_eq!(
         (event.name.as_str(), event.data.as_str()),
@@ -88,10 +89,9 @@ fn a_stream_counts_as_a_connection_and_tells_of_subscriptions() {
     );
     server.await_count("connections", 1);
     server.await_count("subscriptions", 2);
-    assert_eq!(stream.event().name, "pusher:cache_miss");
     let connections = [("transport", "sse")];
     assert_eq!(
-        server.labelled("connections_by_transport_total", &connections),
+        server.labelled("transport_connections_opened_total", &connections),
         1
     );
     let counts = server.get("/apps/app-id/channels/a?info=subscription_count");
@@ -299,7 +299,7 @@ fn a_stream_goes_on_after_a_restart_of_its_node() {
 
 #[test]
 fn what_is_beyond_the_log_is_told() {
-    let alone = Config::new().server("history_bytes", "8192");
+    let alone = Config::new().server("history_bytes", "65536");
     let small = Config::new().redis("log_events", "3");
     let redis = RedisServer::shared();
     for nodes in [
@@ -312,7 +312,7 @@ fn what_is_beyond_the_log_is_told() {
         let id = stream.last_id.clone();
         drop(stream);
         nodes.for_request().trigger("b", "e", "kept");
-        for number in 0..20 {
+        for number in 0..80 {
             let data = format!("{number:01000}");
             nodes.for_request().trigger("a", "e", &data);
         }

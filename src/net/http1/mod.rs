@@ -130,8 +130,11 @@ pub enum Taken {
     /// It is no affair of HTTP any more.
     ForGood,
     /// It is given back when an answer has been written, with what was read meanwhile; or not, if it ended with that.
-    Lent(Pin<Box<dyn Future<Output = Option<(Socket, BytesMut)>>>>),
+    Lent(Loan),
 }
+
+/// Ends with the connection and what was read behind the request; none: the connection has ended.
+pub type Loan = Pin<Box<dyn Future<Output = Option<(Socket, BytesMut)>>>>;
 
 /// The HTTP server of one listener on one worker.
 pub struct Http<S> {

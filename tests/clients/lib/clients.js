@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 
 import Backend from "pusher";
 
+import { TRANSPORT } from "./topologies.js";
 import { DEADLINE, eventually, within } from "./wait.js";
 
 const require = createRequire(import.meta.url);
@@ -24,9 +25,14 @@ export const pusherJs = {
 
 export const MASTER_KEY = Buffer.alloc(32, "tide").toString("base64");
 
-/** The options that point pusher-js at a self-hosted server. */
-export function address(server) {
-  return { cluster: "", wsHost: server.host, wsPort: server.port, forceTLS: false, enabledTransports: ["ws"] };
+/** The options that point pusher-js at a self-hosted server, by WebSocket or by HTTP. */
+export function address({ host, port }, transport = TRANSPORT) {
+  return { cluster: "", wsHost: host, wsPort: port, httpHost: host, httpPort: port, forceTLS: false, enabledTransports: [transport] };
+}
+
+/** The same path for WebSockets and for HTTP. */
+export function under(path) {
+  return { wsPath: path, httpPath: path };
 }
 
 /** The `pusher` package, as a backend of the given app. */

@@ -1,5 +1,4 @@
-// nginx and HAProxy in front of a server, each with the configuration that docs/tls-and-proxies.md shows, on free ports and with a
-// certificate of an authority of our own.
+// nginx and HAProxy in front of a server, on free ports and with a certificate of an authority of our own.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -111,4 +110,21 @@ export function haproxy(sections) {
     args: ["-db", "-f"],
     config: sections.replace(/bind :443\b/, `bind 127.0.0.1:${port}`),
   });
+}
+
+/** HAProxy that gives every request to the next node, whoever sends it. */
+export function roundRobin(nodes) {
+  return haproxy(`
+    defaults
+      mode http
+      timeout connect 5s
+      timeout client 180s
+      timeout server 180s
+      option http-server-close
+    frontend public
+      bind :443
+      default_backend nodes
+    backend nodes
+      balance roundrobin
+      ${nodes.map(({ host, port }, number) => `server node${number} ${host}:${port}`).join("\n      ")}`);
 }

@@ -9,6 +9,8 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { Redis, Splitter } from "./cluster.js";
+import { Proxy, roundRobin } from "./proxies.js";
+import { NODES, OVER_REDIS, TRANSPORT } from "./topologies.js";
 import { eventually } from "./wait.js";
 
 export const clientsDir = resolve(fileURLToPath(new URL("..", import.meta.url)));
@@ -52,15 +54,6 @@ export function run(program, args, { input = "", cwd, env } = {}) {
 export function tidewire(...args) {
   return run(binary, args);
 }
-
-/**
- * How many nodes over Redis every suite's server is, behind a port that spreads connections if they are several; none
- * is one without Redis.
- */
-export const OVER_REDIS = Number(process.env.TIDEWIRE_TEST_OVER_REDIS ?? 0);
-
-/** How many processes that are. */
-export const NODES = Math.max(1, OVER_REDIS);
 
 /** One process. */
 class Node {
@@ -164,7 +157,7 @@ export class Server {
   #options;
   #redis = null;
   #nodes = [];
-  #splitter = null;
+  #balancer = null;
 
   constructor(options) {
     this.#options = options;
@@ -183,8 +176,8 @@ export class Server {
       await node.spawn(it.#options, 0, it.#redis);
       it.#nodes.push(node);
     }
-    if (NODES > 1) it.#splitter = await Splitter.start(it.#nodes);
-    ({ host: it.host, port: it.port } = it.#splitter ?? it.#nodes[0]);
+    if (NODES > 1) it.#balancer = await (TRANSPORT === "ws" ? Splitter.start(it.#nodes) : Proxy.start(roundRobin(it.#nodes)));
+    ({ host: it.host, port: it.port } = it.#balancer ?? it.#nodes[0]);
     return it;
   }
 
@@ -264,7 +257,7 @@ export class Server {
       await this.empties();
     } finally {
       await this.terminate();
-      this.#splitter?.stop();
+      await this.#balancer?.stop();
       this.#redis?.stop();
       for (const node of this.#nodes) node.remove();
     }

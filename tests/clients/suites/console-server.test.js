@@ -10,7 +10,8 @@ import { startBrowser } from "../lib/browser.js";
 import { Clients, pusherJs, subscribe } from "../lib/clients.js";
 import { open, visitConsole } from "../lib/console.js";
 import { shows } from "../lib/examples.js";
-import { NODES, OVER_REDIS, Server, app } from "../lib/server.js";
+import { Server, app } from "../lib/server.js";
+import { NODES, OVER_REDIS } from "../lib/topologies.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const token = "operators-only";

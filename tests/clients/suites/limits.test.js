@@ -5,7 +5,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { Clients, backend, connected, marker, next, pusherJs, refusal, subscribe } from "../lib/clients.js";
-import { NODES, Server, app } from "../lib/server.js";
+import { Server, app } from "../lib/server.js";
+import { NODES } from "../lib/topologies.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 // After a refused attempt pusher-js waits for 15 seconds.

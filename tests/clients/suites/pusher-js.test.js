@@ -5,7 +5,8 @@ import { createHmac } from "node:crypto";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { Clients, backend, get, marker, next, pusherJs, record, refusal, subscribe } from "../lib/clients.js";
-import { NODES, Server, app } from "../lib/server.js";
+import { Server, app } from "../lib/server.js";
+import { NODES } from "../lib/topologies.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app();

@@ -13,7 +13,8 @@ import { startBrowser } from "../lib/browser.js";
 import { Clients, address, backend, pusherJs } from "../lib/clients.js";
 import { snippet } from "../lib/docs.js";
 import { Line } from "../lib/line.js";
-import { OVER_REDIS, Server, app, clientsDir } from "../lib/server.js";
+import { Server, app, clientsDir } from "../lib/server.js";
+import { OVER_REDIS } from "../lib/topologies.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const Echo = EchoModule.default ?? EchoModule;

@@ -19,7 +19,8 @@ import { Clients, backend, marker, pusherJs, subscribe } from "../lib/clients.js
 import { hearsEveryNode, visitConsole } from "../lib/console.js";
 import { page, snippet } from "../lib/docs.js";
 import { shows } from "../lib/examples.js";
-import { NODES, OVER_REDIS, Server, app, binary, run } from "../lib/server.js";
+import { Server, app, binary, run } from "../lib/server.js";
+import { NODES, OVER_REDIS } from "../lib/topologies.js";
 import { Sns, TOPIC } from "../lib/sns.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 

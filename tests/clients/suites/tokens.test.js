@@ -8,7 +8,8 @@ import { startBrowser } from "../lib/browser.js";
 import { address, backend, connected, marker, pusherJs, record, subscribe } from "../lib/clients.js";
 import { at, snippet } from "../lib/docs.js";
 import { PUBLIC_ALGORITHMS, Provider, sign } from "../lib/provider.js";
-import { NODES, Server, app } from "../lib/server.js";
+import { Server, app } from "../lib/server.js";
+import { NODES } from "../lib/topologies.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 /** pusher-js tries again at once; under load its first attempt may fail, and the next one is 15 s later. */

@@ -1,0 +1,59 @@
+// What a suite's server can be and how its clients reach it, and which suites are run on which of that.
+
+/**
+ * How many nodes over Redis every suite's server is, behind a port that spreads connections, or requests, over them if
+ * they are several; none is one without Redis.
+ */
+export const OVER_REDIS = Number(process.env.TIDEWIRE_TEST_OVER_REDIS ?? 0);
+
+/** How many processes that are. */
+export const NODES = Math.max(1, OVER_REDIS);
+
+/** What pusher-js connects by: `ws`, `xhr_streaming` or `xhr_polling`. */
+export const TRANSPORT = process.env.TIDEWIRE_TEST_TRANSPORT ?? "ws";
+
+/** Each is the variables that make it. */
+export const TOPOLOGIES = {
+  alone: { TIDEWIRE_TEST_OVER_REDIS: "0" },
+  "one node over Redis": { TIDEWIRE_TEST_OVER_REDIS: "1" },
+  "two nodes over Redis": { TIDEWIRE_TEST_OVER_REDIS: "2" },
+};
+
+/** What a suite is about is the same on whatever is behind the server, or `tests/it/cluster` has it. */
+const ALONE = ["alone"];
+/** What two nodes do, one over Redis does as well: half of what meets there, meets on one node. */
+const ALONE_AND_TWO = ["alone", "two nodes over Redis"];
+
+/** A suite that is not named here is run on all of them. */
+const FEWER = {
+  "channel-rules": ALONE,
+  "command-line": ALONE,
+  console: ALONE,
+  "console-live": ALONE,
+  docs: ALONE,
+  examples: ALONE,
+  "examples-invoices": ALONE,
+  "examples-lightning": ALONE,
+  "examples-organisations": ALONE,
+  "examples-portals": ALONE,
+  "examples-without-a-backend": ALONE,
+  "own-channels": ALONE,
+  proxies: ALONE,
+  "pusher-js-builds": ALONE,
+  "python-clients": ALONE,
+  readme: ALONE,
+  tokens: ALONE,
+  browser: ALONE_AND_TWO,
+  "console-server": ALONE_AND_TWO,
+  "laravel-echo": ALONE_AND_TWO,
+  limits: ALONE_AND_TWO,
+  "pusher-python": ALONE_AND_TWO,
+  sources: ALONE_AND_TWO,
+};
+
+export function topologiesOf(suite) {
+  return FEWER[suite] ?? Object.keys(TOPOLOGIES);
+}
+
+/** The suites that are named here, so that none is named that there is not. */
+export const named = Object.keys(FEWER);
