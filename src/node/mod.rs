@@ -64,8 +64,8 @@ pub use crate::hub::listing::{ConnectionInfo, ConnectionList, ConnectionQuery};
 pub use crate::registry::AppRate;
 /// Sums over all apps.
 pub use crate::registry::Totals;
-/// What a listener shows.
-pub use crate::token::Token;
+/// What a listener shows, and what is wrong with it.
+pub use crate::token::{Fault as TokenFault, Token};
 
 use crate::adapter::Adapter;
 use crate::app::{App, Apps, CurrentApps};

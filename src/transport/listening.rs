@@ -11,9 +11,10 @@ use super::commands::Commands;
 use crate::auth;
 use crate::metrics::RequestRefused;
 use crate::net::Client;
-use crate::node::{ApiTokenRefused, ApiTokens, Refusal, SigninError, SubscribeError, Token};
+use crate::node::{
+    ApiTokenRefused, ApiTokens, Refusal, SigninError, SubscribeError, Token, TokenFault,
+};
 use crate::protocol::{CloseCode, ErrorCode, SseStyle, excerpt};
-use crate::token::Fault;
 
 /// What is asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -150,10 +151,10 @@ impl From<&SubscribeError> for Refused {
 impl From<&SigninError> for Refused {
     fn from(error: &SigninError) -> Self {
         match error {
-            SigninError::Token(Fault::Format(why)) => {
+            SigninError::Token(TokenFault::Format(why)) => {
                 Self::new(401, format!("The token is no JWT: {why}"))
             }
-            SigninError::Token(fault @ Fault::NoKeys) => Self::new(503, fault.to_string()),
+            SigninError::Token(fault @ TokenFault::NoKeys) => Self::new(503, fault.to_string()),
             SigninError::Token(fault) => Self::new(401, format!("Invalid token: {fault}")),
             SigninError::AlreadySignedIn(_) => Self::new(403, error.to_string()),
             SigninError::TooManyConnections(_) => Self::new(429, error.to_string()),

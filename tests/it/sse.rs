@@ -327,6 +327,27 @@ fn what_is_beyond_the_log_is_told() {
 }
 
 #[test]
+fn a_past_that_is_too_long_begins_anew() {
+    let server = Server::start(&Config::new().server("outbox_bytes", "65536"));
+    let mut stream = Events::open(&server, "channels=a,b");
+    stream.opened();
+    let id = stream.last_id.clone();
+    drop(stream);
+    let data = "x".repeat(9000);
+    for channel in ["a", "b"].repeat(3) {
+        server.trigger(channel, "e", &data);
+    }
+    let mut resumed = Events::resume(&server, "channels=a,b", &id);
+    assert_eq!(
+        resumed.opened(),
+        json!({"resumed": false, "missed": 3, "anew": ["b"]})
+    );
+    resumed.gets([data.as_str(); 3]);
+    server.trigger("b", "e", "newer");
+    resumed.gets(["newer"]);
+}
+
+#[test]
 fn without_resume_seconds_there_are_no_ids() {
     let server = Server::start(&Config::new().app("resume_seconds", "0"));
     let mut stream = Events::open(&server, "channels=a");
