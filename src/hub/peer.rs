@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+use super::Hub;
 use super::channel::LocalChannel;
 use super::client_info::ClientInfo;
 use super::ending::Ending;
@@ -20,9 +21,7 @@ use super::inbox::Delivery;
 use super::outbox::{Outbox, SendOutcome};
 use super::outlet::Outlet;
 use super::resume::Resumable;
-use super::{Hub, Slot};
 use crate::app::{App, AppId, Apps};
-use crate::channel_log::LogId;
 use crate::net::Socket;
 use crate::protocol::{
     ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, SocketId, Transport, UserId,
@@ -60,7 +59,7 @@ pub struct Peer {
     /// Shared with the connections of equal clients.
     client_info: Option<Rc<ClientInfo>>,
     address: Option<IpAddr>,
-    outlet: Outlet,
+    pub(super) outlet: Outlet,
     outbox: RefCell<Outbox>,
     ending: RefCell<Option<Box<Ending>>>,
     waker: RefCell<Option<Waker>>,
@@ -276,27 +275,6 @@ impl Peer {
         }
     }
 
-    /// Begins a stream: its first bytes, and its channels in the order of its ids, each with its place in its log; none
-    /// of them if the stream has no ids.
-    pub fn begin_stream<'a>(
-        &self,
-        first: &Bytes,
-        channels: impl Iterator<Item = (&'a Slot, LogId)>,
-    ) {
-        if let Outlet::Events(stream) = &self.outlet {
-            stream.begin(channels);
-            self.send_bytes(first);
-        }
-    }
-
-    /// Sends an event of a channel to this connection alone, with its place in the channel's log, and counts it.
-    pub fn send_event(&self, slot: &Slot, log_id: LogId, frame: &Encoded) {
-        let bytes = self.bytes_of(&slot.channel, Some(log_id), frame, &Forms::default());
-        if let Some(bytes) = bytes {
-            self.send_bytes(&bytes);
-        }
-    }
-
     /// Sends one frame of many, of a channel, without counting it. `forms` has been made of it. Returns whether it was
     /// taken.
     pub(super) fn deliver(
@@ -310,20 +288,6 @@ impl Peer {
             _ => self
                 .bytes_of(channel, delivery.log_id, &delivery.frame, forms)
                 .is_some_and(|bytes| self.put(&bytes)),
-        }
-    }
-
-    /// A channel's event in the connection's form; none if it means nothing there.
-    fn bytes_of(
-        &self,
-        channel: &LocalChannel,
-        log_id: Option<LogId>,
-        frame: &Encoded,
-        forms: &Forms,
-    ) -> Option<Bytes> {
-        match &self.outlet {
-            Outlet::Events(stream) => stream.block(channel, log_id, frame, forms),
-            outlet => forms.bytes_of(outlet.form(), frame),
         }
     }
 

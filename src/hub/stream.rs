@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::Slot;
 use super::channel::LocalChannel;
+use super::outlet::Outlet;
+use super::{Peer, Slot};
 use crate::channel_log::LogId;
 use crate::net::Socket;
 use crate::protocol::sse::sse_id;
@@ -86,5 +87,42 @@ impl EventStream {
         let block = forms.bytes_of(form, frame)?;
         let id = sse_id(places.iter().map(|place| place.log_id.0));
         Some([id.as_bytes(), &block].concat().into())
+    }
+}
+
+impl Peer {
+    /// Begins a stream: its first bytes, and its channels in the order of its ids, each with its place in its log; none
+    /// of them if the stream has no ids.
+    pub fn begin_stream<'a>(
+        &self,
+        first: &Bytes,
+        channels: impl Iterator<Item = (&'a Slot, LogId)>,
+    ) {
+        if let Outlet::Events(stream) = &self.outlet {
+            stream.begin(channels);
+            self.send_bytes(first);
+        }
+    }
+
+    /// Sends an event of a channel to this connection alone, with its place in the channel's log, and counts it.
+    pub fn send_event(&self, slot: &Slot, log_id: LogId, frame: &Encoded) {
+        let bytes = self.bytes_of(&slot.channel, Some(log_id), frame, &Forms::default());
+        if let Some(bytes) = bytes {
+            self.send_bytes(&bytes);
+        }
+    }
+
+    /// A channel's event in the connection's form; none if it means nothing there.
+    pub(super) fn bytes_of(
+        &self,
+        channel: &LocalChannel,
+        log_id: Option<LogId>,
+        frame: &Encoded,
+        forms: &Forms,
+    ) -> Option<Bytes> {
+        match &self.outlet {
+            Outlet::Events(stream) => stream.block(channel, log_id, frame, forms),
+            outlet => forms.bytes_of(outlet.form(), frame),
+        }
     }
 }

@@ -47,7 +47,6 @@ impl<'a> Told<'a> {
             "pusher:error" => return Some(Self::Error(frame.data.get())),
             "pusher_internal:member_added" => Cow::Borrowed("pusher:member_added"),
             "pusher_internal:member_removed" => Cow::Borrowed("pusher:member_removed"),
-            "pusher_internal:subscription_count" => Cow::Borrowed("pusher:subscription_count"),
             "pusher:cache_miss" => frame.event,
             other if other.starts_with("pusher:") || other.starts_with("pusher_internal:") => {
                 return None;
@@ -317,12 +316,7 @@ mod tests {
                     r#"{"channel":"presence-c","event":"pusher:member_added","data":{"user_id":"7"}}"#,
                 ),
             ),
-            (
-                ServerFrame::SubscriptionCount { channel, count: 3 },
-                Some(
-                    r#"{"channel":"presence-c","event":"pusher:subscription_count","data":{"subscription_count":3}}"#,
-                ),
-            ),
+            (ServerFrame::SubscriptionCount { channel, count: 3 }, None),
             (
                 ServerFrame::CacheMiss { channel },
                 Some(r#"{"channel":"presence-c","event":"pusher:cache_miss","data":{}}"#),

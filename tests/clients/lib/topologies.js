@@ -47,8 +47,10 @@ const FEWER = {
   "console-server": ALONE_AND_TWO,
   "laravel-echo": ALONE_AND_TWO,
   limits: ALONE_AND_TWO,
+  plain: ALONE_AND_TWO,
   "pusher-python": ALONE_AND_TWO,
   sources: ALONE_AND_TWO,
+  sse: ALONE_AND_TWO,
 };
 
 export function topologiesOf(suite) {

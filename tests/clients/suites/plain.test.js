@@ -15,7 +15,7 @@ import { Server, app, cleanEnv, clientsDir } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
 const SECRET = "a-secret-for-tokens-of-32-bytes-and-more";
-const main = app({ jwt: { secret: SECRET } });
+const main = app({ subscription_count: true, jwt: { secret: SECRET } });
 
 const token = (channels) => new SignJWT({ sub: "7", channels }).setProtectedHeader({ alg: "HS256" }).setExpirationTime("5m").sign(new TextEncoder().encode(SECRET));
 

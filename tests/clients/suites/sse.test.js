@@ -12,11 +12,12 @@ import { startBrowser } from "../lib/browser.js";
 import { backend } from "../lib/clients.js";
 import { snippet } from "../lib/docs.js";
 import { Line } from "../lib/line.js";
-import { OVER_REDIS, Server, app, cleanEnv } from "../lib/server.js";
+import { Server, app, cleanEnv } from "../lib/server.js";
+import { OVER_REDIS } from "../lib/topologies.js";
 import { eventually } from "../lib/wait.js";
 
 const SECRET = "a-secret-for-tokens-of-32-bytes-and-more";
-const main = app({ jwt: { secret: SECRET }, api_tokens: ["an-api-token"] });
+const main = app({ subscription_count: true, jwt: { secret: SECRET }, api_tokens: ["an-api-token"] });
 
 /** An EventSource waits for a second before it comes back, and the browser adds to it. */
 const BACK_DEADLINE = 30_000;
