@@ -17,7 +17,7 @@ import { OVER_REDIS } from "../lib/topologies.js";
 import { eventually } from "../lib/wait.js";
 
 const SECRET = "a-secret-for-tokens-of-32-bytes-and-more";
-const main = app({ subscription_count: true, jwt: { secret: SECRET }, api_tokens: ["an-api-token"] });
+const main = app({ subscription_count: true, jwt: { secret: SECRET, leeway_seconds: 0 }, api_tokens: ["an-api-token"] });
 
 /** An EventSource waits for a second before it comes back, and the browser adds to it. */
 const BACK_DEADLINE = 30_000;
