@@ -3,19 +3,22 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps packages test test-rust test-clients lint
+.PHONY: help deps packages test test-rust test-clients test-package lint package package-aarch64
 
 CARGO ?= cargo
 CLIENTS := tests/clients
+LINT := scripts/.venv
+SCRIPTS := $(shell grep -lm1 '^#!/usr/bin/env bash' scripts/*)
 TIDEWIRE_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target)/debug/tidewire)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-test: deps ## everything: the Rust tests, then the unmodified clients
+test: deps ## everything: the Rust tests, the unmodified clients, the packages and the chart
 	@failed=(); \
 	$(MAKE) --no-print-directory test-rust || failed+=(test-rust); \
 	$(MAKE) --no-print-directory test-clients || failed+=(test-clients); \
+	$(MAKE) --no-print-directory test-package || failed+=(test-package); \
 	if [ $${#failed[@]} -gt 0 ]; then echo "== failed: $${failed[*]}"; exit 1; fi
 
 # Most tests wait for something, so there are more at a time than cores.
@@ -29,18 +32,42 @@ test-clients: $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/instal
 	@$(CARGO) test --quiet --no-run --test it
 	@cd $(CLIENTS) && TIDEWIRE_BIN=$(TIDEWIRE_BIN) node run.js
 
-lint: ## formatting and clippy
+# The debug build, as nobody waits for another one: `make package` does the same to a release.
+test-package: $(LINT)/installed ## packages of the debug build, installed in a clean Debian, and the chart
+	@$(CARGO) test --quiet --no-run --test it
+	@echo "== packages and chart"
+	@scripts/test-package $(TIDEWIRE_BIN) "$$(rustc -vV | sed -n 's/^host: //p')"
+	@$(LINT)/bin/python scripts/check-chart $(TIDEWIRE_BIN)
+
+package: ## a release of this machine's architecture in target/package: built, packed, installed, run
+	@binary=$$(scripts/build-static); target=$$(rustc -vV | sed -n 's/^host: //p'); \
+	scripts/test-package "$$binary" "$$target" --static; \
+	scripts/package "$$binary" "$$target" target/package
+
+package-aarch64: ## the same of aarch64 on x86_64, by Debian's compiler and under QEMU
+	@target=aarch64-unknown-linux-gnu; toolchain=$$(scripts/aarch64-toolchain target/aarch64-toolchain); \
+	export $$toolchain; export CARGO_TARGET_DIR=$(abspath target/aarch64); \
+	binary=$$(scripts/build-static "$$target"); \
+	EMULATOR=$$(command -v qemu-aarch64-static) scripts/test-package "$$binary" "$$target" --static; \
+	scripts/package "$$binary" "$$target" target/package
+
+lint: packages $(LINT)/installed ## formatting, clippy, scripts, workflows, the chart
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(LINT)/bin/shellcheck .ci/run packaging/p* $(SCRIPTS)
+	$(LINT)/bin/actionlint -shellcheck $(LINT)/bin/shellcheck
+	$(LINT)/bin/python scripts/check-chart
 
-deps: packages $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/installed ## install what the tests need
+deps: packages $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/installed $(LINT)/installed ## install what the tests need
 
 # Debian's names. As root they are installed, everyone else is told.
 packages:
 	@missing=(); \
 	need() { command -v "$$1" > /dev/null || missing+=("$$2"); }; \
 	need node nodejs; need npm npm; need curl curl; need openssl openssl; need redis-server redis-server; \
-	need nginx nginx; need haproxy haproxy; need faketime faketime; \
+	need nginx nginx; need haproxy haproxy; need faketime faketime; need /usr/sbin/mariadbd mariadb-server; \
+	compgen -G '/usr/lib/postgresql/*/bin/initdb' > /dev/null || missing+=(postgresql); \
+	[ "$$(id -u)" -ne 0 ] || need debootstrap debootstrap; \
 	command -v chromium chromium-browser google-chrome > /dev/null || missing+=(chromium); \
 	python3 -c 'import ensurepip, venv' &> /dev/null || missing+=(python3-venv); \
 	if [ $${#missing[@]} -eq 0 ]; then exit 0; fi; \
@@ -61,7 +88,9 @@ $(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/p
 	@touch $@
 
 $(CLIENTS)/.venv/installed: $(CLIENTS)/requirements.txt | packages
+$(LINT)/installed: scripts/requirements.txt | packages
+%/.venv/installed: %/requirements.txt
 	@echo "== pip install"
-	@python3 -m venv --clear $(CLIENTS)/.venv
-	@$(CLIENTS)/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -43,6 +43,8 @@ pub mod transport;
 pub mod admin;
 
 pub mod config;
+
+pub mod app_store;
 pub mod server;
 pub mod telemetry;
 

@@ -43,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "adapter",
             "admin",
             "app",
+            "app_store",
             "auth",
             "clock",
             "config",
@@ -61,6 +62,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "webhook",
         ],
     ),
+    ("app_store", &["app", "config"]),
     ("telemetry", &["config"]),
     (
         "config",
@@ -113,6 +115,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "admin",
         &[
             "app",
+            "app_store",
             "auth",
             "clock",
             "feed",

@@ -5,9 +5,12 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use serde_json::json;
+use time::format_description::well_known::Rfc3339;
 
 use super::Admin;
 use super::access::Operator;
+use crate::app_store::Status;
+use crate::clock;
 use crate::node::{ClusterState, LiveNode, WorkerReport};
 
 pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
@@ -39,6 +42,7 @@ pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
         "workers": workers.iter().map(worker).collect::<Vec<_>>(),
         "cluster": cluster,
         "spool_problem": admin.node.webhooks().spool_problem(),
+        "app_store": admin.apps.as_ref().and_then(|apps| apps.status()).map(app_store_json),
     }))
 }
 
@@ -51,6 +55,25 @@ fn cluster_json(cluster: &ClusterState) -> serde_json::Value {
         "round_trip_microseconds": microseconds(cluster.round_trip()),
         "waiting_bytes": cluster.waiting_bytes(),
         "live_nodes": cluster.live().iter().map(live_node).collect::<Vec<_>>(),
+    })
+}
+
+/// None of it without `[app_store]`. Of many wrong rows the first are told.
+fn app_store_json(store: Status) -> serde_json::Value {
+    const TOLD: usize = 20;
+    // Every moment of this clock has a text.
+    let text = |time| clock::date(time).format(&Rfc3339).ok();
+    let (since, problem) = store.away.unzip();
+    let broken = store.broken.iter().take(TOLD);
+    let broken = broken.map(|(id, problem)| json!({ "id": id, "problem": problem }));
+    json!({
+        "status": if problem.is_none() { "up" } else { "down" },
+        "problem": problem,
+        "down_since": since.map(text),
+        "read_at": store.read_at.map(text),
+        "rows": store.rows,
+        "broken": store.broken.len(),
+        "broken_rows": broken.collect::<Vec<_>>(),
     })
 }
 

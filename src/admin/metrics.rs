@@ -13,6 +13,8 @@ use super::access::Operator;
 use super::exposition::{Exposition, Family, Format, Kind};
 use super::process::Process;
 use super::{Admin, soketi};
+use crate::app_store::Status;
+use crate::clock;
 use crate::metrics::{AnyTally, AppCounters, BOUNDS, Counters, Tallies};
 use crate::node::{ClusterState, InboxDepth, Totals, WorkerReport};
 use crate::protocol::{ChannelKind, CloseCode, Transport};
@@ -48,6 +50,9 @@ async fn text(admin: &Admin, format: Format) -> String {
     page.sources(admin);
     if let Some(cluster) = &admin.cluster {
         page.cluster(cluster);
+    }
+    if let Some(store) = admin.apps.as_ref().and_then(|apps| apps.status()) {
+        page.app_store(&store);
     }
     process.write(&mut page.0, "", &[]);
     if let Some(port) = &admin.soketi_names_port {
@@ -244,6 +249,16 @@ impl Page {
             "cluster_strange_nodes" "Live nodes under the prefix that have an app of the same id with another key or secret" = strange.count(),
             "cluster_waiting_bytes" "Bytes of events that wait for Redis" = cluster.waiting_bytes(),
             "cluster_round_trip_microseconds" "The longest of the last round trips to Redis" = cluster.round_trip().as_micros(),
+        }
+    }
+
+    fn app_store(&mut self, store: &Status) {
+        let read_at = store.read_at.map(clock::since_epoch).unwrap_or_default();
+        gauges! { self;
+            "app_store_up" "Whether the database of apps answered when it was asked last" = usize::from(store.away.is_none()),
+            "app_store_read_timestamp_seconds" "When its table was looked at last, in seconds since 1970; 0: never" = read_at.as_secs(),
+            "app_store_rows" "Rows of the table" = store.rows,
+            "app_store_broken_rows" "Rows that are wrong, whose apps are disabled, and rows whose id or key is another app's" = store.broken.len(),
         }
     }
 }

@@ -31,6 +31,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::app_store::AppStore;
 use crate::auth::Secret;
 use crate::clock;
 use crate::http::Api;
@@ -69,6 +70,8 @@ pub struct Admin {
     token: Option<Secret>,
     config: watch::Receiver<ConfigState>,
     cluster: Option<ClusterState>,
+    /// The apps as operators see them; none without a server around it.
+    apps: Option<Arc<AppStore>>,
     started: Instant,
     series: Series,
     watchers: Arc<ConcurrencyLimit>,
@@ -122,11 +125,21 @@ impl Admin {
             token,
             config,
             cluster,
+            apps: None,
             started: Instant::now(),
             series: Series::default(),
             watchers: Arc::new(ConcurrencyLimit::new(Some(WATCHERS))),
             wrong_tokens: Arc::default(),
             soketi_names_port: None,
+        }
+    }
+
+    /// Shows how the database of apps is doing.
+    #[must_use]
+    pub fn with_apps(self, apps: Arc<AppStore>) -> Self {
+        Self {
+            apps: Some(apps),
+            ..self
         }
     }
 

@@ -294,9 +294,14 @@ impl Apps {
     /// Makes a snapshot; `config` has refused duplicate ids and keys.
     #[must_use]
     pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
+        Self::of(apps.into_iter().map(Arc::new))
+    }
+
+    /// The same of apps that are there already.
+    #[must_use]
+    pub fn of(apps: impl IntoIterator<Item = Arc<App>>) -> Self {
         let mut all = Self::default();
         for app in apps {
-            let app = Arc::new(app);
             all.by_id.insert(app.id.clone(), Arc::clone(&app));
             all.by_key.insert(app.key.clone(), app);
         }
@@ -379,7 +384,9 @@ impl Apps {
     /// Goes on counting where the apps of the same ids in an earlier snapshot stopped, and keeps the keys that they read.
     fn continue_from(&self, former: &Self) {
         for app in self.iter() {
-            if let Some(former) = former.by_id(app.id.as_str()) {
+            // One that stayed as it was has all of it.
+            let former = former.by_id(app.id.as_str());
+            if let Some(former) = former.filter(|former| !Arc::ptr_eq(former, app)) {
                 app.metrics.continue_from(&former.metrics);
                 if let (Some(tokens), Some(former)) = (&app.tokens, &former.tokens) {
                     tokens.continue_from(former);

@@ -286,7 +286,9 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Open(_) | Self::Server(server::Error::Files(_)) => 78,
+            Self::Config(_)
+            | Self::Open(_)
+            | Self::Server(server::Error::Files(_) | server::Error::AppStore(_)) => 78,
             Self::Usage(_) => 2,
             Self::Telemetry(_)
             | Self::Server(_)

@@ -20,7 +20,8 @@ use crate::auth::{Secret, Secrets};
 const DEVELOPMENT_SECRET: &str = "app-secret";
 
 /// Makes the snapshot, or says what is in the way. `server` is what the apps must fit.
-pub(super) fn build(raw: &[raw::App], server: &Server, check: &mut Check<'_, '_>) -> Apps {
+pub(super) fn build(raw: &raw::Raw, server: &Server, check: &mut Check<'_, '_>) -> Apps {
+    let (has_store, raw) = (raw.app_store.url.is_some(), &raw.apps[..]);
     let mut apps = Vec::new();
     for (index, app) in raw.iter().enumerate() {
         let at = format!("apps.{index}");
@@ -28,9 +29,9 @@ pub(super) fn build(raw: &[raw::App], server: &Server, check: &mut Check<'_, '_>
     }
     unique(raw, "id", |app| app.id.as_ref(), check);
     unique(raw, "key", |app| app.key.as_ref(), check);
-    if raw.is_empty() {
+    if raw.is_empty() && !has_store {
         let text = "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, \
-                    TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET";
+                    TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or keep apps in a database, with [app_store]";
         check.problems.push(Problem::at(None, &[], text));
     }
     Apps::new(apps)
@@ -45,7 +46,7 @@ pub(super) fn with_development_secret(apps: &Apps) -> Vec<&str> {
 }
 
 /// The app that stands `at` a path.
-fn built(
+pub(super) fn built(
     raw: &raw::App,
     at: &str,
     server: &Server,

@@ -9,6 +9,7 @@
 //!
 //! Nothing else in this crate reads the environment or the settings' file, and no one else sees `raw`.
 
+mod app_store;
 mod apps;
 mod check;
 mod environment;
@@ -25,6 +26,7 @@ mod read;
 mod redis;
 mod redis_url;
 mod reload;
+mod rows;
 mod rules;
 mod secrets;
 mod soketi;
@@ -41,6 +43,7 @@ use std::sync::Arc;
 
 use crate::app::Apps;
 use crate::host_port::is_loopback;
+pub use app_store::{AppStore, Database};
 use check::Check;
 use environment::EnvInput;
 pub use environment::Environment;
@@ -52,7 +55,11 @@ use locate::found;
 pub use locate::{PLACES, admin_address, server_alone};
 use raw::Raw;
 use read::read;
-pub use reload::{Reloaded, Watch};
+pub use reload::{Reloaded, Watch, aside};
+pub use rows::{
+    AppReader, Columns, Entries, FileApps, InvalidField, OWN_COLUMN, Width, app_columns,
+    left_out as left_out_of_row, row as app_row, said as app_said, shown as app_shown,
+};
 use secrets::SecretReader;
 use tree::{Override, Tree};
 
@@ -67,6 +74,8 @@ pub struct Settings {
     pub webhooks: crate::webhook::Settings,
     /// `[redis]`; none: this node is alone.
     pub redis: Option<crate::adapter::redis::Settings>,
+    /// `[app_store]`; none: apps are in the file alone.
+    pub app_store: Option<AppStore>,
     /// `[[apps]]`.
     pub apps: Apps,
     /// `TIDEWIRE_LOG` and `TIDEWIRE_LOG_FORMAT`.
@@ -144,6 +153,11 @@ impl Loaded {
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         self.raw.to_toml(&self.raw.apps)
     }
+
+    /// Its apps, for who shows them.
+    pub(crate) fn file_apps(&self) -> FileApps {
+        FileApps::new(Arc::clone(&self.raw), self.file.as_deref())
+    }
 }
 
 /// Reads and checks everything.
@@ -173,7 +187,11 @@ fn attempt(
             (Some(file), tree)
         }
         None => {
-            if input.app.is_none() && input.problems.is_empty() {
+            let has_store = input
+                .overrides
+                .iter()
+                .any(|given| given.path.join(".") == app_store::URL);
+            if input.app.is_none() && !has_store && input.problems.is_empty() {
                 let generated = sources.generated_app.as_ref();
                 let generated = generated.ok_or_else(|| Error::NoFile(sources.places.clone()))?;
                 let options = std::mem::take(&mut input.app_options);
@@ -184,7 +202,7 @@ fn attempt(
         }
     };
     let secrets = SecretReader {
-        environment: &sources.environment,
+        environment: Some(&sources.environment),
         folder: file
             .as_deref()
             .and_then(Path::parent)
@@ -270,8 +288,9 @@ fn sorted(mut problems: Vec<Problem>) -> Error {
 /// What the sections say together. It holds only if no problem was reported.
 fn settings(raw: &Raw, running: Option<&Server>, log: Log, check: &mut Check<'_, '_>) -> Settings {
     let mut settings = Settings {
-        apps: apps::build(&raw.apps, running.unwrap_or(&raw.server), check),
+        apps: apps::build(raw, running.unwrap_or(&raw.server), check),
         redis: redis::settings(&raw.redis, check),
+        app_store: app_store::settings(&raw.app_store, check),
         server: raw.server.clone(),
         admin: raw.admin.clone(),
         webhooks: raw.webhooks.clone(),

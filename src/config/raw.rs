@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::app_store::DatabaseUrl;
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
 use super::rules::Match;
 use super::sources::SourceKind;
-use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, Token};
+use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, TableName, Token};
 use super::webhooks::{HeaderText, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
@@ -33,6 +34,8 @@ pub(super) struct Raw {
     /// What is printed is what can be read, and bounds without a place cannot.
     #[serde(skip_serializing_if = "Redis::says_no_place")]
     pub(super) redis: Redis,
+    #[serde(skip_serializing_if = "AppStore::is_off")]
+    pub(super) app_store: AppStore,
     pub(super) apps: Vec<App>,
 }
 
@@ -99,6 +102,26 @@ pub(super) struct Webhook {
     pub(super) channels: Vec<Pattern>,
     pub(super) batch: bool,
     pub(super) headers: BTreeMap<HeaderText, Masked>,
+}
+
+section! {
+    /// `[app_store]`
+    #[serde(expecting = "a table, [app_store]")]
+    pub(super) struct AppStore {
+        pub(super) url: Option<DatabaseUrl> = None,
+        pub(super) table: TableName = TableName("apps".to_owned()),
+        #[serde(deserialize_with = "number::<1, 3600, _, _>")]
+        pub(super) refresh_seconds: u32 = 5,
+        /// None: with SQLite.
+        pub(super) create: Option<bool> = None,
+        pub(super) start_without: bool = false,
+    }
+}
+
+impl AppStore {
+    fn is_off(&self) -> bool {
+        self.url.is_none()
+    }
 }
 
 section! {

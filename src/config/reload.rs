@@ -3,6 +3,7 @@
 //! Apps and the certificate are what a running server can change; of the other sections it is told which keys wait for a restart.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use toml::{Table, Value};
 use super::error::{Error, path};
 use super::files::Files;
 use super::values::MASK;
-use super::{Loaded, Sources, attempt, raw};
+use super::{FileApps, Loaded, Sources, attempt, raw};
 use crate::app::Apps;
 
 /// How often the files are looked at.
@@ -30,6 +31,7 @@ pub struct Watch {
     /// As of the last reading, whether it succeeded or not.
     files: Files,
     raw: Arc<raw::Raw>,
+    file: Option<PathBuf>,
     fixed: Table,
 }
 
@@ -38,6 +40,8 @@ pub struct Watch {
 pub struct Reloaded {
     /// All apps from now on.
     pub apps: Apps,
+    /// The same, for who shows them.
+    pub file_apps: FileApps,
     /// The certificate from now on, where TLS is on.
     pub certificate: Option<Arc<CertifiedKey>>,
     /// What an operator should know.
@@ -55,8 +59,15 @@ impl Watch {
             sources,
             files: loaded.files.clone(),
             raw: Arc::clone(&loaded.raw),
+            file: loaded.file.clone(),
             fixed: fixed(loaded, &loaded.files),
         }
+    }
+
+    /// The apps that the server begins with, for who shows them.
+    #[must_use]
+    pub fn file_apps(&self) -> FileApps {
+        FileApps::new(Arc::clone(&self.raw), self.file.as_deref())
     }
 
     /// What the server began with, as [`Loaded::to_toml`] says it.
@@ -107,6 +118,7 @@ impl Watch {
         let loaded = loaded?;
         keep_generated_app(&mut self.sources, &loaded);
         let waiting = differences(&self.fixed, &fixed(&loaded, &self.files));
+        let file_apps = loaded.file_apps();
         let mut warnings = loaded.warnings;
         if !waiting.is_empty() {
             warnings.push(format!(
@@ -116,6 +128,7 @@ impl Watch {
         }
         Ok(Reloaded {
             toml: shown(&self.raw, &loaded.raw.apps),
+            file_apps,
             apps: loaded.settings.apps,
             certificate: loaded.settings.server.tls.map(|tls| tls.certificate),
             warnings,
@@ -125,7 +138,7 @@ impl Watch {
 
 /// What is done on a thread of its own, because files may keep it waiting; none if there is no thread to be had. The
 /// process ends without waiting for it.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = oneshot::channel();
     let thread = thread::Builder::new().name("config".to_owned());
     let spawned = thread.spawn(move || {
@@ -157,6 +170,8 @@ fn fixed(loaded: &Loaded, files: &Files) -> Table {
     // What is printed has none that says no place.
     let redis = Table::try_from(&loaded.raw.redis).unwrap_or_default();
     sections.insert("redis".to_owned(), Value::Table(redis));
+    let app_store = Table::try_from(&loaded.raw.app_store).unwrap_or_default();
+    sections.insert("app_store".to_owned(), Value::Table(app_store));
     if let Some(Value::Table(server)) = sections.get_mut("server")
         && let Some(Value::Table(tls)) = server.get_mut("tls")
     {

@@ -12,8 +12,8 @@ use crate::auth::Secret;
 
 /// Where to look.
 pub(super) struct SecretReader<'a> {
-    /// For `"${NAME}"`.
-    pub(super) environment: &'a Environment,
+    /// For `"${NAME}"`; none: variables are not for who gives the configuration.
+    pub(super) environment: Option<&'a Environment>,
     /// The folder of the configuration file: what a relative path begins at.
     pub(super) folder: &'a Path,
     /// Notes what is read.
@@ -46,8 +46,10 @@ impl SecretReader<'_> {
                 "expected the name of an environment variable between \"${\" and \"}\"".to_owned(),
             );
         }
-        let value = self
+        let environment = self
             .environment
+            .ok_or("expected the secret itself: variables of the environment are for the file")?;
+        let value = environment
             .value(name)
             .ok_or_else(|| format!("the environment variable {name} is not set"))?;
         let value = value

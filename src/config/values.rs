@@ -9,10 +9,10 @@ use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::app_store::table_name;
+use super::origin::page_origin;
 use super::webhooks::masked;
 use crate::host_port::is_loopback;
-
-use super::origin::page_origin;
 
 /// A secret or a token, or the name of the variable that holds it; `secrets` tells which. It is written as `***`,
 /// and no message shows what was given for it.
@@ -121,6 +121,11 @@ checked_text! {
 checked_text! {
     /// An entry of `allowed_origins`.
     PageOrigin, page_origin
+}
+
+checked_text! {
+    /// The name of a table in a database.
+    TableName, table_name
 }
 
 checked_text! {

@@ -66,6 +66,12 @@ impl Api {
         }
     }
 
+    /// What looks at API tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &ApiTokens {
+        &self.tokens
+    }
+
     /// What the requests are for.
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {

@@ -122,7 +122,7 @@ impl Node {
         let token = token.filter(|token| token.names(channel.as_str()));
         let after = after.filter(|_| app.resume.seconds > 0);
         let past = past_wanted(&app, channel, room, after);
-        let (at, subscribed) = self.join(session, channel, None, token, past).await?;
+        let (at, subscribed) = self.join(session, channel, (None, token), past).await?;
         Ok(Listening {
             at,
             subscribed,

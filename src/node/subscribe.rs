@@ -116,7 +116,7 @@ impl Node {
         let after = resuming.as_ref().and_then(|resuming| resuming.after);
         let past = past_wanted(&app, &channel, room(&session.peer), after);
         let (at, subscribed) = self
-            .join(session, &channel, member, token.as_ref(), past)
+            .join(session, &channel, (member, token.as_ref()), past)
             .await?;
         let subscription = &session.subscriptions[at];
         self.activate(session, subscription, subscribed, resuming);
@@ -129,8 +129,7 @@ impl Node {
         &self,
         session: &mut Session,
         channel: &ChannelName,
-        member: Option<Box<Member>>,
-        token: Option<&Token>,
+        (member, token): (Option<Box<Member>>, Option<&Token>),
         past: PastWanted,
     ) -> Result<(usize, Subscribed), SubscribeError> {
         let app = session.app();

@@ -182,7 +182,7 @@ impl PlainAnswer<'_> {
     }
 }
 
-/// serde_json writes UTF-8 only; lossy costs one check and cannot panic.
+/// `serde_json` writes UTF-8 only; lossy costs one check and cannot panic.
 fn text(out: Vec<u8>) -> String {
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }

@@ -121,7 +121,7 @@ mod tests {
         sse_block(frame.encode().text_payload().unwrap(), style).unwrap()
     }
 
-    /// What EventSource makes of a block: name and data (WHATWG, "interpreting an event stream").
+    /// What `EventSource` makes of a block: name and data (WHATWG, "interpreting an event stream").
     fn read(block: &str) -> (String, String) {
         let (mut name, mut data) = (String::new(), String::new());
         let text = block.strip_suffix("\n\n").unwrap();

@@ -17,8 +17,9 @@ use tracing::{error, info, warn};
 use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
 use crate::admin::{Admin, ConfigState};
-use crate::app::CurrentApps;
-use crate::config::{self, Reloaded, Settings, Watch};
+use crate::app::{Apps, CurrentApps};
+use crate::app_store::{self, AppStore};
+use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
 use crate::hub::HubSettings;
@@ -61,6 +62,9 @@ pub enum Error {
     /// The TLS library and its cryptography do not go together.
     #[error("cannot speak TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The database of apps cannot be read.
+    #[error("cannot read the apps of [app_store]: {0}")]
+    AppStore(#[from] app_store::Error),
     /// Webhooks cannot be told.
     #[error(transparent)]
     Webhooks(#[from] webhook::Error),
@@ -94,7 +98,8 @@ fn needs(settings: &Settings) -> Needs {
     }
 }
 
-async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
+async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
+    let store = app_store(&mut settings, &watch).await?;
     let listeners = Listeners::bind(&settings)?;
     let line = listeners.line(settings.apps.len())?;
     let mut signals = Signals::new()?;
@@ -117,6 +122,7 @@ async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<()
         config_state,
         services.adapter.cluster(),
     )
+    .with_apps(Arc::clone(&store))
     .with_soketi_names(soketi_names);
     spawn_critical("series", admin.clone().keep_series());
     let admin_gate = Arc::new(AdmissionGate::new(None, None));
@@ -130,11 +136,13 @@ async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<()
     spawn_critical("log windows", metrics.clone().tell_suppressed_lines());
     spawn_critical("memory", memory::give_back_now_and_then());
     let running = Running {
+        store,
         node: Arc::clone(&services.worker.node),
         api: services.worker.api.clone(),
         certificates: services.certificates.clone(),
         config_state: config_state_sender,
     };
+    spawn_critical("apps", running.clone().apply_apps());
     spawn_critical("reload", running.watch_config(watch, hangup));
     print_line(&line);
 
@@ -153,6 +161,19 @@ async fn serve(settings: Settings, files: FileBudget, watch: Watch) -> Result<()
     }
     metrics.end_window();
     Ok(())
+}
+
+/// Reads the table of apps, and puts its apps beside those of the file.
+async fn app_store(settings: &mut Settings, watch: &Watch) -> Result<Arc<AppStore>, Error> {
+    let table = settings.app_store.take();
+    let folder = table.as_ref().map(|table| table.folder.clone());
+    let reader = AppReader::new(settings.server.clone(), folder.unwrap_or_default());
+    let (store, keeper) = AppStore::open(table, reader).await?;
+    settings.apps = store.with_file(&settings.apps, watch.file_apps());
+    if let Some(keeper) = keeper {
+        spawn_critical("app store", keeper.run());
+    }
+    Ok(store)
 }
 
 fn admin_server(
@@ -182,7 +203,9 @@ fn print_line(line: &str) {
 }
 
 /// What a running server can change.
+#[derive(Clone)]
 struct Running {
+    store: Arc<AppStore>,
     node: Arc<Node>,
     api: Api,
     certificates: Option<Arc<Certificates>>,
@@ -190,6 +213,20 @@ struct Running {
 }
 
 impl Running {
+    /// Puts into effect what the apps of the file and of the table have become.
+    async fn apply_apps(self) {
+        let put = async |apps: Apps| {
+            if let Err(problem) = self.node.webhooks().reload(&apps).await {
+                error!("the webhooks stay as they were: {problem}");
+            }
+            if let Err(problem) = self.api.reload_sources(&apps) {
+                error!("new sources cannot store: {problem}");
+            }
+            self.node.reload(apps).await;
+        };
+        self.store.apply(put).await;
+    }
+
     /// Puts each new configuration into effect, or says what is wrong with it and keeps what was.
     async fn watch_config(self, mut watch: Watch, mut hangup: Signal) {
         loop {
@@ -215,13 +252,8 @@ impl Running {
             certificates.replace(next);
             info!("new connections get another certificate");
         }
-        if let Err(problem) = self.node.webhooks().reload(&reloaded.apps).await {
-            error!("the webhooks stay as they were: {problem}");
-        }
-        if let Err(problem) = self.api.reload_sources(&reloaded.apps) {
-            error!("new sources cannot store: {problem}");
-        }
-        self.node.reload(reloaded.apps).await;
+        let (apps, file_apps) = (&reloaded.apps, reloaded.file_apps);
+        self.store.replace_file(apps, file_apps).await;
         self.config_state
             .send_replace(ConfigState::now(&reloaded.toml));
         self.node.metrics().reloads.inc();
@@ -388,19 +420,17 @@ impl Services {
             metrics.clone(),
             feed,
         ));
-        let tokens = ApiTokens::new(server.allow_plain_tokens);
         let worker = WorkerParts {
             api: Api::new(
                 Arc::clone(&node),
                 &server.path_prefix,
-                tokens.clone(),
+                ApiTokens::new(server.allow_plain_tokens),
                 Arc::clone(&proxies),
             ),
             node,
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
-            tokens,
             hub: HubSettings {
                 outbox_bytes: server.outbox_bytes,
                 activity_timeout: server.activity_timeout,

@@ -20,7 +20,7 @@ use crate::hub::{Hub, HubSettings};
 use crate::limits::AdmissionGate;
 use crate::metrics::Metrics;
 use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
-use crate::node::{ApiTokens, Node};
+use crate::node::Node;
 use crate::supervise::{self, spawn_critical};
 use crate::transport::Transports;
 
@@ -38,7 +38,6 @@ pub(super) struct WorkerParts {
     pub(super) api: Api,
     pub(super) path_prefix: Arc<str>,
     pub(super) proxies: Arc<TrustedProxies>,
-    pub(super) tokens: ApiTokens,
     pub(super) hub: HubSettings,
     pub(super) metrics: Metrics,
 }
@@ -88,7 +87,7 @@ impl WorkerParts {
             Arc::clone(&self.gate),
             &self.path_prefix,
             Arc::clone(&self.proxies),
-            self.tokens.clone(),
+            self.api.tokens().clone(),
         )
     }
 

@@ -50,6 +50,10 @@ impl Commands {
         match rate {
             FrameRate::Over(limit) => self.refuse_fast(limit),
             // Boxed so that an idle connection's task has no room for a command's state.
+            _ if self.peer().transport() == Transport::Plain => {
+                let text = std::str::from_utf8(message).map_err(not_utf8)?;
+                Box::pin(plain::command(self, text)).await;
+            }
             _ => Box::pin(self.command(message)).await?,
         }
         Ok(())
@@ -68,10 +72,6 @@ impl Commands {
     /// Carries one command out and answers it.
     async fn command(&mut self, message: &[u8]) -> Result<(), Ending> {
         let text = std::str::from_utf8(message).map_err(not_utf8)?;
-        if self.peer().transport() == Transport::Plain {
-            plain::command(self, text).await;
-            return Ok(());
-        }
         let frame = match ClientFrame::parse(text) {
             Ok(frame) => frame,
             Err(error) => {

@@ -38,6 +38,10 @@ pub struct Transports {
 impl Transports {
     /// For the connections that this worker accepts.
     #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "wiring: each part is named once, here and in the server"
+    )]
     pub fn new(
         node: Arc<Node>,
         hub: Rc<Hub>,

@@ -30,7 +30,7 @@ use crate::node::{Listening, LogId, Refusal, Session};
 use crate::protocol::sse::{read_sse_id, sse_id, sse_notice};
 use crate::protocol::{CloseCode, Transport};
 
-/// How long an EventSource waits before it comes back, in milliseconds; and where there is no room.
+/// How long an `EventSource` waits before it comes back, in milliseconds; and where there is no room.
 const RETRY_MS: u32 = 1000;
 const RETRY_LATER_MS: u32 = 15_000;
 
@@ -123,7 +123,7 @@ struct Reply {
     cors: String,
     is_head: bool,
     wants_json: bool,
-    /// Whether its client reads streams of events, as EventSource says.
+    /// Whether its client reads streams of events, as `EventSource` says.
     wants_events: bool,
 }
 
@@ -155,7 +155,7 @@ impl Reply {
         )
     }
 
-    /// An EventSource gives up for good on any other status than 200. So it is told in a stream what is over in a moment.
+    /// An `EventSource` gives up for good on any other status than 200. So it is told in a stream what is over in a moment.
     fn refusal(&self, refused: &Refused) -> String {
         let Refused { status, text } = refused;
         if refused.is_temporary() && self.wants_events {

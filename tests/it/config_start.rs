@@ -287,7 +287,7 @@ fn check_config_shows_what_became_of_soketis_names() {
     let expected = "notice: SOKETI_PORT is understood as port in [server]; the name here is TIDEWIRE_SERVER__PORT\n";
     assert!(told.contains(expected), "{told}");
     assert!(
-        told.contains("warning: SOKETI_DB_MYSQL_PASSWORD: not supported, "),
+        told.contains("because SOKETI_APP_MANAGER_DRIVER is not mysql: SOKETI_DB_MYSQL_PASSWORD"),
         "{told}"
     );
     assert!(!told.contains("hidden"), "{told}");

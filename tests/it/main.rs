@@ -13,6 +13,7 @@
 mod harness;
 
 mod admin;
+mod app_store;
 mod bad_input;
 mod churn;
 mod cli;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::{
-    APP, Config, Exposition, Http, Nodes, OTHER_APP, PATIENCE, RedisServer, Server, TARGET, Ws,
-    event_body, eventually,
+    APP, Config, Database, DatabaseKind, Exposition, Http, Nodes, OTHER_APP, PATIENCE, RedisServer,
+    Server, TARGET, Ws, event_body, eventually,
 };
 
 const EVENTS: &str = "/apps/app-id/events";
@@ -420,17 +420,18 @@ fn dashboards_made_for_soketi_go_on() {
     assert!(!plain.admin("/metrics").body.contains("soketi"));
 }
 
-/// A node that has all there is: in a cluster, with Soketi's names.
-fn everything() -> (RedisServer, Nodes) {
-    let redis = RedisServer::start();
+/// A node that has all there is: in a cluster, with a database of apps and Soketi's names.
+fn everything() -> (Database, RedisServer, Nodes) {
+    let (database, redis) = (Database::new(DatabaseKind::Sqlite), RedisServer::start());
+    let store = format!("[app_store]\nurl = {:?}\n", database.url);
     let config = Config::new().admin("soketi_metric_names", "true");
-    let nodes = Nodes::over(&redis, 1, &config);
-    (redis, nodes)
+    let nodes = Nodes::over(&redis, 1, &config.more(&store));
+    (database, redis, nodes)
 }
 
 #[test]
 fn the_documentation_lists_what_is_there_and_nothing_else() {
-    let (_redis, nodes) = everything();
+    let (_database, _redis, nodes) = everything();
     let now = exposition(&nodes[0]);
     let served: BTreeMap<String, (String, BTreeSet<String>)> = now
         .families()
@@ -480,7 +481,7 @@ fn the_documentation_lists_the_reasons() {
 
 #[test]
 fn the_dashboard_asks_for_what_is_there() {
-    let (_redis, nodes) = everything();
+    let (_database, _redis, nodes) = everything();
     let now = exposition(&nodes[0]);
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../../docker/grafana/tidewire.json")).unwrap();

@@ -10,9 +10,14 @@ const PARAGRAPH: usize = 600;
 
 /// Every document that people are sent to, by its path.
 fn documents() -> Vec<String> {
-    let mut found: Vec<String> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
-        .map(str::to_owned)
-        .into();
+    let mut found: Vec<String> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(str::to_owned)
+    .into();
     for folder in ["docs", "benches", "examples"] {
         below(folder, &mut found);
     }

@@ -2,6 +2,8 @@
 //! with the name it has here, each that has no counterpart is named in a warning, and a value that cannot be is an error.
 //! A name of ours wins over one of Soketi's; an empty value says nothing, as with Soketi.
 
+mod app_manager;
+pub(in crate::config) mod columns;
 mod redis;
 mod table;
 mod value;
@@ -57,6 +59,7 @@ pub(super) fn translated(environment: &Environment) -> EnvInput {
         reading.rows();
         reading.sign_in();
         redis::add(&mut reading);
+        app_manager::add(&mut reading);
         webhooks::add(&mut reading);
     }
     reading.out
@@ -120,7 +123,9 @@ impl Reading<'_> {
                 Some(Meaning::None { because, .. }) => {
                     without.entry(because).or_default().push(whole(&name));
                 }
-                Some(Meaning::Redis | Meaning::Webhooks | Meaning::SignIn) => {}
+                Some(
+                    Meaning::Redis | Meaning::AppManager | Meaning::Webhooks | Meaning::SignIn,
+                ) => {}
                 None => strays.push(meant(&name)),
             }
         }

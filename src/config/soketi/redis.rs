@@ -159,14 +159,14 @@ fn prefix(reading: &mut Reading<'_>) {
     }
 }
 
-/// Sets the key that says where Redis is, of which none of ours is set. Several variables may say it together.
-fn put(reading: &mut Reading<'_>, name: &str, names: &[&str], path: &str, text: String) {
+/// Sets the key that says where Redis or a database is, of which none of ours is set. Several variables may say it together.
+pub(super) fn put(reading: &mut Reading<'_>, name: &str, names: &[&str], path: &str, text: String) {
     reading.out.overrides.push(over(name, path, text.into()));
     let names: Vec<String> = names.iter().map(|name| whole(name)).collect();
     let verb = if names.len() > 1 { "are" } else { "is" };
-    let key = path.trim_start_matches("redis.");
+    let (section, key) = path.rsplit_once('.').unwrap_or_default();
     reading.notice(format!(
-        "{} {verb} understood as {key} in [redis]; the name here is {}",
+        "{} {verb} understood as {key} in [{section}]; the name here is {}",
         names.join(", "),
         variable(path.split('.'))
     ));
@@ -196,7 +196,7 @@ fn addresses(json: &str) -> Option<String> {
 }
 
 /// An IPv6 address in brackets, anything else as it is.
-fn in_url(host: &str) -> String {
+pub(super) fn in_url(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') {
         format!("[{host}]")
     } else {

@@ -24,6 +24,8 @@ pub(super) enum Meaning {
     Debug,
     /// A part of what `redis` puts together.
     Redis,
+    /// A part of what `app_manager` puts together.
+    AppManager,
     /// A part of what `webhooks` puts together.
     Webhooks,
     /// Whether, and within how long, connections must sign in.
@@ -38,9 +40,9 @@ pub(super) enum Meaning {
 }
 
 use Form::{AsIs, Kilobytes, Milliseconds, Switch, Unlimited};
-use Meaning::{App, Debug, Redis, Setting, SignIn, Webhooks};
+use Meaning::{App, AppManager, Debug, Redis, Setting, SignIn, Webhooks};
 
-const APPS: &str = "apps come from the file, which is read again when it changes: write [[apps]]";
+const APPS: &str = "apps are in memory, and one connection looks for changes of the table, every refresh_seconds of [app_store]";
 const NODES: &str = "nodes find each other through Redis: see SOKETI_ADAPTER_DRIVER and [redis]";
 const REDIS_OPTIONS: &str = "TLS, timeouts and the like are keys of [redis]";
 const QUEUE: &str =
@@ -127,10 +129,21 @@ pub(super) const TABLE: &[Row] = &[
     fitting("METRICS_DRIVER", &["prometheus"], "metrics are in Prometheus' format"),
     fitting("METRICS_PROMETHEUS_PREFIX", &["soketi_"], "names of metrics begin with tidewire_, and with soketi_ for soketi_metric_names in [admin]"),
     // Where apps, queues and counts are kept.
-    fitting("APP_MANAGER_DRIVER", &["array"], APPS),
+    row("APP_MANAGER_DRIVER", AppManager),
+    row("APP_MANAGER_MYSQL_TABLE", AppManager),
+    row("APP_MANAGER_POSTGRES_TABLE", AppManager),
+    fitting("APP_MANAGER_CACHE_ENABLED", &["true", "1"], APPS),
     none("APP_MANAGER_*", APPS),
-    none("DB_MYSQL_*", APPS),
-    none("DB_POSTGRES_*", APPS),
+    row("DB_MYSQL_HOST", AppManager),
+    row("DB_MYSQL_PORT", AppManager),
+    row("DB_MYSQL_USERNAME", AppManager),
+    row("DB_MYSQL_PASSWORD", AppManager),
+    row("DB_MYSQL_DATABASE", AppManager),
+    row("DB_POSTGRES_HOST", AppManager),
+    row("DB_POSTGRES_PORT", AppManager),
+    row("DB_POSTGRES_USERNAME", AppManager),
+    row("DB_POSTGRES_PASSWORD", AppManager),
+    row("DB_POSTGRES_DATABASE", AppManager),
     none("DB_POOLING_*", APPS),
     fitting("QUEUE_DRIVER", &["sync"], QUEUE),
     none("QUEUE_*", QUEUE),

@@ -11,7 +11,7 @@ const CREDENTIALS: [(&str, &str); 3] = [
     ("SOKETI_DEFAULT_APP_SECRET", "s3cret"),
 ];
 
-fn loaded(variables: &[(&str, &str)]) -> Result<Loaded, crate::config::Error> {
+pub(super) fn loaded(variables: &[(&str, &str)]) -> Result<Loaded, crate::config::Error> {
     load(&Sources {
         environment: variables.iter().copied().collect(),
         ..Sources::default()
@@ -26,7 +26,7 @@ fn with_app(variables: &[(&str, &str)]) -> Loaded {
 
 /// What is wrong, of an environment with an app.
 #[track_caller]
-fn refused(variables: &[(&str, &str)]) -> String {
+pub(super) fn refused(variables: &[(&str, &str)]) -> String {
     let error = loaded(&[&CREDENTIALS, variables].concat());
     error.map(|_| ()).unwrap_err().to_string()
 }
@@ -187,7 +187,7 @@ fn what_is_not_supported_is_named() {
     let loaded = with_app(&[
         ("SOKETI_DB_MYSQL_HOST", "db"),
         ("SOKETI_DB_MYSQL_PASSWORD", "hidden"),
-        ("SOKETI_APP_MANAGER_DRIVER", "mysql"),
+        ("SOKETI_DB_POOLING_ENABLED", "1"),
         ("SOKETI_QUEUE_DRIVER", "sync"),
         ("SOKETI_SSL_PASS", "hidden"),
         ("SOKETI_SSL_CA", ""),
@@ -198,7 +198,8 @@ fn what_is_not_supported_is_named() {
     ]);
     assert_eq!(loaded.settings.server.port, 6001);
     let expected = [
-        "SOKETI_APP_MANAGER_DRIVER, SOKETI_DB_MYSQL_HOST, SOKETI_DB_MYSQL_PASSWORD: not supported, apps come from the",
+        "SOKETI_DB_POOLING_ENABLED: not supported, apps are in memory, and one connection looks",
+        "without effect, because SOKETI_APP_MANAGER_DRIVER is not mysql: SOKETI_DB_MYSQL_HOST, SOKETI_DB_MYSQL_PASSWORD",
         "SOKETI_SSL_PASS: not supported, ",
         "Soketi has no setting of these environment variables' names, they are ignored: \
          SOKETI_DEFAULT_APP_MAX_CONNECTIONS (did you mean SOKETI_DEFAULT_APP_MAX_CONNS?)",

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use ::config::{Map, Value, ValueKind};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::{Reading, is_on, whole};
+use super::{Reading, columns, is_on, whole};
+use crate::config::rows::valued;
 
 const WEBHOOKS: &str = "DEFAULT_APP_WEBHOOKS";
 const BATCHING: &str = "WEBHOOKS_BATCHING";
@@ -60,12 +61,44 @@ pub(super) fn add(reading: &mut Reading<'_>) {
             webhooks.push(ours(webhook, batch));
         }
     }
-    reading.set_of_app(WEBHOOKS, "webhooks", Some(ValueKind::Array(webhooks)));
+    let webhooks = valued(&webhooks.into(), Some(&whole(WEBHOOKS)));
+    reading.set_of_app(WEBHOOKS, "webhooks", Some(webhooks.kind));
     if batch {
         let name = whole(BATCHING);
         reading.notice(format!(
             "{name} is understood as batch of these webhooks; its place here is the file, in [[apps.webhooks]]"
         ));
+    }
+}
+
+/// The same out of a column: a list or its text, of which anything that is none counts as empty, as with Soketi.
+pub(super) fn of_column(value: &Value) -> Vec<Value> {
+    let given = in_column(value).unwrap_or_default().into_iter();
+    let told = given.filter(Webhook::is_told);
+    told.map(|webhook| ours(webhook, false)).collect()
+}
+
+fn in_column(value: &Value) -> Option<Vec<Webhook>> {
+    serde_json::from_value(columns::json(value)?).ok()
+}
+
+/// What of a column has no effect, if there is anything.
+pub(super) fn left_out_of_column(value: &Value) -> Option<String> {
+    match in_column(value) {
+        _ if value.is_null() || value == "" => None,
+        None => Some("the webhooks are no list of objects and count as none".to_owned()),
+        Some(given) if given.iter().all(Webhook::is_told) => None,
+        Some(_) => Some(
+            "webhooks without a url or without event_types are left out; call functions of AWS Lambda by their URL"
+                .to_owned(),
+        ),
+    }
+}
+
+impl Webhook {
+    /// Soketi's tells of nothing without types, ours would of everything.
+    fn is_told(&self) -> bool {
+        self.url.is_some() && !self.event_types.is_empty()
     }
 }
 
@@ -76,22 +109,14 @@ fn ours(webhook: Webhook, batch: bool) -> Value {
         let end = filter.channel_name_ends_with.unwrap_or_default();
         (!begin.is_empty() || !end.is_empty()).then(|| format!("{begin}*{end}"))
     });
-    let list = |texts: Vec<String>| texts.into_iter().map(given).collect::<Vec<_>>();
-    let headers = webhook.headers.into_iter();
-    let headers: Map<_, _> = headers.map(|(name, text)| (name, given(text))).collect();
-    let mut entries = Map::from([
-        ("events".to_owned(), given(list(webhook.event_types))),
-        (
-            "channels".to_owned(),
-            given(list(channels.into_iter().collect())),
-        ),
-        ("headers".to_owned(), given(headers)),
-        ("batch".to_owned(), given(batch)),
-    ]);
-    entries.extend(webhook.url.map(|url| ("url".to_owned(), given(url))));
-    given(entries)
-}
-
-fn given(value: impl Into<ValueKind>) -> Value {
-    Value::new(Some(&whole(WEBHOOKS)), value)
+    let mut entries = json!({
+        "events": webhook.event_types,
+        "channels": Vec::from_iter(channels),
+        "headers": webhook.headers,
+        "batch": batch,
+    });
+    if let Some(url) = webhook.url {
+        entries["url"] = url.into();
+    }
+    entries
 }

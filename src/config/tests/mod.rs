@@ -27,7 +27,7 @@ fn load_all(
     match Tree::parse("apps.toml", file) {
         Ok(tree) => {
             let secrets = SecretReader {
-                environment: &environment,
+                environment: Some(&environment),
                 folder: Path::new(""),
                 files: &mut Files::default(),
             };
@@ -50,6 +50,7 @@ fn defaults() {
         admin,
         webhooks,
         redis,
+        app_store,
         apps,
         log,
     } = load_text(APP, &[]).unwrap().settings;
@@ -67,7 +68,7 @@ fn defaults() {
     assert_eq!(server.drain_seconds, 10);
     assert!(!server.allow_plain_tokens);
     assert_eq!((admin.host.as_str(), admin.port), ("127.0.0.1", 9601));
-    assert!(admin.token.is_none());
+    assert!(admin.token.is_none() && app_store.is_none());
     assert_eq!(log, Log::default());
     assert_eq!(webhooks.linger.as_secs(), 3);
     assert_eq!(

@@ -3,6 +3,8 @@
 mod certificates;
 mod config;
 mod credentials;
+mod daemon;
+mod databases;
 mod events;
 mod exposition;
 mod http;
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 pub(crate) use certificates::TestCertificates;
 pub(crate) use config::Config;
 pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
+pub(crate) use databases::{Database, DatabaseKind, DatabaseServer};
 pub(crate) use events::Events;
 pub(crate) use exposition::Exposition;
 pub(crate) use http::{Http, Response, request};

@@ -1,17 +1,15 @@
 //! Redis servers of the tests' own: alone, as a cluster, and watched by sentinels. Nothing is kept on the disk, and
 //! nothing outlives the tests, however they end.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::daemon::Daemon;
 use super::ports::free_port;
 use super::resp::{Answer, Resp};
-use super::{PATIENCE, eventually, signal};
+use super::{PATIENCE, eventually};
 
 /// The name under which the sentinels watch their primary.
 pub(crate) const WATCHED: &str = "watched";
@@ -70,7 +68,16 @@ impl RedisServer {
 
     fn at(port: u16, folder: &Path, options: Vec<String>) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let daemon = Some(Daemon::spawn(folder, port, &options));
+        let own = format!("--port {port} --bind 127.0.0.1 --save  --appendonly no --dir");
+        // A configuration file, if there is one, comes before all options.
+        let is_file = options.first().is_some_and(|first| !first.starts_with('-'));
+        let (file, others) = options.split_at(usize::from(is_file));
+        let mut command = vec!["redis-server".to_owned()];
+        command.extend_from_slice(file);
+        command.extend(own.split(' ').map(str::to_owned));
+        command.push(folder.display().to_string());
+        command.extend_from_slice(others);
+        let daemon = Some(Daemon::spawn(folder, &command));
         Self {
             address,
             options,
@@ -82,7 +89,7 @@ impl RedisServer {
     /// Waits until this very process answers; false if it has ended instead.
     fn is_up(&self) -> bool {
         let daemon = self.daemon();
-        let sign = format!("process_id:{}\r\n", daemon.pid);
+        let sign = format!("process_id:{}\r\n", daemon.pid());
         eventually(PATIENCE, "redis-server is up", || {
             let info = Resp::connect(self.address).and_then(|mut it| it.ask(&["INFO", "server"]));
             if info.is_ok_and(|info| info.text().contains(&sign)) {
@@ -306,71 +313,6 @@ fn options(list: &[(&str, &str)]) -> Vec<String> {
 fn addresses(servers: &[RedisServer]) -> String {
     let list: Vec<String> = servers.iter().map(|it| it.address.to_string()).collect();
     format!("{list:?}")
-}
-
-/// The process, through a shell that waits for the end of its own input: that comes when this is dropped, and when
-/// the tests' process ends in whatever way. Then it kills the server and removes its folder.
-struct Daemon {
-    shell: Child,
-    pid: u32,
-}
-
-const SHELL: &str = r#"
-trap '' HUP INT TERM
-folder=$1; shift
-"$@" > "$folder/log" 2>&1 &
-echo $!
-read -r _
-kill -KILL $! 2> /dev/null
-wait
-rm -rf "$folder"
-"#;
-
-impl Daemon {
-    fn spawn(folder: &Path, port: u16, options: &[String]) -> Self {
-        let own = format!("--port {port} --bind 127.0.0.1 --save  --appendonly no --dir");
-        // A configuration file, if there is one, comes before all options.
-        let (file, options) = match options.split_first() {
-            Some((file, rest)) if !file.starts_with('-') => (Some(file), rest),
-            _ => (None, options),
-        };
-        let mut shell = Command::new("sh")
-            .args(["-c", SHELL, "sh"])
-            .arg(folder)
-            .arg("redis-server")
-            .args(file)
-            .args(own.split(' '))
-            .arg(folder)
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(folder.join("shell.log")).unwrap())
-            .spawn()
-            .expect("sh exists");
-        let mut pid = String::new();
-        let stdout = shell.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut pid).unwrap();
-        let pid = pid.trim().parse().expect("a process id");
-        Self { shell, pid }
-    }
-
-    fn signal(&self, name: &str) {
-        signal(self.pid, name);
-    }
-
-    /// Whether there is no process any more; its shell does not collect it before its own end.
-    fn ended(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
-        stat.map_or(true, |stat| stat.contains(") Z "))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        // It is killed if the shell cannot be waited for, too.
-        let _ = self.shell.wait();
-    }
 }
 
 pub(crate) fn new_folder() -> PathBuf {

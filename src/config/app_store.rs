@@ -1,0 +1,166 @@
+//! `[app_store]`: the database that apps live in beside the file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::check::Check;
+use super::raw;
+use super::secrets::reference;
+use super::webhooks::masked;
+
+/// The path of the key that says where the apps are.
+pub(super) const URL: &str = "app_store.url";
+
+/// `[app_store]`, checked.
+#[derive(Clone)]
+pub struct AppStore {
+    /// `mysql://…`, `postgres://…` or `sqlite:/…`, with its password.
+    pub url: String,
+    /// Which kind of database the url is of.
+    pub database: Database,
+    /// The table's name.
+    pub table: String,
+    /// How often the table is looked at.
+    pub refresh: Duration,
+    /// Whether a missing table is created.
+    pub create: bool,
+    /// Whether the server starts while the database is away.
+    pub start_without: bool,
+    /// What relative paths that apps name begin at.
+    pub folder: PathBuf,
+}
+
+impl fmt::Debug for AppStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("AppStore");
+        shown.field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+/// The kinds of databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    /// MySQL or MariaDB.
+    MySql,
+    /// PostgreSQL.
+    Postgres,
+    /// A file of SQLite.
+    Sqlite,
+}
+
+impl Database {
+    fn of(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once(':')?;
+        match scheme {
+            "sqlite" => Some(Self::Sqlite),
+            _ if !rest.starts_with("//") => None,
+            "mysql" | "mariadb" => Some(Self::MySql),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            _ => None,
+        }
+    }
+}
+
+/// `url`, or the name of the variable that holds it. Who may log in and all options are written as `***`.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct DatabaseUrl(String);
+
+impl TryFrom<String> for DatabaseUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        // What was found may hold a password.
+        match reference(&text).is_some() || Database::of(&text).is_some() {
+            true => Ok(Self(text)),
+            false => Err(EXPECTED),
+        }
+    }
+}
+
+const EXPECTED: &str = "expected a URL like \"mysql://user:password@host/database\", \
+    \"postgres://user:password@host/database\" or \"sqlite:///var/lib/tidewire/apps.db\"";
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match reference(&self.0) {
+            Some(_) => f.write_str(&self.0),
+            None => f.write_str(&masked(&self.0)),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The section; none without a url.
+pub(super) fn settings(raw: &raw::AppStore, check: &mut Check<'_, '_>) -> Option<AppStore> {
+    let given = raw.url.as_ref()?;
+    let url = check.secrets.text(&given.0).map(str::to_owned);
+    let url = check.or_report(URL, url).ok()?;
+    let Some(database) = Database::of(&url) else {
+        check.report(URL, EXPECTED);
+        return None;
+    };
+    let folder = check.secrets.folder;
+    let url = match database {
+        Database::Sqlite => check.or_report(URL, in_folder(&url, folder)).ok()?,
+        Database::MySql | Database::Postgres => url,
+    };
+    Some(AppStore {
+        url,
+        database,
+        table: raw.table.0.clone(),
+        refresh: Duration::from_secs(raw.refresh_seconds.into()),
+        create: raw.create.unwrap_or(database == Database::Sqlite),
+        start_without: raw.start_without,
+        folder: folder.to_owned(),
+    })
+}
+
+/// A file of SQLite that is named by a relative path begins at the folder of the configuration, as other files do.
+fn in_folder(url: &str, folder: &Path) -> Result<String, String> {
+    let rest = url.strip_prefix("sqlite:").unwrap_or(url);
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let path = rest.split('?').next().unwrap_or_default();
+    if path.is_empty() || path == ":memory:" || rest.contains("mode=memory") {
+        return Err("expected the path of a file, as in \"sqlite:///var/lib/tidewire/apps.db\": apps in memory would \
+                    end with the server"
+            .to_owned());
+    }
+    let folder = folder
+        .to_str()
+        .ok_or("the folder's name is not UTF-8 text")?;
+    Ok(match (path.starts_with('/'), folder) {
+        (true, _) | (false, "") => format!("sqlite:{rest}"),
+        (false, folder) => format!(
+            "sqlite:{}/{rest}",
+            folder.replace('%', "%25").replace('?', "%3F")
+        ),
+    })
+}
+
+/// A table's name, which no statement takes for anything else.
+pub(super) fn table_name(text: &str) -> Result<String, String> {
+    const LONGEST: usize = 64;
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    if !text.is_empty() && text.len() <= LONGEST && text.chars().all(is_name) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "expected the name of a table, letters, digits, _ and -, up to {LONGEST} characters; found {text:?}"
+        ))
+    }
+}
