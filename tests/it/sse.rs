@@ -96,14 +96,11 @@ fn a_stream_counts_as_a_connection_and_is_told_no_counts() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_is_refused_is_refused_by_its_status() {
     let config = with_jwt(Config::new())
         .app("api_tokens", "[\"an-api-token\"]")
-        .limit("channels_per_connection", "3")
-        .more(concat!(
-            "\n[[apps]]\nid = \"off\"\nkey = \"off-key\"\nsecret = \"off-secret\"\nenabled = false\n",
-            "\n[[apps]]\nid = \"tls\"\nkey = \"tls-key\"\nsecret = \"tls-secret\"\ntls_only = true\n",
-        ));
+        .limit("channels_per_connection", "3");
     let server = Server::start(&config);
     let expired = token(-60, &["private-*"]);
     let other = token(60, &["private-b"]);
@@ -165,6 +162,16 @@ fn what_is_refused_is_refused_by_its_status() {
     let refused = Events::refused(&server, "channels=a", &[bearer]);
     assert_eq!(refused.status(), 401);
     assert!(refused.body.contains("neither a JWT nor"), "{refused:?}");
+    assert_eq!(server.count("connections"), 0);
+}
+
+#[test]
+fn other_paths_apps_and_methods_are_refused_by_their_status() {
+    let config = Config::new().more(concat!(
+        "\n[[apps]]\nid = \"off\"\nkey = \"off-key\"\nsecret = \"off-secret\"\nenabled = false\n",
+        "\n[[apps]]\nid = \"tls\"\nkey = \"tls-key\"\nsecret = \"tls-secret\"\ntls_only = true\n",
+    ));
+    let server = Server::start(&config);
     for (target, status) in [
         ("/sse/no-key?channels=a", 404),
         ("/sse/?channels=a", 404),
@@ -368,7 +375,7 @@ fn a_cache_channel_and_a_rule_tell_of_the_past_first() {
 }
 
 #[test]
-fn a_token_lets_in_and_its_end_ends_the_stream() {
+fn a_token_lets_in_as_its_user_and_an_api_token_everywhere() {
     let rules = concat!(
         "\n[[apps.channels]]\nmatch = \"invoice.{id}\"\nsubscribe = \"token\"\n",
         "\n[[apps.channels]]\nmatch = \"user.{user_id}\"\nsubscribe = \"user\"\n",
@@ -425,7 +432,12 @@ fn a_token_lets_in_and_its_end_ends_the_stream() {
         Events::refused(&server, "channels=closed", &backend).status(),
         403
     );
+}
 
+#[test]
+fn the_end_of_a_token_ends_the_stream() {
+    let server = Server::start(&with_jwt(Config::new()));
+    let names = ["private-*"];
     let makers: [fn(i64, &[&str]) -> String; 2] = [token, nobodys];
     let texts = [
         "The token has expired",
@@ -535,7 +547,7 @@ fn limits_hold_for_streams() {
     let refused = Events::refused(&server, "channels=a", &[]);
     assert_eq!(refused.status(), 503);
     assert!(refused.head.header("retry-after").is_some());
-    // An EventSource would never come back after another status than 200.
+    // An `EventSource` would never come back after another status than 200.
     let accept = [("Accept", "text/event-stream")];
     let mut told = Events::open_with(&server, "channels=a", &accept);
     let error = told.event();

@@ -1,4 +1,4 @@
-//! A blocking reader of Server-Sent Events, as an EventSource is one (WHATWG HTML, "Server-sent events").
+//! A blocking reader of Server-Sent Events, as an `EventSource` is one (WHATWG HTML, "Server-sent events").
 
 use std::net::SocketAddr;
 use std::time::Instant;
