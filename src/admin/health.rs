@@ -42,7 +42,7 @@ pub(super) async fn show(admin: Data<Admin>, _: Operator) -> HttpResponse {
         "workers": workers.iter().map(worker).collect::<Vec<_>>(),
         "cluster": cluster,
         "spool_problem": admin.node.webhooks().spool_problem(),
-        "app_store": admin.apps.as_ref().and_then(|apps| apps.status()).map(app_store_json),
+        "app_store": admin.apps.status().map(app_store_json),
     }))
 }
 

@@ -51,7 +51,7 @@ async fn text(admin: &Admin, format: Format) -> String {
     if let Some(cluster) = &admin.cluster {
         page.cluster(cluster);
     }
-    if let Some(store) = admin.apps.as_ref().and_then(|apps| apps.status()) {
+    if let Some(store) = admin.apps.status() {
         page.app_store(&store);
     }
     process.write(&mut page.0, "", &[]);

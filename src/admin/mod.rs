@@ -1,9 +1,11 @@
-//! The second port, for operators: liveness, readiness, health, metrics, the configuration in effect and dead letters.
+//! The second port, for operators: liveness, readiness, health, metrics, the configuration in effect, dead letters and
+//! the apps.
 //! Binds to loopback unless told otherwise.
 //!
 //! Numbers are read from the structures that own them, when somebody asks.
 
 mod access;
+mod apps;
 mod console;
 mod dead_letters;
 mod exposition;
@@ -52,6 +54,8 @@ GET  /config                  the configuration in effect, as TOML, secrets mask
                               ?channel=invoice.7: which rule holds for a channel, as JSON
 GET  /dead-letters            webhook requests that were given up, as JSON
 POST /dead-letters/redeliver  sends their events again; ?id=1: of one
+GET  /apps                    the apps, as JSON; POST /apps, PATCH and DELETE /apps/ID change
+                              those of [app_store]: see docs/apps-api.md
 GET  /console/                what happens now, for a browser
 ";
 
@@ -66,18 +70,33 @@ const WATCHERS: usize = 16;
 pub struct Admin {
     node: Arc<Node>,
     api: Api,
+    apps: Arc<AppStore>,
     gate: Arc<AdmissionGate>,
     token: Option<Secret>,
     config: watch::Receiver<ConfigState>,
     cluster: Option<ClusterState>,
-    /// The apps as operators see them; none without a server around it.
-    apps: Option<Arc<AppStore>>,
     started: Instant,
     series: Series,
     watchers: Arc<ConcurrencyLimit>,
     wrong_tokens: Arc<Failures>,
     /// The public port, if metrics have Soketi's names too: they have it as a label.
     soketi_names_port: Option<Arc<str>>,
+}
+
+/// What operators look at.
+pub struct Deps {
+    /// The public API.
+    pub api: Api,
+    /// The apps, and what changes them.
+    pub apps: Arc<AppStore>,
+    /// Whether the node takes connections.
+    pub gate: Arc<AdmissionGate>,
+    /// What operators must show.
+    pub token: Option<Secret>,
+    /// How the configuration stands.
+    pub config: watch::Receiver<ConfigState>,
+    /// The other nodes, if there can be any.
+    pub cluster: Option<ClusterState>,
 }
 
 /// How the configuration stands.
@@ -111,35 +130,28 @@ impl ConfigState {
 impl Admin {
     /// With a token, everything but `/live` and `/ready` asks for it.
     #[must_use]
-    pub fn new(
-        api: Api,
-        gate: Arc<AdmissionGate>,
-        token: Option<Secret>,
-        config: watch::Receiver<ConfigState>,
-        cluster: Option<ClusterState>,
-    ) -> Self {
-        Self {
-            node: Arc::clone(api.node()),
+    pub fn new(deps: Deps) -> Self {
+        let Deps {
             api,
+            apps,
             gate,
             token,
             config,
             cluster,
-            apps: None,
+        } = deps;
+        Self {
+            node: Arc::clone(api.node()),
+            api,
+            apps,
+            gate,
+            token,
+            config,
+            cluster,
             started: Instant::now(),
             series: Series::default(),
             watchers: Arc::new(ConcurrencyLimit::new(Some(WATCHERS))),
             wrong_tokens: Arc::default(),
             soketi_names_port: None,
-        }
-    }
-
-    /// Shows how the database of apps is doing.
-    #[must_use]
-    pub fn with_apps(self, apps: Arc<AppStore>) -> Self {
-        Self {
-            apps: Some(apps),
-            ..self
         }
     }
 
@@ -169,6 +181,7 @@ impl Admin {
             .service(read_at("/config", effective))
             .service(read_at("/dead-letters", dead_letters::list))
             .service(write_at("/dead-letters/redeliver", dead_letters::redeliver))
+            .configure(apps::configure)
             .configure(console::configure)
             .default_service(web::to(unknown_path));
         config

@@ -47,9 +47,17 @@ impl ApiArgs {
 
 /// The HTTP API of one server, for one app.
 pub(super) struct Api {
-    base: String,
+    http: Http,
     app: Credentials,
-    trust: Trust,
+}
+
+/// One server that is asked over HTTP.
+pub(super) struct Http {
+    /// Its URL, without a slash at its end.
+    pub(super) base: String,
+    pub(super) trust: Trust,
+    /// What to look at if it cannot be reached.
+    pub(super) hint: &'static str,
 }
 
 /// What a server answered.
@@ -73,15 +81,18 @@ pub(super) struct Answer {
 impl Api {
     pub(super) fn new(address: &Address, app: Credentials, trust: Trust) -> Self {
         Self {
-            base: address.for_api().http(),
+            http: Http {
+                base: address.for_api().http(),
+                trust,
+                hint: UNREACHABLE,
+            },
             app,
-            trust,
         }
     }
 
     /// Where it is.
     pub(super) fn base(&self) -> &str {
-        &self.base
+        &self.http.base
     }
 
     /// Calls and takes nothing but success. `path` is what is behind the app's.
@@ -103,9 +114,8 @@ impl Api {
     ) -> Result<Answer, Error> {
         let path = app_path(&self.app, path)?;
         let request = Request::new(method, &path, body)?;
-        let url = request.signed_url(&self.base, &self.app, now())?;
-        let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
-        let url: Uri = url.parse().map_err(|_| unusable())?;
+        let url = request.signed_url(self.base(), &self.app, now())?;
+        let url = self.http.uri(&url)?;
         // Of two methods, as the API has no more.
         let method = match request.method() {
             "POST" => Method::POST,
@@ -122,7 +132,7 @@ impl Api {
             headers,
             body,
         };
-        self.exchange(sent).await
+        self.http.exchange(sent).await
     }
 
     /// Sends what proves itself to a path of the app, and takes nothing but success: what the server says.
@@ -132,24 +142,41 @@ impl Api {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<String, Error> {
-        let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
-        let url = format!("{}{}", self.base, app_path(&self.app, path)?);
+        let url = format!("{}{}", self.base(), app_path(&self.app, path)?);
         let request = fetch::Request {
             method: Method::POST,
-            url: url.parse().map_err(|_| unusable())?,
+            url: self.http.uri(&url)?,
             headers,
             body,
         };
-        let answered = actix_rt::System::new().block_on(self.exchange(request))?;
+        let answered = actix_rt::System::new().block_on(self.http.exchange(request))?;
         Ok(answered.accepted()?.text)
     }
+}
 
-    async fn exchange(&self, sent: fetch::Request) -> Result<Answer, Error> {
-        let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
-        let server = fetch::Server::of(&sent.url, &self.trust.config()).ok_or_else(unusable)?;
+impl Http {
+    /// A URL of this server.
+    pub(super) fn uri(&self, url: &str) -> Result<Uri, Error> {
+        url.parse().map_err(|_| self.unusable())
+    }
+
+    fn unusable(&self) -> Error {
+        Error::Usage(format!("no URL that can be called: {}", self.base))
+    }
+
+    /// Sends and takes any answer.
+    pub(super) async fn exchange(&self, sent: fetch::Request) -> Result<Answer, Error> {
+        let server = fetch::Server::of(&sent.url, &self.trust.config());
+        let server = server.ok_or_else(|| self.unusable())?;
         let sent = timeout(TIMEOUT, server.send(sent)).await;
         let sent = sent.map_err(|_| self.no_answer(too_slow(), SLOW))?;
-        let response = sent.map_err(|error| self.no_answer(error.to_string(), hint(&error)))?;
+        let response = sent.map_err(|error| {
+            let hint = match &error {
+                fetch::Error::Connect(..) => self.hint,
+                _ => NO_HTTP,
+            };
+            self.no_answer(error.to_string(), hint)
+        })?;
         let header = |name: &str| {
             let value = response.headers.get(name)?.to_str().ok()?;
             Some(value.to_owned())
@@ -226,13 +253,9 @@ fn too_slow() -> String {
     format!("no answer within {} s", TIMEOUT.as_secs())
 }
 
-fn hint(error: &fetch::Error) -> &'static str {
-    match error {
-        fetch::Error::Connect(..) => {
-            "Is the server running there? Check --url, or host and port in [server], and that nothing between here and \
-             there blocks the port. An https server needs a certificate of a public authority, or of one in --ca-file. \
-             `tidewire doctor URL` looks at each step."
-        }
-        _ => "Is it a tidewire server that answers there, and is http:// or https:// right?",
-    }
-}
+const UNREACHABLE: &str = "Is the server running there? Check --url, or host and port in [server], and that nothing between here and there \
+     blocks the port. An https server needs a certificate of a public authority, or of one in --ca-file. `tidewire \
+     doctor URL` looks at each step.";
+
+const NO_HTTP: &str =
+    "Is it a tidewire server that answers there, and is http:// or https:// right?";

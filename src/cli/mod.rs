@@ -3,8 +3,10 @@
 //! Commands write their answers to stdout and nothing else there. What goes wrong is an [`Error`], which `main` writes
 //! to stderr. Knows `config` and `server`, and speaks to others as a `client`.
 
+mod admin_api;
 mod advice;
 mod api;
+mod apps;
 mod channels;
 mod doctor;
 mod generated_app;

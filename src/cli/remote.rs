@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::target::Configuration;
 use super::{
-    Error, channels, doctor, history, members, print, sign, source, tail, terminate, trigger,
+    Error, apps, channels, doctor, history, members, print, sign, source, tail, terminate, trigger,
 };
 use crate::config::Sources;
 
@@ -27,6 +27,8 @@ pub(super) enum Remote {
     Terminate(terminate::Terminate),
     /// Try what a source of the configuration makes of a delivery, or send it one
     Source(source::SourceCommand),
+    /// List, create and change the apps of a running server
+    Apps(apps::AppsCommand),
     /// Try every step from the name to an event, and say what to change
     Doctor(doctor::Doctor),
 }
@@ -43,6 +45,7 @@ impl Remote {
             Self::Members(members) => print(&members.list(&configuration)?),
             Self::Terminate(terminate) => print(&terminate.send(&configuration)?),
             Self::Source(source) => print(&source.run(&configuration)?),
+            Self::Apps(apps) => print(&apps.run(&configuration)?),
             Self::Doctor(doctor) => doctor.run(&configuration),
         }
     }

@@ -13,7 +13,7 @@ use super::Error;
 use crate::app::{App, AppId, AppKey, Apps};
 use crate::auth::{Secret, Secrets};
 use crate::client::{Address, Credentials, Trust};
-use crate::config::{self, Server, Settings, Sources};
+use crate::config::{self, Admin, Server, Settings, Sources};
 
 /// The environment's credentials, for what `--key` or `--app` leave open.
 const ID: &str = "TIDEWIRE_APP_ID";
@@ -47,11 +47,22 @@ impl Configuration {
         match self.settings() {
             Ok(settings) => Ok(settings.server.clone()),
             // The first error says more.
-            Err(error) => config::server_alone(&self.sources).map_err(|_| error),
+            Err(error) => Ok(self.without_app().map_err(|_| error)?.server),
         }
     }
 
-    fn variable(&self, name: &str) -> Option<&str> {
+    /// `[admin]`, which needs no app either.
+    pub(super) fn admin(&self) -> Result<Admin, Error> {
+        let settings = config::load(&self.sources).map(|loaded| loaded.settings);
+        let settings = settings.or_else(|error| self.without_app().map_err(|_| error));
+        Ok(settings?.admin)
+    }
+
+    fn without_app(&self) -> Result<Settings, config::Error> {
+        config::without_app(&self.sources)
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
         let value = self.sources.environment.value(name)?;
         value.to_str().filter(|text| !text.is_empty())
     }

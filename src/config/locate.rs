@@ -11,7 +11,7 @@ use super::files::Files;
 use super::read::read;
 use super::tree::Tree;
 use super::values::Host;
-use super::{Admin, GeneratedApp, Server, Sources, load};
+use super::{Admin, GeneratedApp, Settings, Sources, load};
 use crate::bounded::number;
 
 /// Where a file is looked for when none is named.
@@ -60,17 +60,17 @@ pub fn admin_address(sources: &Sources) -> (String, u16) {
     )
 }
 
-/// `[server]` of the server that such sources describe, whether they have an app or not.
+/// The settings of the server that such sources describe, whether they have an app or not; those of the apps do not count.
 ///
 /// # Errors
 /// What else they say cannot be used.
-pub fn server_alone(sources: &Sources) -> Result<Server, Error> {
+pub fn without_app(sources: &Sources) -> Result<Settings, Error> {
     let sources = Sources {
         environment: sources.environment.without_app(),
         generated_app: GeneratedApp::random().ok(),
         ..sources.clone()
     };
-    Ok(load(&sources)?.settings.server)
+    Ok(load(&sources)?.settings)
 }
 
 /// `port`, by itself.

@@ -52,7 +52,7 @@ use files::Files;
 pub use generated_app::GeneratedApp;
 pub use listener::{Admin, Server, Tls};
 use locate::found;
-pub use locate::{PLACES, admin_address, server_alone};
+pub use locate::{PLACES, admin_address, without_app};
 use raw::Raw;
 use read::read;
 pub use reload::{Reloaded, Watch, aside};

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSettings};
 use crate::adapter::{Adapter, Local};
-use crate::admin::{Admin, ConfigState};
+use crate::admin::{self, Admin, ConfigState};
 use crate::app::{Apps, CurrentApps};
 use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
@@ -115,14 +115,14 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     let parts = &services.worker;
     parts.api.reload_sources(&parts.node.apps())?;
     let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
-    let admin = Admin::new(
-        services.worker.api.clone(),
-        Arc::clone(&services.worker.gate),
+    let admin = Admin::new(admin::Deps {
+        api: services.worker.api.clone(),
+        apps: Arc::clone(&store),
+        gate: Arc::clone(&services.worker.gate),
         token,
-        config_state,
-        services.adapter.cluster(),
-    )
-    .with_apps(Arc::clone(&store))
+        config: config_state,
+        cluster: services.adapter.cluster(),
+    })
     .with_soketi_names(soketi_names);
     spawn_critical("series", admin.clone().keep_series());
     let admin_gate = Arc::new(AdmissionGate::new(None, None));

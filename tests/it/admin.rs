@@ -70,6 +70,15 @@ fn every_path_takes_head_or_says_what_it_takes() {
     for path in writes {
         takes(&mut http, path, "GET", "POST, OPTIONS");
     }
+    let more = [
+        ("/apps", "PUT", "GET, HEAD, POST, OPTIONS"),
+        ("/apps/app-id", "POST", "GET, HEAD, PATCH, DELETE, OPTIONS"),
+        ("/apps/app-id/secrets", "GET", "POST, OPTIONS"),
+        ("/apps/app-id/secrets/0", "GET", "DELETE, OPTIONS"),
+    ];
+    for (path, other, allow) in more {
+        takes(&mut http, path, other, allow);
+    }
 }
 
 /// A method that a path does not take is told those that it takes, as is whoever asks.
@@ -78,7 +87,7 @@ fn takes(http: &mut Http, path: &str, other: &str, allow: &str) {
         let answer = http.request(method, path, &[], "");
         assert_eq!(answer.status(), status, "{method} {path}: {answer:?}");
         assert_eq!(answer.head.header("allow"), Some(allow), "{method} {path}");
-        if status == 405 && path.starts_with("/console/") {
+        if status == 405 && (path.starts_with("/console/") || path.starts_with("/apps")) {
             assert!(answer.json()["error"].is_string(), "{answer:?}");
         }
     }

@@ -14,6 +14,7 @@ mod harness;
 
 mod admin;
 mod app_store;
+mod apps_api;
 mod bad_input;
 mod churn;
 mod cli;

@@ -32,7 +32,7 @@ const REST_BYTES: usize = 64 * 1024;
 /// Bytes of a request that is to be explained.
 pub(super) const REQUEST_BYTES: usize = 1024 * 1024;
 
-pub(super) type ApiResult = Result<HttpResponse, Problem>;
+pub(in crate::admin) type ApiResult = Result<HttpResponse, Problem>;
 
 /// `GET session`: who this is for, and which apps there are.
 pub(super) async fn session(admin: Data<Admin>, _: SameOrigin) -> HttpResponse {
@@ -263,7 +263,7 @@ pub(super) async fn signature(admin: Data<Admin>, _: SameOrigin, payload: Payloa
 }
 
 /// What is not there.
-pub(super) async fn unknown(_: SameOrigin, request: HttpRequest) -> ApiResult {
+pub(in crate::admin) async fn unknown(_: SameOrigin, request: HttpRequest) -> ApiResult {
     let text = format!(
         "Nothing is here for {:?} on {:?}",
         request.method().as_str(),

@@ -34,6 +34,9 @@ macro_rules! assets {
 assets! {
     "index.html" HTML,
     "api.js" SCRIPT,
+    "app-form.js" SCRIPT,
+    "app-snippets.js" SCRIPT,
+    "apps.js" SCRIPT,
     "channels.js" SCRIPT,
     "charts.js" SCRIPT,
     "connections.js" SCRIPT,

@@ -14,6 +14,8 @@ use actix_web::web::{self, QueryConfig, ServiceConfig};
 
 use super::problem::Problem;
 use super::{read_at, sessions, write_at};
+/// What handlers of JSON answer, and what is answered where none is.
+pub(super) use api::{ApiResult, unknown};
 /// Where the pages are.
 pub(super) use assets::begin;
 pub(super) use series::Series;

@@ -19,7 +19,7 @@ const token = "operators-only";
 const channels = [{ match: "user.{user_id}.invoices", subscribe: "user", cache: true }, { match: "log.*", history: { events: 3, seconds: 600 } }];
 const main = app({ name: "Shop", channels, limits: { batch_events: 1_000, event_bytes: 20_000 } });
 const assets = join(projectDir, "src/admin/console/assets");
-const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "sources", "server"];
+const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "sources", "apps", "server"];
 
 describe("the console", { timeout: 300_000 }, () => {
   let browser, application, server, sdk, clients, page;

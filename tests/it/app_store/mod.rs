@@ -1,5 +1,6 @@
 //! Apps in a database: MariaDB, PostgreSQL and SQLite.
 
+mod api;
 mod failures;
 mod soketi;
 mod writes;

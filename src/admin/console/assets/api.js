@@ -17,13 +17,18 @@ export function onLoggedOut(callback) {
   loggedOut = callback;
 }
 
-async function ask(path, { method = "GET", body, signal } = {}) {
+async function ask(path, options) {
+  return (await askWithTag(path, options)).body;
+}
+
+/** The answer's body, and its tag where it has one. `tag` is what the thing must still have for it to be changed. */
+async function askWithTag(path, { method = "GET", body, signal, tag } = {}) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   let answer, text;
   try {
     answer = await fetch(path, {
       method,
-      headers: body === undefined ? {} : { "content-type": "application/json" },
+      headers: { ...(body !== undefined && { "content-type": "application/json" }), ...(tag && { "if-match": tag }) },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: signal ? AbortSignal.any([signal, patience]) : patience,
     });
@@ -32,7 +37,7 @@ async function ask(path, { method = "GET", body, signal } = {}) {
     if (signal?.aborted) throw error;
     throw new ApiError(0, "The server does not answer. Is it running, and is this its admin port?");
   }
-  if (answer.ok) return text === "" ? null : parsed(text);
+  if (answer.ok) return { body: text === "" ? null : parsed(text), tag: answer.headers.get("etag") };
   const error = new ApiError(answer.status, parsed(text)?.error ?? (text.trim() || `The server answered ${answer.status}.`));
   if (answer.status === 401 && path !== "login") loggedOut();
   throw error;
@@ -77,6 +82,21 @@ export const health = (signal) => ask("../health", { signal });
 export const deadLetters = (signal) => ask("../dead-letters", { signal });
 /** Queues the events of one again, or of all. */
 export const redeliver = (id) => post(id === undefined ? "../dead-letters/redeliver" : `../dead-letters/redeliver?id=${segment(id)}`, {});
+
+const appPath = (id) => `../apps/${segment(id)}`;
+
+/** A page of the apps, with `next` if there are more behind it. */
+export function apps({ find, after, limit }, signal) {
+  return ask(`../apps?${new URLSearchParams({ find, limit, ...(after && { after }) })}`, { signal });
+}
+
+/** `{ body, tag }` */
+export const app = (id, signal) => askWithTag(appPath(id), { signal });
+export const createApp = (app) => post("../apps", app);
+export const changeApp = (id, patch, tag) => ask(appPath(id), { method: "PATCH", body: patch, tag });
+export const deleteApp = (id) => ask(appPath(id), { method: "DELETE" });
+export const addSecret = (id, tag) => ask(`${appPath(id)}/secrets`, { method: "POST", body: {}, tag });
+export const removeSecret = (id, number, tag) => ask(`${appPath(id)}/secrets/${number}`, { method: "DELETE", tag });
 
 /** The feed's address. */
 export function feedUrl(app) {

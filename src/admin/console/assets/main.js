@@ -1,6 +1,7 @@
 // Brings the console together: who may see it, which app and which section is shown.
 
 import * as api from "./api.js";
+import { Apps } from "./apps.js";
 import { Channels } from "./channels.js";
 import { Charts } from "./charts.js";
 import { Connections } from "./connections.js";
@@ -19,7 +20,7 @@ import { Sources } from "./sources.js";
 import { read, write } from "./storage.js";
 import { setUpTheme } from "./theme.js";
 
-const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "sources", "server"];
+const SECTIONS = ["live", "create", "channels", "connections", "charts", "signature", "sources", "apps", "server"];
 const RETRY_MS = 3_000;
 
 let session = null;
@@ -32,6 +33,8 @@ const shell = {
   isClustered: () => session.clustered,
   /** Finds out whether one is still logged in. */
   ask: () => api.session().catch(() => {}),
+  /** Finds out which apps there are now. */
+  renew,
 };
 
 const views = {
@@ -42,6 +45,7 @@ const views = {
   charts: new Charts(shell),
   signature: new Signature(shell),
   sources: new Sources(shell),
+  apps: new Apps(shell),
   server: new Server(shell),
 };
 
@@ -61,10 +65,27 @@ async function begin() {
   login.hide();
   byId("where").textContent = visible([session.version, session.clustered ? `node ${session.node}` : null].filter(Boolean).join(" · "));
   byId("logout").hidden = session.access !== "token";
-  byId("app").replaceChildren(...session.apps.map(option));
-  byId("app-label").hidden = byId("nav").hidden = false;
+  byId("nav").hidden = false;
+  listApps();
   health.start();
   move();
+}
+
+function listApps() {
+  const chosen = byId("app").value;
+  byId("app").replaceChildren(...session.apps.map(option));
+  if (session.apps.some(({ id }) => id === chosen)) byId("app").value = chosen;
+  byId("app-label").hidden = session.apps.length === 0;
+}
+
+async function renew() {
+  const now = await api.session().catch(() => null);
+  if (!session || !now) return;
+  const hadApp = session.apps.length > 0;
+  session = now;
+  listApps();
+  // The chosen one may be gone, or the first one there.
+  if (!hadApp || !session.apps.some(({ id }) => id === byId("app").dataset.chosen)) move();
 }
 
 const option = ({ id, name, enabled }) => el("option", { value: id }, visible(name ? `${name} (${id})` : id) + (enabled ? "" : ", disabled"));
@@ -85,18 +106,17 @@ function leave() {
 /** Shows what the address names. */
 function move() {
   if (!session) return;
-  if (session.apps.length === 0) {
-    byId("starting").hidden = false;
-    byId("starting").textContent = "The server has no app yet. Add one to its configuration, then reload this page.";
-    return;
-  }
   const { section, params } = here();
-  const name = SECTIONS.includes(section) ? section : "live";
-  const app = [params.get("app"), byId("app").dataset.chosen, read("app", null)].find((id) => session.apps.some((one) => one.id === id)) ?? session.apps[0].id;
-  if (byId("app").dataset.chosen !== app) startOver();
-  byId("app").value = app;
-  byId("app").dataset.chosen = app;
-  write("app", app);
+  const hasApps = session.apps.length > 0;
+  // All others are about an app, and need one.
+  const name = !hasApps ? "apps" : SECTIONS.includes(section) ? section : "live";
+  const app = hasApps && ([params.get("app"), byId("app").dataset.chosen, read("app", null)].find((id) => session.apps.some((one) => one.id === id)) ?? session.apps[0].id);
+  if (hasApps) {
+    if (byId("app").dataset.chosen !== app) startOver();
+    byId("app").value = app;
+    byId("app").dataset.chosen = app;
+    write("app", app);
+  }
   note(name, { ...Object.fromEntries(params), app });
   const before = shown;
   if (before && before !== name) views[before].hide();
@@ -108,7 +128,8 @@ function move() {
     anchor.href = back(anchor.dataset.section, { app });
   }
   document.title = `${byId(`${name}-title`).textContent} · Tidewire console`;
-  views.live.watch(app);
+  if (hasApps) views.live.watch(app);
+  else views.live.stop();
   views[name].show(params);
   if (before && before !== name) byId("main").focus({ preventScroll: true });
 }

@@ -70,7 +70,7 @@ function php({ base, app, channel, event, data }) {
 }
 
 /** Of an address: `prefix` is the path before all paths, as `/realtime`, or empty. */
-function parts(base) {
+export function parts(base) {
   const { protocol, hostname, port, pathname } = new URL(base);
   const isTls = protocol === "https:";
   return { hostname, port: port || (isTls ? "443" : "80"), prefix: pathname.replace(/\/+$/, ""), isTls };
