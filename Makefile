@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps packages test test-rust test-clients test-package lint package package-aarch64
+.PHONY: help deps packages test test-rust test-clients test-package lint package package-aarch64 fuzz
 
 CARGO ?= cargo
 CLIENTS := tests/clients
@@ -57,6 +57,23 @@ lint: packages $(LINT)/installed ## formatting, clippy, scripts, workflows, the 
 	$(LINT)/bin/shellcheck .ci/run packaging/p* $(SCRIPTS)
 	$(LINT)/bin/actionlint -shellcheck $(LINT)/bin/shellcheck
 	$(LINT)/bin/python scripts/check-chart
+
+FUZZ_TARGETS := $(notdir $(wildcard fuzz/seeds/*))
+FUZZ_SECONDS ?= 60
+FUZZ_TOOL := $(abspath target/tools)
+
+# Without a sanitizer, the stable compiler will do: no code here is unsafe. What is found is in fuzz/artifacts.
+fuzz: $(FUZZ_TOOL)/bin/cargo-fuzz ## looks for inputs that break a property, each target for FUZZ_SECONDS
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== fuzz: $$target"; \
+		mkdir -p fuzz/corpus/$$target; \
+		PATH="$(FUZZ_TOOL)/bin:$$PATH" $(CARGO) fuzz run --fuzz-dir fuzz --sanitizer none $$target \
+			fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
+	done
+
+$(FUZZ_TOOL)/bin/cargo-fuzz:
+	@$(CARGO) install --locked --root $(FUZZ_TOOL) cargo-fuzz
 
 deps: packages $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/installed $(LINT)/installed ## install what the tests need
 

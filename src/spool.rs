@@ -27,6 +27,9 @@ use tracing::{error, info, warn};
 /// From this size on a file is rewritten when it holds mostly settled events.
 const COMPACT_BYTES: u64 = 1024 * 1024;
 
+/// No event of ours has a higher number: a line that says one is damaged, however right its checksum is.
+const MAX_ID: u64 = u64::MAX / 2;
+
 /// How often a write to a broken file is retried.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -351,10 +354,12 @@ fn parsed(line: &[u8]) -> Option<(u64, Option<&str>)> {
     if checksum != digest(record) {
         return None;
     }
-    match record.split_once(' ') {
-        Some((id, json)) => Some((id.parse().ok()?, Some(json))),
-        None => Some((record.parse().ok()?, None)),
-    }
+    let (id, json) = match record.split_once(' ') {
+        Some((id, json)) => (id, Some(json)),
+        None => (record, None),
+    };
+    let id = id.parse().ok().filter(|id| *id <= MAX_ID)?;
+    Some((id, json))
 }
 
 fn line(record: &str) -> String {
@@ -434,6 +439,14 @@ mod tests {
             assert_eq!(ids, expected, "cut at {cut}");
             assert!(next_id > ids.last().copied().unwrap_or_default());
         }
+    }
+
+    #[test]
+    fn numbers_behind_which_there_would_be_none_are_damage() {
+        let text =
+            line(&format!("{} {{}}", u64::MAX)) + &line(&u64::MAX.to_string()) + &line("7 {}");
+        let (events, next_id) = waiting(text.as_bytes(), Path::new("spool"));
+        assert_eq!((jsons(&events), next_id), (vec!["{}"], 8));
     }
 
     #[test]

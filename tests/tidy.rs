@@ -251,6 +251,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &["protocol"]),
     // What serde reads numbers of settings with.
     ("bounded", &[]),
+    // Only the fuzz targets use it.
+    ("fuzzing", &["adapter", "net", "transport"]),
     ("host_port", &[]),
     ("slack", &[]),
     ("supervise", &[]),

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::Result;
+use crate::plan::Plan;
 use crate::process::Cpus;
 use crate::scenarios::{self, Load};
 use crate::target::{App, Dialect, Source, Target, parse_url};
@@ -18,7 +19,7 @@ use crate::target::{App, Dialect, Source, Target, parse_url};
 #[command(name = "cargo bench --bench load --")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    pub(crate) scenario: Option<Scenario>,
+    pub(crate) command: Option<Command>,
 
     /// How often every target is measured
     #[arg(long, global = true, value_name = "N", default_value_t = 1)]
@@ -100,6 +101,15 @@ pub(crate) struct Options {
     bench: bool,
 }
 
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Load(Scenario),
+    /// Nothing is measured: what a load will be for nodes and Redis, as a table (docs/sizing.md)
+    Plan(Plan),
+}
+
 /// Which load.
 #[derive(Debug, Clone, Subcommand, Serialize)]
 #[serde(untagged)]
@@ -128,6 +138,8 @@ pub(crate) enum Scenario {
     Many(scenarios::Many),
     /// Growth: the same with one channel and with very many
     Channels(scenarios::Channels),
+    /// Apps in a database: start, memory, and what looking for changes costs
+    Apps(scenarios::Apps),
 }
 
 impl Scenario {
@@ -146,6 +158,7 @@ impl Scenario {
             Self::Burst(load) => ("burst", load),
             Self::Many(load) => ("many", load),
             Self::Channels(load) => ("channels", load),
+            Self::Apps(load) => ("apps", load),
         }
     }
 
@@ -181,7 +194,7 @@ impl Options {
             source: Source::Binary(path.clone()),
         }));
         if self.bare {
-            if !matches!(self.scenario, Some(Scenario::Http(_))) {
+            if !matches!(self.command, Some(Command::Load(Scenario::Http(_)))) {
                 return Err("--bare has no WebSockets: it goes with http only".into());
             }
             targets.push(Target {

@@ -2,7 +2,7 @@
 //! it cost. `benches/README.md` says how to run it and what the figures mean.
 //!
 //! `cli` is the command line, `target` what is measured, `bare` the framework without a server of ours in it, `client` the load, `scenarios` which load, `report` what is
-//! printed; `process` and `machine` ask the system.
+//! printed, `plan` what a load would be; `process` and `machine` ask the system.
 
 mod bare;
 mod cli;
@@ -10,6 +10,7 @@ mod client;
 mod figures;
 mod machine;
 mod payload;
+mod plan;
 mod process;
 mod report;
 mod requests;
@@ -17,11 +18,12 @@ mod scenarios;
 mod target;
 mod wire;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use cli::{Options, Scenario};
+use cli::{Command, Options, Scenario};
 use report::Report;
 use scenarios::Bench;
 
@@ -38,12 +40,22 @@ fn main() -> ExitCode {
         return ended(bare::serve(&port));
     }
     let options = Options::parse();
-    let Some(scenario) = &options.scenario else {
+    match &options.command {
+        Some(Command::Load(scenario)) => ended(run(&options, scenario)),
+        Some(Command::Plan(plan)) => {
+            let mut stdout = std::io::stdout();
+            ended(
+                stdout
+                    .write_all(plan.table().as_bytes())
+                    .map_err(Into::into),
+            )
+        }
         // `cargo bench` runs every bench; this one waits to be told what to do.
-        eprint!("{}", Options::command().render_long_help());
-        return ExitCode::SUCCESS;
-    };
-    ended(run(&options, scenario))
+        None => {
+            eprint!("{}", Options::command().render_long_help());
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 fn ended(result: Result<()>) -> ExitCode {

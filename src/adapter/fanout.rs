@@ -1,5 +1,6 @@
 //! Posts frames to the workers' inboxes. Both adapters reach subscribers through [`Fanout`], and nothing else does.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::app::AppId;
@@ -109,6 +110,22 @@ impl Fanout {
                 worker,
                 WorkerCommand::CloseSubscribers { app, channel, code },
             );
+        }
+    }
+
+    /// Ends the subscriptions of members for whom a channel has no place any more.
+    pub(super) fn refuse_members(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        users: &Arc<[UserId]>,
+        audience: &Audience<'_>,
+    ) {
+        let number = audience.next_sequence();
+        for worker in audience.workers() {
+            let (app, channel, users) = (app.clone(), channel.clone(), Arc::clone(users));
+            let command = WorkerCommand::RefuseMembers(app, channel, users, number);
+            self.inboxes.post(worker, command);
         }
     }
 

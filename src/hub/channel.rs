@@ -13,7 +13,7 @@ use super::peer::Peer;
 use crate::app::{App, AppId};
 use crate::channel_log::LogId;
 use crate::metrics::AppCounters;
-use crate::protocol::{ChannelName, Encoded, Forms};
+use crate::protocol::{ChannelName, Encoded, Forms, UserId};
 
 /// The `since` of a subscription whose acceptance is still awaited: no delivery has a number above it.
 const PENDING: u64 = u64::MAX;
@@ -25,6 +25,9 @@ const MUTED: u64 = PENDING - 1;
 /// slow consumer and reconnects.
 const MAX_HELD: usize = 1024;
 
+/// How many members that lost their places are remembered: as many as a reply of Redis may name at once, by default.
+const MAX_REFUSED: usize = 1024;
+
 pub(super) struct LocalChannel {
     app: AppId,
     counters: Arc<AppCounters>,
@@ -32,6 +35,8 @@ pub(super) struct LocalChannel {
     slots: RefCell<Vec<Option<LocalSubscriber>>>,
     free: RefCell<Vec<u32>>,
     held: RefCell<Vec<(u32, Delivery)>>,
+    /// Members that lost their places, and since when. Their connections end the subscriptions in their next turns.
+    refused_members: RefCell<Vec<(UserId, u64)>>,
     backlog: RefCell<VecDeque<Delivery>>,
     /// Of the delivery that is being walked.
     forms: Forms,
@@ -55,6 +60,7 @@ impl LocalChannel {
             slots: RefCell::default(),
             free: RefCell::default(),
             held: RefCell::default(),
+            refused_members: RefCell::default(),
             backlog: RefCell::default(),
             forms: Forms::default(),
             position: Cell::new(0),
@@ -176,6 +182,29 @@ impl LocalChannel {
         let slots = self.slots.borrow();
         let slot = slots.get(index as usize).and_then(Option::as_ref);
         slot.is_some_and(|subscriber| subscriber.since == MUTED)
+    }
+
+    /// Has the connections of some members end their subscriptions, as far as those are older than `number`.
+    pub(super) fn refuse_members(&self, users: &[UserId], number: u64) {
+        let mut refused = self.refused_members.borrow_mut();
+        // All who were refused before have been looked at since.
+        let excess = (refused.len() + users.len()).saturating_sub(MAX_REFUSED);
+        let forgotten = excess.min(refused.len());
+        refused.drain(..forgotten);
+        refused.extend(users.iter().map(|user| (user.clone(), number)));
+        self.for_each(Peer::set_to_be_reviewed);
+    }
+
+    /// Whether a slot is of a member that lost its place. One whose acceptance is still awaited has not had it.
+    pub(super) fn has_lost_place(&self, index: u32, user: &UserId) -> bool {
+        let slots = self.slots.borrow();
+        let slot = slots.get(index as usize).and_then(Option::as_ref);
+        let refused = self.refused_members.borrow();
+        slot.is_some_and(|subscriber| {
+            let is_it =
+                |(refused, number): &(UserId, u64)| refused == user && subscriber.since < *number;
+            refused.iter().any(is_it)
+        })
     }
 
     pub(super) fn for_each(&self, mut act: impl FnMut(&Peer)) {

@@ -14,7 +14,7 @@ use super::listing::{ConnectionList, ConnectionQuery};
 use crate::app::{AppId, CurrentApps};
 use crate::channel_log::LogId;
 use crate::metrics::{Metrics, Observed};
-use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId, Transport};
+use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId, Transport, UserId};
 
 /// How long a publisher waits for capacity before it is refused.
 const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,6 +58,9 @@ pub enum WorkerCommand {
         /// How.
         code: CloseCode,
     },
+    /// End the subscriptions of members for whom a channel has no place any more, but not those whose `since` is at or above
+    /// the number.
+    RefuseMembers(AppId, ChannelName, Arc<[UserId]>, u64),
     /// Close up to `per_tick` connections, and every new one.
     Drain {
         /// How.
@@ -380,6 +383,7 @@ impl WorkerCommand {
             | Self::Report(_)
             | Self::ReportLatency(_)
             | Self::ListConnections(..)
+            | Self::RefuseMembers(..)
             | Self::CloseConnection { .. } => COMMAND_BYTES,
         }
     }

@@ -30,7 +30,7 @@ use slab::Slab;
 
 use crate::app::{AppId, Apps};
 use crate::metrics::{Histogram, Metrics};
-use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId, Transport};
+use crate::protocol::{ChannelName, CloseCode, Encoded, SocketId, Transport, UserId};
 use crate::rules::{Admission, WhoMaySubscribe};
 use crate::slack::Slack as _;
 use channel::LocalChannel;
@@ -208,6 +208,12 @@ impl Hub {
         slot.channel.is_muted(slot.index)
     }
 
+    /// Whether the channel has no place any more for the member that a subscription is of: its connection has to end it.
+    #[must_use]
+    pub fn has_lost_place(&self, slot: &Slot, user: &UserId) -> bool {
+        slot.channel.has_lost_place(slot.index, user)
+    }
+
     /// A buffer to read into: the worker's, or a new one while another connection uses it.
     #[must_use]
     pub fn take_buffer(&self) -> BytesMut {
@@ -277,6 +283,12 @@ impl Hub {
                 };
                 channel.for_each(|peer| peer.end(Ending::close(code)));
                 channel.slots()
+            }
+            WorkerCommand::RefuseMembers(app, channel, users, number) => {
+                if let Some(channel) = self.find(&app, &channel) {
+                    channel.refuse_members(&users, number);
+                }
+                0
             }
             WorkerCommand::Drain { code, per_tick } => self.drain(code, per_tick),
             WorkerCommand::ReloadApps(apps) => {

@@ -9,7 +9,7 @@ mod head;
 mod http1;
 mod listen;
 mod proxies;
-mod proxy_header;
+pub(crate) mod proxy_header;
 mod socket;
 
 pub use acceptor::{Accepted, Acceptor};

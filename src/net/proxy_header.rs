@@ -20,18 +20,18 @@ const FIXED_V2: usize = 16;
 
 /// The facts in a proxy's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Proxied {
+pub struct Proxied {
     /// The client's address. None for the proxy's own connections, such as health checks, and for hidden clients.
-    pub(super) client: Option<SocketAddr>,
+    pub client: Option<SocketAddr>,
     /// Whether the client speaks TLS to the proxy. Only version 2 can say so.
-    pub(super) tls: bool,
+    pub tls: bool,
 }
 
 /// Reads the header from a connection.
 ///
 /// # Errors
 /// The connection broke, or the bytes are no header.
-pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Proxied> {
+pub async fn read(stream: &mut TcpStream) -> io::Result<Proxied> {
     let mut header = vec![0; LEAST_BYTES];
     stream.read_exact(&mut header).await?;
     loop {
@@ -75,6 +75,10 @@ async fn missing(header: &[u8], stream: &TcpStream) -> io::Result<usize> {
 }
 
 fn parse(header: &[u8]) -> Result<Proxied, Error> {
+    // The library takes any byte for the space.
+    if header.starts_with(b"PROXY") && header.get(5).is_some_and(|byte| *byte != b' ') {
+        return Err(Error::Invalid);
+    }
     let (header, _) = ProxyHeader::parse(header, ParseConfig::default())?;
     Ok(Proxied {
         client: header.proxied_address().map(|address| address.source),
@@ -173,6 +177,7 @@ mod tests {
         for bytes in [
             &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
             b"PROXY TCP4 nonsense\r\n",
+            b"PROXY`TCP4 192.0.2.1 192.0.2.2 4711 6001\r\n",
             b"PROXY TCP4 1.1.1.1",
             b"PROXY UNKNOWN with a line that goes on and on and on and on and on and on and on and on and on and on and on and on",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",

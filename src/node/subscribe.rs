@@ -71,6 +71,17 @@ impl Node {
     /// refused, until nothing is left to do: its text is for the client.
     pub async fn review(&self, session: &mut Session) -> Option<(ChannelName, SubscribeError)> {
         if session.peer.is_to_be_reviewed() {
+            let hub = session.peer.hub();
+            let has_lost_place = |one: &Subscription| {
+                let member = one.member.as_ref();
+                member.is_some_and(|member| hub.has_lost_place(&one.slot, &member.id))
+            };
+            if let Some(at) = session.subscriptions.iter().position(has_lost_place) {
+                let channel = session.subscriptions[at].slot.channel().clone();
+                self.unsubscribe_at(session, at).await;
+                let most = session.app().limits.presence_members;
+                return Some((channel, SubscribeError::PresenceFull(most)));
+            }
             let is_muted = |one: &Subscription| session.peer.hub().is_muted(&one.slot);
             if let Some(at) = session.subscriptions.iter().position(is_muted) {
                 let channel = session.subscriptions[at].slot.channel().clone();

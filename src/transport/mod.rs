@@ -12,7 +12,7 @@ mod lifecycle;
 mod listening;
 mod plain;
 mod sse;
-mod ws;
+pub(crate) mod ws;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -171,16 +171,24 @@ impl Webhooks {
     /// # Errors
     /// The spool cannot be used for a new endpoint. The webhooks stay as they were.
     pub async fn reload(&self, apps: &Apps) -> Result<(), Error> {
-        let mut retired = self.all();
+        let mut former: HashMap<AppId, Vec<Arc<Endpoint>>> = HashMap::new();
+        for endpoint in self.all() {
+            former
+                .entry(endpoint.app.clone())
+                .or_default()
+                .push(endpoint);
+        }
         let mut table = Table::default();
         for app in apps.iter() {
             for webhook in &app.webhooks {
-                let known = retired.iter().position(|e| e.is_of(&app.id, webhook));
+                let known = former.get_mut(&app.id).and_then(|former| {
+                    let at = former.iter().position(|endpoint| endpoint.is_of(webhook))?;
+                    Some(former.swap_remove(at))
+                });
                 let (app, webhook) = (Arc::clone(app), webhook.clone());
                 let id = app.id.clone();
                 let endpoint = match known {
-                    Some(at) => {
-                        let endpoint = retired.swap_remove(at);
+                    Some(endpoint) => {
                         endpoint
                             .send(EndpointCommand::Reconfigure(app, webhook.into()))
                             .await;
@@ -195,7 +203,7 @@ impl Webhooks {
                 table.active.entry(id).or_default().push(endpoint);
             }
         }
-        table.retired = retired;
+        table.retired = former.into_values().flatten().collect();
         self.0.table.send_replace(table);
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The load bench measures a server that runs already, and leaves it as it found it.
+//! The load bench measures a server that runs already, and leaves it as it found it. What it works out without one is
+//! what docs/sizing.md has.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -37,9 +38,46 @@ fn the_bare_framework_is_measured_beside_it() {
     }
 }
 
+#[test]
+fn the_tables_of_the_document_are_what_it_works_out() {
+    let document = include_str!("../../docs/sizing.md");
+    let commands = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("cargo bench --bench load -- plan"));
+    let mut tables = 0;
+    for arguments in commands {
+        let arguments: Vec<&str> = std::iter::once("plan")
+            .chain(arguments.split_whitespace())
+            .collect();
+        let table = String::from_utf8(bench(&arguments)).unwrap();
+        assert!(
+            table.lines().count() > 2 && document.contains(&table),
+            "{arguments:?}:\n{table}"
+        );
+        tables += 1;
+    }
+    assert!(tables > 1, "{tables}");
+}
+
 /// What the bench prints about a running server.
 fn measured(server: &Server, arguments: &[&str]) -> Vec<serde_json::Value> {
     let (url, pid) = (format!("ws://{}", server.public), server.pid().to_string());
+    let of_server = ["--url", &url, "--pid", &pid];
+    let of_app = [
+        "--app-id",
+        "app-id",
+        "--key",
+        "app-key",
+        "--secret",
+        "app-secret",
+    ];
+    let output = bench(&[arguments, &of_server, &of_app].concat());
+    let lines = serde_json::Deserializer::from_slice(&output).into_iter();
+    lines.map(|line| line.expect("a line of JSON")).collect()
+}
+
+/// What the bench prints.
+fn bench(arguments: &[&str]) -> Vec<u8> {
     let mut cargo = Command::new(env!("CARGO"));
     // What cargo tells the tests would tell it that its build scripts have to run again.
     let told = |name: &OsString| {
@@ -52,16 +90,12 @@ fn measured(server: &Server, arguments: &[&str]) -> Vec<serde_json::Value> {
     let output = cargo
         .args(["test", "--quiet", "--bench", "load", "--"])
         .args(arguments)
-        .args(["--url", &url, "--pid", &pid])
-        .args(["--app-id", "app-id", "--key", "app-key"])
-        .args(["--secret", "app-secret"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
-    let lines = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
-    lines.map(|line| line.expect("a line of JSON")).collect()
+    output.stdout
 }
 
 /// What its threads have, whichever there are by now.

@@ -17,6 +17,7 @@
 
 mod cluster_state;
 mod connection;
+pub(crate) mod fuzzing;
 mod link;
 mod ops;
 mod settings;
@@ -51,6 +52,7 @@ use link::local_delivery::LocalDelivery;
 use link::request::{LocalOnlyEvent, PublishReply, Request};
 use link::{Link, LinkDeps};
 use ops::publish::{Extras, Unsent};
+use ops::queries::try_all;
 use wire::keys::{Bucket, Subject};
 use wire::message::Content;
 
@@ -376,11 +378,9 @@ impl Adapter for Redis {
         prefix: &'a str,
     ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
         Box::pin(async move {
-            let mut found = Vec::new();
-            for link in &self.links {
-                self.list_bucket(link, &app.id, prefix, &mut found).await?;
-            }
-            Ok(found)
+            let buckets = self.links.iter();
+            let lists = buckets.map(|link| self.list_bucket(link, &app.id, prefix));
+            Ok(try_all(lists).await?.concat())
         })
     }
 

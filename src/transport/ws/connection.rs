@@ -9,12 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use actix_codec::Decoder as _;
-use actix_http::ws;
-use bytes::{Bytes, BytesMut};
-use tracing::debug;
+use bytes::BytesMut;
 
-use super::header::{self, Fault};
+use super::header::Fault;
+use super::messages::{Messages, Received};
 use crate::hub::{Ending, Peer};
 use crate::limits::Admission;
 use crate::net::Socket;
@@ -42,9 +40,8 @@ pub(super) async fn serve(
             session: Session::new(Rc::clone(&peer)),
             node: Arc::clone(&node),
         },
-        codec: ws::Codec::new(),
+        messages: Messages::default(),
         rest: buffered,
-        text: None,
     };
     let ending = {
         let mut reader = pin!(connection.read(start));
@@ -76,11 +73,9 @@ pub(super) async fn serve(
 /// What one connection owns.
 struct Connection {
     commands: Commands,
-    codec: ws::Codec,
+    messages: Messages,
     /// Bytes of an incomplete frame; at the start, what came with the upgrade.
     rest: BytesMut,
-    /// The fragments of an unfinished text message.
-    text: Option<Box<BytesMut>>,
 }
 
 impl Connection {
@@ -165,59 +160,24 @@ impl Connection {
             // As of now: a reload may have changed it.
             let app = self.commands.session.peer.app();
             let max = app.limits.message_bytes();
-            let begun = self.text.as_ref().map(|text| text.len());
-            header::judge(buffer, begun, max).map_err(|fault| refused(fault, max))?;
-            self.codec = self.codec.clone().max_size(max);
-            let frame = match self.codec.decode(buffer) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ok(()),
-                // Only the payload of a close frame is left to be wrong.
-                Err(error) => {
-                    debug!(%error, "frame refused");
-                    return Err(Ending::close(CloseCode::ProtocolViolation));
-                }
+            let received = self.messages.next(buffer, max);
+            let Some(received) = received.map_err(|fault| refused(fault, max))? else {
+                return Ok(());
             };
             let rate = self.commands.rate()?;
-            if let (FrameRate::Over(limit), ws::Frame::Ping(_)) = (rate, &frame) {
+            if let (FrameRate::Over(limit), Received::Ping(_)) = (rate, &received) {
                 self.commands.refuse_fast(limit);
                 continue;
             }
-            if let Some(message) = self.assemble(frame)? {
-                self.commands.take(&message, rate).await?;
+            match received {
+                Received::Message(message) => self.commands.take(&message, rate).await?,
+                Received::Part => {}
+                Received::Ping(payload) => self.commands.session.peer.answer_ping(&payload),
+                Received::Pong(payload) => {
+                    self.commands.node.confirm(&self.commands.session, &payload);
+                }
+                Received::Close(code) => return Err(Ending::Answered(code)),
             }
-        }
-    }
-
-    /// Answers control frames; the text of a message once it is whole.
-    fn assemble(&mut self, frame: ws::Frame) -> Result<Option<Bytes>, Ending> {
-        match frame {
-            ws::Frame::Text(text) => return Ok(Some(text)),
-            ws::Frame::Ping(payload) => self.commands.session.peer.answer_ping(&payload),
-            ws::Frame::Pong(payload) => {
-                self.commands.node.confirm(&self.commands.session, &payload)
-            }
-            ws::Frame::Close(reason) => {
-                return Err(Ending::Answered(reason.map(|r| r.code.into())));
-            }
-            ws::Frame::Binary(_) | ws::Frame::Continuation(ws::Item::FirstBinary(_)) => {
-                return Err(Ending::close(CloseCode::Binary));
-            }
-            ws::Frame::Continuation(ws::Item::FirstText(part)) => {
-                self.text = Some(Box::new(BytesMut::from(&part[..])));
-            }
-            ws::Frame::Continuation(ws::Item::Continue(part)) => self.append(&part),
-            ws::Frame::Continuation(ws::Item::Last(part)) => {
-                self.append(&part);
-                return Ok(self.text.take().map(|text| text.freeze()));
-            }
-        }
-        Ok(None)
-    }
-
-    /// There is room for it: its header has been judged.
-    fn append(&mut self, part: &[u8]) {
-        if let Some(text) = &mut self.text {
-            text.extend_from_slice(part);
         }
     }
 }
@@ -225,6 +185,7 @@ impl Connection {
 fn refused(fault: Fault, max: usize) -> Ending {
     let (code, text) = match fault {
         Fault::Binary => return Ending::close(CloseCode::Binary),
+        Fault::Close => return Ending::close(CloseCode::ProtocolViolation),
         Fault::Forbidden(why) => (
             CloseCode::ProtocolViolation,
             format!("Frames must follow RFC 6455: {why}"),

@@ -6,13 +6,15 @@
 
 /// Why a frame is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// RFC 6455 forbids it.
     Forbidden(&'static str),
     /// The protocol has no binary messages.
     Binary,
     /// It, or the message that it goes on with, is over the limit.
     TooBig,
+    /// A close frame says something that none may say.
+    Close,
 }
 
 const FIN: u8 = 0x80;

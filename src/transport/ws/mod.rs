@@ -5,7 +5,8 @@
 
 mod connection;
 mod handshake;
-mod header;
+pub(crate) mod header;
+pub(crate) mod messages;
 
 use std::sync::Arc;
 

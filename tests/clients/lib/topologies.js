@@ -29,6 +29,7 @@ const FEWER = {
   "channel-rules": ALONE,
   "command-line": ALONE,
   console: ALONE,
+  "console-apps": ALONE,
   "console-live": ALONE,
   docs: ALONE,
   examples: ALONE,

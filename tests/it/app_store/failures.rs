@@ -142,7 +142,7 @@ fn the_start_says_what_is_wrong_on_the_way() {
     says(
         "sqlite:///nowhere/at/all.db",
         "",
-        &["check that the folder exists and may be written to"],
+        &["or that its folder exists and may be written to"],
     );
     let (status, log) = refused("oracle://me:s3cret@host/db", "");
     assert_eq!(status.code(), Some(78));

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{run, stderr, stdout};
+use crate::harness::{Message, PATIENCE, eventually};
 
 /// The exit code, stdout and stderr.
 type Ended = (i32, String, String);
@@ -61,7 +62,12 @@ fn the_command_lists_creates_rotates_disables_and_deletes() {
     the_command_rotates(&apps, &server, &shop);
 
     assert_eq!(apps(&["disable", "7"]).0, 0);
-    assert_eq!(ws.closed().0, 4003);
+    // Before that come the events that were published above.
+    let code = eventually(PATIENCE, "the connection is closed", || match ws.next() {
+        Message::Close(code, _) => Some(code),
+        _ => None,
+    });
+    assert_eq!(code, 4003);
     assert!(apps(&["list"]).1.contains("disabled"));
     let (code, enabled, _) = apps(&["enable", "7", "--json"]);
     let enabled: Value = serde_json::from_str(&enabled).unwrap();

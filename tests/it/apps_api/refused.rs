@@ -17,7 +17,7 @@ limits               | {"limits": []}                                           
 limits               | {"limits": [7]}                                              | expected a table
 channels             | {"channels": {"match": "x"}}                                 | expected a list
 channels.match       | {"channels": [{"match": "a.{user_id", "subscribe": "user"}]} | {user_id
-channels.subscribe   | {"channels": [{"match": "a", "subscribe": "nobody"}]}        | expected
+channels.subscribe   | {"channels": [{"match": "a", "subscribe": "noone"}]}         | expected
 webhooks.url         | {"webhooks": [{"url": "ftp://x"}]}                           | http
 allowed_origins      | {"allowed_origins": ["not an origin/"]}                      | origin
 secret               | {"secret": "***"}                                            | leave the key out

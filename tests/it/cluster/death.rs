@@ -171,6 +171,53 @@ fn a_node_that_stood_still_for_longer_than_its_lease_comes_back() {
     scene.is_back(&nodes);
 }
 
+/// While it stands still, others take the places of its members, who are told so when it goes on, and are out.
+#[test]
+fn members_whose_places_were_taken_meanwhile_are_refused() {
+    let nodes = nodes(2, &impatient().limit("presence_members", "3"));
+    let mut here = Observer::joined(&nodes[0], "here");
+    let displaced = ["left-1", "left-2"].map(|user| {
+        let member = format!(r#"{{"user_id":"{user}"}}"#);
+        let mut ws = Ws::connect(&nodes[1]);
+        ws.subscribe(Observer::CHANNEL, Some(&member));
+        // Of the same connection, which keeps it.
+        ws.subscribe("x", None);
+        ws
+    });
+    here.sees(&members(["here", "left-1", "left-2"]));
+    nodes[1].signal("STOP");
+    here.sees_within(AFTER_LEASE, &members(["here"]));
+    let [first, second] = ["new-1", "new-2"].map(|user| Observer::joined(&nodes[0], user));
+    let now = members(["here", "new-1", "new-2"]);
+    nodes[1].signal("CONT");
+    for (number, mut ws) in displaced.into_iter().enumerate() {
+        let mut text = ws.text();
+        while !text.contains("pusher:subscription_error") {
+            text = ws.text();
+        }
+        assert!(text.contains("full: the limit is 3"), "{text}");
+        let data = format!("still there {number}");
+        await_acceptance(&nodes[0], "x", &data);
+        while ws.text() != event("x", &data) {}
+        // It may ask again, and is answered as everybody is.
+        ws.send_subscribe(Observer::CHANNEL, Some(r#"{"user_id":"left-1"}"#));
+        assert!(ws.text().contains("full: the limit is 3"));
+    }
+    for node in &*nodes {
+        eventually(PATIENCE, "all nodes know the same", || {
+            let right = listed(node) == now && subscriptions(node, Observer::CHANNEL) == 3;
+            right.then_some(())
+        });
+    }
+    here.sees(&now);
+    drop((first, second));
+    eventually(PATIENCE, "the places are free for whoever comes", || {
+        (listed(&nodes[1]) == members(["here"])).then_some(())
+    });
+    let back = Observer::joined(&nodes[1], "left-1");
+    assert_eq!(back.view, members(["here", "left-1"]));
+}
+
 #[test]
 fn a_node_cut_off_for_longer_than_its_lease_comes_back() {
     let redis = RedisServer::shared();

@@ -4,6 +4,7 @@
 mod console;
 mod death;
 mod delivery;
+mod full;
 mod gaps;
 mod interest;
 mod mistaken;
@@ -11,6 +12,7 @@ mod once;
 mod outage;
 mod presence;
 mod queries;
+mod redis_cost;
 mod redis_footprint;
 mod restart;
 mod slow;

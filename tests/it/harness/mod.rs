@@ -37,7 +37,7 @@ pub(crate) use ports::free_port;
 pub(crate) use proxy::Proxy;
 pub(crate) use receiver::{Receiver, Reply};
 pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
-pub(crate) use resp::Answer;
+pub(crate) use resp::{Answer, Resp};
 pub(crate) use server::{Server, event_body};
 pub(crate) use tokens::{Jwks, Provider, ProviderKey, hs256, jwk_set, jwt};
 pub(crate) use wire::{Filled, Wire};

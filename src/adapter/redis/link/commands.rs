@@ -94,6 +94,7 @@ impl Link {
             after,
             asks_log,
             asks_past,
+            whole: changes.whole,
             restores,
         }));
         if unsubscribes {

@@ -69,6 +69,8 @@ pub(super) struct Registration {
     pub(super) asks_log: bool,
     /// Whether some of the log was asked for, for new subscriptions.
     pub(super) asks_past: bool,
+    /// Whether it contains all members of this node.
+    pub(super) whole: bool,
     /// Whether it follows a loss of Redis' memory.
     pub(super) restores: bool,
 }

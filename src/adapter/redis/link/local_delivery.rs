@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::warn;
+
 use super::catch_up::Missed;
 use super::request::{LocalOnlyEvent, MemberChange, TopicSnapshot, Waiter};
 use super::topic::{Members, Topic};
@@ -155,6 +157,29 @@ impl LocalDelivery {
         for (id, info) in now {
             self.member_added(topic, &Member { id, info });
         }
+    }
+
+    /// Ends the subscriptions of those members of this node whom Redis has not among `now`: while the node was away, others
+    /// took their places. Must be called with all members, as a registration of all of this node's returned them.
+    pub(super) fn refuse_displaced(&self, topic: &Topic, now: &Members) {
+        let displaced: Arc<[UserId]> = topic.displaced(now).cloned().collect();
+        let Some(channel) = topic.subject.channel() else {
+            return;
+        };
+        if displaced.is_empty() {
+            return;
+        }
+        warn!(
+            app.id = %topic.app,
+            channel = channel.as_str(),
+            members = displaced.len(),
+            "a presence channel became full while Redis did not know this node: its members without a place are refused"
+        );
+        self.registry
+            .with_audience(&topic.app, channel, |audience| {
+                self.fanout
+                    .refuse_members(&topic.app, channel, &displaced, audience);
+            });
     }
 
     pub(super) fn send_count(&self, topic: &Topic, count: usize) {

@@ -63,7 +63,9 @@ impl<'a> RegisterCommand<'a> {
         after: Option<&'a Position>,
     ) -> Self {
         let wants_last = topic.waiters.iter().any(|waiter| waiter.past.cache);
-        let wants_members = topic.subject.is_presence() && !topic.members_complete;
+        // Others may have taken the places of this node's members.
+        let wants_members =
+            topic.subject.is_presence() && (members.whole || !topic.members_complete);
         let more = [
             ('c', topic.local.sends_count),
             ('k', wants_last),

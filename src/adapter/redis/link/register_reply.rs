@@ -20,7 +20,7 @@ use crate::channel_log::{LastEvent, LogBounds, LogId};
 use crate::protocol::{ChannelName, SocketId, UserId, WebhookEvent};
 
 /// The reply to a registration; see `scripts/register.lua`.
-pub(super) struct Registered {
+pub(in crate::adapter::redis) struct Registered {
     log_tail: LogTail,
     pub(super) count: usize,
     /// Sign-ins that Redis has not counted.
@@ -105,6 +105,9 @@ impl Link {
         let count = registered.count;
         let known = registered.known_past(registration.asks_past);
         if let Some(members) = registered.members {
+            if registration.whole {
+                delivery.refuse_displaced(topic, &members);
+            }
             delivery.sync_members(topic, members, !registration.restores);
             topic.members_complete = true;
         }
@@ -207,7 +210,7 @@ impl Registered {
         }
     }
 
-    pub(super) fn read(
+    pub(in crate::adapter::redis) fn read(
         reply: &mut impl Iterator<Item = Value>,
         present: Run,
     ) -> Result<Self, ConnectionError> {

@@ -183,6 +183,19 @@ impl Topic {
         self.members.iter().map(member).collect()
     }
 
+    /// The members of this node that are not among `now`, although a registration contained them.
+    pub(super) fn displaced<'a>(&'a self, now: &Members) -> impl Iterator<Item = &'a UserId> {
+        let is_later = |user: &UserId| {
+            self.changes.iter().any(|change| match change {
+                MemberChange::Joined(member) => member.id == *user,
+                MemberChange::Left(left) => left == user,
+            })
+        };
+        // If everything is to be registered again, the changes may not be all there are.
+        let users = self.local_members.keys().filter(|_| !self.full_resync);
+        users.filter(move |user| !now.contains_key(*user) && !is_later(user))
+    }
+
     /// Adds a member. Returns whether clients here did not know it.
     pub(super) fn add_member(&mut self, member: &Member) -> bool {
         let (id, info) = (member.id.clone(), member.info.clone());

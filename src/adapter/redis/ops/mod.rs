@@ -3,4 +3,4 @@
 mod membership;
 mod once;
 pub(super) mod publish;
-mod queries;
+pub(super) mod queries;

@@ -1,5 +1,7 @@
 //! Queries to Redis. The cost of each grows with the length of its answer, not with the number of nodes.
 
+use std::future::{Future, poll_fn};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use redis::Value;
@@ -69,14 +71,14 @@ impl Redis {
         read_counts(reply.into_iter().next().unwrap_or(Value::Nil))
     }
 
-    /// Appends the occupied channels of one bucket to `found`, page by page, so that no command holds up Redis.
+    /// Lists the occupied channels of one bucket, page by page, so that no command holds up Redis.
     pub(in crate::adapter::redis) async fn list_bucket(
         &self,
         link: &Handle,
         app: &AppId,
         prefix: &str,
-        found: &mut Vec<(ChannelName, Counts)>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<(ChannelName, Counts)>, Error> {
+        let mut found = Vec::new();
         let index = link.bucket.channel_index(app);
         let (mut from, to) = (
             format!("[{prefix}"),
@@ -94,7 +96,7 @@ impl Redis {
             let reply = self.query_link(link, &index, vec![command]).await?;
             let names = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
             let Some(last) = names.last() else {
-                return Ok(());
+                return Ok(found);
             };
             from = format!("({last}");
             let topic_ids = names.iter().map(|name| keys::topic_id_of(app, name));
@@ -113,7 +115,7 @@ impl Redis {
                 }
             }
             if is_last {
-                return Ok(());
+                return Ok(found);
             }
         }
     }
@@ -248,6 +250,31 @@ impl Redis {
     }
 }
 
+/// Asks at once and returns the answers in their order, or the first refusal that comes.
+pub(in crate::adapter::redis) async fn try_all<T, E>(
+    futures: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
+) -> Result<Vec<T>, E> {
+    let mut pending: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|cx| {
+        for (future, answer) in &mut pending {
+            if answer.is_none()
+                && let Poll::Ready(ready) = future.as_mut().poll(cx)
+            {
+                *answer = Some(ready?);
+            }
+        }
+        match pending.iter().all(|(_, answer)| answer.is_some()) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    })
+    .await?;
+    Ok(pending
+        .into_iter()
+        .filter_map(|(_, answer)| answer)
+        .collect())
+}
+
 fn counts_command(state: &str) -> redis::Cmd {
     let mut command = redis::cmd("HMGET");
     command.arg(state).arg("total").arg("users");
@@ -261,4 +288,38 @@ fn read_counts(reply: Value) -> Result<Counts, Error> {
         subscriptions: usize::try_from(next()?).unwrap_or_default(),
         users: usize::try_from(next()?).unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_are_asked_before_any_has_answered() {
+        let barrier = Rc::new(Barrier::new(16));
+        let ask = |number: u32| {
+            let barrier = Rc::clone(&barrier);
+            async move {
+                barrier.wait().await;
+                Ok::<_, ()>(number)
+            }
+        };
+        let answers = tokio::time::timeout(Duration::from_secs(5), try_all((0..16).map(ask)));
+        assert_eq!(answers.await, Ok(Ok((0..16).collect())));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_waited_for() {
+        let ask = |number: u32| async move {
+            match number {
+                7 => Err("away"),
+                _ => std::future::pending::<Result<u32, _>>().await,
+            }
+        };
+        assert_eq!(try_all((0..16).map(ask)).await, Err("away"));
+    }
 }

@@ -12,6 +12,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function ms(number) return string.format('%.0f', number) end
 
+-- A Redis that is full refuses a script at its first write, if that may take memory. This one takes none, and what follows is
+-- written: a node must not lose its lease because of a lack of memory.
+redis.call('ZREM', nodes, '')
+
 local others = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', nodes, '(' .. ms(now), '+inf')) do
     if id ~= node then others = others + 1 end

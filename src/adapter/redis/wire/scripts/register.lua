@@ -35,6 +35,13 @@ elseif not alive then
     return {'LAPSED'}
 end
 
+-- A Redis that is full refuses a script at its first write, if that may take memory. This one takes none, so that what frees
+-- memory is not refused.
+local held = tonumber(redis.call('HGET', state, 'n:' .. node) or 0)
+if mode ~= 'set' or tonumber(ARGV[7]) < held then
+    redis.call('ZREM', linger, '')
+end
+
 if redis.call('HEXISTS', state, 'seq') == 0 then
     -- Numbers of a later life are higher than those of an earlier one, whatever was forgotten.
     redis.call('HSET', state, 'seq', ms(time[1] * 1000000 + time[2]), 'run', '', 'bytes', 0, 'total', 0, 'nodes', 0)

@@ -1,0 +1,240 @@
+//! A request to the HTTP API, as its bytes come. The first byte says what is done with it: as it is, which nobody signed,
+//! nothing is carried out; signed as a backend signs, it is not refused for its signature, whatever it asks for;
+//! changed after that, it is. Nothing is answered with 500, and no body is taken that is over the app's limit.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use actix_codec::Decoder as _;
+use actix_http::h1::{Codec, Message};
+use actix_http::header::AUTHORIZATION;
+use actix_http::{Method, Payload, Request, ServiceConfig, StatusCode};
+use bytes::{Bytes, BytesMut};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
+use tidewire::adapter::Local;
+use tidewire::app::{Apps, CurrentApps};
+use tidewire::config::{Sources, load};
+use tidewire::feed::Feed;
+use tidewire::http::Api;
+use tidewire::hub::inbox::{InboxPool, inboxes};
+use tidewire::metrics::Metrics;
+use tidewire::node::Node;
+use tidewire::registry::Registry;
+use tidewire::webhook::Webhooks;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+const SECRET: &str = "2d1c8fbd0a7f4f0c8c4de9f1b4ac9b25";
+const SETTINGS: &str = r#"
+[[apps]]
+id = "1"
+key = "k"
+secret = "2d1c8fbd0a7f4f0c8c4de9f1b4ac9b25"
+[[apps.channels]]
+match = "kept-*"
+history = { events = 10, seconds = 60 }
+"#;
+
+struct Backend {
+    api: Api,
+    apps: Arc<Apps>,
+    runtime: Runtime,
+    /// What is published is posted there, if somebody listens, which nobody does.
+    _inboxes: InboxPool,
+}
+
+impl Backend {
+    fn new() -> Self {
+        let name = format!(
+            "tidewire-fuzz-api-{}-{:?}.toml",
+            std::process::id(),
+            std::thread::current().id()
+        );
+        let file = std::env::temp_dir().join(name);
+        std::fs::write(&file, SETTINGS).unwrap();
+        let loaded = load(&Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        });
+        std::fs::remove_file(file).unwrap();
+        let settings = loaded.unwrap().settings;
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let metrics = Metrics::default();
+        let feed = Feed::new("fuzz", metrics.clone());
+        let (inboxes, pool) = inboxes(1, 1 << 20, metrics.clone());
+        let registry = Arc::new(Registry::new(1 << 20, 1 << 20));
+        let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed);
+        let webhooks = LocalSet::new().block_on(&runtime, webhooks).unwrap();
+        let local = Local::new(
+            Arc::clone(&registry),
+            inboxes.clone(),
+            webhooks.clone(),
+            metrics.clone(),
+        );
+        let apps = Arc::new(CurrentApps::new(settings.apps));
+        let now = apps.get();
+        let proxies = Arc::new(settings.server.trusted_proxies());
+        let node = Node::new(
+            apps,
+            Arc::new(local),
+            registry,
+            inboxes,
+            webhooks,
+            120,
+            metrics,
+            feed,
+        );
+        Self {
+            api: Api::new(Arc::new(node), "", false, proxies),
+            apps: now,
+            runtime,
+            _inboxes: pool,
+        }
+    }
+
+    fn serve(&self, request: Request, body: &Bytes) -> StatusCode {
+        let (request, _) = request.replace_payload(Payload::from(body.clone()));
+        let answer = LocalSet::new().block_on(&self.runtime, self.api.serve(request));
+        let status = answer.status();
+        assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_success() {
+            let limit = self.apps.by_id("1").unwrap().limits.batch_body_bytes();
+            assert!(body.len() <= limit);
+        }
+        status
+    }
+}
+
+pub(crate) fn check(bytes: &[u8]) {
+    thread_local! {
+        static BACKEND: OnceCell<Backend> = const { OnceCell::new() };
+    }
+    let [mode, bytes @ ..] = bytes else { return };
+    BACKEND.with(|backend| {
+        let backend = backend.get_or_init(Backend::new);
+        // The codec reads the time from a task of its thread.
+        let request = LocalSet::new().block_on(&backend.runtime, async { request(bytes) });
+        if let Some((request, body)) = request {
+            check_request(backend, request, body, *mode);
+        }
+    });
+}
+
+fn check_request(backend: &Backend, request: Request, body: Bytes, mode: u8) {
+    let is_api = ["/apps/", "/users/"]
+        .iter()
+        .any(|begin| request.path().starts_with(begin));
+    let by_token = request.head().headers.contains_key(AUTHORIZATION);
+    if !is_api || by_token || request.method() == Method::OPTIONS {
+        return;
+    }
+    if mode % 4 == 0 {
+        let status = backend.serve(request, &body);
+        assert!(!status.is_success(), "nobody signed it");
+        return;
+    }
+    let Some((signed, body)) = signed(request, body, mode) else {
+        return;
+    };
+    let status = backend.serve(signed, &body);
+    match mode % 4 {
+        1 => assert_ne!(status, StatusCode::UNAUTHORIZED, "it was signed"),
+        _ => assert!(!status.is_success(), "it was changed"),
+    }
+}
+
+/// The head of a request, and what follows it.
+fn request(bytes: &[u8]) -> Option<(Request, Bytes)> {
+    let mut bytes = BytesMut::from(bytes);
+    match Codec::new(ServiceConfig::default()).decode(&mut bytes) {
+        Ok(Some(Message::Item(request))) => Some((request, bytes.freeze())),
+        _ => None,
+    }
+}
+
+/// The request as a backend signs it; changed behind the signature, if the mode says so.
+fn signed(mut request: Request, mut body: Bytes, mode: u8) -> Option<(Request, Bytes)> {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let ours = [
+        "auth_key",
+        "auth_timestamp",
+        "auth_version",
+        "body_md5",
+        "auth_signature",
+    ];
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decoded(key), decoded(value)))
+        .filter(|(key, _)| !ours.contains(&key.to_lowercase().as_str()))
+        .collect();
+    // A key or a value that would be taken apart again is none that an SDK sends so.
+    if pairs.iter().any(|(key, value)| {
+        [key, value]
+            .iter()
+            .any(|text| text.contains(['&', '=', '#', '%', '+', '\u{fffd}']))
+    }) {
+        return None;
+    }
+    pairs.push(("auth_key".into(), "k".into()));
+    pairs.push(("auth_timestamp".into(), now.as_secs().to_string().into()));
+    pairs.push(("auth_version".into(), "1.0".into()));
+    if !body.is_empty() {
+        pairs.push(("body_md5".into(), hex::encode(Md5::digest(&body)).into()));
+    }
+    let mut sorted: Vec<(String, &str)> = pairs
+        .iter()
+        .map(|(key, value)| (key.to_ascii_lowercase(), &**value))
+        .collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    let sorted: Vec<String> = sorted
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let text = format!(
+        "{}\n{}\n{}",
+        request.method(),
+        request.path(),
+        sorted.join("&")
+    );
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(text.as_bytes());
+    let signature = hex::encode(mac.finalize().into_bytes());
+
+    let mut path = request.path().to_owned();
+    match mode % 4 {
+        2 if body.is_empty() => body = Bytes::from_static(b"{}"),
+        2 => {
+            let mut changed = body.to_vec();
+            let at = usize::from(mode / 4) % changed.len();
+            changed[at] ^= 1;
+            body = changed.into();
+        }
+        3 => path.push('x'),
+        _ => {}
+    }
+    pairs.push(("auth_signature".into(), signature.into()));
+    let query: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)))
+        .collect();
+    let uri = format!("{path}?{}", query.join("&"));
+    request.head_mut().uri = uri.parse().ok()?;
+    Some((request, body))
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy()
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
