@@ -13,18 +13,16 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::Hub;
-use super::channel::LocalChannel;
 use super::client_info::ClientInfo;
 use super::ending::Ending;
 use super::heartbeat::Pulse;
-use super::inbox::Delivery;
 use super::outbox::{Outbox, SendOutcome};
 use super::outlet::Outlet;
 use super::resume::Resumable;
 use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
 use crate::protocol::{
-    ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, SocketId, Transport, UserId,
+    ChannelName, CloseCode, Encoded, Form, Line, ResumeToken, SocketId, Transport, UserId,
 };
 use crate::rules::{Admission, ChannelPolicy, WhoMaySubscribe};
 use crate::token::TokensInUse;
@@ -275,32 +273,41 @@ impl Peer {
         }
     }
 
-    /// Sends one frame of many, of a channel, without counting it. `forms` has been made of it. Returns whether it was
-    /// taken.
-    pub(super) fn deliver(
-        &self,
-        channel: &LocalChannel,
-        delivery: &Delivery,
-        forms: &Forms,
-    ) -> bool {
-        match self.outlet.form() {
-            Form::Frame => self.put(delivery.frame.bytes()),
-            _ => self
-                .bytes_of(channel, delivery.log_id, &delivery.frame, forms)
-                .is_some_and(|bytes| self.put(&bytes)),
-        }
+    /// Sends a line that is no frame, to a connection whose frames are lines.
+    pub fn send_line(&self, line: Line) {
+        self.send_bytes(&line.into_bytes());
+    }
+
+    /// Lends the lines that wait to whoever writes them, up to the one with which they are longer than `room`, in UTF-16
+    /// units. What is lent already is lent again, and nothing else, until it is settled.
+    #[must_use]
+    pub fn lend(&self, room: usize) -> Vec<Line> {
+        self.outbox.borrow_mut().lend(room)
+    }
+
+    /// Ends a loan, of which so many lines have been written. The others wait in front.
+    pub fn settle(&self, written: usize) {
+        self.outbox.borrow_mut().settle(written);
+    }
+
+    /// Whether no line waits that is not lent.
+    #[must_use]
+    pub fn is_all_lent(&self) -> bool {
+        self.outbox.borrow().is_all_lent()
     }
 
     /// Writes bytes to the socket, or queues them if others wait. Returns whether they were taken. A full outbox ends the
     /// connection as a slow consumer; no caller ever waits.
-    fn put(&self, bytes: &Bytes) -> bool {
+    pub(super) fn put(&self, bytes: &Bytes) -> bool {
         if self.is_ending() {
             return false;
         }
-        let sent =
-            self.outbox
-                .borrow_mut()
-                .send(bytes, self.outlet.socket(), self.hub.outbox_limit());
+        let socket = self.outlet.socket();
+        if socket.is_none() {
+            self.pulse.on_put(self.hub.now());
+        }
+        let limit = self.hub.outbox_limit();
+        let sent = self.outbox.borrow_mut().send(bytes, socket, limit);
         self.after_send(sent)
     }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::channel::LocalChannel;
+use super::inbox::Delivery;
 use super::outlet::Outlet;
 use super::{Peer, Slot};
 use crate::channel_log::LogId;
@@ -112,8 +113,24 @@ impl Peer {
         }
     }
 
+    /// Sends one frame of many, of a channel, without counting it. `forms` has been made of it. Returns whether it was
+    /// taken.
+    pub(super) fn deliver(
+        &self,
+        channel: &LocalChannel,
+        delivery: &Delivery,
+        forms: &Forms,
+    ) -> bool {
+        match self.outlet.form() {
+            Form::Frame => self.put(delivery.frame.bytes()),
+            _ => self
+                .bytes_of(channel, delivery.log_id, &delivery.frame, forms)
+                .is_some_and(|bytes| self.put(&bytes)),
+        }
+    }
+
     /// A channel's event in the connection's form; none if it means nothing there.
-    pub(super) fn bytes_of(
+    fn bytes_of(
         &self,
         channel: &LocalChannel,
         log_id: Option<LogId>,

@@ -98,6 +98,18 @@ reasons! {
 }
 
 reasons! {
+    /// Why a request of a session over HTTP is refused.
+    SessionRefused, "session request refused", 10 {
+        NotServed "not_served" "it is for a transport that is not served; set enabledTransports of pusher-js",
+        UnknownSession "unknown_session" "the session of xhr_send has ended, or was never opened here",
+        Method "method" "the path takes POST and OPTIONS",
+        Body "body" "its body is not a JSON array of strings, or it may not have one",
+        BodyTooLarge "body_too_large" "its body is larger than the app's messages may be",
+        Waiting "waiting" "more requests of the session wait than may",
+    }
+}
+
+reasons! {
     /// Why a subscription or an unsubscription is refused.
     SubscriptionRefused, "subscription refused", 10 {
         ChannelName "channel_name" "that is not a channel name, or longer than channel_name_length",
@@ -350,6 +362,7 @@ mod tests {
     fn every_reason_has_its_own_place_and_label() {
         check::<AcceptRefused>();
         check::<UpgradeRefused>();
+        check::<SessionRefused>();
         check::<SubscriptionRefused>();
         check::<SigninRefused>();
         check::<ClientEventRefused>();

@@ -93,8 +93,9 @@ impl Node {
         }
     }
 
-    /// Takes the answer to a ping, which confirms what was written before it.
-    pub fn confirm(&self, session: &Session, payload: &[u8]) {
+    /// Takes the answer to a ping, which confirms what was written before it. `payload`: what a WebSocket's pong repeats;
+    /// none of a `pusher:pong`.
+    pub fn confirm(&self, session: &Session, payload: Option<&[u8]>) {
         let Some(token) = session.peer.resume_token() else {
             return;
         };

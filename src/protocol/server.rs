@@ -37,6 +37,8 @@ pub enum ServerFrame<'a> {
         /// Why.
         message: &'a str,
     },
+    /// `{"event":"pusher:ping","data":"{}"}`, which a client answers with `pusher:pong`.
+    Ping,
     /// `{"event":"pusher:pong","data":"{}"}`.
     Pong,
     /// `pusher_internal:subscription_succeeded` with `"{}"`.
@@ -155,6 +157,7 @@ impl ServerFrame<'_> {
         match self {
             Self::ConnectionEstablished { .. } => "pusher:connection_established",
             Self::Error { .. } | Self::Closing { .. } => "pusher:error",
+            Self::Ping => "pusher:ping",
             Self::Pong => "pusher:pong",
             Self::SubscriptionSucceeded { .. } | Self::PresenceSucceeded { .. } => {
                 "pusher_internal:subscription_succeeded"
@@ -185,6 +188,7 @@ impl ServerFrame<'_> {
             Self::ConnectionEstablished { .. }
             | Self::Error { .. }
             | Self::Closing { .. }
+            | Self::Ping
             | Self::Pong
             | Self::SigninSuccess { .. }
             | Self::WatchlistEvents { .. } => None,
@@ -197,6 +201,7 @@ impl ServerFrame<'_> {
             Self::Event { data, .. } => Cow::Borrowed(data),
             Self::Error { .. }
             | Self::Closing { .. }
+            | Self::Ping
             | Self::Pong
             | Self::SubscriptionSucceeded { resumed: None, .. }
             | Self::InternalSubscriptionError { .. }

@@ -26,6 +26,12 @@ impl Transport {
         Self::Plain,
     ];
 
+    /// Whether it is pusher-js over HTTP.
+    #[must_use]
+    pub fn is_xhr(self) -> bool {
+        matches!(self, Self::XhrStreaming | Self::XhrPolling)
+    }
+
     /// Its name in metrics, logs and the console.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -22,7 +22,6 @@ use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
-use crate::hub::HubSettings;
 use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
 use crate::limits::{AdmissionGate, ConcurrencyLimit, NetworkLimits};
 use crate::metrics::Metrics;
@@ -36,7 +35,7 @@ use crate::spool;
 use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service};
+use worker::{WorkerParts, admin_service, hub_settings};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -431,10 +430,8 @@ impl Services {
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
-            hub: HubSettings {
-                outbox_bytes: server.outbox_bytes,
-                activity_timeout: server.activity_timeout,
-            },
+            sessions: Arc::default(),
+            hub: hub_settings(&server),
             metrics,
         };
         Ok(Self {

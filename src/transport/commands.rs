@@ -88,7 +88,7 @@ impl Commands {
         let session = &mut self.session;
         match frame {
             ClientFrame::Ping => session.peer.send(&ServerFrame::Pong.encode()),
-            ClientFrame::Pong => {}
+            ClientFrame::Pong => self.node.confirm(session, None),
             ClientFrame::Subscribe(command) => {
                 if let Err(error) = self.node.subscribe(session, &command).await {
                     self.refuse_subscription(&command.channel, &error);

@@ -8,58 +8,47 @@
 mod admission;
 mod answer;
 mod commands;
+mod cors;
 mod lifecycle;
 mod listening;
 mod plain;
 mod sse;
 pub(crate) mod ws;
+mod xhr;
 
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::Request;
+use actix_http::body::BoxBody;
+use actix_http::{HttpMessage as _, Request, Response};
 use bytes::BytesMut;
 
-use crate::hub::Hub;
-use crate::limits::AdmissionGate;
-use crate::net::{Socket, TakeOver, Taken, TrustedProxies};
-use crate::node::{ApiTokens, Node};
-use admission::Door;
+use crate::net::{Secure, Socket, TakeOver, Taken};
+pub use admission::Door;
+pub use xhr::sessions::Sessions;
 
 /// How long a close may take: the rest of the outbox, the close frame, and the other side's end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All transports of one worker.
-pub struct Transports {
-    door: Rc<Door>,
-}
+pub struct Transports(Door);
 
 impl Transports {
     /// For the connections that this worker accepts.
     #[must_use]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "wiring: each part is named once, here and in the server"
-    )]
-    pub fn new(
-        node: Arc<Node>,
-        hub: Rc<Hub>,
-        gate: Arc<AdmissionGate>,
-        path_prefix: &str,
-        proxies: Arc<TrustedProxies>,
-        tokens: ApiTokens,
-    ) -> Self {
-        Self {
-            door: Rc::new(Door {
-                node,
-                hub,
-                gate,
-                path_prefix: path_prefix.into(),
-                proxies,
-                tokens,
-            }),
-        }
+    pub fn new(door: Door) -> Self {
+        Self(door)
+    }
+
+    /// Whether a request whose connection is not taken over is answered here.
+    #[must_use]
+    pub fn serves(&self, request: &Request) -> bool {
+        xhr::serves(&self.0, request)
+    }
+
+    /// Answers such a request.
+    pub async fn serve(&self, request: Request) -> Response<BoxBody> {
+        let secure = request.extensions().get::<Secure>().is_some();
+        xhr::serve(&self.0, request, secure).await
     }
 }
 
@@ -70,13 +59,18 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
 
 impl TakeOver for Transports {
     fn takes(&self, request: &Request, offers_upgrade: bool) -> bool {
-        sse::takes(&self.door, request) || offers_upgrade && ws::takes(&self.door, request)
+        sse::takes(&self.0, request)
+            || xhr::takes(&self.0, request)
+            || offers_upgrade && ws::takes(&self.0, request)
     }
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
-        match sse::takes(&self.door, &request) {
-            true => sse::open(&self.door, &request, socket),
-            false => ws::upgrade(&self.door, &request, socket, unread),
+        if xhr::takes(&self.0, &request) {
+            return xhr::take_over(&self.0, &request, socket, unread);
+        }
+        match sse::takes(&self.0, &request) {
+            true => sse::open(&self.0, &request, socket),
+            false => ws::upgrade(&self.0, &request, socket, unread),
         }
         Taken::ForGood
     }

@@ -19,14 +19,14 @@ use serde_json::json;
 use super::admission::{Attempt, Door};
 use super::answer::say;
 use super::commands::Commands;
+use super::cors::Cors;
 use super::listening::{Refused, Wish, identify};
 use super::{CLOSE_TIMEOUT, lifecycle, spawn};
-use crate::app::App;
 use crate::hub::{Ending, EventStream, Identity, Outlet, Peer};
 use crate::limits::Admission;
 use crate::metrics::UpgradeRefused;
 use crate::net::{Client, Socket, check_head};
-use crate::node::{Listening, LogId, Refusal, Session};
+use crate::node::{ApiTokens, Listening, LogId, Refusal, Session};
 use crate::protocol::sse::{read_sse_id, sse_id, sse_notice};
 use crate::protocol::{CloseCode, Transport};
 
@@ -51,7 +51,7 @@ fn path<'a>(door: &Door, request: &'a Request) -> Option<&'a str> {
 }
 
 /// Takes the connection of a request for a stream.
-pub(super) fn open(door: &Rc<Door>, request: &Request, socket: Socket) {
+pub(super) fn open(door: &Door, request: &Request, socket: Socket) {
     let key = path(door, request).filter(|key| !key.is_empty() && !key.contains('/'));
     let attempt = door.attempt(request, socket.is_secure(), Transport::Sse, key);
     let reply = Reply::to(&attempt);
@@ -72,10 +72,11 @@ pub(super) fn open(door: &Rc<Door>, request: &Request, socket: Socket) {
             session: Session::new(peer),
             node: Arc::clone(&door.node),
         },
+        tokens: door.tokens.clone(),
         client: attempt.client,
         reply,
     };
-    spawn(stream.serve(Rc::clone(door), wish, admission));
+    spawn(stream.serve(wish, admission));
 }
 
 /// Checks what can be checked at once.
@@ -130,10 +131,9 @@ struct Reply {
 impl Reply {
     fn to(attempt: &Attempt<'_>) -> Self {
         let accept = attempt.header(ACCEPT.as_str()).unwrap_or_default();
-        let apps = attempt.door.node.apps();
-        let app = attempt.key.and_then(|key| apps.by_key(key));
+        let origin = attempt.header(ORIGIN.as_str());
         Self {
-            cors: cors(app.map(AsRef::as_ref), attempt.header(ORIGIN.as_str())),
+            cors: Cors::of(&attempt.door.node, attempt.key, origin).lines(),
             is_head: attempt.request.head().method == Method::HEAD,
             wants_json: accept.contains("application/json"),
             wants_events: accept.contains("text/event-stream"),
@@ -192,29 +192,19 @@ fn status_line(status: u16) -> String {
     format!("{} {reason}", status.as_u16())
 }
 
-/// Which pages may read an answer: all, or those of `allowed_origins`. As header lines.
-fn cors(app: Option<&App>, origin: Option<&str>) -> String {
-    let Some(app) = app.filter(|app| !app.allowed_origins.is_empty()) else {
-        return "Access-Control-Allow-Origin: *\r\n".to_owned();
-    };
-    match origin.filter(|origin| app.allowed_origins.iter().any(|known| known.allows(origin))) {
-        Some(origin) => format!("Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"),
-        None => "Vary: Origin\r\n".to_owned(),
-    }
-}
-
 /// One stream.
 struct Stream {
     commands: Commands,
+    tokens: ApiTokens,
     client: Client,
     reply: Reply,
 }
 
 impl Stream {
     /// Its whole life.
-    async fn serve(mut self, door: Rc<Door>, wish: Wish, admission: Admission) {
+    async fn serve(mut self, wish: Wish, admission: Admission) {
         let peer = Rc::clone(&self.commands.session.peer);
-        let begun = Box::pin(self.begin(&door, &wish)).await;
+        let begun = Box::pin(self.begin(&wish)).await;
         drop(wish);
         let Self {
             mut commands,
@@ -256,8 +246,8 @@ impl Stream {
     }
 
     /// Subscribes to all channels or to none, and begins the stream.
-    async fn begin(&mut self, door: &Door, wish: &Wish) -> Result<(), Refused> {
-        let listening = self.subscribe(door, wish).await?;
+    async fn begin(&mut self, wish: &Wish) -> Result<(), Refused> {
+        let listening = self.subscribe(wish).await?;
         let commands = &self.commands;
         let peer = commands.peer();
         // A reload or a drain came meanwhile.
@@ -271,7 +261,7 @@ impl Stream {
         Ok(())
     }
 
-    async fn subscribe(&mut self, door: &Door, wish: &Wish) -> Result<Vec<Listening>, Refused> {
+    async fn subscribe(&mut self, wish: &Wish) -> Result<Vec<Listening>, Refused> {
         let commands = &mut self.commands;
         let app = commands.peer().app();
         let most = app.limits.channels_per_connection;
@@ -280,7 +270,7 @@ impl Stream {
             let text = format!("Too many channels: {asked} are asked for, the limit is {most}");
             return Err(Refused::new(400, text));
         }
-        let token = identify(commands, &door.tokens, wish, self.client).await?;
+        let token = identify(commands, &self.tokens, wish, self.client).await?;
         let mut names = Vec::with_capacity(wish.channels.len());
         for text in &wish.channels {
             let node = &commands.node;

@@ -53,3 +53,4 @@ mod tokens;
 mod transcripts;
 mod watchlist_random;
 mod webhooks;
+mod xhr;

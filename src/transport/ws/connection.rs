@@ -174,7 +174,8 @@ impl Connection {
                 Received::Part => {}
                 Received::Ping(payload) => self.commands.session.peer.answer_ping(&payload),
                 Received::Pong(payload) => {
-                    self.commands.node.confirm(&self.commands.session, &payload);
+                    let Commands { node, session } = &self.commands;
+                    node.confirm(session, Some(&payload));
                 }
                 Received::Close(code) => return Err(Ending::Answered(code)),
             }

@@ -19,6 +19,7 @@ mod server;
 mod tokens;
 mod wire;
 mod ws;
+mod xhr;
 
 use std::process::Command;
 use std::thread;
@@ -44,6 +45,7 @@ pub(crate) use wire::{Filled, Wire};
 pub(crate) use ws::{
     Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame, upgrade,
 };
+pub(crate) use xhr::{ROLL_OVER, Stream as XhrStream, Xhr, lines as xhr_lines, messages};
 
 /// How long anything that should happen at once may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
