@@ -30,6 +30,7 @@ mod file_limit;
 mod history;
 mod hostile;
 mod http;
+mod idle_streams;
 mod last_events;
 mod liveness;
 mod load_bench;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Sleep, sleep};
 
-use super::sessions::{Ask, Batch, ReceiverId};
+use super::sessions::{Ask, Batch, Parting, ReceiverId};
 use crate::hub::Peer;
 
-/// How long a session lives without a receiver.
+/// How long a session lives without a receiver when its client may come back.
 const ABSENCE: Duration = Duration::from_secs(5);
 
 /// How long a receiver that was replaced may take to say what it wrote. One of this process says it at once.
@@ -108,7 +108,7 @@ impl Desk {
             Ask::Written {
                 receiver,
                 lines,
-                leaves,
+                parting,
             } => {
                 if self
                     .lent
@@ -117,10 +117,15 @@ impl Desk {
                 {
                     self.settle(lines);
                 }
-                if leaves && self.receiver.as_ref().is_some_and(|now| now.id == receiver) {
+                let grace = match parting {
+                    Parting::Stays => return,
+                    Parting::Back => ABSENCE,
+                    Parting::ForGood => Duration::ZERO,
+                };
+                if self.receiver.as_ref().is_some_and(|now| now.id == receiver) {
                     self.receiver = None;
                     self.waiting = None;
-                    self.timer = Some(Box::pin(sleep(ABSENCE)));
+                    self.timer = Some(Box::pin(sleep(grace)));
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
-use super::sessions::{Ask, Batch, Handle, ReceiverId};
+use super::sessions::{Ask, Batch, Handle, Parting, ReceiverId};
 use crate::net::Socket;
 use crate::protocol::Line;
 use crate::transport::CLOSE_TIMEOUT;
@@ -26,9 +26,14 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// How much of what comes behind a request is kept while it waits for its answer.
 const UNREAD_BYTES: usize = 48 * 1024;
 
-/// Nothing more is to be written: it was replaced, its session has ended, or its client has gone.
+/// Why nothing more is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Over;
+pub(super) enum Over {
+    /// It was replaced, or its session has ended.
+    Stopped,
+    /// Its client has hung up, or cannot be written to.
+    Gone,
+}
 
 /// One receiver of a session.
 pub(super) struct Receiver {
@@ -40,6 +45,8 @@ pub(super) struct Receiver {
     acknowledged: u32,
     /// How many lines of the last batch have been written.
     written: usize,
+    /// How its client's request ended, if it has.
+    parting: Parting,
 }
 
 impl Receiver {
@@ -52,6 +59,7 @@ impl Receiver {
             until,
             acknowledged: 0,
             written: 0,
+            parting: Parting::Back,
         }
     }
 
@@ -65,9 +73,12 @@ impl Receiver {
             room,
             answer,
         };
-        self.handle.asks.try_send(Box::new(ask)).map_err(|_| Over)?;
+        self.handle
+            .asks
+            .try_send(Box::new(ask))
+            .map_err(|_| Over::Stopped)?;
         self.written = 0;
-        let batch = answered.await.map_err(|_| Over)?;
+        let batch = answered.await.map_err(|_| Over::Stopped)?;
         Ok(batch)
     }
 
@@ -87,15 +98,15 @@ impl Receiver {
                 let mut ignored = BytesMut::new();
                 match unless_gone(&socket, &mut ignored, fetched).await {
                     Ok(batch) => batch,
-                    Err(Over) => return,
+                    Err(over) => return self.part(over),
                 }
             };
             let pieces = pieces(&batch.lines, |line| match chunked {
                 true => line.chunk(),
                 false => line.text(),
             });
-            if self.write(&socket, &pieces).await.is_err() {
-                return;
+            if let Err(over) = self.write(&socket, &pieces).await {
+                return self.part(over);
             }
             self.acknowledged = batch.number;
             units += batch.lines.iter().map(Line::units).sum::<usize>();
@@ -104,7 +115,7 @@ impl Receiver {
                 return end(&socket, chunked).await;
             }
         }
-        self.say_written(false);
+        self.say_written(Parting::Stays);
         // Its client has enough and comes back; until then it is neither absent nor sent anything.
         let gone = async {
             socket.discard().await;
@@ -123,9 +134,10 @@ impl Receiver {
         let fetched = self.fetch(ROLL_OVER);
         let batch = match unless_gone(&socket, &mut unread, fetched).await {
             Ok(batch) => batch,
-            Err(Over) if unread.len() >= UNREAD_BYTES => return None,
-            Err(Over) => {
+            Err(_) if unread.len() >= UNREAD_BYTES => return None,
+            Err(over) => {
                 // Nothing is lost: the client polls again, if it is still there.
+                self.part(over);
                 let (head, _) = head(0);
                 crate::transport::answer::say(&socket, head.as_bytes()).await;
                 return None;
@@ -161,7 +173,7 @@ impl Receiver {
                         let writable = poll_fn(|cx| socket.poll_writable(cx));
                         self.unless_stopped(writable).await?;
                     }
-                    Err(_) => return Err(Over),
+                    Err(_) => return Err(Over::Gone),
                 }
                 let taken = piece.ends.iter().take_while(|end| **end <= done);
                 self.written = before + taken.count();
@@ -178,18 +190,26 @@ impl Receiver {
     ) -> Result<(), Over> {
         let mut waited = std::pin::pin!(waited);
         poll_fn(|cx| match self.is_stopped(cx) {
-            true => Poll::Ready(Err(Over)),
-            false => waited.as_mut().poll(cx).map_err(|_| Over),
+            true => Poll::Ready(Err(Over::Stopped)),
+            false => waited.as_mut().poll(cx).map_err(|_| Over::Gone),
         })
         .await
     }
 
-    fn say_written(&mut self, leaves: bool) {
+    /// A client that hangs up in the middle does not come back with this session: pusher-js asks again only when a stream
+    /// is full, or a poll was answered.
+    fn part(&mut self, over: Over) {
+        if over == Over::Gone {
+            self.parting = Parting::ForGood;
+        }
+    }
+
+    fn say_written(&mut self, parting: Parting) {
         let lines = std::mem::take(&mut self.written);
         let ask = Ask::Written {
             receiver: self.id,
             lines,
-            leaves,
+            parting,
         };
         // If it cannot be said, the session takes back what it lent after a while.
         let _ = self.handle.asks.try_send(Box::new(ask));
@@ -198,7 +218,7 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.say_written(true);
+        self.say_written(self.parting);
     }
 }
 
@@ -248,16 +268,16 @@ async fn unless_gone<T>(
         loop {
             match socket.poll_readable(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Over)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Over::Gone)),
                 Poll::Ready(Ok(())) => {}
             }
             unread.reserve(1024);
             match socket.try_read(unread) {
-                Ok(0) => return Poll::Ready(Err(Over)),
-                Ok(_) if unread.len() >= UNREAD_BYTES => return Poll::Ready(Err(Over)),
+                Ok(0) => return Poll::Ready(Err(Over::Gone)),
+                Ok(_) if unread.len() >= UNREAD_BYTES => return Poll::Ready(Err(Over::Gone)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(Err(Over)),
+                Err(_) => return Poll::Ready(Err(Over::Gone)),
             }
         }
     })

@@ -3,13 +3,13 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::Duration;
 
 use actix_http::body::BoxBody;
 use actix_http::header::ALLOW;
 use actix_http::{Method, Payload, Request, Response, StatusCode};
 use bytes::BytesMut;
 use futures_core::Stream as _;
-use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
 
 use super::route::{Kind, Route};
@@ -22,6 +22,9 @@ use crate::transport::cors::Cors;
 
 /// Bytes of a request beside its message in its escapes.
 const BODY_SLACK: usize = 1024;
+
+/// How long a request waits until its session has taken those before it.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a request of a kind that is not served is told.
 const NOT_SERVED: &str = "Nothing is served here. pusher-js finds xhr_streaming, xhr_polling (POST \
@@ -154,14 +157,16 @@ async fn answer(
         number: number(attempt.request),
         content,
     };
-    match handle.sends.try_send(Box::new(sent)) {
-        Ok(()) if is_too_big => {
+    // pusher-js sends nothing twice, and all subscriptions of a page at once.
+    let room = handle.sends.send(Box::new(sent));
+    match tokio::time::timeout(ROOM_PATIENCE, room).await {
+        Ok(Ok(())) if is_too_big => {
             let text = format!("The body is too large: the limit is {limit} bytes");
             Err(refused(SessionRefused::BodyTooLarge, text))
         }
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(TrySendError::Closed(_)) => Err(unknown()),
-        Err(TrySendError::Full(_)) => {
+        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
+        Ok(Err(_)) => Err(unknown()),
+        Err(_) => {
             let text = "More requests of the session wait than may";
             Err(refused(SessionRefused::Waiting, text))
         }

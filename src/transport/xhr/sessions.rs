@@ -87,9 +87,20 @@ pub(super) enum Ask {
         receiver: ReceiverId,
         /// How many.
         lines: usize,
-        /// Whether its client's request is over. If not, there is no room left in it.
-        leaves: bool,
+        /// How its client's request ended.
+        parting: Parting,
     },
+}
+
+/// How a receiver leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// It stays, but there is no room left in its request.
+    Stays,
+    /// The request was answered; its client may come with another.
+    Back,
+    /// Its client has hung up, and does not come back.
+    ForGood,
 }
 
 /// Lines for a client.

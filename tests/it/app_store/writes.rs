@@ -236,9 +236,12 @@ fn changes_at_the_same_time_wait_for_each_other() {
                 Err(other) => panic!("{other}"),
             }
         }
-        assert_eq!((taken, store.list(None, usize::MAX).len()), (50, 50));
-        let some = store.list(None, 20);
-        let more = store.list(some.last().map(|app| app.id.as_str()), usize::MAX);
+        assert_eq!(
+            (taken, store.list(None, usize::MAX, |_| true).len()),
+            (50, 50)
+        );
+        let some = store.list(None, 20, |_| true);
+        let more = store.list(some.last().map(|app| app.id.as_str()), usize::MAX, |_| true);
         assert_eq!(more.len(), 30);
     });
 }
