@@ -39,10 +39,9 @@ use client_info::ClientInfoInterner;
 pub use ending::Ending;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
-pub use outlet::Outlet;
+pub use outlet::{EventStream, Outlet};
 pub use peer::{Identity, Peer};
 pub use resume::Confirmed;
-pub use stream::EventStream;
 
 /// How many sockets one turn of a worker writes to before it looks after everything else. `(measured)` 128 keeps a
 /// neighbour's p99 low beside a channel of thousands at the same CPU per delivery.

@@ -1,6 +1,6 @@
 //! `Outlet`: where a connection's frames go, and in which form.
 
-use super::stream::EventStream;
+pub use super::stream::EventStream;
 use crate::net::Socket;
 use crate::protocol::Form;
 
