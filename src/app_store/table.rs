@@ -7,7 +7,7 @@ use sqlx::mysql::MySqlDatabaseError;
 use sqlx::sqlite::SqliteConnectOptions;
 use tokio::time::timeout;
 
-use super::session::{Row, Session};
+use super::session::{MAX_BYTES, MAX_ROWS, Row, Session};
 use crate::config::{self, Database};
 
 /// How long a database may think about what it is asked, all in all.
@@ -26,9 +26,16 @@ pub enum Error {
         "the table \"{0}\" has no column {1}: apps need id, key and secret, as in Soketi's table"
     )]
     NoColumn(String, String),
-    /// There are more rows than a server serves.
-    #[error("the table has more than {0} rows")]
-    TooMany(usize),
+    /// There is more than a server serves.
+    #[error(
+        "the table has {rows} rows of {bytes} bytes, more than {MAX_ROWS} or more than {MAX_BYTES}"
+    )]
+    TooMuch {
+        /// Rows.
+        rows: i64,
+        /// Bytes of their JSON.
+        bytes: i64,
+    },
     /// Nothing is heard.
     #[error(
         "no answer in time; check host and port in the url, and that the database runs and is not overloaded"

@@ -229,7 +229,7 @@ impl Endpoint {
     }
 
     pub(super) async fn send(&self, command: EndpointCommand) {
-        // The task ends only with the process.
+        // The task ends with the last who has this.
         let _ = self.commands.send(command).await;
     }
 

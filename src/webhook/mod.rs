@@ -125,11 +125,15 @@ struct Shared {
     tls: Arc<rustls::ClientConfig>,
 }
 
+/// Apps of a database may come and go every day.
+const RETIRED: usize = 1000;
+
 /// All endpoints since the start. A reload replaces the table.
 #[derive(Clone, Default)]
 struct Table {
     active: HashMap<AppId, Vec<Arc<Endpoint>>>,
-    /// Endpoints that were removed from the configuration. Their queues are still delivered, and they may return.
+    /// Endpoints that were removed from the configuration. Their queues are still delivered, and they may return. Of more
+    /// than [`RETIRED`], those that have nothing to deliver end, and their dead letters with them.
     retired: Vec<Arc<Endpoint>>,
 }
 
@@ -204,6 +208,12 @@ impl Webhooks {
             }
         }
         table.retired = former.into_values().flatten().collect();
+        let mut over = table.retired.len().saturating_sub(RETIRED);
+        table.retired.retain(|endpoint| {
+            let ends = over > 0 && endpoint.unfinished() == 0;
+            over -= usize::from(ends);
+            !ends
+        });
         self.0.table.send_replace(table);
         Ok(())
     }

@@ -112,7 +112,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "",
-        "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET",
+        "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or keep apps in a database, with [app_store]",
     ),
     (
         "\n[[apps]]\nid = \"a\"\nkey = \"k\"",
