@@ -1,6 +1,8 @@
 //! One channel whose subscribers are on two nodes over Redis, and the same on one node: what the cluster adds to a
 //! delivery.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 
 use serde::Serialize;
@@ -58,13 +60,13 @@ impl Load for Cluster {
 }
 
 /// A Redis that ends with the run.
-struct Redis {
+pub(super) struct Redis {
     port: u16,
     program: Program,
 }
 
 impl Redis {
-    fn start(cpus: &Cpus) -> Result<Self> {
+    pub(super) fn start(cpus: &Cpus) -> Result<Self> {
         let port = free_port()?;
         let mut command = Command::new("redis-server");
         command
@@ -78,9 +80,19 @@ impl Redis {
     }
 
     /// What a node is told.
-    fn section(&self) -> String {
+    pub(super) fn section(&self) -> String {
         let port = self.port;
         format!("[redis]\nurl = \"redis://127.0.0.1:{port}\"\nprefix = \"bench\"\n")
+    }
+
+    /// How many keys it has.
+    pub(super) fn keys(&self) -> Result<u64> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.write_all(b"DBSIZE\r\n")?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        let number = line.trim().trim_start_matches(':').parse();
+        Ok(number.map_err(|_| format!("DBSIZE: {line}"))?)
     }
 
     fn usage(&self) -> Result<Usage> {
