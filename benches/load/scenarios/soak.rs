@@ -200,11 +200,15 @@ impl Soak {
         figures.push("rss_mib", resident(nodes)? / 1024.0);
         figures.push("rss_kib_per_million_operations", slope(&memory) * 1e6);
         push_delivery(&mut figures, &client, &spent);
+        self.all_leave(&mut client)?;
+        Ok(figures)
+    }
+
+    fn all_leave(&self, client: &mut Client) -> Result<()> {
         for socket in 0..self.connections {
             client.leave(socket);
         }
-        wait(&mut client, Duration::from_millis(500))?;
-        Ok(figures)
+        wait(client, Duration::from_millis(500))
     }
 
     /// Waits until nothing is left, or until what is left is what there was before, and tells what there is.

@@ -312,7 +312,7 @@ impl Connection<'_> {
         let last = self.shared.last.load(SeqCst);
         match self.wish {
             _ if !self.shared.ends.load(SeqCst) => true,
-            Wish::Events => last > 0 && life.received.iter().any(|number| *number == last),
+            Wish::Events => last > 0 && life.received.contains(&last),
             Wish::Member(_) => last > 0 && self.view.len() == super::MEMBERS,
         }
     }
