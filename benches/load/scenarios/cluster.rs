@@ -1,7 +1,7 @@
 //! One channel whose subscribers are on two nodes over Redis, and the same on one node: what the cluster adds to a
 //! delivery.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 
@@ -85,14 +85,19 @@ impl Redis {
         format!("[redis]\nurl = \"redis://127.0.0.1:{port}\"\nprefix = \"bench\"\n")
     }
 
-    /// How many keys it has.
-    pub(super) fn keys(&self) -> Result<u64> {
+    /// How many of its keys do not expire by themselves.
+    pub(super) fn lasting_keys(&self) -> Result<u64> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.write_all(b"DBSIZE\r\n")?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
-        let number = line.trim().trim_start_matches(':').parse();
-        Ok(number.map_err(|_| format!("DBSIZE: {line}"))?)
+        stream.write_all(b"INFO keyspace\r\nQUIT\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        // db0:keys=44,expires=41,avg_ttl=…; no line while there are none.
+        let number = |name: &str| {
+            let from = text.find(name).map_or(text.len(), |at| at + name.len());
+            let digits = text[from..].chars().take_while(char::is_ascii_digit);
+            digits.collect::<String>().parse::<u64>().unwrap_or(0)
+        };
+        Ok(number("keys=").saturating_sub(number("expires=")))
     }
 
     fn usage(&self) -> Result<Usage> {

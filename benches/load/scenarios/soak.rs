@@ -22,7 +22,7 @@ const PASSING: usize = 1;
 /// Events are signed for so many seconds at a time.
 const CHUNK_SECONDS: f64 = 5.0;
 
-/// How long what was left may take to be gone. Redis keeps the state of a channel for some minutes.
+/// How long what was left may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// See the module's head.
@@ -48,7 +48,7 @@ pub(crate) struct Soak {
     bytes: usize,
 }
 
-/// What the nodes and Redis hold.
+/// What the nodes hold, and Redis until it is told otherwise: the rest expires.
 #[derive(Debug, Clone, Copy)]
 struct Held {
     descriptors: u64,
@@ -64,7 +64,7 @@ impl Held {
         let mut held = Self {
             descriptors: 0,
             threads: 0,
-            keys: redis.keys()?,
+            keys: redis.lasting_keys()?,
             connections: sum("connections"),
             webhooks: sum("webhook_queue"),
         };
