@@ -36,6 +36,7 @@ test-clients: $(CLIENTS)/node_modules/.package-lock.json $(CLIENTS)/.venv/instal
 test-package: $(LINT)/installed ## packages of the debug build, installed in a clean Debian, and the chart
 	@$(CARGO) test --quiet --no-run --test it
 	@echo "== packages and chart"
+	@scripts/test-release
 	@scripts/test-package $(TIDEWIRE_BIN) "$$(rustc -vV | sed -n 's/^host: //p')"
 	@$(LINT)/bin/python scripts/check-chart $(TIDEWIRE_BIN)
 

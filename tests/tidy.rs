@@ -88,7 +88,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "transport",
         &[
-            "app", "auth", "feed", "hub", "limits", "metrics", "net", "node", "protocol",
+            "app", "auth", "feed", "hub", "limits", "metrics", "net", "node", "protocol", "slack",
         ],
     ),
     (

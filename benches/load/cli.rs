@@ -140,6 +140,8 @@ pub(crate) enum Scenario {
     Soak(scenarios::Soak),
     /// Growth: the same with one channel and with very many
     Channels(scenarios::Channels),
+    /// Apps in a database: start, memory, and what looking for changes costs
+    Apps(scenarios::Apps),
 }
 
 impl Scenario {
@@ -159,6 +161,7 @@ impl Scenario {
             Self::Many(load) => ("many", load),
             Self::Soak(load) => ("soak", load),
             Self::Channels(load) => ("channels", load),
+            Self::Apps(load) => ("apps", load),
         }
     }
 

@@ -22,7 +22,7 @@ use tidewire::feed::Feed;
 use tidewire::http::Api;
 use tidewire::hub::inbox::{InboxPool, inboxes};
 use tidewire::metrics::Metrics;
-use tidewire::node::Node;
+use tidewire::node::{ApiTokens, Node};
 use tidewire::registry::Registry;
 use tidewire::webhook::Webhooks;
 use tokio::runtime::{Builder, Runtime};
@@ -89,7 +89,7 @@ impl Backend {
             feed,
         );
         Self {
-            api: Api::new(Arc::new(node), "", false, proxies),
+            api: Api::new(Arc::new(node), "", ApiTokens::new(false), proxies),
             apps: now,
             runtime,
             _inboxes: pool,

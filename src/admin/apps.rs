@@ -75,36 +75,17 @@ struct Listing {
 async fn list(admin: Data<Admin>, _: SameOrigin, wanted: Query<Listing>) -> HttpResponse {
     let limit = wanted.limit.unwrap_or(LIMIT).min(MOST);
     let find = wanted.find.trim().to_lowercase();
-    let mut after = wanted.after.clone();
-    let mut found = Vec::new();
-    let chunk = if find.is_empty() { limit + 1 } else { MOST };
+    let now = Now::of(&admin);
     // One more, to know whether there is a next page.
-    while found.len() <= limit {
-        let page = admin.apps.list(after.as_deref(), chunk);
-        after = page.last().map(|listed| listed.id.clone());
-        found.extend(page.into_iter().filter(|listed| fits(listed, &find)));
-        if after.is_none() {
-            break;
-        }
-    }
+    let fits = |id: &str| now.fits(id, &find);
+    let mut found = admin.apps.list(wanted.after.as_deref(), limit + 1, fits);
     let has_next = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| has_next);
     let next = next.map(|listed| listed.id.clone());
-    let now = Now::of(&admin);
     let apps: Vec<Value> = found.into_iter().map(|listed| now.json(listed)).collect();
     let store = admin.apps.status().as_ref().map(store_json);
     HttpResponse::Ok().json(json!({ "apps": apps, "next": next, "store": store }))
-}
-
-/// Whether its id, key or name has this text in it, in lower case.
-fn fits(listed: &Listed, find: &str) -> bool {
-    let has = |text: &str| text.to_lowercase().contains(find);
-    let shown = |key| listed.shown.get(key).and_then(Value::as_str);
-    has(&listed.id)
-        || ["key", "name"]
-            .into_iter()
-            .any(|key| shown(key).is_some_and(has))
 }
 
 /// `GET /apps/{id}`, with an `ETag` if the app can be changed here.
@@ -324,6 +305,16 @@ impl Now {
             apps: admin.node.apps(),
             connections: admin.node.connections(),
         }
+    }
+
+    /// Whether an app's id, key or name has this text in it, in lower case. Of a row that is wrong the id is known.
+    fn fits(&self, id: &str, find: &str) -> bool {
+        let has = |text: &str| text.to_lowercase().contains(find);
+        let is_app = |app: &Arc<App>| {
+            let name = app.name.as_deref();
+            has(app.key.as_str()) || name.is_some_and(has)
+        };
+        has(id) || self.apps.by_id(id).is_some_and(is_app)
     }
 
     /// The app's keys and `"status":{"origin":"table","problems":[],"connections":3,"messages_received":7,

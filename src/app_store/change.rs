@@ -14,7 +14,6 @@ const MADE_LENGTH: usize = 20;
 const MADE_IDS: u64 = 1_000_000_000;
 
 /// What an operator wants.
-#[derive(Debug)]
 pub enum Change {
     /// Some keys become others: a JSON merge patch (RFC 7396).
     Patch(Entries),

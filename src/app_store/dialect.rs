@@ -95,14 +95,31 @@ impl Database {
 
     /// All rows of a table: the id, and JSON unless it is too long.
     pub(super) fn rows(self, columns: &Columns, table: &str) -> String {
-        let octets = match self {
-            Self::Sqlite => "LENGTH(CAST(j AS BLOB))",
-            Self::MySql | Self::Postgres => "OCTET_LENGTH(j)",
-        };
+        let bytes = self.bytes_of_row();
         format!(
-            "SELECT id, CASE WHEN {octets} <= {MAX_ROW_BYTES} THEN j END AS j FROM ({}) AS r",
+            "SELECT id, CASE WHEN {bytes} <= {MAX_ROW_BYTES} THEN j END AS j FROM ({}) AS r",
             self.whole_rows(columns, table)
         )
+    }
+
+    /// How many rows there are, and the sum of the bytes of their JSON.
+    pub(super) fn size(self, columns: &Columns, table: &str) -> String {
+        let number = match self {
+            Self::MySql => "SIGNED",
+            Self::Postgres | Self::Sqlite => "bigint",
+        };
+        let rows = self.rows(columns, table);
+        let bytes = self.bytes_of_row();
+        format!(
+            "SELECT CAST(COUNT(*) AS {number}), CAST(COALESCE(SUM({bytes}), 0) AS {number}) FROM ({rows}) AS s"
+        )
+    }
+
+    fn bytes_of_row(self) -> &'static str {
+        match self {
+            Self::Sqlite => "LENGTH(CAST(j AS BLOB))",
+            Self::MySql | Self::Postgres => "OCTET_LENGTH(j)",
+        }
     }
 
     fn whole_rows(self, columns: &Columns, table: &str) -> String {

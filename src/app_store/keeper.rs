@@ -74,10 +74,10 @@ impl Keeper {
     pub(super) async fn read(&mut self) -> Result<(), Error> {
         match self.table.changes().await {
             Ok(rows) => {
-                self.is_back();
                 if let Some(rows) = rows {
                     self.take(rows).await;
                 }
+                self.is_back();
                 Ok(())
             }
             Err(problem) => {

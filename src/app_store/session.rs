@@ -15,7 +15,10 @@ use crate::config::{self, Columns, Database, Entries, OWN_COLUMN, Width, app_col
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// More rows than this are an error.
-const MAX_ROWS: usize = 100_000;
+pub(super) const MAX_ROWS: i64 = 100_000;
+
+/// More bytes of all rows, as JSON, are one too.
+pub(super) const MAX_BYTES: i64 = 268_435_456;
 
 /// A connection, and the table that is meant.
 pub(super) struct Session {
@@ -129,12 +132,16 @@ impl Session {
 
     /// All rows.
     pub(super) async fn rows(&mut self, columns: &Columns) -> Result<Vec<Row>, Error> {
-        let rows = self.database.rows(columns, &self.table);
-        let rows = sqlx::query(AssertSqlSafe(format!("{rows} LIMIT {}", MAX_ROWS + 1)));
-        let rows = rows.fetch_all(&mut self.connection).await?;
-        if rows.len() > MAX_ROWS {
-            return Err(Error::TooMany(MAX_ROWS));
+        let size = self.database.size(columns, &self.table);
+        let size = sqlx::query(AssertSqlSafe(size));
+        let size = size.fetch_one(&mut self.connection).await?;
+        let (rows, bytes): (i64, i64) = (size.try_get(0)?, size.try_get(1)?);
+        if rows > MAX_ROWS || bytes > MAX_BYTES {
+            return Err(Error::TooMuch { rows, bytes });
         }
+        let rows = self.database.rows(columns, &self.table);
+        let rows = sqlx::query(AssertSqlSafe(format!("{rows} LIMIT {MAX_ROWS}")));
+        let rows = rows.fetch_all(&mut self.connection).await?;
         rows.iter().map(row).collect()
     }
 

@@ -176,11 +176,16 @@ impl State {
         }
     }
 
-    /// The ids of all apps behind one, in their order.
-    pub(super) fn ids(&self, after: Option<&str>, limit: usize) -> Vec<String> {
-        let is_behind = |id: &&String| after.is_none_or(|after| id.as_str() > after);
+    /// The ids of all apps behind one that are wanted, in their order.
+    pub(super) fn ids(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let fits = |id: &&String| after.is_none_or(|after| id.as_str() > after) && is_wanted(id);
         let of_table = self.rows.keys().filter(|id| !self.file.contains_key(*id));
-        let mut ids: Vec<&String> = self.file.keys().chain(of_table).filter(is_behind).collect();
+        let mut ids: Vec<&String> = self.file.keys().chain(of_table).filter(fits).collect();
         ids.sort_unstable();
         ids.into_iter().take(limit).cloned().collect()
     }

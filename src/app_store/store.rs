@@ -107,11 +107,17 @@ impl AppStore {
         Some(self.state.borrow().status())
     }
 
-    /// Apps in the order of their ids, those behind an id, up to a number.
+    /// Apps in the order of their ids, those behind an id whose ids are wanted, up to a number. Each costs its JSON: what
+    /// is not wanted should be left out here.
     #[must_use]
-    pub fn list(&self, after: Option<&str>, limit: usize) -> Vec<Listed> {
+    pub fn list(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Vec<Listed> {
         let state = self.state.borrow();
-        let ids = state.ids(after, limit);
+        let ids = state.ids(after, limit, is_wanted);
         ids.iter().filter_map(|id| state.get(id)).collect()
     }
 

@@ -1,12 +1,14 @@
 //! `Table`: the way to the table of apps, and what went wrong on it.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use sqlx::mysql::MySqlDatabaseError;
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::time::timeout;
 
-use super::session::{Row, Session};
-use crate::config;
+use super::session::{MAX_BYTES, MAX_ROWS, Row, Session};
+use crate::config::{self, Database};
 
 /// How long a database may think about what it is asked, all in all.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,9 +26,16 @@ pub enum Error {
         "the table \"{0}\" has no column {1}: apps need id, key and secret, as in Soketi's table"
     )]
     NoColumn(String, String),
-    /// There are more rows than a server serves.
-    #[error("the table has more than {0} rows")]
-    TooMany(usize),
+    /// There is more than a server serves.
+    #[error(
+        "the table has {rows} rows of {bytes} bytes, more than {MAX_ROWS} or more than {MAX_BYTES}"
+    )]
+    TooMuch {
+        /// Rows.
+        rows: i64,
+        /// Bytes of their JSON.
+        bytes: i64,
+    },
     /// Nothing is heard.
     #[error(
         "no answer in time; check host and port in the url, and that the database runs and is not overloaded"
@@ -63,7 +72,9 @@ fn explained(error: &sqlx::Error) -> String {
                 (Some(3159 | 1130), _) | (None, Some("28000")) => {
                     "; check user and host, and ssl-mode=REQUIRED or sslmode=require in the url if it asks for TLS"
                 }
-                (None, Some("14")) => "; check that the folder exists and may be written to",
+                (None, Some("14")) => {
+                    "; check that the file is there, or that its folder exists and may be written to"
+                }
                 (None, Some("8")) => "; the server may not write this file",
                 _ => "",
             }
@@ -76,10 +87,26 @@ fn explained(error: &sqlx::Error) -> String {
     format!("{text}{hint}")
 }
 
+/// Which file one is, whatever its name: device and number.
+type FileId = (u64, u64);
+
+/// That of a file of SQLite, which may be replaced by another, as by one that was saved.
+fn file_id(settings: &config::AppStore) -> Option<FileId> {
+    if settings.database != Database::Sqlite {
+        return None;
+    }
+    let options: SqliteConnectOptions = settings.url.parse().ok()?;
+    let file = std::fs::metadata(options.get_filename()).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
 /// The table, and a connection if there is one.
 pub(super) struct Table {
+    /// Nothing is created any more once there was a connection: a file that has gone is no file without apps.
     pub(super) settings: config::AppStore,
     session: Option<Session>,
+    /// The file of SQLite that the connection has open.
+    file: Option<FileId>,
     /// What the table was when it was read last over this connection.
     seen: Option<String>,
 }
@@ -89,6 +116,7 @@ impl Table {
         Self {
             settings,
             session: None,
+            file: None,
             seen: None,
         }
     }
@@ -124,13 +152,18 @@ impl Table {
 
     /// The connection that is there and answers, or another one.
     async fn session(&mut self) -> Result<Session, Error> {
+        let file = file_id(&self.settings);
         if let Some(mut session) = self.session.take()
+            && file == self.file
             && session.is_alive().await
         {
             return Ok(session);
         }
         self.seen = None;
-        Session::open(&self.settings).await
+        let session = Session::open(&self.settings).await?;
+        self.settings.create = false;
+        self.file = file_id(&self.settings);
+        Ok(session)
     }
 
     /// A connection over which something failed is not used again.

@@ -62,7 +62,7 @@ Examples:
   TIDEWIRE_LOG_FORMAT=json tidewire serve --config /srv/apps.toml
       with a named file, and a log for machines
 
-With no file and no app in the environment, an app with a random id, key and secret is served;
+With no file, no database and no app in the environment, an app with a random id, key and secret is served;
 they are printed once on stderr, ready to be set as TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and
 TIDEWIRE_APP_SECRET, and are gone with the process.
 

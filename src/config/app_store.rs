@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::check::Check;
+use super::error::nearest;
 use super::raw;
 use super::secrets::reference;
 use super::webhooks::masked;
@@ -62,6 +63,65 @@ impl Database {
             _ => None,
         }
     }
+
+    /// What may stand behind the question mark. Without this check the drivers pass over what they do not know, be it a
+    /// misspelt wish for TLS, or log it with its value.
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::MySql => &[
+                "ssl-mode",
+                "ssl-ca",
+                "ssl-cert",
+                "ssl-key",
+                "charset",
+                "collation",
+                "socket",
+                "timezone",
+                "statement-cache-capacity",
+            ],
+            Self::Postgres => &[
+                "sslmode",
+                "sslrootcert",
+                "sslcert",
+                "sslkey",
+                "host",
+                "port",
+                "dbname",
+                "user",
+                "password",
+                "application_name",
+                "options",
+                "statement-cache-capacity",
+            ],
+            Self::Sqlite => &["mode", "cache", "immutable", "vfs"],
+        }
+    }
+
+    fn check_options(self, url: &str) -> Result<(), String> {
+        let options = url.split_once('?').map_or("", |(_, options)| options);
+        let valid = self.options();
+        let keys = options
+            .split('&')
+            .filter_map(|option| option.split('=').next());
+        let Some(key) = keys
+            .filter(|key| !key.is_empty())
+            .find(|key| !valid.contains(key))
+        else {
+            return Ok(());
+        };
+        if options.contains('@') {
+            // It is a part of the password.
+            return Err(
+                "expected %3F for a question mark in a password, and %40 for an @".to_owned(),
+            );
+        }
+        let meant = nearest(key, valid);
+        let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
+        let valid = valid.join(", ");
+        Err(format!(
+            "unknown option {key:?} behind the question mark{meant} Valid: {valid}"
+        ))
+    }
 }
 
 /// `url`, or the name of the variable that holds it. Who may log in and all options are written as `***`.
@@ -114,6 +174,7 @@ pub(super) fn settings(raw: &raw::AppStore, check: &mut Check<'_, '_>) -> Option
         check.report(URL, EXPECTED);
         return None;
     };
+    check.or_report(URL, database.check_options(&url)).ok()?;
     let folder = check.secrets.folder;
     let url = match database {
         Database::Sqlite => check.or_report(URL, in_folder(&url, folder)).ok()?,

@@ -80,6 +80,7 @@ pub fn record_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
         Fault::Malformed => RequestRefused::Malformed,
         Fault::Tls => RequestRefused::Tls,
         Fault::HeadTooLarge | Fault::TargetTooLong => RequestRefused::HeadTooLarge,
+        Fault::BodyNotTaken => RequestRefused::BodyTooLarge,
         Fault::HeadTimeout => RequestRefused::HeadTimeout,
         Fault::AnswerTimeout => RequestRefused::AnswerTimeout,
         Fault::Broken => return,

@@ -4,7 +4,7 @@
 //! bucket, that of its next check. Knows no timers: the worker calls [`Heartbeat::tick`] with the current second.
 //!
 //! Whoever only listens (Server-Sent Events) answers nothing: it is sent a comment now and then, and TCP notices where
-//! nobody takes it.
+//! nobody takes it. Over pusher-js' HTTP transports a line is the ping, and the next request the answer.
 //!
 //! One rule for all protocol versions: the ping is a WebSocket's, which RFC 6455 obliges every client to answer and
 //! whose WebSocket stack does it, however old the library above it is. `pusher:ping` would be answered from version 5 on.
@@ -20,8 +20,8 @@ use crate::protocol::{CloseCode, SocketId, Transport};
 /// How long a pinged connection has to answer (protocol §2.6), in seconds.
 const PONG_SECONDS: u32 = 30;
 
-/// How often a connection that only listens is sent something, in seconds: proxies end what is silent for a minute.
-const COMMENT_SECONDS: u32 = 25;
+/// How long an answer of HTTP may be silent, in seconds: proxies end what is silent for a minute.
+const QUIET_SECONDS: u32 = 25;
 
 /// After a tick that comes later than this, in seconds, silence is no proof: the process (or the machine) was stopped,
 /// and the answers may lie unread.
@@ -46,6 +46,8 @@ struct BucketEntry {
 pub(super) struct Pulse {
     since: u32,
     last_read: Cell<u32>,
+    /// When something was last put into an outbox that is fetched.
+    last_put: Cell<u32>,
     pinged: Cell<Option<u32>>,
 }
 
@@ -54,6 +56,7 @@ impl Pulse {
         Self {
             since: now,
             last_read: Cell::new(now),
+            last_put: Cell::new(now),
             pinged: Cell::new(None),
         }
     }
@@ -61,6 +64,10 @@ impl Pulse {
     /// When the connection began.
     pub(super) fn since(&self) -> u32 {
         self.since
+    }
+
+    pub(super) fn on_put(&self, now: u32) {
+        self.last_put.set(now);
     }
 
     pub(super) fn on_read(&self, now: u32) {
@@ -146,9 +153,9 @@ fn next_action(peer: &Peer, now: u32, activity_timeout: u32) -> (Action, u32) {
     let pulse = &peer.pulse;
     let last_read = pulse.last_read.get();
     let (due, next) = if peer.transport() == Transport::Sse {
-        match now < pulse.since + COMMENT_SECONDS {
-            true => (Action::Nothing, pulse.since + COMMENT_SECONDS),
-            false => (Action::Comment, now + COMMENT_SECONDS),
+        match now < pulse.since + QUIET_SECONDS {
+            true => (Action::Nothing, pulse.since + QUIET_SECONDS),
+            false => (Action::Comment, now + QUIET_SECONDS),
         }
     } else if let Some(pinged) = pulse.pinged.get() {
         let end = pinged + PONG_SECONDS;
@@ -160,10 +167,16 @@ fn next_action(peer: &Peer, now: u32, activity_timeout: u32) -> (Action, u32) {
             },
             end,
         )
-    } else if now >= last_read + activity_timeout {
-        (Action::Ping, now + PONG_SECONDS)
     } else {
-        (Action::Nothing, last_read + activity_timeout)
+        let (mut due, mut next) = (last_read + activity_timeout, now + PONG_SECONDS);
+        if peer.transport().is_xhr() {
+            due = due.min(last_read.max(pulse.last_put.get()) + QUIET_SECONDS);
+            next = now + QUIET_SECONDS;
+        }
+        match now >= due {
+            true => (Action::Ping, next),
+            false => (Action::Nothing, due),
+        }
     };
     match peer.app().authorize_within {
         Some(within) if !peer.is_authorized() => {

@@ -8,6 +8,7 @@ use std::io;
 use bytes::{Buf, Bytes};
 
 use crate::net::Socket;
+use crate::protocol::Line;
 
 /// The cost of an entry beside its bytes: its place in the queue, whose capacity may be twice its length, and the
 /// allocation of a frame for this connection alone. For small frames it is most of the cost.
@@ -22,8 +23,8 @@ struct Queue {
     frames: VecDeque<Bytes>,
     /// Their cost: the bytes not sent yet, and [`ENTRY_BYTES`] for each frame.
     cost: usize,
-    /// Whether the first frame was sent in part. It must be finished before another frame.
-    partial: bool,
+    /// How many of the first frames stay in front: one that was sent in part, or those that are lent.
+    begun: usize,
     /// The index of the waiting pong.
     pong: Option<usize>,
 }
@@ -84,7 +85,7 @@ impl Outbox {
             Some(_) | None => 0,
         };
         let mut queue = Box::new(Queue {
-            partial: written > 0,
+            begun: usize::from(written > 0),
             ..Queue::default()
         });
         queue.push(bytes.slice(written..));
@@ -126,8 +127,8 @@ impl Outbox {
             let n = socket.try_write(frame)?;
             queue.cost -= n;
             frame.advance(n);
-            queue.partial = frame.has_remaining();
-            if !queue.partial {
+            queue.begun = usize::from(frame.has_remaining());
+            if queue.begun == 0 {
                 queue.pop();
             }
         }
@@ -135,10 +136,56 @@ impl Outbox {
         Ok(())
     }
 
-    /// Drops all frames but one sent in part, so that a close frame can follow.
+    /// Lends the first lines to who writes them: up to the one with which they are longer than `room`, in UTF-16 units.
+    /// They stay in front until they are settled; lent again, they are the same ones.
+    pub(super) fn lend(&mut self, room: usize) -> Vec<Line> {
+        let Some(queue) = &mut self.0 else {
+            return Vec::new();
+        };
+        let (again, mut units) = (queue.begun, 0);
+        let lines = queue.frames.iter().cloned().map(Line::from_bytes);
+        let fits = |(at, line): &(usize, Line)| {
+            let is_lent = if again > 0 {
+                *at < again
+            } else {
+                units <= room
+            };
+            units += line.units();
+            is_lent
+        };
+        let lent: Vec<Line> = lines
+            .enumerate()
+            .take_while(fits)
+            .map(|(_, line)| line)
+            .collect();
+        queue.begun = lent.len();
+        lent
+    }
+
+    /// Ends a loan, of which so many lines have been written.
+    pub(super) fn settle(&mut self, written: usize) {
+        let Some(queue) = &mut self.0 else { return };
+        for _ in 0..written.min(queue.begun) {
+            queue.cost -= queue.frames.front().map_or(0, Bytes::len);
+            queue.pop();
+        }
+        queue.begun = 0;
+        if queue.frames.is_empty() {
+            self.0 = None;
+        }
+    }
+
+    /// Whether nothing waits that is not lent.
+    pub(super) fn is_all_lent(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_none_or(|queue| queue.begun == queue.frames.len())
+    }
+
+    /// Drops all frames but one sent in part, or what is lent, so that a close frame can follow.
     pub(super) fn discard_unsent(&mut self) {
         let Some(queue) = &mut self.0 else { return };
-        queue.frames.truncate(usize::from(queue.partial));
+        queue.frames.truncate(queue.begun);
         queue.cost = queue.frames.iter().map(cost).sum();
         queue.pong = None;
         if queue.frames.is_empty() {
@@ -162,7 +209,7 @@ impl Queue {
 
     /// Replaces a waiting pong of which nothing was sent. Returns whether there was one.
     fn replace_pong(&mut self, bytes: &Bytes) -> bool {
-        let untouched = self.pong.filter(|&at| at > 0 || !self.partial);
+        let untouched = self.pong.filter(|&at| at >= self.begun);
         let Some(waiting) = untouched.and_then(|at| self.frames.get_mut(at)) else {
             return false;
         };

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::channel::LocalChannel;
 use super::{Hub, Peer, Slot};
 use crate::channel_log::LogId;
-use crate::protocol::{ChannelName, ResumeToken, SocketId};
+use crate::protocol::{ChannelName, ResumeToken, ServerFrame, SocketId};
 
 /// How many turns of a drain wait for the answer to a connection's last ping.
 const FAREWELL_TURNS: u8 = 20;
@@ -187,12 +187,18 @@ impl Peer {
         }
     }
 
-    /// Takes the answer to a ping. Returns the positions that it has confirmed.
-    pub fn confirm(&self, payload: &[u8]) -> Vec<Confirmed> {
+    /// Takes the answer to a ping: what a WebSocket's pong repeats, or none of a `pusher:pong`, which says nothing on a
+    /// WebSocket. Returns the positions that it has confirmed.
+    pub fn confirm(&self, payload: Option<&[u8]>) -> Vec<Confirmed> {
         let Some(resumable) = &self.resumable else {
             return Vec::new();
         };
-        if !resumable.awaits.get() || payload != resumable.pings.get().to_be_bytes() {
+        let number = resumable.pings.get().to_be_bytes();
+        let is_answer = match payload {
+            Some(payload) => payload == number,
+            None => self.transport().is_xhr(),
+        };
+        if !resumable.awaits.get() || !is_answer {
             return Vec::new();
         }
         resumable.awaits.set(false);
@@ -253,7 +259,11 @@ impl Peer {
             .next_ping
             .set(earliest.next_multiple_of(pause) - phase);
         resumable.awaits.set(true);
-        self.probe(&number.to_be_bytes());
+        // Over HTTP no other answer comes in the order in which the client reads, and at no other time.
+        match self.transport().is_xhr() {
+            true => self.send(&ServerFrame::Ping.encode()),
+            false => self.probe(&number.to_be_bytes()),
+        }
     }
 
     /// Whether a drain may close the connection now. A resumable one is pinged once more before, and its answer is

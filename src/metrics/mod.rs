@@ -18,7 +18,7 @@ pub use app::{AppCounters, AppMetrics};
 pub use histogram::{BOUNDS, Histogram, Observed};
 pub use reasons::{
     AcceptRefused, ClientEventRefused, Closed, Lifecycle, MessageRefused, OperatorRefused, Reason,
-    RequestRefused, SigninRefused, SubscriptionRefused, UpgradeRefused,
+    RequestRefused, SessionRefused, SigninRefused, SubscriptionRefused, UpgradeRefused,
 };
 pub use tally::{AnyTally, Tally};
 
@@ -198,6 +198,8 @@ tallies! {
         accepts: AcceptRefused = "connections_not_begun",
         /// Requests for connections answered with an HTTP error.
         upgrades: UpgradeRefused = "upgrades_refused",
+        /// Requests of sessions over HTTP refused.
+        sessions: SessionRefused = "session_requests_refused",
         /// Connections that ended.
         closed: Closed = "connections_closed",
         /// Subscribe and unsubscribe commands refused.

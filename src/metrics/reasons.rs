@@ -86,12 +86,26 @@ reasons! {
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
+        Method "method" "a stream is asked for with another method than GET",
+        Query "query" "its query names no channels, one twice, or has another value that is none",
         ResumeToken "resume_token" "what follows /resume/ is not 16 to 64 characters of A-Za-z0-9_-",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
         ConnectionsPerIp "connections_per_ip" "this node has connections_per_ip connections from the address",
         ConnectsPerIp "connects_per_ip" "connections come from the address faster than connects_per_ip_per_second",
         NoRoom "no_room" "what is left of the limit of open files is for backends; raise it (ulimit -n, LimitNOFILE) or set max_connections",
+    }
+}
+
+reasons! {
+    /// Why a request of a session over HTTP is refused.
+    SessionRefused, "session request refused", 10 {
+        NotServed "not_served" "it is for a transport that is not served; set enabledTransports of pusher-js",
+        UnknownSession "unknown_session" "the session of xhr_send has ended, or was never opened here",
+        Method "method" "the path takes POST and OPTIONS",
+        Body "body" "its body is not a JSON array of strings, or it may not have one",
+        BodyTooLarge "body_too_large" "its body is larger than the app's messages may be",
+        Waiting "waiting" "more requests of the session wait than may",
     }
 }
 
@@ -348,6 +362,7 @@ mod tests {
     fn every_reason_has_its_own_place_and_label() {
         check::<AcceptRefused>();
         check::<UpgradeRefused>();
+        check::<SessionRefused>();
         check::<SubscriptionRefused>();
         check::<SigninRefused>();
         check::<ClientEventRefused>();

@@ -37,6 +37,8 @@ pub enum ServerFrame<'a> {
         /// Why.
         message: &'a str,
     },
+    /// `{"event":"pusher:ping","data":"{}"}`, which a client answers with `pusher:pong`.
+    Ping,
     /// `{"event":"pusher:pong","data":"{}"}`.
     Pong,
     /// `pusher_internal:subscription_succeeded` with `"{}"`.
@@ -155,6 +157,7 @@ impl ServerFrame<'_> {
         match self {
             Self::ConnectionEstablished { .. } => "pusher:connection_established",
             Self::Error { .. } | Self::Closing { .. } => "pusher:error",
+            Self::Ping => "pusher:ping",
             Self::Pong => "pusher:pong",
             Self::SubscriptionSucceeded { .. } | Self::PresenceSucceeded { .. } => {
                 "pusher_internal:subscription_succeeded"
@@ -185,6 +188,7 @@ impl ServerFrame<'_> {
             Self::ConnectionEstablished { .. }
             | Self::Error { .. }
             | Self::Closing { .. }
+            | Self::Ping
             | Self::Pong
             | Self::SigninSuccess { .. }
             | Self::WatchlistEvents { .. } => None,
@@ -197,6 +201,7 @@ impl ServerFrame<'_> {
             Self::Event { data, .. } => Cow::Borrowed(data),
             Self::Error { .. }
             | Self::Closing { .. }
+            | Self::Ping
             | Self::Pong
             | Self::SubscriptionSucceeded { resumed: None, .. }
             | Self::InternalSubscriptionError { .. }
@@ -321,7 +326,7 @@ pub(super) fn quoted(text: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-fn push_quoted(out: &mut Vec<u8>, text: &str) {
+pub(super) fn push_quoted(out: &mut Vec<u8>, text: &str) {
     // Writing a str into a Vec cannot fail: neither the serializer nor the writer has a reason to.
     let _ = text.serialize(&mut serde_json::Serializer::new(out));
 }

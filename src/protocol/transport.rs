@@ -26,6 +26,12 @@ impl Transport {
         Self::Plain,
     ];
 
+    /// Whether it is pusher-js over HTTP.
+    #[must_use]
+    pub fn is_xhr(self) -> bool {
+        matches!(self, Self::XhrStreaming | Self::XhrPolling)
+    }
+
     /// Its name in metrics, logs and the console.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -36,5 +42,11 @@ impl Transport {
             Self::Sse => "sse",
             Self::Plain => "plain",
         }
+    }
+
+    /// Whether its clients have no library: they listen, by tokens, and say nothing to a channel.
+    #[must_use]
+    pub fn is_listeners(self) -> bool {
+        matches!(self, Self::Sse | Self::Plain)
     }
 }

@@ -22,21 +22,20 @@ use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
-use crate::hub::HubSettings;
 use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
 use crate::limits::{AdmissionGate, ConcurrencyLimit, NetworkLimits};
 use crate::metrics::Metrics;
 use crate::net::{
     self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
 };
-use crate::node::Node;
+use crate::node::{ApiTokens, Node};
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::spool;
 use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service};
+use worker::{WorkerParts, admin_service, hub_settings};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -424,17 +423,15 @@ impl Services {
             api: Api::new(
                 Arc::clone(&node),
                 &server.path_prefix,
-                server.allow_plain_tokens,
+                ApiTokens::new(server.allow_plain_tokens),
                 Arc::clone(&proxies),
             ),
             node,
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
-            hub: HubSettings {
-                outbox_bytes: server.outbox_bytes,
-                activity_timeout: server.activity_timeout,
-            },
+            sessions: Arc::default(),
+            hub: hub_settings(&server),
             metrics,
         };
         Ok(Self {

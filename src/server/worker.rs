@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
 use crate::admin::Admin;
+use crate::config;
 use crate::http::{Api, record_fault};
 use crate::hub::inbox::InboxPool;
 use crate::hub::{Hub, HubSettings};
@@ -22,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
 use crate::node::Node;
 use crate::supervise::{self, spawn_critical};
-use crate::transport::Transports;
+use crate::transport::{Door, Sessions, Transports};
 
 thread_local! {
     /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
@@ -38,8 +39,17 @@ pub(super) struct WorkerParts {
     pub(super) api: Api,
     pub(super) path_prefix: Arc<str>,
     pub(super) proxies: Arc<TrustedProxies>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) hub: HubSettings,
     pub(super) metrics: Metrics,
+}
+
+/// What the settings say for a worker's hub.
+pub(super) fn hub_settings(server: &config::Server) -> HubSettings {
+    HubSettings {
+        outbox_bytes: server.outbox_bytes,
+        activity_timeout: server.activity_timeout,
+    }
 }
 
 impl WorkerParts {
@@ -53,16 +63,21 @@ impl WorkerParts {
         let parts = self.clone();
         fn_factory(move || {
             let (parts, acceptor) = (parts.clone(), Rc::new(acceptor.clone()));
-            let transports = parts.transports(&inbox_pool);
+            let transports = Rc::new(parts.transports(&inbox_pool));
             async move {
                 let api = Rc::new(parts.api.clone());
-                let api = fn_service(move |request| {
-                    let api = Rc::clone(&api);
+                let taker: Rc<dyn TakeOver> = Rc::clone(&transports) as _;
+                let service = fn_service(move |request| {
+                    let (api, transports) = (Rc::clone(&api), Rc::clone(&transports));
                     // Boxed: an idle connection need not keep the room for it.
-                    Box::pin(async move { Ok::<_, Infallible>(api.serve(request).await) })
+                    Box::pin(async move {
+                        Ok::<_, Infallible>(match transports.serves(&request) {
+                            true => transports.serve(request).await,
+                            false => api.serve(request).await,
+                        })
+                    })
                 });
-                let transports: Box<dyn TakeOver> = Box::new(transports);
-                let http = Rc::new(Http::new(api, Some(transports), parts.gate));
+                let http = Rc::new(Http::new(service, Some(taker), parts.gate));
                 Ok(fn_service(move |stream| {
                     let (http, acceptor) = (Rc::clone(&http), Rc::clone(&acceptor));
                     let node = Arc::clone(&parts.node);
@@ -81,13 +96,15 @@ impl WorkerParts {
     /// Makes this worker's transports for one of its listeners.
     fn transports(&self, inbox_pool: &InboxPool) -> Transports {
         let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(inbox_pool))));
-        Transports::new(
-            Arc::clone(&self.node),
+        Transports::new(Door {
+            node: Arc::clone(&self.node),
             hub,
-            Arc::clone(&self.gate),
-            &self.path_prefix,
-            Arc::clone(&self.proxies),
-        )
+            gate: Arc::clone(&self.gate),
+            path_prefix: Arc::clone(&self.path_prefix),
+            proxies: Arc::clone(&self.proxies),
+            tokens: self.api.tokens().clone(),
+            sessions: Arc::clone(&self.sessions),
+        })
     }
 
     fn start_hub(&self, inbox_pool: &InboxPool) -> Rc<Hub> {

@@ -7,22 +7,32 @@ use std::time::Instant;
 use actix_http::Request;
 use tracing::warn;
 
+use super::xhr::sessions::Sessions;
 use crate::feed::{Entry, Kind};
 use crate::hub::Hub;
 use crate::limits::{Admission, AdmissionGate, AdmissionRefused};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, TrustedProxies};
-use crate::node::{Node, Refusal, UpgradeParams};
+use crate::node::{ApiTokens, Node, Refusal, UpgradeParams};
 use crate::protocol::resume::InvalidResumeToken;
 use crate::protocol::{CloseCode, ResumeToken, Transport, unmounted};
 
 /// What one worker lets connections in with.
-pub(super) struct Door {
-    pub(super) node: Arc<Node>,
-    pub(super) hub: Rc<Hub>,
-    pub(super) gate: Arc<AdmissionGate>,
-    pub(super) path_prefix: Box<str>,
-    pub(super) proxies: Arc<TrustedProxies>,
+pub struct Door {
+    /// What is decided by.
+    pub node: Arc<Node>,
+    /// This worker's.
+    pub hub: Rc<Hub>,
+    /// Whether there is room.
+    pub gate: Arc<AdmissionGate>,
+    /// Empty, or begins with a slash and ends without.
+    pub path_prefix: Arc<str>,
+    /// Whom the addresses of clients are believed.
+    pub proxies: Arc<TrustedProxies>,
+    /// What looks at API tokens.
+    pub tokens: ApiTokens,
+    /// The sessions over HTTP of all workers.
+    pub sessions: Arc<Sessions>,
 }
 
 /// A request for a connection.

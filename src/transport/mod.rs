@@ -1,4 +1,5 @@
-//! What carries connections: WebSockets (`ws`), and what else takes a connection over from HTTP.
+//! What carries connections: WebSockets (`ws`, with Pusher's protocol or `plain`), Server-Sent Events (`sse`), and what
+//! else takes a connection over from HTTP.
 //!
 //! What all of them share is here: who is let in (`admission`), what a client of Pusher's protocol says (`commands`),
 //! how a connection begins and ends for those who watch (`lifecycle`), and answers that end it (`answer`). A transport
@@ -7,49 +8,47 @@
 mod admission;
 mod answer;
 mod commands;
+mod cors;
 mod lifecycle;
+mod listening;
+mod plain;
+mod sse;
 pub(crate) mod ws;
+mod xhr;
 
-use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::Request;
+use actix_http::body::BoxBody;
+use actix_http::{HttpMessage as _, Request, Response};
 use bytes::BytesMut;
 
-use crate::hub::Hub;
-use crate::limits::AdmissionGate;
-use crate::net::{Socket, TakeOver, Taken, TrustedProxies};
-use crate::node::Node;
-use admission::Door;
+use crate::net::{Secure, Socket, TakeOver, Taken};
+pub use admission::Door;
+pub use xhr::sessions::Sessions;
 
 /// How long a close may take: the rest of the outbox, the close frame, and the other side's end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All transports of one worker.
-pub struct Transports {
-    door: Rc<Door>,
-}
+pub struct Transports(Door);
 
 impl Transports {
     /// For the connections that this worker accepts.
     #[must_use]
-    pub fn new(
-        node: Arc<Node>,
-        hub: Rc<Hub>,
-        gate: Arc<AdmissionGate>,
-        path_prefix: &str,
-        proxies: Arc<TrustedProxies>,
-    ) -> Self {
-        Self {
-            door: Rc::new(Door {
-                node,
-                hub,
-                gate,
-                path_prefix: path_prefix.into(),
-                proxies,
-            }),
-        }
+    pub fn new(door: Door) -> Self {
+        Self(door)
+    }
+
+    /// Whether a request whose connection is not taken over is answered here.
+    #[must_use]
+    pub fn serves(&self, request: &Request) -> bool {
+        xhr::serves(&self.0, request)
+    }
+
+    /// Answers such a request.
+    pub async fn serve(&self, request: Request) -> Response<BoxBody> {
+        let secure = request.extensions().get::<Secure>().is_some();
+        xhr::serve(&self.0, request, secure).await
     }
 }
 
@@ -60,11 +59,19 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
 
 impl TakeOver for Transports {
     fn takes(&self, request: &Request, offers_upgrade: bool) -> bool {
-        offers_upgrade && ws::takes(&self.door, request)
+        sse::takes(&self.0, request)
+            || xhr::takes(&self.0, request)
+            || offers_upgrade && ws::takes(&self.0, request)
     }
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
-        ws::upgrade(&self.door, &request, socket, unread);
+        if xhr::takes(&self.0, &request) {
+            return xhr::take_over(&self.0, &request, socket, unread);
+        }
+        match sse::takes(&self.0, &request) {
+            true => sse::open(&self.0, &request, socket),
+            false => ws::upgrade(&self.0, &request, socket, unread),
+        }
         Taken::ForGood
     }
 }

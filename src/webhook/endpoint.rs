@@ -49,7 +49,7 @@ pub(super) struct Posted {
 
 /// The sending end of an endpoint's queue.
 pub(super) struct Endpoint {
-    app: AppId,
+    pub(super) app: AppId,
     webhook: Webhook,
     spool: Option<PathBuf>,
     /// One for channels that need an authorization and one for public channels, so that a flood of public ones cannot
@@ -167,8 +167,8 @@ impl Endpoint {
     }
 
     /// Whether it is the endpoint of this webhook. What [`EndpointCommand::Reconfigure`] can change is not compared.
-    pub(super) fn is_of(&self, app: &AppId, webhook: &Webhook) -> bool {
-        self.app == *app && self.webhook.identity() == webhook.identity()
+    pub(super) fn is_of(&self, webhook: &Webhook) -> bool {
+        self.webhook.identity() == webhook.identity()
     }
 
     /// Its spool file.
@@ -229,7 +229,7 @@ impl Endpoint {
     }
 
     pub(super) async fn send(&self, command: EndpointCommand) {
-        // The task ends only with the process.
+        // The task ends with the last who has this.
         let _ = self.commands.send(command).await;
     }
 

@@ -125,11 +125,15 @@ struct Shared {
     tls: Arc<rustls::ClientConfig>,
 }
 
+/// Apps of a database may come and go every day.
+const RETIRED: usize = 1000;
+
 /// All endpoints since the start. A reload replaces the table.
 #[derive(Clone, Default)]
 struct Table {
     active: HashMap<AppId, Vec<Arc<Endpoint>>>,
-    /// Endpoints that were removed from the configuration. Their queues are still delivered, and they may return.
+    /// Endpoints that were removed from the configuration. Their queues are still delivered, and they may return. Of more
+    /// than [`RETIRED`], those that have nothing to deliver end, and their dead letters with them.
     retired: Vec<Arc<Endpoint>>,
 }
 
@@ -171,16 +175,24 @@ impl Webhooks {
     /// # Errors
     /// The spool cannot be used for a new endpoint. The webhooks stay as they were.
     pub async fn reload(&self, apps: &Apps) -> Result<(), Error> {
-        let mut retired = self.all();
+        let mut former: HashMap<AppId, Vec<Arc<Endpoint>>> = HashMap::new();
+        for endpoint in self.all() {
+            former
+                .entry(endpoint.app.clone())
+                .or_default()
+                .push(endpoint);
+        }
         let mut table = Table::default();
         for app in apps.iter() {
             for webhook in &app.webhooks {
-                let known = retired.iter().position(|e| e.is_of(&app.id, webhook));
+                let known = former.get_mut(&app.id).and_then(|former| {
+                    let at = former.iter().position(|endpoint| endpoint.is_of(webhook))?;
+                    Some(former.swap_remove(at))
+                });
                 let (app, webhook) = (Arc::clone(app), webhook.clone());
                 let id = app.id.clone();
                 let endpoint = match known {
-                    Some(at) => {
-                        let endpoint = retired.swap_remove(at);
+                    Some(endpoint) => {
                         endpoint
                             .send(EndpointCommand::Reconfigure(app, webhook.into()))
                             .await;
@@ -195,7 +207,13 @@ impl Webhooks {
                 table.active.entry(id).or_default().push(endpoint);
             }
         }
-        table.retired = retired;
+        table.retired = former.into_values().flatten().collect();
+        let mut over = table.retired.len().saturating_sub(RETIRED);
+        table.retired.retain(|endpoint| {
+            let ends = over > 0 && endpoint.unfinished() == 0;
+            over -= usize::from(ends);
+            !ends
+        });
         self.0.table.send_replace(table);
         Ok(())
     }

@@ -76,6 +76,10 @@ fn every_path_takes_head_or_says_what_it_takes() {
         ("/apps/app-id/secrets", "GET", "POST, OPTIONS"),
         ("/apps/app-id/secrets/0", "GET", "DELETE, OPTIONS"),
     ];
+    for path in ["/apps", "/apps/app-id"] {
+        http.write(&request("HEAD", path, &[], ""));
+        assert_eq!(http.read_bodiless().status(), 200, "{path}");
+    }
     for (path, other, allow) in more {
         takes(&mut http, path, other, allow);
     }

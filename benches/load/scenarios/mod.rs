@@ -1,5 +1,6 @@
 //! The loads. Each starts its server, brings it to where it is to be measured, and measures.
 
+mod apps;
 mod burst;
 mod channels;
 mod churn;
@@ -16,6 +17,7 @@ mod unicast;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use apps::Apps;
 pub(crate) use burst::Burst;
 pub(crate) use channels::Channels;
 pub(crate) use churn::Churn;

@@ -12,15 +12,15 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "[sever]\nport = 1",
-        "apps.toml:1: unknown key \"sever\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, redis, apps",
+        "apps.toml:1: unknown key \"sever\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, redis, app_store, apps",
     ),
     (
         "\"server.port\" = 1",
-        "apps.toml:1: unknown key \"server.port\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, redis, apps",
+        "apps.toml:1: unknown key \"server.port\" at the top level; did you mean \"server\"? Valid: server, admin, webhooks, redis, app_store, apps",
     ),
     (
         "xyz = 1",
-        "apps.toml:1: unknown key \"xyz\" at the top level. Valid: server, admin, webhooks, redis, apps",
+        "apps.toml:1: unknown key \"xyz\" at the top level. Valid: server, admin, webhooks, redis, app_store, apps",
     ),
     (
         "[admin]\nport = -1",
@@ -112,7 +112,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     (
         "",
-        "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET",
+        "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or keep apps in a database, with [app_store]",
     ),
     (
         "\n[[apps]]\nid = \"a\"\nkey = \"k\"",
@@ -136,7 +136,7 @@ fn variables_are_as_strict() {
         ),
         (
             ("TIDEWIRE_SEVER__PORT", "1"),
-            "TIDEWIRE_SEVER__PORT: unknown key \"sever\" at the top level; did you mean TIDEWIRE_SERVER__PORT? Valid: server, admin, webhooks, redis, apps",
+            "TIDEWIRE_SEVER__PORT: unknown key \"sever\" at the top level; did you mean TIDEWIRE_SERVER__PORT? Valid: server, admin, webhooks, redis, app_store, apps",
         ),
         (
             ("TIDEWIRE_SERVER__PORT", ""),
@@ -152,7 +152,7 @@ fn variables_are_as_strict() {
         ),
         (
             ("TIDEWIRE_SERVER.PORT__X", "1"),
-            "TIDEWIRE_SERVER.PORT__X: unknown key \"server.port\" at the top level; did you mean TIDEWIRE_SERVER__X? Valid: server, admin, webhooks, redis, apps",
+            "TIDEWIRE_SERVER.PORT__X: unknown key \"server.port\" at the top level; did you mean TIDEWIRE_SERVER__X? Valid: server, admin, webhooks, redis, app_store, apps",
         ),
         (("TIDEWIRE_SERVER", "1"), ""),
         (

@@ -40,14 +40,17 @@ async fn the_answer_to_a_ping_confirms_what_was_written_before_it() {
     let first = pinged(&mut client).await;
     fixture.post(&channel, 3, None);
     assert_eq!(events(&mut client, 1).await, ["3"]);
-    assert!(peer.confirm(b"").is_empty(), "the answer to another ping");
-    assert_eq!(peer.confirm(&first), [confirmed("c", 2)]);
-    assert!(peer.confirm(&first).is_empty());
+    assert!(
+        peer.confirm(Some(b"")).is_empty(),
+        "the answer to another ping"
+    );
+    assert_eq!(peer.confirm(Some(&first)), [confirmed("c", 2)]);
+    assert!(peer.confirm(Some(&first)).is_empty());
     // Not before `ping_seconds` are over and its turn has come, and not if nothing is new.
     fixture.hub.tick(9);
     fixture.hub.tick(10);
     let second = pinged(&mut client).await;
-    assert_eq!(peer.confirm(&second), [confirmed("c", 3)]);
+    assert_eq!(peer.confirm(Some(&second)), [confirmed("c", 3)]);
     fixture.hub.tick(30);
     fixture.post(&channel, 4, Some(peer.socket_id()));
     fixture.post(&channel, 5, None);
@@ -57,11 +60,11 @@ async fn the_answer_to_a_ping_confirms_what_was_written_before_it() {
     peer.on_read(1);
     fixture.hub.tick(100);
     let third = pinged(&mut client).await;
-    assert_eq!(peer.confirm(&third), [confirmed("c", 5)]);
+    assert_eq!(peer.confirm(Some(&third)), [confirmed("c", 5)]);
     peer.on_read(1);
     fixture.hub.tick(161);
     let fourth = pinged(&mut client).await;
-    assert_eq!(peer.confirm(&fourth), [confirmed("c", 5)]);
+    assert_eq!(peer.confirm(Some(&fourth)), [confirmed("c", 5)]);
     peer.untrack(&slot);
     peer.on_read(1);
     fixture.hub.tick(240);
@@ -88,9 +91,9 @@ async fn an_answer_does_not_confirm_a_subscription_that_was_made_after_the_ping(
         ..confirmed(channel, 7)
     };
     let ping = pinged(&mut client).await;
-    assert_eq!(peer.confirm(&ping), [first("a")]);
+    assert_eq!(peer.confirm(Some(&ping)), [first("a")]);
     let ping = pinged(&mut client).await;
-    assert_eq!(peer.confirm(&ping), [first("b"), confirmed("c", 7)]);
+    assert_eq!(peer.confirm(Some(&ping)), [first("b"), confirmed("c", 7)]);
 }
 
 /// Positions are told again in time, however often others are.
@@ -112,7 +115,7 @@ async fn a_quiet_channel_is_not_forgotten_beside_a_busy_one() {
         if number == 6 {
             expected.push(confirmed("quiet", 0));
         }
-        assert_eq!(peer.confirm(&ping), expected);
+        assert_eq!(peer.confirm(Some(&ping)), expected);
     }
 }
 
@@ -186,7 +189,7 @@ async fn a_drain_waits_a_while_for_the_last_answer() {
     drain();
     assert_eq!(ending(&peers), [false, false, false]);
     let payload = pinged(&mut peers[0].1).await;
-    assert_eq!(peers[0].0.confirm(&payload).len(), 1);
+    assert_eq!(peers[0].0.confirm(Some(&payload)).len(), 1);
     drain();
     assert_eq!(ending(&peers), [true, false, true]);
     for _ in 0..30 {

@@ -25,6 +25,7 @@ use actix_http::h1::Message;
 use actix_http::{ConnectionType, HttpMessage as _, Payload, Request, Response, StatusCode};
 use actix_service::Service;
 use bytes::BytesMut;
+use futures_core::Stream as _;
 use tokio::time::Instant;
 
 use super::Socket;
@@ -71,6 +72,8 @@ pub enum Fault {
     TargetTooLong,
     /// The head of a request did not arrive in time. Answered with 408.
     HeadTimeout,
+    /// A request that is to have no body has a long one. Answered with 413.
+    BodyNotTaken,
     /// The client did not read an answer in time.
     AnswerTimeout,
     /// The connection broke, or an answer could not be made.
@@ -100,6 +103,10 @@ impl Fault {
                     "The request line and the headers did not arrive within {} seconds.\n",
                     HEAD_TIMEOUT.as_secs()
                 ),
+            )),
+            Self::BodyNotTaken => Some((
+                "413 Content Too Large",
+                "A request to this path has no body.\n".to_owned(),
             )),
             Self::AnswerTimeout | Self::Broken => None,
         }
@@ -140,7 +147,7 @@ pub type Loan = Pin<Box<dyn Future<Output = Option<(Socket, BytesMut)>>>>;
 pub struct Http<S> {
     service: S,
     /// None: the service answers upgrades itself, and gets the following bytes as the request's body.
-    taker: Option<Box<dyn TakeOver>>,
+    taker: Option<Rc<dyn TakeOver>>,
     /// When the gate closes, idle connections end, and the others end after their answer.
     gate: Arc<AdmissionGate>,
     config: actix_http::ServiceConfig,
@@ -153,7 +160,7 @@ where
 {
     /// To be made on the worker's thread.
     #[must_use]
-    pub fn new(service: S, taker: Option<Box<dyn TakeOver>>, gate: Arc<AdmissionGate>) -> Self {
+    pub fn new(service: S, taker: Option<Rc<dyn TakeOver>>, gate: Arc<AdmissionGate>) -> Self {
         let keep_alive = actix_http::KeepAlive::Timeout(KEEP_ALIVE_TIMEOUT);
         let config = actix_http::ServiceConfigBuilder::new().keep_alive(keep_alive);
         Self {
@@ -211,9 +218,9 @@ where
             wait = KEEP_ALIVE_TIMEOUT;
             request.head_mut().peer_addr = peer;
             if let Some(taker) = self.taker.as_deref()
-                && !wire.borrow().has_body()
                 && taker.takes(&request, wire.borrow().is_upgrade_offered())
             {
+                skip_body(wire, &request).await?;
                 match take_over(taker, wire, request).await {
                     true => continue,
                     false => return Ok(()),
@@ -260,6 +267,24 @@ where
         flush(wire).await?;
         Ok(wire.borrow_mut().end(is_last))
     }
+}
+
+/// Reads the body of a request that is to have none: some proxies send an empty one in chunks.
+async fn skip_body(wire: &Rc<RefCell<Wire>>, request: &Request) -> Result<(), Fault> {
+    if !wire.borrow().has_body() {
+        return Ok(());
+    }
+    let begun = wire.borrow_mut().begin(request, false);
+    let is_raw = begun.is_some_and(|body| body.is_raw);
+    let mut body = Body::new(Rc::clone(wire), is_raw, request.head().expect());
+    let mut bytes = 0;
+    while let Some(part) = poll_fn(|cx| Pin::new(&mut body).poll_next(cx)).await {
+        bytes += part.map_err(|_| Fault::Broken)?.len();
+        if bytes > HEAD_BYTES {
+            return Err(Fault::BodyNotTaken);
+        }
+    }
+    Ok(())
 }
 
 /// Hands a connection over. Whether it was given back.

@@ -112,8 +112,8 @@ export function haproxy(sections) {
   });
 }
 
-/** HAProxy that gives every request to the next node, whoever sends it. */
-export function roundRobin(nodes) {
+/** HAProxy that gives every request to the next node, whoever sends it, by one more rule if there is one. */
+export function roundRobin(nodes, rule = "") {
   return haproxy(`
     defaults
       mode http
@@ -121,10 +121,12 @@ export function roundRobin(nodes) {
       timeout client 180s
       timeout server 180s
       option http-server-close
+      option abortonclose
     frontend public
       bind :443
+      ${rule}
       default_backend nodes
     backend nodes
       balance roundrobin
-      ${nodes.map(({ host, port }, number) => `server node${number} ${host}:${port}`).join("\n      ")}`);
+      ${nodes.map(({ host, port }, number) => `server node${number} ${host}:${port}`).join("\n      ")}\n`);
 }

@@ -17,20 +17,28 @@ export const TOPOLOGIES = {
   alone: { TIDEWIRE_TEST_OVER_REDIS: "0" },
   "one node over Redis": { TIDEWIRE_TEST_OVER_REDIS: "1" },
   "two nodes over Redis": { TIDEWIRE_TEST_OVER_REDIS: "2" },
+  "alone, by polls": { TIDEWIRE_TEST_OVER_REDIS: "0", TIDEWIRE_TEST_TRANSPORT: "xhr_polling" },
+  "alone, by streams": { TIDEWIRE_TEST_OVER_REDIS: "0", TIDEWIRE_TEST_TRANSPORT: "xhr_streaming" },
 };
 
 /** What a suite is about is the same on whatever is behind the server, or `tests/it/cluster` has it. */
 const ALONE = ["alone"];
 /** What two nodes do, one over Redis does as well: half of what meets there, meets on one node. */
 const ALONE_AND_TWO = ["alone", "two nodes over Redis"];
+/** On every number of nodes that there is a topology for. */
+const ALL = [...ALONE_AND_TWO, "one node over Redis"];
+/** With pusher-js over HTTP. */
+const BY_HTTP = ["alone, by polls", "alone, by streams"];
 
-/** A suite that is not named here is run on all of them. */
-const FEWER = {
-  "channel-rules": ALONE,
+/** A suite that is not named here is run on `ALL`. */
+const SUITES = {
+  browser: [...ALONE_AND_TWO, ...BY_HTTP],
+  "channel-rules": [...ALONE, ...BY_HTTP],
   "command-line": ALONE,
   console: ALONE,
   "console-apps": ALONE,
   "console-live": ALONE,
+  "console-server": ALONE_AND_TWO,
   docs: ALONE,
   examples: ALONE,
   "examples-invoices": ALONE,
@@ -38,23 +46,26 @@ const FEWER = {
   "examples-organisations": ALONE,
   "examples-portals": ALONE,
   "examples-without-a-backend": ALONE,
+  "laravel-echo": [...ALONE_AND_TWO, ...BY_HTTP],
+  limits: ALONE_AND_TWO,
   "own-channels": ALONE,
   proxies: ALONE,
+  "pusher-js": [...ALL, ...BY_HTTP],
   "pusher-js-builds": ALONE,
+  "pusher-python": ALONE_AND_TWO,
   "python-clients": ALONE,
   readme: ALONE,
-  tokens: ALONE,
-  browser: ALONE_AND_TWO,
-  "console-server": ALONE_AND_TWO,
-  "laravel-echo": ALONE_AND_TWO,
-  limits: ALONE_AND_TWO,
-  "pusher-python": ALONE_AND_TWO,
+  reconnect: [...ALL, ...BY_HTTP],
+  plain: ALONE_AND_TWO,
   sources: ALONE_AND_TWO,
+  sse: ALONE_AND_TWO,
+  tokens: ALONE,
+  transports: ALONE,
 };
 
 export function topologiesOf(suite) {
-  return FEWER[suite] ?? Object.keys(TOPOLOGIES);
+  return SUITES[suite] ?? ALL;
 }
 
 /** The suites that are named here, so that none is named that there is not. */
-export const named = Object.keys(FEWER);
+export const named = Object.keys(SUITES);

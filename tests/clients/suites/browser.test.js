@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { startApplication } from "../lib/application.js";
-import { startBrowser } from "../lib/browser.js";
+import { startBrowser, visit } from "../lib/browser.js";
 import { address, backend, get } from "../lib/clients.js";
 import { at, snippet } from "../lib/docs.js";
 import { Server, app, clientsDir, run } from "../lib/server.js";
@@ -16,7 +16,6 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app({ id: "1003" });
 const quickstart = { id: "1001", key: "app-key", secret: "app-secret" };
-const RETRY_DEADLINE = 40_000;
 
 describe("Chromium", { timeout: 180_000 }, () => {
   let browser, application, server, sdk, strict;
@@ -62,35 +61,7 @@ describe("Chromium", { timeout: 180_000 }, () => {
     await server.empties();
   });
 
-  /** An open page with a client of the given build that is subscribed to the channels. */
-  async function visitor(build, { key = main.key, user = 7, channels = [], url = application.url } = {}) {
-    const context = await browser.newContext();
-    const page = await context.newPage();
-    await page.goto(`${url}/page?${build}`);
-    await page.evaluate(
-      ({ key, where, channels, user }) => {
-        window.told = [];
-        window.errors = [];
-        window.client = new Pusher(key, {
-          ...where,
-          channelAuthorization: {
-            endpoint: "/broadcasting/auth",
-            transport: "ajax",
-            headers: { authorization: `Bearer user-${user}` },
-          },
-        });
-        window.client.connection.bind("error", (error) => window.errors.push(error.data ?? error.error?.data));
-        for (const name of channels) {
-          window.client.subscribe(name).bind_global((event, data) => window.told.push({ name, event, data: data?.members ?? data }));
-        }
-      },
-      { key, where: address(server), channels, user },
-    );
-    const told = (name, event) => page.evaluate(() => window.told).then((all) => all.filter((one) => one.name === name && one.event === event).map(({ data }) => data));
-    const until = (name, event, n = 1) => eventually(`${event} on ${name}`, RETRY_DEADLINE, async () => (await told(name, event))[n - 1]);
-    for (const name of channels) await until(name, "pusher:subscription_succeeded");
-    return { page, context, told, until, state: () => page.evaluate(() => window.client.connection.state), errors: () => page.evaluate(() => window.errors) };
-  }
+  const visitor = (build, options = {}) => visit(browser, application, { build, key: main.key, where: address(server), ...options });
 
   for (const build of ["pusher-js", "pusher-js-7"]) {
     test(`${build}: public, private, encrypted and presence channels`, async () => {

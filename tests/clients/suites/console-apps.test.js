@@ -239,7 +239,16 @@ describe("the console's section Apps", { timeout: 180_000 }, () => {
       await route.fulfill({ response: answer, json: { ...(await answer.json()), store } });
     });
     await shows(page, "#apps-store", /has been away since 2023-11-1\d[^]*<img src=x onerror=alert\(1\)>[^]*1 row of the database has no effect/);
+    await page.route("**/health", async (route) => {
+      const answer = await route.fetch();
+      const store = { status: "down", problem: hostile, down_since: "2023-11-14T22:13:20Z", rows: 2, broken: 21, broken_rows: [{ id: hostile, problem: hostile }] };
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), app_store: store } });
+    });
+    await open(page, "charts");
+    await shows(page, "#banners", /database of apps has been away since \d\d:\d\d:\d\d[^]*<img[^]*21 rows of the database of apps have no effect[^]*<img src=x onerror=alert\(1\)>: <img/);
     await page.unrouteAll({ behavior: "wait" });
+    await eventually("no banner", DEADLINE, async () => (await words(page, "#banners")) === "");
+    await open(page, "apps");
     await eventually("nothing wrong", DEADLINE, async () => (await words(page, "#apps-store")) === "");
   });
 });

@@ -92,3 +92,47 @@ fn soketi_s_table_is_changed_as_far_as_it_has_columns() {
         );
     }
 }
+
+#[test]
+fn a_row_that_is_wrong_is_shown_and_can_be_put_right() {
+    let database = Database::new(DatabaseKind::Sqlite);
+    let server = Server::start(&config(&database, ""));
+    for id in ["7", "8"] {
+        let app =
+            json!({"id": id, "key": format!("key-{id}"), "secret": "right-secret", "name": "x"});
+        assert_eq!(ask(&server, "POST", "/apps", &app, &[]).status(), 201);
+    }
+    database.run("UPDATE apps SET tidewire = '{\"enabeld\": true, \"secrets\": [\"hidden-one\"]}'");
+    let wrong = eventually(PATIENCE, "the rows are wrong", || {
+        let all = ask(&server, "GET", "/apps", &Value::Null, &[]).json();
+        (all["store"]["broken"].as_array()?.len() == 2).then_some(all)
+    });
+    let text = wrong.to_string();
+    assert!(
+        !text.contains("right-secret") && !text.contains("hidden-one"),
+        "{text}"
+    );
+    let shown = ask(&server, "GET", "/apps/7", &Value::Null, &[]).json();
+    assert_eq!(shown["id"], "7");
+    let problem = &shown["status"]["problems"][0];
+    assert_eq!(problem["field"], "enabeld", "{shown}");
+    assert!(problem["error"].as_str().unwrap().contains("did you mean"));
+    // What is still wrong is refused, and what puts it right is taken.
+    let still = ask(&server, "PATCH", "/apps/7", &json!({"name": "y"}), &[]);
+    assert_eq!(still.status(), 422, "{still:?}");
+    let right = ask(&server, "PATCH", "/apps/7", &json!({"enabeld": null}), &[]);
+    assert_eq!(
+        (right.status(), &right.json()["status"]["problems"]),
+        (200, &json!([]))
+    );
+    let app = Credentials {
+        id: "7",
+        key: "key-7",
+        secret: "hidden-one",
+    };
+    assert_eq!(publish(&server, &app, "news").status(), 200);
+    let deleted = ask(&server, "DELETE", "/apps/8", &Value::Null, &[]);
+    assert_eq!(deleted.status(), 204, "{deleted:?}");
+    let all = ask(&server, "GET", "/apps", &Value::Null, &[]).json();
+    assert_eq!(all["store"]["broken"], json!([]));
+}

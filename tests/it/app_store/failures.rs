@@ -142,12 +142,20 @@ fn the_start_says_what_is_wrong_on_the_way() {
     says(
         "sqlite:///nowhere/at/all.db",
         "",
-        &["check that the folder exists and may be written to"],
+        &["or that its folder exists and may be written to"],
     );
     let (status, log) = refused("oracle://me:s3cret@host/db", "");
     assert_eq!(status.code(), Some(78));
     assert!(
         log.contains("url in [app_store]: expected a URL like"),
+        "{log}"
+    );
+    let (_, log) = refused("mysql://me:s3cret@host/db?ssl_mode=REQUIRED", "");
+    let expected = "unknown option \"ssl_mode\" behind the question mark; did you mean ssl-mode? Valid: ssl-mode, ";
+    assert!(log.contains(expected), "{log}");
+    let (_, log) = refused("postgres://me:what?s3cret=1@host/db", "");
+    assert!(
+        log.contains("expected %3F for a question mark in a password"),
         "{log}"
     );
     let (_, log) = refused("sqlite::memory:", "table = \"a;b\"");

@@ -2,6 +2,7 @@
 
 mod api;
 mod failures;
+mod limits;
 mod soketi;
 mod writes;
 

@@ -29,7 +29,7 @@ fn for_each(test: impl Fn(&Database) + Sync) {
 fn rows_are_served_and_change_while_clients_are_connected() {
     for_each(|database| {
         three_apps(database);
-        let server = Server::start(&config(database, ""));
+        let mut server = Server::start(&config(database, ""));
         let mut first = subscribed(&server, &FIRST, "x");
         let mut second = subscribed(&server, &SECOND, "x");
         let mut of_file = subscribed(&server, &APP, "x");
@@ -80,6 +80,12 @@ fn rows_are_served_and_change_while_clients_are_connected() {
         };
         assert_eq!(publish(&server, &rotated, "x").status(), 200);
         assert!(first.text().contains(r#""event":"e""#));
+
+        // The connection to the database ends with the server.
+        drop((first, of_file));
+        server.terminate();
+        assert!(server.exit_status().success(), "{}", server.log());
+        assert!(!server.log().contains("panicked"), "{}", server.log());
     });
 }
 

@@ -216,3 +216,32 @@ fn soketis_own_table_is_written_as_far_as_it_goes() {
         });
     }
 }
+
+#[test]
+fn changes_at_the_same_time_wait_for_each_other() {
+    let database = Database::new(DatabaseKind::Sqlite);
+    with_store(&database, true, async |store| {
+        let many = (0..100).map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let said = json!({ "key": format!("k{}", number / 2) });
+                store.create(entries(said)).await.map(|app| app.id)
+            })
+        });
+        let mut taken = 0;
+        for task in many.collect::<Vec<_>>() {
+            match task.await.unwrap() {
+                Ok(_) => {}
+                Err(WriteError::Taken("the key")) => taken += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(
+            (taken, store.list(None, usize::MAX, |_| true).len()),
+            (50, 50)
+        );
+        let some = store.list(None, 20, |_| true);
+        let more = store.list(some.last().map(|app| app.id.as_str()), usize::MAX, |_| true);
+        assert_eq!(more.len(), 30);
+    });
+}

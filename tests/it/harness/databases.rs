@@ -153,7 +153,7 @@ impl Database {
         let folder = new_folder();
         Self {
             kind,
-            url: format!("sqlite:{}?mode=rwc", folder.join("apps.db").display()),
+            url: format!("sqlite:{}", folder.join("apps.db").display()),
             name: "apps.db".to_owned(),
             folder: Some(folder),
         }
@@ -216,7 +216,10 @@ fn block_on<T: Send>(work: impl Future<Output = T> + Send) -> T {
 
 async fn connect(url: &str) -> sqlx::Result<AnyConnection> {
     sqlx::any::install_default_drivers();
-    AnyConnection::connect(url).await
+    match url.starts_with("sqlite:") {
+        true => AnyConnection::connect(&format!("{url}?mode=rwc")).await,
+        false => AnyConnection::connect(url).await,
+    }
 }
 
 fn connected(url: &str) -> sqlx::Result<()> {

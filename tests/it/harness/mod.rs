@@ -5,6 +5,7 @@ mod config;
 mod credentials;
 mod daemon;
 mod databases;
+mod events;
 mod exposition;
 mod http;
 mod nodes;
@@ -18,6 +19,7 @@ mod server;
 mod tokens;
 mod wire;
 mod ws;
+mod xhr;
 
 use std::process::Command;
 use std::thread;
@@ -27,6 +29,7 @@ pub(crate) use certificates::TestCertificates;
 pub(crate) use config::Config;
 pub(crate) use credentials::{APP, Credentials, OTHER_APP, now, raw_query};
 pub(crate) use databases::{Database, DatabaseKind, DatabaseServer};
+pub(crate) use events::Events;
 pub(crate) use exposition::Exposition;
 pub(crate) use http::{Http, Response, request};
 pub(crate) use nodes::Nodes;
@@ -42,6 +45,7 @@ pub(crate) use wire::{Filled, Wire};
 pub(crate) use ws::{
     Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame, upgrade,
 };
+pub(crate) use xhr::{ROLL_OVER, Stream as XhrStream, Xhr, lines as xhr_lines, messages};
 
 /// How long anything that should happen at once may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

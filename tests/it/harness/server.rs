@@ -40,7 +40,12 @@ impl Server {
 
     /// The same with environment variables.
     pub(crate) fn start_with(config: &Config, environment: &[(&str, &str)]) -> Self {
-        let mut process = Process::spawn(&config.toml(), environment);
+        Self::start_toml(&config.toml(), environment)
+    }
+
+    /// The same with a file of any text.
+    pub(crate) fn start_toml(toml: &str, environment: &[(&str, &str)]) -> Self {
+        let mut process = Process::spawn(toml, environment);
         let line = process.first_line();
         let addresses: Vec<SocketAddr> = line
             .split("://")

@@ -1,0 +1,201 @@
+//! pusher-js over HTTP: a session that outlives its requests. Its client chooses its name, which is its secret, as with
+//! `SockJS`; a request for lines (`receiver`) takes a connection over, a request with messages is a request like any other.
+//!
+//! A session is opened by the first request for lines, on the worker that got it (`session`, `desk`, `order`); requests
+//! that come to another worker find it by `sessions`.
+
+mod desk;
+mod order;
+mod receiver;
+mod requests;
+mod route;
+mod session;
+pub(super) mod sessions;
+
+use std::sync::Arc;
+
+use actix_http::{ConnectionType, Method, Request, Version};
+use bytes::BytesMut;
+
+use super::admission::{Attempt, Door};
+use super::answer::{Fault, say};
+use super::cors::Cors;
+use super::spawn;
+use crate::hub::Outlet;
+use crate::metrics::UpgradeRefused;
+use crate::net::{Socket, Taken, check_head};
+use crate::node::Refusal;
+use crate::protocol::{Form, Line, Transport};
+use receiver::Receiver;
+pub(super) use requests::{serve, serves};
+use route::{Kind, Route};
+use sessions::{Content, Found, Handle, Opening, Sent};
+
+/// Whether a request's connection is taken over: it is for lines.
+pub(super) fn takes(door: &Door, request: &Request) -> bool {
+    let route = Route::of(door.split(request).0);
+    let is_for_lines = |route: Route<'_>| matches!(route.kind, Kind::Streaming | Kind::Polling);
+    *request.method() == Method::POST && route.is_some_and(is_for_lines)
+}
+
+/// Takes the connection of a request for lines.
+pub(super) fn take_over(door: &Door, request: &Request, socket: Socket, unread: BytesMut) -> Taken {
+    let Some(route) = Route::of(door.split(request).0) else {
+        return Taken::ForGood;
+    };
+    let transport = match route.kind {
+        Kind::Streaming => Transport::XhrStreaming,
+        _ => Transport::XhrPolling,
+    };
+    let attempt = door.attempt(request, socket.is_secure(), transport, Some(route.key));
+    let cors = Cors::of(&door.node, attempt.key, attempt.header("origin"));
+    let answer = Answer::new(door, request, &cors);
+    let handle = match find_or_open(&attempt, route) {
+        Ok(handle) => handle,
+        Err(Refused::Fault(mut fault)) => {
+            fault.headers.to_mut().push_str(&cors.lines());
+            spawn(fault.answer(socket));
+            return Taken::ForGood;
+        }
+        Err(Refused::Told(refusal)) => {
+            return Taken::Lent(Box::pin(answer.refuse(refusal, socket, unread)));
+        }
+    };
+    let number = requests::number(request);
+    let sent = Sent {
+        number,
+        content: Content::Number,
+    };
+    // If there is no room for it, what follows waits a moment for it.
+    let _ = handle.sends.try_send(Box::new(sent));
+    let receiver = Receiver::new(handle);
+    match transport {
+        Transport::XhrStreaming => {
+            let (head, chunked) = answer.stream();
+            spawn(receiver.stream(socket, head, chunked));
+            Taken::ForGood
+        }
+        _ => Taken::Lent(Box::pin(
+            receiver.poll(socket, unread, move |length| answer.whole(length)),
+        )),
+    }
+}
+
+/// Why there is no session.
+enum Refused {
+    /// Said by a status.
+    Fault(Fault),
+    /// Said to the client in its protocol.
+    Told(Refusal),
+}
+
+fn find_or_open(attempt: &Attempt<'_>, route: Route<'_>) -> Result<Handle, Refused> {
+    if let Err(error) = check_head(attempt.request.head()) {
+        attempt.refused(UpgradeRefused::HeadTooLarge);
+        return Err(Refused::Fault(Fault::too_large(error)));
+    }
+    if let Some(Err(error)) = &attempt.token {
+        attempt.refused(UpgradeRefused::ResumeToken);
+        return Err(Refused::Fault(Fault::bad_request(error)));
+    }
+    match attempt.door.sessions.find_or_open(route.session) {
+        Found::Known(handle) => Ok(handle),
+        Found::New(handle, opening) => open(attempt, opening).map(|()| handle),
+    }
+}
+
+/// The hub has the session before anything else happens on this worker: a reload that follows finds it there.
+fn open(attempt: &Attempt<'_>, opening: Opening) -> Result<(), Refused> {
+    let door = attempt.door;
+    let admission = attempt
+        .admit()
+        .map_err(|why| Refused::Fault(Fault::unavailable(why)))?;
+    let identity = door.node.connect(&attempt.params()).map_err(|refusal| {
+        attempt.rejected(&refusal);
+        Refused::Told(refusal)
+    })?;
+    let greeting = door.node.greeting(&identity);
+    let peer = door.hub.admit(identity, Outlet::Fetched(Form::Line));
+    peer.send_line(Line::open(None));
+    peer.send(&greeting);
+    spawn(session::serve(
+        Arc::clone(&door.node),
+        peer,
+        opening,
+        admission,
+    ));
+    Ok(())
+}
+
+/// The heads of answers to one request.
+struct Answer {
+    cors: String,
+    /// Whether the client knows chunks.
+    is_http_11: bool,
+    /// Whether the connection may be used for another request.
+    keep: bool,
+}
+
+impl Answer {
+    fn new(door: &Door, request: &Request, cors: &Cors) -> Self {
+        let head = request.head();
+        let is_http_11 = head.version >= Version::HTTP_11;
+        let wants_keep = head.connection_type() == ConnectionType::KeepAlive;
+        Self {
+            cors: cors.lines(),
+            is_http_11,
+            keep: is_http_11 && wants_keep && !door.gate.is_closed(),
+        }
+    }
+
+    /// Of an answer without an end, and whether it has chunks.
+    fn stream(&self) -> (String, bool) {
+        let framing = match self.is_http_11 {
+            true => "Transfer-Encoding: chunked\r\n",
+            false => "",
+        };
+        let head = self.head(&format!("{framing}Connection: close\r\n"));
+        (head, self.is_http_11)
+    }
+
+    /// Of an answer with so many bytes, and whether the connection may be used again.
+    fn whole(&self, bytes: usize) -> (String, bool) {
+        let connection = if self.keep {
+            ""
+        } else {
+            "Connection: close\r\n"
+        };
+        let head = self.head(&format!("Content-Length: {bytes}\r\n{connection}"));
+        (head, self.keep)
+    }
+
+    fn head(&self, framing: &str) -> String {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/javascript; charset=UTF-8\r\nX-Content-Type-Options: \
+             nosniff\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n{}{framing}\r\n",
+            self.cors
+        )
+    }
+
+    /// Opens a session only to say why not: a client reads a close code, not a status.
+    async fn refuse(
+        self,
+        refusal: Refusal,
+        socket: Socket,
+        unread: BytesMut,
+    ) -> Option<(Socket, BytesMut)> {
+        let close = Line::close(refusal.code.number(), &refusal.text);
+        let body = [Line::open(None).text(), close.text()].concat();
+        let (head, keep) = self.whole(body.len());
+        let bytes = [head.as_bytes(), &body].concat();
+        if !keep {
+            say(&socket, &bytes).await;
+            return None;
+        }
+        let written = tokio::time::timeout(
+            super::CLOSE_TIMEOUT,
+            super::answer::write_all(&socket, &bytes),
+        );
+        matches!(written.await, Ok(Ok(()))).then_some((socket, unread))
+    }
+}
