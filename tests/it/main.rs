@@ -16,6 +16,7 @@ mod admin;
 mod app_store;
 mod apps_api;
 mod bad_input;
+mod chaos;
 mod churn;
 mod cli;
 mod client;
