@@ -86,6 +86,8 @@ reasons! {
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
+        Method "method" "a stream is asked for with another method than GET",
+        Query "query" "its query names no channels, one twice, or has another value that is none",
         ResumeToken "resume_token" "what follows /resume/ is not 16 to 64 characters of A-Za-z0-9_-",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",

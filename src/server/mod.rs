@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::net::{
     self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
 };
-use crate::node::Node;
+use crate::node::{ApiTokens, Node};
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::spool;
@@ -423,7 +423,7 @@ impl Services {
             api: Api::new(
                 Arc::clone(&node),
                 &server.path_prefix,
-                server.allow_plain_tokens,
+                ApiTokens::new(server.allow_plain_tokens),
                 Arc::clone(&proxies),
             ),
             node,

@@ -102,6 +102,7 @@ impl WorkerParts {
             gate: Arc::clone(&self.gate),
             path_prefix: Arc::clone(&self.path_prefix),
             proxies: Arc::clone(&self.proxies),
+            tokens: self.api.tokens().clone(),
             sessions: Arc::clone(&self.sessions),
         })
     }

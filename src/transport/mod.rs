@@ -1,4 +1,5 @@
-//! What carries connections: WebSockets (`ws`), and what else takes a connection over from HTTP.
+//! What carries connections: WebSockets (`ws`, with Pusher's protocol or `plain`), Server-Sent Events (`sse`), and what
+//! else takes a connection over from HTTP.
 //!
 //! What all of them share is here: who is let in (`admission`), what a client of Pusher's protocol says (`commands`),
 //! how a connection begins and ends for those who watch (`lifecycle`), and answers that end it (`answer`). A transport
@@ -9,6 +10,9 @@ mod answer;
 mod commands;
 mod cors;
 mod lifecycle;
+mod listening;
+mod plain;
+mod sse;
 pub(crate) mod ws;
 mod xhr;
 
@@ -55,14 +59,19 @@ fn spawn(task: impl Future<Output = ()> + 'static) {
 
 impl TakeOver for Transports {
     fn takes(&self, request: &Request, offers_upgrade: bool) -> bool {
-        xhr::takes(&self.0, request) || offers_upgrade && ws::takes(&self.0, request)
+        sse::takes(&self.0, request)
+            || xhr::takes(&self.0, request)
+            || offers_upgrade && ws::takes(&self.0, request)
     }
 
     fn take_over(&self, request: Request, socket: Socket, unread: BytesMut) -> Taken {
         if xhr::takes(&self.0, &request) {
             return xhr::take_over(&self.0, &request, socket, unread);
         }
-        ws::upgrade(&self.0, &request, socket, unread);
+        match sse::takes(&self.0, &request) {
+            true => sse::open(&self.0, &request, socket),
+            false => ws::upgrade(&self.0, &request, socket, unread),
+        }
         Taken::ForGood
     }
 }

@@ -1,5 +1,6 @@
 //! The hub with real sockets: order, slices, pending subscriptions, and that a walk costs nothing per subscriber.
 
+mod fetched;
 mod resume;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::*;
 use crate::app::{App, CurrentApps};
 use crate::channel_log::LogId;
 use crate::net::Socket;
-use crate::protocol::{ResumeToken, ServerFrame, SocketId};
+use crate::protocol::{Form, ResumeToken, ServerFrame, SocketId};
 
 const SETTINGS: HubSettings = HubSettings {
     outbox_bytes: 1 << 20,
@@ -48,6 +49,20 @@ impl Fixture {
     /// A peer and the client's end of its connection.
     async fn peer(&self) -> (Rc<Peer>, TcpStream) {
         self.peer_with(None).await
+    }
+
+    /// A peer whose lines are fetched.
+    fn fetched(&self) -> Rc<Peer> {
+        let identity = Identity {
+            socket_id: SocketId::random(),
+            app: Arc::clone(&self.app),
+            transport: Transport::XhrStreaming,
+            protocol: 7,
+            client_info: ClientInfo::default(),
+            resume: None,
+            address: None,
+        };
+        self.hub.admit(identity, Outlet::Fetched(Form::Line))
     }
 
     async fn peer_with(&self, resume: Option<ResumeToken>) -> (Rc<Peer>, TcpStream) {

@@ -195,6 +195,14 @@ mod tests {
         })
     }
 
+    fn asked() -> Box<Ask> {
+        Box::new(Ask::Written {
+            receiver: ReceiverId(1),
+            lines: 0,
+            parting: Parting::Stays,
+        })
+    }
+
     #[test]
     fn so_many_requests_wait_for_a_session() {
         let sessions = Arc::new(Sessions::default());
@@ -204,6 +212,10 @@ mod tests {
         for _ in 0..SENDS {
             handle.sends.try_send(sent()).unwrap();
         }
+        for _ in 0..ASKS {
+            handle.asks.try_send(asked()).unwrap();
+        }
+        assert!(handle.asks.try_send(asked()).is_err());
         let found = sessions.find("k/1/a").unwrap();
         assert!(found.sends.try_send(sent()).is_err());
         assert!(matches!(sessions.find_or_open("k/1/a"), Found::Known(_)));

@@ -56,7 +56,9 @@ const SUITES = {
   "python-clients": ALONE,
   readme: ALONE,
   reconnect: [...ALL, ...BY_HTTP],
+  plain: ALONE_AND_TWO,
   sources: ALONE_AND_TWO,
+  sse: ALONE_AND_TWO,
   tokens: ALONE,
   transports: ALONE,
 };
