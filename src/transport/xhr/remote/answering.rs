@@ -107,12 +107,16 @@ async fn answer(sessions: &Sessions, text: &Bytes) -> Answer {
                 Some(messages) => sessions::Content::Messages(messages, bytes),
                 None => sessions::Content::TooBig,
             };
-            match handle.send(Sent { number, content }).await {
-                Ok(()) => Answer::Done,
-                Err(NotSent::Full) => Answer::Full,
-                Err(NotSent::Unknown | NotSent::Unreachable(_)) => Answer::Unknown,
-            }
+            send(&handle, Sent { number, content }).await
         }
+    }
+}
+
+async fn send(handle: &Handle, sent: Sent) -> Answer {
+    match handle.send(sent).await {
+        Ok(()) => Answer::Done,
+        Err(NotSent::Full) => Answer::Full,
+        Err(NotSent::Unknown | NotSent::Unreachable(_)) => Answer::Unknown,
     }
 }
 
