@@ -350,12 +350,22 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         "its link notices, and connects again",
     ),
     (
+        "src/adapter/redis/link/asking.rs",
+        1,
+        "one answer each; they end with what waits for it, and are counted",
+    ),
+    (
         "src/adapter/redis/mod.rs",
         1,
         "the thread holds nothing but supervised links",
     ),
     (
         "src/adapter/redis/ops/once.rs",
+        1,
+        "one answer each; it waits no longer than its time",
+    ),
+    (
+        "src/adapter/redis/ops/peers.rs",
         1,
         "one answer each; it waits no longer than its time",
     ),

@@ -136,6 +136,8 @@ pub(crate) enum Scenario {
     Burst(scenarios::Burst),
     /// Overload: very many connections that all stay up
     Many(scenarios::Many),
+    /// A day in half an hour: everything at once on two nodes over Redis, and what is left of it afterwards
+    Soak(scenarios::Soak),
     /// Growth: the same with one channel and with very many
     Channels(scenarios::Channels),
     /// Apps in a database: start, memory, and what looking for changes costs
@@ -157,6 +159,7 @@ impl Scenario {
             Self::Slow(load) => ("slow", load),
             Self::Burst(load) => ("burst", load),
             Self::Many(load) => ("many", load),
+            Self::Soak(load) => ("soak", load),
             Self::Channels(load) => ("channels", load),
             Self::Apps(load) => ("apps", load),
         }

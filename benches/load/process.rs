@@ -78,6 +78,18 @@ pub(crate) fn resident_kib(pids: &[u32]) -> Result<f64> {
     Ok(sum)
 }
 
+/// Entries of a folder of `/proc` of processes: `fd` are their open files, `task` their threads.
+pub(crate) fn entries(pids: &[u32], folder: &str) -> Result<u64> {
+    let mut sum = 0;
+    for pid in pids {
+        let path = format!("/proc/{pid}/{folder}");
+        sum += fs::read_dir(&path)
+            .map_err(|e| format!("{path}: {e}"))?
+            .count() as u64;
+    }
+    Ok(sum)
+}
+
 /// Who runs where.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Cpus {

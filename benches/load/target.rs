@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::{Cpus, Usage, resident_kib};
+use crate::process::{Cpus, Usage, entries, resident_kib};
 use crate::{Result, bare};
 
 /// How long a server may take to start.
@@ -223,8 +223,23 @@ impl Server {
         resident_kib(&self.pids)
     }
 
+    /// Its open files.
+    pub(crate) fn descriptors(&self) -> Result<u64> {
+        entries(&self.pids, "fd")
+    }
+
+    /// Its threads.
+    pub(crate) fn threads(&self) -> Result<u64> {
+        entries(&self.pids, "task")
+    }
+
     /// One of its counters, if it has an admin port that this client knows.
     pub(crate) fn counter(&self, name: &str) -> Option<u64> {
+        self.metric(&format!("{name}_total"))
+    }
+
+    /// One of its metrics without labels, likewise.
+    pub(crate) fn metric(&self, name: &str) -> Option<u64> {
         let mut stream = TcpStream::connect(self.admin?).ok()?;
         stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         stream
@@ -232,7 +247,7 @@ impl Server {
             .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
-        let prefix = format!("tidewire_{name}_total ");
+        let prefix = format!("tidewire_{name} ");
         let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
         line?.trim().parse().ok()
     }

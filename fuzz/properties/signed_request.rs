@@ -22,7 +22,7 @@ use tidewire::feed::Feed;
 use tidewire::http::Api;
 use tidewire::hub::inbox::{InboxPool, inboxes};
 use tidewire::metrics::Metrics;
-use tidewire::node::Node;
+use tidewire::node::{ApiTokens, Node};
 use tidewire::registry::Registry;
 use tidewire::webhook::Webhooks;
 use tokio::runtime::{Builder, Runtime};
@@ -89,7 +89,7 @@ impl Backend {
             feed,
         );
         Self {
-            api: Api::new(Arc::new(node), "", false, proxies),
+            api: Api::new(Arc::new(node), "", ApiTokens::new(false), proxies),
             apps: now,
             runtime,
             _inboxes: pool,
@@ -132,7 +132,7 @@ fn check_request(backend: &Backend, request: Request, body: Bytes, mode: u8) {
     if !is_api || by_token || request.method() == Method::OPTIONS {
         return;
     }
-    if mode % 4 == 0 {
+    if mode.is_multiple_of(4) {
         let status = backend.serve(request, &body);
         assert!(!status.is_success(), "nobody signed it");
         return;
@@ -156,58 +156,23 @@ fn request(bytes: &[u8]) -> Option<(Request, Bytes)> {
     }
 }
 
+/// A query taken apart: keys and values, decoded.
+type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 /// The request as a backend signs it; changed behind the signature, if the mode says so.
 fn signed(mut request: Request, mut body: Bytes, mode: u8) -> Option<(Request, Bytes)> {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap();
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let ours = [
-        "auth_key",
-        "auth_timestamp",
-        "auth_version",
-        "body_md5",
-        "auth_signature",
-    ];
-    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(key, value)| (decoded(key), decoded(value)))
-        .filter(|(key, _)| !ours.contains(&key.to_lowercase().as_str()))
-        .collect();
-    // A key or a value that would be taken apart again is none that an SDK sends so.
-    if pairs.iter().any(|(key, value)| {
-        [key, value]
-            .iter()
-            .any(|text| text.contains(['&', '=', '#', '%', '+', '\u{fffd}']))
-    }) {
-        return None;
-    }
+    let mut pairs = foreign_pairs(&query)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_secs().to_string();
     pairs.push(("auth_key".into(), "k".into()));
-    pairs.push(("auth_timestamp".into(), now.as_secs().to_string().into()));
+    pairs.push(("auth_timestamp".into(), now.into()));
     pairs.push(("auth_version".into(), "1.0".into()));
     if !body.is_empty() {
         pairs.push(("body_md5".into(), hex::encode(Md5::digest(&body)).into()));
     }
-    let mut sorted: Vec<(String, &str)> = pairs
-        .iter()
-        .map(|(key, value)| (key.to_ascii_lowercase(), &**value))
-        .collect();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    let sorted: Vec<String> = sorted
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    let text = format!(
-        "{}\n{}\n{}",
-        request.method(),
-        request.path(),
-        sorted.join("&")
-    );
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(text.as_bytes());
-    let signature = hex::encode(mac.finalize().into_bytes());
+    let signature = signature(request.method(), request.path(), &pairs);
+    pairs.push(("auth_signature".into(), signature.into()));
 
     let mut path = request.path().to_owned();
     match mode % 4 {
@@ -221,14 +186,47 @@ fn signed(mut request: Request, mut body: Bytes, mode: u8) -> Option<(Request, B
         3 => path.push('x'),
         _ => {}
     }
-    pairs.push(("auth_signature".into(), signature.into()));
-    let query: Vec<String> = pairs
+    let query = pairs
         .iter()
-        .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)))
-        .collect();
-    let uri = format!("{path}?{}", query.join("&"));
+        .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));
+    let uri = format!("{path}?{}", query.collect::<Vec<_>>().join("&"));
     request.head_mut().uri = uri.parse().ok()?;
     Some((request, body))
+}
+
+/// The parameters that are not part of a signature. None where one would be taken apart again: no SDK sends it so.
+fn foreign_pairs(query: &str) -> Option<Pairs<'_>> {
+    const OURS: [&str; 5] = [
+        "auth_key",
+        "auth_timestamp",
+        "auth_version",
+        "body_md5",
+        "auth_signature",
+    ];
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let pairs: Pairs<'_> = pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decoded(key), decoded(value)))
+        .filter(|(key, _)| !OURS.contains(&key.to_lowercase().as_str()))
+        .collect();
+    let is_odd = |text: &str| text.contains(['&', '=', '#', '%', '+', '\u{fffd}']);
+    let is_any_odd = pairs
+        .iter()
+        .any(|(key, value)| is_odd(key) || is_odd(value));
+    (!is_any_odd).then_some(pairs)
+}
+
+fn signature(method: &Method, path: &str, pairs: &Pairs<'_>) -> String {
+    let lower = |(key, value): &(Cow<'_, str>, Cow<'_, str>)| {
+        (key.to_ascii_lowercase(), value.clone().into_owned())
+    };
+    let mut sorted: Vec<(String, String)> = pairs.iter().map(lower).collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    let sorted = sorted.iter().map(|(key, value)| format!("{key}={value}"));
+    let query = sorted.collect::<Vec<_>>().join("&");
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{method}\n{path}\n{query}").as_bytes());
+    hex::encode(mac.finalize().into_bytes())
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {

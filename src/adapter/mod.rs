@@ -6,6 +6,7 @@
 
 mod fanout;
 mod local;
+mod peers;
 pub mod redis;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 pub use crate::registry::{Counts, KeyRefused, Once, Position, PositionChange, Taken};
 pub use local::Local;
+pub use peers::{Answerer, AskError, AskFuture, NodeId, Owner, Peers, Question, SESSION_LEASE};
 
 use crate::app::App;
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId, Past, PastWanted};
@@ -233,6 +235,11 @@ pub trait Adapter: Send + Sync {
 
     /// Closes all connections that are signed in as the user.
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()>;
+
+    /// The other nodes, one by one; `None` if there can be none.
+    fn peers(&self) -> Option<&dyn Peers> {
+        None
+    }
 }
 
 /// The `subscription_count` frame; `None` for an encrypted channel: the Java client decrypts every event that has

@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 use super::check::Check;
 use super::raw::Raw;
 use super::tls;
-use super::values::{FilePath, Host, Masked, Network, PathPrefix, text};
+use super::values::{FilePath, Host, Masked, Network, PathPrefix, StickyHost, text};
 use crate::auth::Secret;
 use crate::bounded::{number, optional, section};
 use crate::host_port::is_loopback;
@@ -27,6 +27,9 @@ section! {
         /// A path before all paths: `""`, or as `/realtime`, with no slash at the end. Served with and without it.
         #[serde(deserialize_with = "text::<PathPrefix, _>")]
         pub path_prefix: String = String::new(),
+        /// The host that pusher-js over HTTP is told to send a session's further requests to; `""`: any node will do.
+        #[serde(deserialize_with = "text::<StickyHost, _>")]
+        pub sticky_host: String = String::new(),
         /// Seconds of silence after which a client pings, as told to it.
         #[serde(deserialize_with = "number::<1, 3600, _, _>")]
         pub activity_timeout: u32 = 120,
@@ -74,6 +77,12 @@ section! {
 }
 
 impl Server {
+    /// The host that clients over HTTP are told.
+    #[must_use]
+    pub fn sticky_host(&self) -> Option<&str> {
+        Some(&*self.sticky_host).filter(|host| !host.is_empty())
+    }
+
     /// The proxies whose word on who the client is counts.
     #[must_use]
     pub fn trusted_proxies(&self) -> TrustedProxies {

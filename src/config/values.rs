@@ -114,6 +114,11 @@ checked_text! {
 }
 
 checked_text! {
+    /// `""`, or the host name of this node.
+    StickyHost, sticky_host
+}
+
+checked_text! {
     /// `""`, or a path that begins with a slash and does not end with one.
     PathPrefix, path_prefix
 }
@@ -190,6 +195,13 @@ fn host(text: &str) -> Result<String, String> {
     let fits = bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.chars().all(is_name));
     let expected = "an address (\"0.0.0.0\", \"::\") or a host name, without scheme and port";
     if_fits(text, fits, expected).map(|_| bare.to_owned())
+}
+
+fn sticky_host(text: &str) -> Result<String, String> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let expected =
+        "this node's own host name, as its clients reach it, without scheme, port and path";
+    if_fits(text, text.chars().all(is_name), expected)
 }
 
 fn path_prefix(text: &str) -> Result<String, String> {
@@ -274,6 +286,8 @@ mod tests {
             (path_prefix, "realtime", kept("/realtime")),
             (path_prefix, "/a/b/", kept("/a/b")),
             (path_prefix, "/application", kept("/application")),
+            (sticky_host, "", kept("")),
+            (sticky_host, "n1.example.com", kept("n1.example.com")),
             (network, "10.0.0.0/8", kept("10.0.0.0/8")),
             (network, "fd00::1", kept("fd00::1")),
             (token, "my-primary", kept("my-primary")),
@@ -300,6 +314,9 @@ mod tests {
             (path_prefix, "/a/../b"),
             (path_prefix, "/apps"),
             (path_prefix, "/a?b"),
+            (sticky_host, "n1.example.com:6001"),
+            (sticky_host, "https://n1"),
+            (sticky_host, "n1/a"),
             (network, ""),
             (network, "10.0.0.0/33"),
             (network, "proxy.example.com"),

@@ -26,7 +26,7 @@ pub enum ApiError {
     Head(#[from] HeadTooLarge),
     /// 404.
     #[error(
-        "Unknown path {0}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}}"
+        "Unknown path {0}: the HTTP API is under /apps/{{app_id}}/ (events, batch_events, channels, users), WebSockets connect to /app/{{key}} or /plain/{{key}}, streams to /sse/{{key}}"
     )]
     UnknownPath(String),
     /// 405, with what `Allow` says.

@@ -31,9 +31,8 @@ pub use history::PastEvent;
 pub use refusal::record_fault;
 
 use crate::app::App;
-use crate::limits::Failures;
 use crate::net::{Client, Secure, TrustedProxies, check_head};
-use crate::node::Node;
+use crate::node::{ApiTokens, Node};
 use route::{Endpoint, Route};
 use signed::{Admitted, Signed};
 pub use sources::dry_run;
@@ -44,9 +43,8 @@ use sources::{Sought, SourceQueues};
 pub struct Api {
     node: Arc<Node>,
     path_prefix: Arc<str>,
-    allow_plain_tokens: bool,
+    tokens: ApiTokens,
     proxies: Arc<TrustedProxies>,
-    wrong_tokens: Arc<Failures>,
     queues: SourceQueues,
 }
 
@@ -56,17 +54,22 @@ impl Api {
     pub fn new(
         node: Arc<Node>,
         path_prefix: &str,
-        allow_plain_tokens: bool,
+        tokens: ApiTokens,
         proxies: Arc<TrustedProxies>,
     ) -> Self {
         Self {
             queues: SourceQueues::new(Arc::clone(&node)),
             node,
             path_prefix: path_prefix.into(),
-            allow_plain_tokens,
+            tokens,
             proxies,
-            wrong_tokens: Arc::default(),
         }
+    }
+
+    /// What looks at API tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &ApiTokens {
+        &self.tokens
     }
 
     /// What the requests are for.
@@ -193,7 +196,9 @@ async fn handle(signed: &Signed<'_>) -> Result<HttpResponse, ApiError> {
         Endpoint::History => history::page(signed).await,
         Endpoint::Terminate => users::terminate(signed).await,
         // Nobody signs these.
-        Endpoint::Alive | Endpoint::WebSocket | Endpoint::Source => Err(signed.call.unknown_path()),
+        Endpoint::Alive | Endpoint::WebSocket | Endpoint::Stream | Endpoint::Source => {
+            Err(signed.call.unknown_path())
+        }
     }
 }
 

@@ -11,8 +11,10 @@ use percent_encoding::percent_decode_str;
 pub(super) enum Endpoint {
     /// `/`.
     Alive,
-    /// `/app/{key}`, where WebSockets live.
+    /// `/app/{key}` and `/plain/{key}`, where WebSockets live.
     WebSocket,
+    /// `/sse/{key}`, where streams are asked for without a body.
+    Stream,
     /// `/apps/{app_id}/events`.
     Events,
     /// `/apps/{app_id}/batch_events`.
@@ -35,10 +37,10 @@ pub(super) enum Endpoint {
 impl Endpoint {
     /// What `Allow` says.
     pub(super) fn allow(self) -> &'static str {
-        if self.takes(&Method::POST) {
-            "POST, OPTIONS"
-        } else {
-            "GET, HEAD, OPTIONS"
+        match self {
+            Self::Stream => "GET, OPTIONS",
+            _ if self.takes(&Method::POST) => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
         }
     }
 
@@ -48,6 +50,8 @@ impl Endpoint {
             Self::Events | Self::BatchEvents | Self::Terminate | Self::Source => {
                 method == Method::POST
             }
+            // Those that it is for do not come here.
+            Self::Stream => false,
             Self::Alive
             | Self::WebSocket
             | Self::Channels
@@ -59,7 +63,7 @@ impl Endpoint {
 
     /// Whether it is of the API, for those who prove who they are.
     pub(super) fn is_api(self) -> bool {
-        !matches!(self, Self::Alive | Self::WebSocket)
+        !matches!(self, Self::Alive | Self::WebSocket | Self::Stream)
     }
 
     /// Whether it publishes.
@@ -100,9 +104,10 @@ impl<'a> Route<'a> {
             return None;
         }
         let (endpoint, app, name) = match parts {
-            ["app", key, "", "", ""] | ["resume", _, "app", key, ""] => {
+            ["app" | "plain", key, "", "", ""] | ["resume", _, "app", key, ""] => {
                 (Endpoint::WebSocket, None, key)
             }
+            ["sse", key, "", "", ""] => (Endpoint::Stream, None, key),
             ["apps", app, "events", "", ""] => (Endpoint::Events, Some(app), app),
             ["apps", app, "batch_events", "", ""] => (Endpoint::BatchEvents, Some(app), app),
             ["apps", app, "channels", "", ""] => (Endpoint::Channels, Some(app), app),
@@ -151,6 +156,8 @@ mod tests {
             ("/", "", Endpoint::Alive, "", ""),
             ("/app/k", "", Endpoint::WebSocket, "", "k"),
             ("/resume/token/app/k", "", Endpoint::WebSocket, "", "k"),
+            ("/plain/k", "", Endpoint::WebSocket, "", "k"),
+            ("/sse/k", "", Endpoint::Stream, "", "k"),
             ("/apps/1/events", "", Endpoint::Events, "1", "1"),
             (
                 "/apps/a%20b/batch_events",

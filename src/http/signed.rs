@@ -9,7 +9,6 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_http::body::{BodySize, BodyStream, MessageBody as _};
 use actix_http::error::PayloadError;
@@ -25,7 +24,7 @@ use super::route::{Endpoint, Route};
 use super::{Call, idempotency};
 use crate::app::{App, Apps};
 use crate::metrics::RequestRefused;
-use crate::node::Node;
+use crate::node::{ApiTokenRefused, Node};
 use crate::protocol::excerpt;
 use crate::{auth, clock};
 
@@ -158,30 +157,23 @@ impl<'a> Call<'a> {
             )
         };
         let app = of_path.ok_or_else(path_needed)?;
-        let client = self.client();
-        if !client.secure && !client.is_local() && !self.api.allow_plain_tokens {
+        let Err(refused) = self.api.tokens.check(app, token, self.client()) else {
+            return Ok(app);
+        };
+        if refused == ApiTokenRefused::Plain {
             return Err(ApiError::PlainToken);
         }
-        // All are compared, so that the time does not tell which one came close.
-        let matches = app
-            .api_tokens
-            .iter()
-            .filter(|known| known.equals(token))
-            .count();
-        if matches == 0 {
-            let instead = |_: &App| {
-                "use one of the app's api_tokens, or sign the request with the secret".to_owned()
-            };
-            refuse_secret(apps, "The token of Authorization", token, instead)?;
-            let failures = &self.api.wrong_tokens;
-            let noted = failures.record(client.address, Instant::now());
-            noted.map_err(ApiError::TooManyTokens)?;
-            return Err(unauthorized(
+        let instead = |_: &App| {
+            "use one of the app's api_tokens, or sign the request with the secret".to_owned()
+        };
+        refuse_secret(apps, "The token of Authorization", token, instead)?;
+        Err(match refused {
+            ApiTokenRefused::TooMany(wait) => ApiError::TooManyTokens(wait),
+            ApiTokenRefused::Plain | ApiTokenRefused::Wrong => unauthorized(
                 RequestRefused::Token,
                 "Invalid API token: it is not one of the app's api_tokens",
-            ));
-        }
-        Ok(app)
+            ),
+        })
     }
 
     /// Checks in the order of the reference validator: key, version, timestamp, signature.

@@ -113,7 +113,7 @@ impl LocalChannel {
             subscriber.peer.send(frame);
         }
         self.held.borrow_mut().retain(|(slot, delivery)| {
-            if *slot == index && subscriber.deliver_if_due(delivery, &Forms::default()) {
+            if *slot == index && subscriber.deliver_if_due(self, delivery, &Forms::default()) {
                 self.counters.sent(1, delivery.frame.bytes().len());
             }
             *slot != index
@@ -142,7 +142,7 @@ impl LocalChannel {
             let Some(subscriber) = slot else { continue };
             if subscriber.since == PENDING {
                 self.hold(from + offset, subscriber, delivery);
-            } else if subscriber.deliver_if_due(delivery, &self.forms) {
+            } else if subscriber.deliver_if_due(self, delivery, &self.forms) {
                 sent += 1;
             }
         }
@@ -263,10 +263,10 @@ impl LocalChannel {
 impl LocalSubscriber {
     /// Sends a delivery unless it is older than the subscription or excludes this connection. Returns whether it was
     /// sent. Counts nothing: the caller counts for many at once. `forms` are of this delivery.
-    fn deliver_if_due(&self, delivery: &Delivery, forms: &Forms) -> bool {
+    fn deliver_if_due(&self, channel: &LocalChannel, delivery: &Delivery, forms: &Forms) -> bool {
         if delivery.number <= self.since || delivery.except == Some(self.peer.socket_id()) {
             return false;
         }
-        self.peer.deliver(&delivery.frame, forms)
+        self.peer.deliver(channel, delivery, forms)
     }
 }

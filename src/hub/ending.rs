@@ -34,31 +34,24 @@ impl Ending {
 
     /// What the client is told, in its form.
     pub(super) fn last_words(&self, form: Form) -> Vec<Bytes> {
-        match (self, form) {
-            (Ending::Gone, _) => Vec::new(),
-            (Ending::Answered(code), Form::Line) => {
-                vec![Line::close(code.unwrap_or(1000), "").into_bytes()]
-            }
-            (Ending::Close { code, text }, Form::Line) => {
-                vec![Line::close(code.number(), text).into_bytes()]
-            }
-            (Ending::Answered(code), Form::Frame) => {
-                vec![Encoded::close(code.unwrap_or(1000), "").bytes().clone()]
-            }
-            (Ending::Close { code, text }, Form::Frame) => {
-                let error = ServerFrame::Closing {
-                    code: *code,
-                    message: text,
-                };
-                let error = code.is_announced().then(|| error.encode());
-                let close = Encoded::close(code.number(), text);
-                error
-                    .into_iter()
-                    .chain([close])
-                    .map(|frame| frame.bytes().clone())
-                    .collect()
-            }
+        let (code, text) = match self {
+            Self::Gone => return Vec::new(),
+            Self::Answered(code) => (code.unwrap_or(1000), ""),
+            Self::Close { code, text } => (code.number(), text.as_str()),
+        };
+        if form == Form::Line {
+            return vec![Line::close(code, text).into_bytes()];
         }
+        let announced = match self {
+            Self::Close { code, text } if code.is_announced() => {
+                let (code, message) = (*code, text.as_str());
+                form.bytes_of(&ServerFrame::Closing { code, message }.encode())
+            }
+            _ => None,
+        };
+        let close = matches!(form, Form::Frame | Form::Plain);
+        let close = close.then(|| Encoded::close(code, text).bytes().clone());
+        announced.into_iter().chain(close).collect()
     }
 }
 

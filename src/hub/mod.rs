@@ -15,6 +15,7 @@ mod outbox;
 mod outlet;
 mod peer;
 mod resume;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +39,7 @@ use client_info::ClientInfoInterner;
 pub use ending::Ending;
 use heartbeat::Heartbeat;
 use inbox::{Delivery, Inbox, WorkerCommand, WorkerReport};
-pub use outlet::Outlet;
+pub use outlet::{EventStream, Outlet};
 pub use peer::{Identity, Peer};
 pub use resume::Confirmed;
 

@@ -1,5 +1,6 @@
 //! `Outlet`: where a connection's frames go, and in which form.
 
+pub use super::stream::EventStream;
 use crate::net::Socket;
 use crate::protocol::Form;
 
@@ -8,8 +9,10 @@ use crate::protocol::Form;
 pub enum Outlet {
     /// To a WebSocket, as they are encoded.
     WebSocket(Socket),
-    /// To one connection, in another form: an answer of HTTP that does not end, or a WebSocket of another protocol.
+    /// To one connection, in another form: a WebSocket of another protocol.
     Stream(Form, Socket),
+    /// To an answer of Server-Sent Events.
+    Events(Box<EventStream>),
     /// Nowhere: they wait in the outbox, in a form, until the connection's task fetches them for whoever comes.
     Fetched(Form),
 }
@@ -20,6 +23,7 @@ impl Outlet {
         match self {
             Self::WebSocket(_) => Form::Frame,
             Self::Stream(form, _) | Self::Fetched(form) => *form,
+            Self::Events(stream) => stream.form(),
         }
     }
 
@@ -27,6 +31,7 @@ impl Outlet {
     pub(super) fn socket(&self) -> Option<&Socket> {
         match self {
             Self::WebSocket(socket) | Self::Stream(_, socket) => Some(socket),
+            Self::Events(stream) => Some(stream.socket()),
             Self::Fetched(_) => None,
         }
     }

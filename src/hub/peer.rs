@@ -22,9 +22,9 @@ use super::resume::Resumable;
 use crate::app::{App, AppId, Apps};
 use crate::net::Socket;
 use crate::protocol::{
-    ChannelName, CloseCode, Encoded, Form, Forms, Line, ResumeToken, SocketId, Transport, UserId,
+    ChannelName, CloseCode, Encoded, Form, Line, ResumeToken, SocketId, Transport, UserId,
 };
-use crate::rules::{Admission, ChannelPolicy};
+use crate::rules::{Admission, ChannelPolicy, WhoMaySubscribe};
 use crate::token::TokensInUse;
 
 /// A connection's identity. It does not change.
@@ -57,12 +57,13 @@ pub struct Peer {
     /// Shared with the connections of equal clients.
     client_info: Option<Rc<ClientInfo>>,
     address: Option<IpAddr>,
-    outlet: Outlet,
+    pub(super) outlet: Outlet,
     outbox: RefCell<Outbox>,
     ending: RefCell<Option<Box<Ending>>>,
     waker: RefCell<Option<Waker>>,
     pub(super) pulse: Pulse,
     authorized: Cell<bool>,
+    trusted: Cell<bool>,
     pub(super) resumable: Option<Box<Resumable>>,
     to_be_reviewed: Cell<bool>,
     user: OnceCell<UserId>,
@@ -94,6 +95,7 @@ impl Peer {
             waker: RefCell::default(),
             pulse,
             authorized,
+            trusted: Cell::new(false),
             resumable,
             to_be_reviewed: Cell::new(false),
             user: OnceCell::new(),
@@ -154,10 +156,25 @@ impl Peer {
         policy: &ChannelPolicy<'_>,
         has_token: bool,
     ) -> Admission {
+        if self.is_trusted() && policy.subscribe != WhoMaySubscribe::Nobody {
+            return Admission::Admitted;
+        }
         let user = self.user.get().map(UserId::as_str);
         let tokens = self.tokens.borrow();
         let names = || tokens.as_ref().is_some_and(|tokens| tokens.names(channel));
         policy.admission(channel, user, || has_token || names())
+    }
+
+    /// Whether a backend's API token lets it hear everything that somebody may hear.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.trusted.get()
+    }
+
+    /// Records that it has shown a backend's API token.
+    pub fn trust(&self) {
+        self.trusted.set(true);
+        self.authorize();
     }
 
     /// Whether anything of it rests on a token.
@@ -250,7 +267,7 @@ impl Peer {
     }
 
     /// Sends bytes that are of the connection's form already, and counts them as a frame.
-    fn send_bytes(&self, bytes: &Bytes) {
+    pub fn send_bytes(&self, bytes: &Bytes) {
         if self.put(bytes) {
             self.app.borrow().metrics.sent(1, bytes.len());
         }
@@ -279,19 +296,9 @@ impl Peer {
         self.outbox.borrow().is_all_lent()
     }
 
-    /// Sends one frame of many, without counting it. `forms` has been made of it. Returns whether it was taken.
-    pub(super) fn deliver(&self, frame: &Encoded, forms: &Forms) -> bool {
-        match self.outlet.form() {
-            Form::Frame => self.put(frame.bytes()),
-            form => forms
-                .bytes_of(form, frame)
-                .is_some_and(|bytes| self.put(&bytes)),
-        }
-    }
-
     /// Writes bytes to the socket, or queues them if others wait. Returns whether they were taken. A full outbox ends the
     /// connection as a slow consumer; no caller ever waits.
-    fn put(&self, bytes: &Bytes) -> bool {
+    pub(super) fn put(&self, bytes: &Bytes) -> bool {
         if self.is_ending() {
             return false;
         }
@@ -310,7 +317,7 @@ impl Peer {
         let bytes = match self.transport {
             Transport::WebSocket | Transport::Plain => Encoded::ping(payload).bytes().clone(),
             Transport::XhrStreaming | Transport::XhrPolling => Line::heartbeat().into_bytes(),
-            Transport::Sse => Bytes::from_static(b"3\r\n:\n\n\r\n"),
+            Transport::Sse => Bytes::from_static(b":\n\n"),
         };
         self.send_bytes(&bytes);
     }

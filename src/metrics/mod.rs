@@ -120,6 +120,10 @@ counters! {
         cluster_publish_refused,
         /// Subscriptions and sign-ins accepted on this node's own knowledge, because Redis did not answer in time.
         cluster_degraded,
+        /// Questions to other nodes about sessions of theirs.
+        cluster_questions,
+        /// Those of them without an answer: the node has gone, is too slow, or has too many questions.
+        cluster_questions_unanswered,
         /// Topics of dead nodes given up by this node.
         cluster_reaped,
         /// Webhook requests that were answered with 2xx.

@@ -86,6 +86,8 @@ reasons! {
     UpgradeRefused, "upgrade refused", 10 {
         Handshake "handshake" "it is not a WebSocket handshake (RFC 6455)",
         HeadTooLarge "head_too_large" "its path, its query or its header fields are too large",
+        Method "method" "a stream is asked for with another method than GET",
+        Query "query" "its query names no channels, one twice, or has another value that is none",
         ResumeToken "resume_token" "what follows /resume/ is not 16 to 64 characters of A-Za-z0-9_-",
         ShuttingDown "shutting_down" "this node is shutting down",
         MaxConnections "max_connections" "this node has max_connections connections",
@@ -104,6 +106,7 @@ reasons! {
         Body "body" "its body is not a JSON array of strings, or it may not have one",
         BodyTooLarge "body_too_large" "its body is larger than the app's messages may be",
         Waiting "waiting" "more requests of the session wait than may",
+        Unreachable "unreachable" "its session is another node's, which cannot be asked now",
     }
 }
 

@@ -265,6 +265,10 @@ fn client_info(params: &UpgradeParams<'_>) -> ClientInfo {
 
 /// The protocol version, and a look at the library's version (only its form: nobody branches on it).
 fn protocol(params: &UpgradeParams<'_>) -> Result<u8, Refusal> {
+    // Whoever has no library says nothing of it.
+    if params.transport.is_listeners() {
+        return Ok(*VERSIONS.end());
+    }
     const MAX_VERSION_CHARS: usize = 100;
     if params
         .version

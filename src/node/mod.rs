@@ -18,10 +18,12 @@ macro_rules! token_reason {
     };
 }
 
+mod api_token;
 mod client_event;
 mod connect;
 mod expiry;
 mod held;
+mod listen;
 mod publish;
 mod query;
 mod rates;
@@ -34,8 +36,10 @@ mod terminate;
 
 use std::sync::Arc;
 
+pub use api_token::{ApiTokenRefused, ApiTokens};
 pub use client_event::ClientEventError;
 pub use connect::{Refusal, Session, UpgradeParams};
+pub use listen::Listening;
 pub use publish::{First, Publication, PublishOutcome};
 pub use query::ChannelInfo;
 pub use rates::{FrameRate, TooFast};
@@ -48,6 +52,8 @@ pub use crate::adapter::DeliveryScope;
 pub use crate::adapter::Error as Unavailable;
 /// How the other nodes are doing.
 pub use crate::adapter::redis::{ClusterState, LiveNode};
+/// Sessions of other nodes, and how these are asked about them.
+pub use crate::adapter::{AskError, NodeId, Owner, Peers, Question as PeerQuestion};
 /// What makes a repeat recognisable, and why that is refused.
 pub use crate::adapter::{Counts, KeyRefused, Once};
 /// An event of a channel's log, its place there, and from which end the log is read.
@@ -60,6 +66,8 @@ pub use crate::hub::listing::{ConnectionInfo, ConnectionList, ConnectionQuery};
 pub use crate::registry::AppRate;
 /// Sums over all apps.
 pub use crate::registry::Totals;
+/// What a listener shows, and what is wrong with it.
+pub use crate::token::{Fault as TokenFault, Token};
 
 use crate::adapter::Adapter;
 use crate::app::{App, Apps, CurrentApps};
@@ -67,7 +75,7 @@ use crate::feed::Feed;
 use crate::hub::inbox::Inboxes;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::token::{Fault, Token};
+use crate::token::Fault;
 use crate::webhook::Webhooks;
 
 /// One running server's decisions. Shared by all workers; everything in it is immutable or has its own owner.
@@ -115,6 +123,12 @@ impl Node {
     #[must_use]
     pub fn apps(&self) -> Arc<Apps> {
         self.apps.get()
+    }
+
+    /// The other nodes, one by one; `None` if there can be none.
+    #[must_use]
+    pub fn peers(&self) -> Option<&dyn Peers> {
+        self.adapter.peers()
     }
 
     /// The queues of the apps' webhooks.

@@ -14,7 +14,7 @@ use crate::adapter::{PositionChange, Subscribed};
 use crate::app::App;
 use crate::channel_log::{LogEvent, LogId};
 use crate::hub::{Peer, Slot};
-use crate::protocol::{ChannelName, Resumed, SocketId};
+use crate::protocol::{ChannelName, Resumed, SocketId, Transport};
 
 /// How much longer than positions the log is kept, in seconds: a position is as old as the last answered ping.
 const LOG_SLACK: u32 = 60;
@@ -50,8 +50,8 @@ impl Resuming {
 
 /// For how many seconds a channel's log is kept for a connection that may resume; none where it may not.
 pub(super) fn log_kept_for(peer: &Peer) -> Option<NonZeroU32> {
-    peer.resume_token()?;
-    let seconds = NonZeroU32::new(peer.app().resume.seconds)?;
+    let may_resume = peer.resume_token().is_some() || peer.transport() == Transport::Sse;
+    let seconds = NonZeroU32::new(peer.app().resume.seconds).filter(|_| may_resume)?;
     Some(seconds.saturating_add(LOG_SLACK))
 }
 

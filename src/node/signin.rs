@@ -36,6 +36,9 @@ pub enum SigninError {
     /// `auth` is a token, which is not valid.
     #[error("Invalid token in signin auth data: {0}")]
     Token(Fault),
+    /// `auth` is a token, and the app takes none.
+    #[error("This app takes no tokens (JWT): it has no [apps.jwt]")]
+    NoTokens,
     /// A signature without what it is of.
     #[error("Missing parameter: data.user_data")]
     NoUserData,
@@ -58,7 +61,7 @@ impl SigninError {
     #[must_use]
     pub fn reason(&self) -> SigninRefused {
         match self {
-            Self::AuthFormat => SigninRefused::AuthFormat,
+            Self::AuthFormat | Self::NoTokens => SigninRefused::AuthFormat,
             Self::AuthKey(_) => SigninRefused::AuthKey,
             Self::Signature { .. } => SigninRefused::Signature,
             Self::Token(fault) => token_reason!(SigninRefused, fault),
@@ -96,6 +99,28 @@ impl Node {
             }
             (None, None) => return Err(SigninError::NoUserData),
         };
+        self.sign_in_as(session, user, user_data, token).await
+    }
+
+    /// Signs a listener in as the user of its token. It is told of no other users.
+    pub(super) async fn sign_in_listener(
+        &self,
+        session: &mut Session,
+        token: Token,
+        user_data: &str,
+    ) -> Result<(), SigninError> {
+        let mut user = User::parse(user_data, max_id_len(&session.app()))?;
+        user.watchlist.clear();
+        self.sign_in_as(session, user, user_data, Some(token)).await
+    }
+
+    async fn sign_in_as(
+        &self,
+        session: &mut Session,
+        user: User,
+        user_data: &str,
+        token: Option<Token>,
+    ) -> Result<(), SigninError> {
         let is_first = session.user.is_none();
         match &session.user {
             Some(known) if known.user.member.id == user.member.id => {

@@ -11,7 +11,7 @@ use super::{AuthFault, Node};
 use crate::adapter::{self, Subscribed, Subscriber};
 use crate::app::{App, AppId};
 use crate::auth;
-use crate::channel_log::PastWanted;
+use crate::channel_log::{LogId, Past, PastWanted};
 use crate::feed::{Entry, Kind};
 use crate::hub::Peer;
 use crate::protocol::client::Subscribe;
@@ -86,7 +86,10 @@ impl Node {
             if let Some(at) = session.subscriptions.iter().position(is_muted) {
                 let channel = session.subscriptions[at].slot.channel().clone();
                 self.unsubscribe_at(session, at).await;
-                let error = admit(session, &channel, false).err();
+                let error = match session.peer.transport().is_listeners() {
+                    true => self.may_listen(session, &channel, None).err(),
+                    false => admit(session, &channel, false).err(),
+                };
                 let error = error.unwrap_or_else(|| SubscribeError::RulesChanged(channel.clone()));
                 return Some((channel, error));
             }
@@ -120,10 +123,29 @@ impl Node {
             (_, member, _) => member,
         };
         let app = session.app();
-        self.inboxes.wait_for_capacity().await?;
-
         let resuming = self.resuming(session, &app, &channel).await;
-        let slot = session.peer.hub().subscribe(&channel, &session.peer);
+        let after = resuming.as_ref().and_then(|resuming| resuming.after);
+        let past = past_wanted(&app, &channel, room(&session.peer), after);
+        let (at, subscribed) = self
+            .join(session, &channel, (member, token.as_ref()), past)
+            .await?;
+        let subscription = &session.subscriptions[at];
+        self.activate(session, subscription, subscribed, resuming);
+        Ok(())
+    }
+
+    /// Registers a subscription with the hub and the adapter, without beginning delivery. Where it is among those of the
+    /// session, and what it is to be sent first.
+    pub(super) async fn join(
+        &self,
+        session: &mut Session,
+        channel: &ChannelName,
+        (member, token): (Option<Box<Member>>, Option<&Token>),
+        past: PastWanted,
+    ) -> Result<(usize, Subscribed), SubscribeError> {
+        let app = session.app();
+        self.inboxes.wait_for_capacity().await?;
+        let slot = session.peer.hub().subscribe(channel, &session.peer);
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
@@ -133,10 +155,10 @@ impl Node {
         let at = session.subscriptions.len() - 1;
         let subscription = &mut session.subscriptions[at];
         let subscriber = Subscriber {
-            past: past_wanted(&app, &channel, &session.peer, resuming.as_ref()),
+            past,
             ..subscription.subscriber(&session.peer)
         };
-        let subscribed = match self.adapter.subscribe(&app, &channel, subscriber).await {
+        let subscribed = match self.adapter.subscribe(&app, channel, subscriber).await {
             Ok(subscribed) => subscribed,
             Err(error) => {
                 let subscription = session.subscriptions.remove(at);
@@ -146,23 +168,22 @@ impl Node {
         };
         // After a reload meanwhile other rules hold.
         if !Arc::ptr_eq(&app, &session.app())
-            && let Err(error) = admit(session, &channel, token.is_some())
+            && let Err(error) = admit(session, channel, token.is_some())
         {
             self.unsubscribe_at(session, at).await;
             return Err(error);
         }
         let subscription = &mut session.subscriptions[at];
         subscription.active = true;
-        if let Some(token) = &token {
-            session.update_tokens(|tokens| tokens.subscribed(&channel, token));
+        if let Some(token) = token {
+            session.update_tokens(|tokens| tokens.subscribed(channel, token));
         }
-        let subscription = &session.subscriptions[at];
-        self.activate(session, subscription, subscribed, resuming);
         if channel.kind().needs_auth() || token.is_some() {
             session.peer.authorize();
         }
+        let subscription = &session.subscriptions[at];
         self.record_in_feed(Kind::Subscribed, &app.id, session, subscription);
-        Ok(())
+        Ok((at, subscribed))
     }
 
     /// Begins delivery to a subscription, with what it is to be told first.
@@ -245,29 +266,33 @@ impl Node {
     }
 }
 
-fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError> {
+pub(super) fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError> {
     ChannelName::parse(text, max_len).map_err(|reason| SubscribeError::Name {
         name: excerpt(text).to_owned(),
         reason,
     })
 }
 
-/// What a subscription is sent of its channel's past, of which a connection takes no more than it has room for.
-fn past_wanted(
+/// What a subscription is sent of its channel's past, in so many bytes; behind `after`, if it is resumed.
+pub(super) fn past_wanted(
     app: &App,
     channel: &ChannelName,
-    peer: &Peer,
-    resuming: Option<&Resuming>,
+    most_bytes: usize,
+    after: Option<LogId>,
 ) -> PastWanted {
     let policy = app.policy(channel);
-    let limit = peer.hub().outbox_limit();
     PastWanted {
         cache: policy.cache,
         rewind: policy.rewind,
-        after: resuming.and_then(|resuming| resuming.after),
-        // The rest is for what comes meanwhile.
-        most_bytes: limit.saturating_sub(peer.outbox_bytes()) / 2,
+        after,
+        most_bytes,
     }
+}
+
+/// How many bytes of the past a connection has room for. The rest is for what comes meanwhile.
+pub(super) fn room(peer: &Peer) -> usize {
+    let limit = peer.hub().outbox_limit();
+    limit.saturating_sub(peer.outbox_bytes()) / 2
 }
 
 /// Why the adapter does not take a subscription.
@@ -296,7 +321,14 @@ fn welcome(
         _ => ServerFrame::SubscriptionSucceeded { channel, resumed },
     };
     let mut frames = vec![succeeded.encode()];
-    let past = &subscribed.past;
+    frames.extend(cached(channel, &subscribed.past));
+    let events = &subscribed.past.events;
+    frames.extend(events.iter().map(|event| event.frame.clone()));
+    frames
+}
+
+/// What a cache channel repeats, or that there is nothing to repeat.
+pub(super) fn cached(channel: &ChannelName, past: &Past) -> Option<Encoded> {
     let last_event = past.last_event.as_ref().map(|last| ServerFrame::Event {
         channel,
         event: &last.event,
@@ -305,9 +337,7 @@ fn welcome(
     });
     let is_miss = past.is_cache_miss && channel.is_cache();
     let cached = last_event.or_else(|| is_miss.then_some(ServerFrame::CacheMiss { channel }));
-    frames.extend(cached.map(|frame| frame.encode()));
-    frames.extend(past.events.iter().map(|event| event.frame.clone()));
-    frames
+    cached.map(|frame| frame.encode())
 }
 
 impl Session {
@@ -322,7 +352,8 @@ impl Session {
     /// After another sign-in: has what its token does not name any more ended by [`Node::review`].
     pub(super) fn mute_forbidden(&self) {
         for Subscription { slot, .. } in &self.subscriptions {
-            if self.admission(slot.channel(), false) != Admission::Admitted {
+            let is_admitted = self.admission(slot.channel(), false) == Admission::Admitted;
+            if !is_admitted || !may_stay(&self.peer, slot.channel()) {
                 self.peer.hub().mute(slot);
                 self.peer.set_to_be_reviewed();
             }
@@ -330,8 +361,19 @@ impl Session {
     }
 }
 
+/// Whether the prefix of a channel lets a connection stay after another sign-in. A listener's tokens are all that lets it
+/// in; other subscriptions rest on an `auth` of their own.
+fn may_stay(peer: &Peer, channel: &ChannelName) -> bool {
+    let rests_on_tokens = peer.transport().is_listeners() && channel.kind().needs_auth();
+    !rests_on_tokens || peer.is_trusted() || peer.with_tokens(|tokens| tokens.names(channel))
+}
+
 /// Whether the rule of a channel lets the connection in now.
-fn admit(session: &Session, channel: &ChannelName, has_token: bool) -> Result<(), SubscribeError> {
+pub(super) fn admit(
+    session: &Session,
+    channel: &ChannelName,
+    has_token: bool,
+) -> Result<(), SubscribeError> {
     let channel = channel.clone();
     Err(match session.admission(&channel, has_token) {
         Admission::Admitted => return Ok(()),

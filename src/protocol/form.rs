@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use super::Encoded;
 use super::line::Line;
+use super::plain::plain_text;
+use super::sse::{SseStyle, sse_block, sse_id};
 
 /// In which form a connection is sent its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,12 @@ pub enum Form {
     Frame,
     /// Lines of pusher-js over HTTP: [`Line`].
     Line,
+    /// WebSocket frames of plain JSON.
+    Plain,
+    /// Blocks of Server-Sent Events; with the id of a stream that has one channel, or without an id.
+    Sse(SseStyle, Option<u64>),
+    /// Nothing: it has not begun.
+    Nothing,
 }
 
 impl Form {
@@ -25,6 +33,16 @@ impl Form {
             Self::Line => frame
                 .text_payload()
                 .map(|text| Line::message(text).into_bytes()),
+            Self::Plain => match frame.text_payload() {
+                Some(text) => plain_text(text).map(|text| Encoded::text(&text).bytes().clone()),
+                None => Some(frame.bytes().clone()),
+            },
+            Self::Sse(style, id) => {
+                let block = sse_block(frame.text_payload()?, style)?;
+                let id = id.map(|id| sse_id([id])).unwrap_or_default();
+                Some((id + &block).into())
+            }
+            Self::Nothing => None,
         }
     }
 }

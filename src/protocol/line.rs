@@ -52,6 +52,12 @@ impl Line {
         Self::of(&format!("c[{code},{}]\n", quoted(text)))
     }
 
+    /// A line that another node made, `\n` included.
+    #[must_use]
+    pub fn relayed(text: &str) -> Self {
+        Self::of(text)
+    }
+
     fn of(line: &str) -> Self {
         let units: usize = line.chars().map(char::len_utf16).sum();
         let head = format!("{:x}\r\n", line.len());

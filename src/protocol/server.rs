@@ -326,7 +326,7 @@ pub(super) fn quoted(text: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-fn push_quoted(out: &mut Vec<u8>, text: &str) {
+pub(super) fn push_quoted(out: &mut Vec<u8>, text: &str) {
     // Writing a str into a Vec cannot fail: neither the serializer nor the writer has a reason to.
     let _ = text.serialize(&mut serde_json::Serializer::new(out));
 }

@@ -43,4 +43,10 @@ impl Transport {
             Self::Plain => "plain",
         }
     }
+
+    /// Whether its clients have no library: they listen, by tokens, and say nothing to a channel.
+    #[must_use]
+    pub fn is_listeners(self) -> bool {
+        matches!(self, Self::Sse | Self::Plain)
+    }
 }

@@ -28,14 +28,14 @@ use crate::metrics::Metrics;
 use crate::net::{
     self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
 };
-use crate::node::Node;
+use crate::node::{ApiTokens, Node};
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::spool;
 use crate::supervise::{self, spawn_critical};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service, hub_settings};
+use worker::{WorkerParts, admin_service, hub_settings, sessions};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -423,14 +423,14 @@ impl Services {
             api: Api::new(
                 Arc::clone(&node),
                 &server.path_prefix,
-                server.allow_plain_tokens,
+                ApiTokens::new(server.allow_plain_tokens),
                 Arc::clone(&proxies),
             ),
+            sessions: sessions(&node, &server),
             node,
             gate: Arc::new(gate(&server, files.sockets)),
             path_prefix: server.path_prefix.as_str().into(),
             proxies,
-            sessions: Arc::default(),
             hub: hub_settings(&server),
             metrics,
         };

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
 use crate::node::Node;
 use crate::supervise::{self, spawn_critical};
-use crate::transport::{Door, Sessions, Transports};
+use crate::transport::{Door, Sessions, Transports, answer_peers};
 
 thread_local! {
     /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
@@ -42,6 +42,16 @@ pub(super) struct WorkerParts {
     pub(super) sessions: Arc<Sessions>,
     pub(super) hub: HubSettings,
     pub(super) metrics: Metrics,
+}
+
+/// The sessions over HTTP, which other nodes may ask for.
+pub(super) fn sessions(node: &Arc<Node>, server: &config::Server) -> Arc<Sessions> {
+    let sessions = Arc::new(Sessions::new(server.sticky_host()));
+    if node.peers().is_some() {
+        let answering = answer_peers(Arc::clone(node), Arc::clone(&sessions));
+        spawn_critical("sessions", answering);
+    }
+    sessions
 }
 
 /// What the settings say for a worker's hub.
@@ -102,6 +112,7 @@ impl WorkerParts {
             gate: Arc::clone(&self.gate),
             path_prefix: Arc::clone(&self.path_prefix),
             proxies: Arc::clone(&self.proxies),
+            tokens: self.api.tokens().clone(),
             sessions: Arc::clone(&self.sessions),
         })
     }

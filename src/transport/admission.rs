@@ -13,7 +13,7 @@ use crate::hub::Hub;
 use crate::limits::{Admission, AdmissionGate, AdmissionRefused};
 use crate::metrics::{Reason, UpgradeRefused};
 use crate::net::{Client, TrustedProxies};
-use crate::node::{Node, Refusal, UpgradeParams};
+use crate::node::{ApiTokens, Node, Refusal, UpgradeParams};
 use crate::protocol::resume::InvalidResumeToken;
 use crate::protocol::{CloseCode, ResumeToken, Transport, unmounted};
 
@@ -29,6 +29,8 @@ pub struct Door {
     pub path_prefix: Arc<str>,
     /// Whom the addresses of clients are believed.
     pub proxies: Arc<TrustedProxies>,
+    /// What looks at API tokens.
+    pub tokens: ApiTokens,
     /// The sessions over HTTP of all workers.
     pub sessions: Arc<Sessions>,
 }

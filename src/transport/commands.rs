@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::listening::Refused;
+use super::plain;
 use crate::feed::{Entry, Kind};
-use crate::hub::Ending;
+use crate::hub::{Ending, Peer};
 use crate::metrics::{MessageRefused, Reason, Tallies, Tally};
 use crate::node::{ClientEventError, FrameRate, Node, Session, SubscribeError};
 use crate::protocol::client::InvalidClientFrame;
-use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame};
+use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, Transport};
 
 /// One connection's commands.
 pub(super) struct Commands {
@@ -20,6 +22,10 @@ pub(super) struct Commands {
 }
 
 impl Commands {
+    pub(super) fn peer(&self) -> &Peer {
+        &self.session.peer
+    }
+
     /// Counts one frame, or what stands for one, by its rate.
     ///
     /// # Errors
@@ -44,6 +50,10 @@ impl Commands {
         match rate {
             FrameRate::Over(limit) => self.refuse_fast(limit),
             // Boxed so that an idle connection's task has no room for a command's state.
+            _ if self.peer().transport() == Transport::Plain => {
+                let text = std::str::from_utf8(message).map_err(not_utf8)?;
+                Box::pin(plain::command(self, text)).await;
+            }
             _ => Box::pin(self.command(message)).await?,
         }
         Ok(())
@@ -131,8 +141,12 @@ impl Commands {
         self.log(|tallies| &tallies.messages, reason, code, None);
     }
 
-    fn refuse_command(&self, code: ErrorCode, message: &str) {
+    pub(super) fn refuse_command(&self, code: ErrorCode, message: &str) {
         self.node.metrics().commands_refused.inc();
+        if self.peer().transport() == Transport::Plain {
+            let status = if code == ErrorCode::TooFast { 429 } else { 400 };
+            return plain::refuse(self, None, &Refused::new(status, message));
+        }
         self.session
             .peer
             .send(&ServerFrame::Error { code, message }.encode());
@@ -140,7 +154,7 @@ impl Commands {
 
     /// Counts a refusal by its reason, and says so to those who watch and in the log. What the client is told may quote
     /// what it sent, so none of that is said but the channel's name.
-    fn log<R: Reason>(
+    pub(super) fn log<R: Reason>(
         &self,
         tally: fn(&Tallies) -> &Tally<R>,
         reason: R,
@@ -189,9 +203,20 @@ impl Commands {
         );
     }
 
+    /// Counts the refusal of a subscription whose client has no library; what it is told.
+    pub(super) fn refuse_listener(&self, channel: &str, error: &SubscribeError) -> Refused {
+        self.node.metrics().commands_refused.inc();
+        self.log_subscription(channel, error);
+        Refused::from(error)
+    }
+
     /// Both refusal frames of protocol §3.4, and the one that makes .NET's call fail at once. The channel is told whole,
     /// however long: by another name no client knows which of its subscriptions is refused.
     fn refuse_subscription(&self, channel: &str, error: &SubscribeError) {
+        if self.peer().transport() == Transport::Plain {
+            let refused = self.refuse_listener(channel, error);
+            return plain::refuse(self, Some(channel), &refused);
+        }
         let text = error.to_string();
         self.refuse_command(error.code(), &text);
         self.log_subscription(channel, error);

@@ -7,7 +7,7 @@ use crate::config::Folder;
 use crate::harness::{Config, Http, PATIENCE, Receiver, Reply, Server, Ws, eventually};
 
 /// The time of day of a server, which libfaketime takes from a file. What has passed stays as it is.
-struct Clock {
+pub(crate) struct Clock {
     file: PathBuf,
     _folder: Folder,
 }
@@ -16,7 +16,7 @@ const YEARS_AGO: &str = "-70y";
 const NOW: &str = "+0";
 
 impl Clock {
-    fn at(text: &str) -> Self {
+    pub(crate) fn at(text: &str) -> Self {
         let folder = Folder::new();
         let clock = Self {
             file: folder.path().join("clock"),
@@ -26,13 +26,13 @@ impl Clock {
         clock
     }
 
-    fn set(&self, text: &str) {
+    pub(crate) fn set(&self, text: &str) {
         let new = self.file.with_extension("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, &self.file).unwrap();
     }
 
-    fn start(&self, config: &Config) -> Server {
+    pub(crate) fn start(&self, config: &Config) -> Server {
         let file = self.file.to_str().unwrap();
         let environment = [
             ("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"),

@@ -59,6 +59,35 @@ fn the_tables_of_the_document_are_what_it_works_out() {
     assert!(tables > 1, "{tables}");
 }
 
+/// The soak, as short as it can be: half an hour is for the release build, by hand.
+#[test]
+fn nothing_is_left_of_a_load_that_had_everything_in_it() {
+    let load = ["--connections", "160", "--channels", "40", "--rate", "100"];
+    let time = ["--returns", "30", "--seconds", "15", "--no-pin"];
+    let output = bench(&[&["soak"], &load[..], &time[..]].concat());
+    let line: serde_json::Value = serde_json::from_slice(&output).expect("a line of JSON");
+    let figure = |name: &str| {
+        let figure = line["figures"][name].as_f64();
+        figure.unwrap_or_else(|| panic!("no {name} in {line}"))
+    };
+    for none in ["lost", "duplicates", "refused", "closed", "failed"] {
+        assert_eq!(figure(none), 0.0, "{none} in {line}");
+    }
+    for left in [
+        "connections",
+        "webhooks",
+        "redis_keys",
+        "threads",
+        "descriptors",
+    ] {
+        assert!(figure(&format!("{left}_left")) <= 0.0, "{left} in {line}");
+    }
+    assert!(figure("returned") > 300.0, "{line}");
+    assert!(figure("webhooks_delivered") > 10.0, "{line}");
+    let grown = figure("rss_kib_per_million_operations") * figure("operations") / 1e6;
+    assert!(grown < 8192.0, "{grown} KiB in {line}");
+}
+
 /// What the bench prints about a running server.
 fn measured(server: &Server, arguments: &[&str]) -> Vec<serde_json::Value> {
     let (url, pid) = (format!("ws://{}", server.public), server.pid().to_string());

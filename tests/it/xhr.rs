@@ -493,7 +493,7 @@ fn a_session_with_a_token_resumes() {
 }
 
 /// Publishes on a thread and checks what a page gets meanwhile.
-fn none_lost(
+pub(crate) fn none_lost(
     bytes: usize,
     count: usize,
     mut receive: impl FnMut(&mut Xhr) -> Vec<String>,

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
+use tidewire::auth::Secret;
 
 pub(crate) use feed::{Cycle, Schedule, Stream};
 pub(crate) use socket::Spec;
@@ -44,6 +46,8 @@ const PUBLISHER: u64 = 1 << 63;
 
 /// Where sockets connect to.
 struct Endpoint {
+    key: String,
+    secret: Secret,
     address: SocketAddr,
     dialect: Dialect,
     upgrade: Vec<u8>,
@@ -107,6 +111,7 @@ pub(crate) struct Client {
     publishers: Vec<Publisher>,
     feed: Feed,
     channels: Vec<Channel>,
+    presence: Range<u32>,
     finder: Finder,
     buffer: Box<[u8]>,
     pub(crate) groups: Vec<Group>,
@@ -117,6 +122,8 @@ impl Client {
     /// A client of these servers, with that many channels and groups of subscribers.
     pub(crate) fn new(servers: &[&Server], channels: usize, groups: usize) -> Result<Self> {
         let endpoint = |server: &&Server| Endpoint {
+            key: server.app.key.clone(),
+            secret: Secret::new(&server.app.secret),
             address: server.address,
             dialect: server.dialect,
             upgrade: upgrade(server).into_bytes(),
@@ -138,6 +145,7 @@ impl Client {
             publishers: Vec::new(),
             feed: Feed::None,
             channels: vec![Channel::default(); channels],
+            presence: 0..0,
             finder: Finder::default(),
             buffer: vec![0; READ_BYTES].into(),
             groups: (0..groups).map(|_| Group::new()).collect::<Result<_>>()?,
@@ -152,7 +160,23 @@ impl Client {
     }
 
     pub(crate) fn channel_name(&self, channel: u32) -> String {
-        format!("bench-{channel}")
+        let kind = if self.presence.contains(&channel) {
+            "presence-"
+        } else {
+            ""
+        };
+        format!("{kind}bench-{channel}")
+    }
+
+    /// Makes presence channels of some. Each connection is a member of its own.
+    pub(crate) fn with_presence(mut self, channels: Range<u32>) -> Self {
+        self.presence = channels;
+        self
+    }
+
+    /// The number that the next connection will have. With its number it takes over the token of the one before.
+    pub(crate) fn next_connection(&self) -> usize {
+        self.free.last().copied().unwrap_or(self.sockets.len())
     }
 
     /// The number of a channel's next event.
@@ -243,6 +267,11 @@ impl Client {
     /// How many connections are open.
     pub(crate) fn connections(&self) -> usize {
         self.open
+    }
+
+    /// How many are being opened.
+    pub(crate) fn opening(&self) -> usize {
+        self.opening
     }
 
     /// Whether a connection is open.
@@ -679,6 +708,9 @@ impl Client {
         let channels = self.sockets[index].spec.channels.clone();
         let state = match self.sockets[index].state {
             State::Greeting if find(payload, b"connection_established").is_some() => {
+                if !self.presence.is_empty() {
+                    self.sockets[index].id = socket_id(payload);
+                }
                 State::Subscribing {
                     next: channels.start,
                     awaited: 0,
@@ -709,8 +741,7 @@ impl Client {
         }
         let mut frames = Vec::new();
         for channel in next..upto {
-            let name = self.channel_name(channel);
-            let text = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{name}"}}}}"#);
+            let text = self.subscribe_command(index, channel);
             push_frame(&mut frames, wire::TEXT, text.as_bytes());
         }
         self.sockets[index].state = State::Subscribing {
@@ -718,6 +749,20 @@ impl Client {
             awaited: upto - next,
         };
         self.send(index, &frames);
+    }
+
+    fn subscribe_command(&self, index: usize, channel: u32) -> String {
+        let name = self.channel_name(channel);
+        let mut more = String::new();
+        if self.presence.contains(&channel) {
+            let socket = &self.sockets[index];
+            let Endpoint { key, secret, .. } = &self.endpoints[socket.spec.endpoint];
+            let data = format!(r#"{{"user_id":"{index}"}}"#);
+            let signature = secret.sign(format!("{}:{name}:{data}", socket.id).as_bytes());
+            let data = data.replace('"', "\\\"");
+            more = format!(r#","auth":"{key}:{signature}","channel_data":"{data}""#);
+        }
+        format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{name}"{more}}}}}"#)
     }
 
     fn say(&mut self, index: usize, text: &[u8]) {
@@ -775,6 +820,18 @@ impl Counts {
 const TOKEN: std::ops::Range<usize> = 12..32;
 
 /// The request that becomes a WebSocket.
+/// What the greeting calls a connection.
+fn socket_id(greeting: &[u8]) -> String {
+    let text = String::from_utf8_lossy(greeting);
+    let from = text
+        .find("socket_id")
+        .map_or(text.len(), |at| at + "socket_id".len());
+    let id = text[from..].trim_start_matches(['\\', '"', ':']);
+    id.chars()
+        .take_while(|c| c.is_ascii_digit() || *c == '.')
+        .collect()
+}
+
 fn upgrade(server: &Server) -> String {
     let host = &server.host;
     let app = format!("/app/{}?protocol=7&client=load&version=1", server.app.key);

@@ -60,6 +60,8 @@ pub(super) struct Socket {
     pub(super) state: State,
     /// When it was begun.
     pub(super) begun: u64,
+    /// What the server calls it, where that is signed.
+    pub(super) id: String,
     /// Bytes of an incomplete frame.
     pub(super) rest: Vec<u8>,
     stream: Option<TcpStream>,
@@ -113,6 +115,7 @@ impl Socket {
             spec,
             state: State::Connecting,
             begun: now,
+            id: String::new(),
             rest: Vec::new(),
             stream: Some(socket.into()),
             seen: Vec::new(),

@@ -1,6 +1,8 @@
 //! One channel whose subscribers are on two nodes over Redis, and the same on one node: what the cluster adds to a
 //! delivery.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 
 use serde::Serialize;
@@ -58,13 +60,13 @@ impl Load for Cluster {
 }
 
 /// A Redis that ends with the run.
-struct Redis {
+pub(super) struct Redis {
     port: u16,
     program: Program,
 }
 
 impl Redis {
-    fn start(cpus: &Cpus) -> Result<Self> {
+    pub(super) fn start(cpus: &Cpus) -> Result<Self> {
         let port = free_port()?;
         let mut command = Command::new("redis-server");
         command
@@ -78,9 +80,24 @@ impl Redis {
     }
 
     /// What a node is told.
-    fn section(&self) -> String {
+    pub(super) fn section(&self) -> String {
         let port = self.port;
         format!("[redis]\nurl = \"redis://127.0.0.1:{port}\"\nprefix = \"bench\"\n")
+    }
+
+    /// How many of its keys do not expire by themselves.
+    pub(super) fn lasting_keys(&self) -> Result<u64> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.write_all(b"INFO keyspace\r\nQUIT\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        // db0:keys=44,expires=41,avg_ttl=…; no line while there are none.
+        let number = |name: &str| {
+            let from = text.find(name).map_or(text.len(), |at| at + name.len());
+            let digits = text[from..].chars().take_while(char::is_ascii_digit);
+            digits.collect::<String>().parse::<u64>().unwrap_or(0)
+        };
+        Ok(number("keys=").saturating_sub(number("expires=")))
     }
 
     fn usage(&self) -> Result<Usage> {

@@ -12,6 +12,7 @@ mod idle;
 mod many;
 mod mixed;
 mod slow;
+mod soak;
 mod unicast;
 
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub(crate) use idle::Idle;
 pub(crate) use many::Many;
 pub(crate) use mixed::Mixed;
 pub(crate) use slow::Slow;
+pub(crate) use soak::Soak;
 pub(crate) use unicast::Unicast;
 
 use crate::client::{AT_A_TIME, Client, Schedule, Stream};

@@ -23,8 +23,8 @@ mod ops;
 mod settings;
 mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -35,8 +35,8 @@ pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology}
 
 use super::fanout::Fanout;
 use super::{
-    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Event, KeyRefused, Position,
-    PositionChange, Published, Subscribed, Subscriber, Watched,
+    Adapter, AdapterFuture, Answerer, Claims, Counts, DeliveryScope, Event, KeyRefused, NodeId,
+    Peers, Position, PositionChange, Published, Subscribed, Subscriber, Watched,
 };
 use crate::app::{App, CurrentApps};
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent};
@@ -51,6 +51,7 @@ use cluster_state::LinkState;
 use link::local_delivery::LocalDelivery;
 use link::request::{LocalOnlyEvent, PublishReply, Request};
 use link::{Link, LinkDeps};
+use ops::peers::MAX_QUESTIONS;
 use ops::publish::{Extras, Unsent};
 use ops::queries::try_all;
 use wire::keys::{Bucket, Subject};
@@ -107,6 +108,8 @@ pub struct Redis {
     budget: Arc<Semaphore>,
     node: u64,
     events: AtomicU64,
+    questions: Semaphore,
+    answerer: Arc<OnceLock<Answerer>>,
 }
 
 /// A link's bucket and the queue of its requests.
@@ -123,6 +126,7 @@ impl Redis {
     pub async fn start(settings: Settings, deps: Deps) -> Result<Arc<Self>, Error> {
         let settings = Arc::new(settings);
         let node: u64 = rand::random();
+        let (id, answerer) = (NodeId::of(node), Arc::default());
         let is_cluster = matches!(settings.topology, Topology::Cluster(_));
         let (mut links, mut states, mut link_deps) = (Vec::new(), Vec::new(), Vec::new());
         for bucket in Bucket::all(&settings.prefix, is_cluster) {
@@ -134,7 +138,9 @@ impl Redis {
             let (state, states_end) = watch::channel(LinkState::new());
             link_deps.push(LinkDeps {
                 settings: Arc::clone(&settings),
-                node: format!("{node:016x}"),
+                node: id.to_string(),
+                id,
+                answerer: Arc::clone(&answerer),
                 linger: deps.linger,
                 bucket: bucket.clone(),
                 delivery: deps.delivery(),
@@ -166,6 +172,8 @@ impl Redis {
             budget,
             node,
             events: AtomicU64::new(0),
+            questions: Semaphore::new(MAX_QUESTIONS),
+            answerer,
         }))
     }
 
@@ -443,6 +451,10 @@ impl Adapter for Redis {
         let topic_id = wire::keys::topic_id_of(&app.id, channel.as_str());
         let key = token.position_key(app.id.as_str(), channel);
         self.link(&topic_id).post(Request::Remember(key, change));
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(self)
     }
 
     fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {

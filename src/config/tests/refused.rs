@@ -8,7 +8,7 @@ use super::*;
 const WRONG: &[(&str, &str)] = &[
     (
         "[server]\nprot = 1",
-        "apps.toml:2: unknown key \"prot\" in [server]; did you mean \"port\"? Valid: host, port, path_prefix, activity_timeout, workers, max_connections, connections_per_ip, connects_per_ip_per_second, outbox_bytes, inbox_bytes, cache_bytes, history_bytes, drain_seconds, allow_plain_tokens, trusted_proxies, proxy_protocol, tls",
+        "apps.toml:2: unknown key \"prot\" in [server]; did you mean \"port\"? Valid: host, port, path_prefix, sticky_host, activity_timeout, workers, max_connections, connections_per_ip, connects_per_ip_per_second, outbox_bytes, inbox_bytes, cache_bytes, history_bytes, drain_seconds, allow_plain_tokens, trusted_proxies, proxy_protocol, tls",
     ),
     (
         "[sever]\nport = 1",

@@ -3,7 +3,7 @@
 mod queue;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use actix_http::{Payload, StatusCode};
 use actix_web::HttpResponse;
@@ -50,7 +50,7 @@ impl Call<'_> {
         let at = app.sources.iter().position(|source| source.name == name);
         let at = at.ok_or_else(|| ApiError::UnknownSource(app.id.clone()))?;
         let client = self.client();
-        let is_open = !client.secure && !client.is_local() && !self.api.allow_plain_tokens;
+        let is_open = !self.api.tokens.may_come_from(client);
         if is_open && app.sources[at].sends_its_secret() {
             return Err(ApiError::PlainToken);
         }
@@ -163,11 +163,9 @@ impl Call<'_> {
         if let source::Refused::Credentials {
             was_given: true, ..
         } = refused
+            && let Err(wait) = self.api.tokens.record_wrong(self.client())
         {
-            let failures = &self.api.wrong_tokens;
-            if let Err(wait) = failures.record(self.client().address, Instant::now()) {
-                return ApiError::TooManyTokens(wait);
-            }
+            return ApiError::TooManyTokens(wait);
         }
         refused.into()
     }

@@ -19,6 +19,7 @@ use crate::net::Socket;
 use crate::node::{FrameRate, Node, Session};
 use crate::protocol::CloseCode;
 use crate::transport::commands::Commands;
+use crate::transport::plain::Start;
 use crate::transport::{CLOSE_TIMEOUT, lifecycle};
 
 /// The whole life of an accepted connection.
@@ -27,6 +28,7 @@ pub(super) async fn serve(
     peer: Rc<Peer>,
     buffered: BytesMut,
     admission: Admission,
+    start: Option<Box<Start>>,
 ) {
     lifecycle::connected(&node, &peer);
     if !buffered.is_empty() {
@@ -42,7 +44,7 @@ pub(super) async fn serve(
         rest: buffered,
     };
     let ending = {
-        let mut reader = pin!(connection.read());
+        let mut reader = pin!(connection.read(start));
         poll_fn(|cx| match peer.poll(cx) {
             Poll::Ready(ending) => Poll::Ready(ending),
             Poll::Pending => reader.as_mut().poll(cx),
@@ -77,8 +79,13 @@ struct Connection {
 }
 
 impl Connection {
-    /// Reads until the connection ends from this side.
-    async fn read(&mut self) -> Ending {
+    /// Does what the request asked for, and reads until the connection ends from this side.
+    async fn read(&mut self, start: Option<Box<Start>>) -> Ending {
+        if let Some(start) = start
+            && let Err(ending) = Box::pin(start.run(&mut self.commands)).await
+        {
+            return ending;
+        }
         let peer = Rc::clone(&self.commands.session.peer);
         let Some(socket) = peer.socket() else {
             return Ending::Gone;

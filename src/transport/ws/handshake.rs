@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::net::Socket;
 use crate::node::Refusal;
-use crate::protocol::{Encoded, ServerFrame};
+use crate::protocol::{Encoded, Form, ServerFrame};
 use crate::transport::answer::{Fault, say};
 
 /// An upgrade that has been found good, not yet answered.
@@ -46,15 +46,16 @@ impl Handshake {
     }
 
     /// Accepts only to say why not: a browser can read a close code.
-    pub(super) async fn reject(self, refusal: &Refusal) {
+    pub(super) async fn reject(self, refusal: &Refusal, form: Form) {
         let error = ServerFrame::Closing {
             code: refusal.code,
             message: &refusal.text,
         }
         .encode();
         let close = Encoded::close(refusal.code.number(), &refusal.text);
-        let bytes = error.behind(self.response.as_bytes()).bytes().clone();
-        say(&self.socket, &[&bytes[..], close.bytes()].concat()).await;
+        let error = form.bytes_of(&error).unwrap_or_default();
+        let all = [self.response.as_bytes(), &error, close.bytes()].concat();
+        say(&self.socket, &all).await;
     }
 }
 

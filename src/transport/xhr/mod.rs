@@ -2,16 +2,18 @@
 //! `SockJS`; a request for lines (`receiver`) takes a connection over, a request with messages is a request like any other.
 //!
 //! A session is opened by the first request for lines, on the worker that got it (`session`, `desk`, `order`); requests
-//! that come to another worker find it by `sessions`.
+//! that come to another worker find it by `sessions`, and those that come to another node by `remote`.
 
 mod desk;
 mod order;
 mod receiver;
+mod remote;
 mod requests;
 mod route;
 mod session;
 pub(super) mod sessions;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_http::{ConnectionType, Method, Request, Version};
@@ -24,9 +26,11 @@ use super::spawn;
 use crate::hub::Outlet;
 use crate::metrics::UpgradeRefused;
 use crate::net::{Socket, Taken, check_head};
-use crate::node::Refusal;
+use crate::node::{Owner, Refusal};
 use crate::protocol::{Form, Line, Transport};
 use receiver::Receiver;
+use remote::Remote;
+pub(super) use remote::keep;
 pub(super) use requests::{serve, serves};
 use route::{Kind, Route};
 use sessions::{Content, Found, Handle, Opening, Sent};
@@ -39,7 +43,48 @@ pub(super) fn takes(door: &Door, request: &Request) -> bool {
 }
 
 /// Takes the connection of a request for lines.
-pub(super) fn take_over(door: &Door, request: &Request, socket: Socket, unread: BytesMut) -> Taken {
+pub(super) fn take_over(
+    door: &Rc<Door>,
+    request: Request,
+    socket: Socket,
+    unread: BytesMut,
+) -> Taken {
+    let may_be_remote = |route: Route<'_>| {
+        let is_known = door.node.apps().by_key(route.key).is_some();
+        is_known && door.sessions.find(route.session).is_none()
+    };
+    let route = Route::of(door.split(&request).0);
+    if door.node.peers().is_none() || !route.is_some_and(may_be_remote) {
+        return begin(door, &request, None, (socket, unread));
+    }
+    let door = Rc::clone(door);
+    Taken::Lent(Box::pin(async move {
+        let session = Route::of(door.split(&request).0)?.session;
+        // While Redis cannot be asked it may be another node's. Its client takes it for lost then, and comes again.
+        let remote = Remote::find(&door.node, session, true).await.ok().flatten();
+        let is_owned = remote.is_none();
+        let taken = begin(&door, &request, remote, (socket, unread));
+        if is_owned
+            && door.sessions.find(session).is_none()
+            && let Some(peers) = door.node.peers()
+        {
+            // It was refused.
+            peers.give_up(session, Owner::ThisNode);
+        }
+        match taken {
+            Taken::ForGood => None,
+            Taken::Lent(loan) => loan.await,
+        }
+    }))
+}
+
+/// Begins to answer a request for lines of a session of this node, or of another one.
+fn begin(
+    door: &Door,
+    request: &Request,
+    remote: Option<Remote>,
+    (socket, unread): (Socket, BytesMut),
+) -> Taken {
     let Some(route) = Route::of(door.split(request).0) else {
         return Taken::ForGood;
     };
@@ -50,7 +95,13 @@ pub(super) fn take_over(door: &Door, request: &Request, socket: Socket, unread: 
     let attempt = door.attempt(request, socket.is_secure(), transport, Some(route.key));
     let cors = Cors::of(&door.node, attempt.key, attempt.header("origin"));
     let answer = Answer::new(door, request, &cors);
-    let handle = match find_or_open(&attempt, route) {
+    let number = requests::number(request);
+    let is_remote = remote.is_some();
+    let found = match remote {
+        Some(remote) => Ok(remote.receiver(number, door.gate.closed())),
+        None => find_or_open(&attempt, route),
+    };
+    let handle = match found {
         Ok(handle) => handle,
         Err(Refused::Fault(mut fault)) => {
             fault.headers.to_mut().push_str(&cors.lines());
@@ -61,7 +112,6 @@ pub(super) fn take_over(door: &Door, request: &Request, socket: Socket, unread: 
             return Taken::Lent(Box::pin(answer.refuse(refusal, socket, unread)));
         }
     };
-    let number = requests::number(request);
     let sent = Sent {
         number,
         content: Content::Number,
@@ -72,8 +122,16 @@ pub(super) fn take_over(door: &Door, request: &Request, socket: Socket, unread: 
     match transport {
         Transport::XhrStreaming => {
             let (head, chunked) = answer.stream();
-            spawn(receiver.stream(socket, head, chunked));
-            Taken::ForGood
+            let streaming = receiver.stream(socket, head, chunked);
+            if !is_remote {
+                spawn(streaming);
+                return Taken::ForGood;
+            }
+            // A shutdown closes this node's own sessions, and waits only for HTTP.
+            Taken::Lent(Box::pin(async move {
+                streaming.await;
+                None
+            }))
         }
         _ => Taken::Lent(Box::pin(
             receiver.poll(socket, unread, move |length| answer.whole(length)),
@@ -116,7 +174,7 @@ fn open(attempt: &Attempt<'_>, opening: Opening) -> Result<(), Refused> {
     })?;
     let greeting = door.node.greeting(&identity);
     let peer = door.hub.admit(identity, Outlet::Fetched(Form::Line));
-    peer.send_line(Line::open(None));
+    peer.send_line(Line::open(door.sessions.hostname()));
     peer.send(&greeting);
     spawn(session::serve(
         Arc::clone(&door.node),

@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::time::Duration;
 
 use actix_http::body::BoxBody;
 use actix_http::header::ALLOW;
@@ -12,8 +11,9 @@ use bytes::BytesMut;
 use futures_core::Stream as _;
 use tracing::warn;
 
+use super::remote::Remote;
 use super::route::{Kind, Route};
-use super::sessions::{Content, Sent};
+use super::sessions::{Content, Handle, NotSent, Sent};
 use crate::feed::{self, Entry};
 use crate::metrics::{Reason as _, SessionRefused};
 use crate::protocol::{Transport, parse};
@@ -22,9 +22,6 @@ use crate::transport::cors::Cors;
 
 /// Bytes of a request beside its message in its escapes.
 const BODY_SLACK: usize = 1024;
-
-/// How long a request waits until its session has taken those before it.
-const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a request of a kind that is not served is told.
 const NOT_SERVED: &str = "Nothing is served here. pusher-js finds xhr_streaming, xhr_polling (POST \
@@ -105,7 +102,7 @@ fn status(reason: SessionRefused) -> StatusCode {
         SessionRefused::Method => StatusCode::METHOD_NOT_ALLOWED,
         SessionRefused::Body => StatusCode::BAD_REQUEST,
         SessionRefused::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        SessionRefused::Waiting => StatusCode::SERVICE_UNAVAILABLE,
+        SessionRefused::Waiting | SessionRefused::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -129,13 +126,9 @@ async fn answer(
         let text = "A request for lines has no body, and does not offer an upgrade";
         return Err(refused(SessionRefused::Body, text));
     }
-    let unknown = || {
-        let text = "There is no such session: it has ended, or was never opened here";
-        refused(SessionRefused::UnknownSession, text)
-    };
-    let handle = door.sessions.find(route.session).ok_or_else(unknown)?;
     let app = door.node.apps().by_key(route.key).cloned();
     let limit = 2 * app.ok_or_else(unknown)?.limits.message_bytes() + BODY_SLACK;
+    let place = Place::find(door, route.session).await?;
     let content = match read(payload, limit).await {
         Ok(body) => {
             let text = String::from_utf8(body.to_vec())
@@ -157,20 +150,51 @@ async fn answer(
         number: number(attempt.request),
         content,
     };
-    // pusher-js sends nothing twice, and all subscriptions of a page at once.
-    let room = handle.sends.send(Box::new(sent));
-    match tokio::time::timeout(ROOM_PATIENCE, room).await {
-        Ok(Ok(())) if is_too_big => {
-            let text = format!("The body is too large: the limit is {limit} bytes");
-            Err(refused(SessionRefused::BodyTooLarge, text))
+    place.send(sent).await?;
+    if is_too_big {
+        let text = format!("The body is too large: the limit is {limit} bytes");
+        return Err(refused(SessionRefused::BodyTooLarge, text));
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where the session of an `xhr_send` is.
+enum Place {
+    ThisNode(Handle),
+    Another(Remote),
+}
+
+impl Place {
+    async fn find(door: &Door, session: &str) -> Result<Self, Refused> {
+        if let Some(handle) = door.sessions.find(session) {
+            return Ok(Self::ThisNode(handle));
         }
-        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
-        Ok(Err(_)) => Err(unknown()),
-        Err(_) => {
-            let text = "More requests of the session wait than may";
-            Err(refused(SessionRefused::Waiting, text))
+        match Remote::find(&door.node, session, false).await {
+            Ok(Some(remote)) => Ok(Self::Another(remote)),
+            Ok(None) => Err(unknown()),
+            Err(why) => Err(refused(SessionRefused::Unreachable, why.to_string())),
         }
     }
+
+    async fn send(&self, sent: Sent) -> Result<(), Refused> {
+        let taken = match self {
+            Self::Another(remote) => remote.send(sent).await,
+            Self::ThisNode(handle) => handle.send(sent).await,
+        };
+        taken.map_err(|why| match why {
+            NotSent::Unknown => unknown(),
+            NotSent::Full => {
+                let text = "More requests of the session wait than may";
+                refused(SessionRefused::Waiting, text)
+            }
+            NotSent::Unreachable(why) => refused(SessionRefused::Unreachable, why),
+        })
+    }
+}
+
+fn unknown() -> Refused {
+    let text = "There is no such session: it has ended, or was never opened here";
+    refused(SessionRefused::UnknownSession, text)
 }
 
 /// The whole body, unless it is longer than the limit.

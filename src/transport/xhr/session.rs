@@ -15,7 +15,7 @@ use super::order::Order;
 use super::sessions::{Content, Opening, Sent};
 use crate::hub::{Ending, Peer};
 use crate::limits::Admission;
-use crate::node::{Node, Session};
+use crate::node::{Node, Owner, Session};
 use crate::protocol::{CloseCode, Line};
 use crate::transport::commands::Commands;
 use crate::transport::{CLOSE_TIMEOUT, lifecycle};
@@ -68,6 +68,10 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, opening: Opening, adm
     };
     // Whoever does not come for its last lines in time does not get them.
     let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+    // Before the table forgets it, so that whoever opens another one of that name tells so after this.
+    if let Some(peers) = node.peers() {
+        peers.give_up(&opening.entry.name, Owner::ThisNode);
+    }
     drop((opening.entry, admission));
 }
 

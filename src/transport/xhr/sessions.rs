@@ -5,9 +5,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::DerefMut;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::protocol::Line;
 use crate::slack::Slack as _;
@@ -21,18 +25,30 @@ const ASKS: usize = 32;
 /// How many requests with messages wait for a session.
 const SENDS: usize = 16;
 
+/// How long a request waits until its session has taken those before it.
+pub(super) const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+
 #[expect(
     clippy::disallowed_types,
     reason = "locked to look up or change one entry; never held across an await"
 )]
 type Lock<T> = std::sync::Mutex<T>;
 
-type Shard = Lock<HashMap<Box<str>, Handle>>;
+type Shard = Lock<HashMap<Arc<str>, Known>>;
 
 /// The sessions of this process, by `{key}/{n}/{session}`.
 pub struct Sessions {
     shards: Box<[Shard]>,
     hasher: RandomState,
+    /// The host that clients are told to send a session's further requests to.
+    hostname: Option<Box<str>>,
+}
+
+/// A session of the table.
+struct Known {
+    handle: Handle,
+    /// Its receiver on another node, if that was its last one, and when it was last heard.
+    remote: Option<(ReceiverId, Instant)>,
 }
 
 /// The way to a session.
@@ -52,7 +68,7 @@ pub(super) struct Opening {
 /// A session that is in the table for as long as this is kept.
 pub(super) struct Entry {
     sessions: Arc<Sessions>,
-    name: Box<str>,
+    pub(super) name: Arc<str>,
 }
 
 /// Whether a session is known.
@@ -92,8 +108,9 @@ pub(super) enum Ask {
     },
 }
 
-/// How a receiver leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a receiver leaves, as nodes tell each other too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Parting {
     /// It stays, but there is no room left in its request.
     Stays,
@@ -119,6 +136,17 @@ pub(super) struct Sent {
     pub(super) content: Content,
 }
 
+/// Why what a request of the page holds was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NotSent {
+    /// There is no such session.
+    Unknown,
+    /// Too much waits for the session.
+    Full,
+    /// It is another node's, which cannot be asked.
+    Unreachable(String),
+}
+
 /// What a request of the page holds.
 pub(super) enum Content {
     /// Nothing: it was for a receiver, and its number is missed by nobody.
@@ -129,56 +157,142 @@ pub(super) enum Content {
     TooBig,
 }
 
-impl Default for Sessions {
-    fn default() -> Self {
+impl Sessions {
+    /// None. Clients are told to send a session's further requests to `hostname`, if there is one.
+    #[must_use]
+    pub fn new(hostname: Option<&str>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
+            hostname: hostname.map(Into::into),
         }
     }
-}
 
-impl Sessions {
+    /// The host that clients are told.
+    pub(super) fn hostname(&self) -> Option<&str> {
+        self.hostname.as_deref()
+    }
+
     /// The session of that name.
     pub(super) fn find(&self, name: &str) -> Option<Handle> {
-        self.with(name, |sessions| sessions.get(name).cloned())
+        self.with(name, |sessions| Some(sessions.get(name)?.handle.clone()))
     }
 
     /// The session of that name, which is new if there was none.
     pub(super) fn find_or_open(self: &Arc<Self>, name: &str) -> Found {
         self.with(name, |sessions| {
             if let Some(known) = sessions.get(name) {
-                return Found::Known(known.clone());
+                return Found::Known(known.handle.clone());
             }
             let (asks, session_asks) = mpsc::channel(ASKS);
             let (sends, session_sends) = mpsc::channel(SENDS);
             let handle = Handle { asks, sends };
-            sessions.insert(name.into(), handle.clone());
+            let name: Arc<str> = name.into();
+            let known = Known {
+                handle: handle.clone(),
+                remote: None,
+            };
+            sessions.insert(Arc::clone(&name), known);
             let opening = Opening {
                 asks: session_asks,
                 sends: session_sends,
                 entry: Entry {
                     sessions: Arc::clone(self),
-                    name: name.into(),
+                    name,
                 },
             };
             Found::New(handle, opening)
         })
     }
 
-    fn with<T>(&self, name: &str, act: impl FnOnce(&mut HashMap<Box<str>, Handle>) -> T) -> T {
+    /// The names of all sessions.
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        let names = |shard| lock(shard).keys().cloned().collect::<Vec<_>>();
+        self.shards.iter().flat_map(names).collect()
+    }
+
+    /// A receiver on another node was heard, which replaces the one before if it is new. Returns whether it is the one that
+    /// counts.
+    pub(super) fn heard(
+        &self,
+        name: &str,
+        receiver: ReceiverId,
+        is_new: bool,
+        now: Instant,
+    ) -> bool {
+        self.with(name, |sessions| {
+            let Some(known) = sessions.get_mut(name) else {
+                return false;
+            };
+            let counts = is_new || known.remote.is_some_and(|(id, _)| id == receiver);
+            if counts {
+                known.remote = Some((receiver, now));
+            }
+            counts
+        })
+    }
+
+    /// A receiver on another node has left.
+    pub(super) fn leaves(&self, name: &str, receiver: ReceiverId) {
+        self.with(name, |sessions| {
+            if let Some(known) = sessions.get_mut(name) {
+                known.remote.take_if(|(id, _)| *id == receiver);
+            }
+        });
+    }
+
+    /// Tells sessions that their receivers on other nodes have gone, if these were not heard for so long.
+    pub(super) fn end_silent(&self, now: Instant, time: Duration) {
+        for shard in &self.shards {
+            for known in lock(shard).values_mut() {
+                let Some((receiver, heard)) = known.remote else {
+                    continue;
+                };
+                let gone = Ask::Written {
+                    receiver,
+                    lines: 0,
+                    parting: Parting::Back,
+                };
+                // If there is no room for it now, it is said again.
+                if now.saturating_duration_since(heard) >= time
+                    && known.handle.asks.try_send(Box::new(gone)).is_ok()
+                {
+                    known.remote = None;
+                }
+            }
+        }
+    }
+
+    fn with<T>(&self, name: &str, act: impl FnOnce(&mut HashMap<Arc<str>, Known>) -> T) -> T {
         let at = self.hasher.hash_one(name) as usize % SHARDS;
-        let shard = &self.shards[at];
-        act(&mut shard
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner))
+        act(&mut lock(&self.shards[at]))
+    }
+}
+
+fn lock(shard: &Shard) -> impl DerefMut<Target = HashMap<Arc<str>, Known>> + '_ {
+    shard
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Handle {
+    /// Sends what a request of the page holds.
+    ///
+    /// # Errors
+    /// It was not taken in time.
+    pub(super) async fn send(&self, sent: Sent) -> Result<(), NotSent> {
+        match timeout(ROOM_PATIENCE, self.sends.send(Box::new(sent))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(NotSent::Unknown),
+            Err(_) => Err(NotSent::Full),
+        }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         self.sessions.with(&self.name, |sessions| {
-            sessions.remove(&self.name);
+            sessions.remove(&*self.name);
             sessions.give_back();
         });
     }
@@ -205,7 +319,7 @@ mod tests {
 
     #[test]
     fn so_many_requests_wait_for_a_session() {
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(None));
         let Found::New(handle, opening) = sessions.find_or_open("k/1/a") else {
             panic!("it is new");
         };
@@ -223,5 +337,36 @@ mod tests {
         drop(opening);
         assert!(sessions.find("k/1/a").is_none());
         assert!(handle.sends.try_send(sent()).is_err());
+    }
+
+    #[test]
+    fn a_receiver_on_another_node_counts_until_it_is_replaced_or_leaves() {
+        let sessions = Arc::new(Sessions::new(None));
+        let (a, b) = (ReceiverId(1), ReceiverId(2));
+        let (now, time) = (Instant::now(), Duration::from_secs(20));
+        assert!(!sessions.heard("k/1/a", a, true, now));
+        let Found::New(_, mut opening) = sessions.find_or_open("k/1/a") else {
+            panic!("it is new");
+        };
+        assert_eq!(sessions.names(), [Arc::<str>::from("k/1/a")]);
+        assert!(!sessions.heard("k/1/a", a, false, now));
+        assert!(sessions.heard("k/1/a", a, true, now));
+        assert!(sessions.heard("k/1/a", a, false, now));
+        assert!(sessions.heard("k/1/a", b, true, now));
+        assert!(!sessions.heard("k/1/a", a, false, now));
+        sessions.leaves("k/1/a", a);
+        sessions.end_silent(now, time);
+        assert!(opening.asks.try_recv().is_err());
+        sessions.end_silent(now + time, time);
+        let Ok(Ask::Written { receiver, .. }) = opening.asks.try_recv().map(|ask| *ask) else {
+            panic!("it is told that its receiver has gone");
+        };
+        assert_eq!(receiver, b);
+        // Once.
+        sessions.end_silent(now + time, time);
+        assert!(opening.asks.try_recv().is_err());
+        assert!(!sessions.heard("k/1/a", b, false, now));
+        drop(opening);
+        assert!(sessions.names().is_empty());
     }
 }

@@ -18,7 +18,7 @@ export const TOPOLOGIES = {
   "one node over Redis": { TIDEWIRE_TEST_OVER_REDIS: "1" },
   "two nodes over Redis": { TIDEWIRE_TEST_OVER_REDIS: "2" },
   "alone, by polls": { TIDEWIRE_TEST_OVER_REDIS: "0", TIDEWIRE_TEST_TRANSPORT: "xhr_polling" },
-  "alone, by streams": { TIDEWIRE_TEST_OVER_REDIS: "0", TIDEWIRE_TEST_TRANSPORT: "xhr_streaming" },
+  "two nodes over Redis, by streams": { TIDEWIRE_TEST_OVER_REDIS: "2", TIDEWIRE_TEST_TRANSPORT: "xhr_streaming" },
 };
 
 /** What a suite is about is the same on whatever is behind the server, or `tests/it/cluster` has it. */
@@ -28,7 +28,7 @@ const ALONE_AND_TWO = ["alone", "two nodes over Redis"];
 /** On every number of nodes that there is a topology for. */
 const ALL = [...ALONE_AND_TWO, "one node over Redis"];
 /** With pusher-js over HTTP. */
-const BY_HTTP = ["alone, by polls", "alone, by streams"];
+const BY_HTTP = ["alone, by polls", "two nodes over Redis, by streams"];
 
 /** A suite that is not named here is run on `ALL`. */
 const SUITES = {
@@ -56,9 +56,11 @@ const SUITES = {
   "python-clients": ALONE,
   readme: ALONE,
   reconnect: [...ALL, ...BY_HTTP],
+  plain: ALONE_AND_TWO,
   sources: ALONE_AND_TWO,
+  sse: ALONE_AND_TWO,
   tokens: ALONE,
-  transports: ALONE,
+  transports: ALONE_AND_TWO,
 };
 
 export function topologiesOf(suite) {

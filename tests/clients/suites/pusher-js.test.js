@@ -17,7 +17,7 @@ const tiny = app({ id: "1006", key: "tiny-key", limits: { presence_members: 1 } 
 const disabled = app({ id: "1005", key: "disabled-key", enabled: false });
 
 for (const [name, Pusher] of Object.entries(pusherJs)) {
-  describe(name, { timeout: 120_000 }, () => {
+  describe(name, { timeout: 300_000 }, () => {
     let server, sdk, at;
     const opened = [];
 

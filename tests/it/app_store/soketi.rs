@@ -5,7 +5,7 @@ use std::thread;
 use serde_json::json;
 
 use super::*;
-use crate::harness::{APP, OTHER_APP};
+use crate::harness::{APP, Nodes, OTHER_APP, RedisServer};
 
 /// The table with three rows: one without limits, one with, one that is disabled.
 fn three_apps(database: &Database) {
@@ -267,4 +267,27 @@ fn create_panels_table(database: &Database) {
             if switch == "boolean" { "true" } else { "1" },
             if switch == "boolean" { "true" } else { "1" },
         ));
+}
+
+#[test]
+fn a_change_holds_on_all_nodes() {
+    let (database, redis) = (Database::new(DatabaseKind::Sqlite), RedisServer::shared());
+    create_soketi_table(&database);
+    insert(&database, &FIRST, PLAIN);
+    let nodes = Nodes::over(redis, 2, &config(&database, ""));
+    let mut clients: Vec<Ws> = (0..2).map(|at| subscribed_on(&nodes, at)).collect();
+    insert(&database, &SECOND, PLAIN);
+    for node in [&nodes[0], &nodes[1]] {
+        await_status(node, &SECOND, 200);
+    }
+    assert_eq!(publish(&nodes[0], &FIRST, "of-node-1").status(), 200);
+    assert!(clients[1].text().contains(r#""event":"e""#));
+    database.run("UPDATE apps SET enabled = 0 WHERE id = '1'");
+    for client in &mut clients {
+        assert_eq!(client.closed().0, 4003);
+    }
+}
+
+fn subscribed_on(nodes: &Nodes, at: usize) -> Ws {
+    subscribed(&nodes[at], &FIRST, &format!("of-node-{at}"))
 }

@@ -10,11 +10,13 @@ mod interest;
 mod mistaken;
 mod once;
 mod outage;
+mod peers;
 mod presence;
 mod queries;
 mod redis_cost;
 mod redis_footprint;
 mod restart;
+mod sessions;
 mod slow;
 mod stream;
 mod tls;
@@ -28,7 +30,7 @@ use crate::harness::{
 };
 
 /// The shortest lease that there is.
-const LEASE: Duration = Duration::from_secs(3);
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 /// By when everybody has noticed that one has ended, on a loaded machine.
 const AFTER_LEASE: Duration = LEASE.saturating_mul(3);
@@ -36,7 +38,7 @@ const AFTER_LEASE: Duration = LEASE.saturating_mul(3);
 const EVENTS: &str = "/apps/app-id/events";
 
 /// Nodes that notice soon, and do not wait long.
-fn impatient() -> Config {
+pub(crate) fn impatient() -> Config {
     let lease = LEASE.as_secs().to_string();
     Config::new()
         .redis("lease_seconds", &lease)
@@ -99,7 +101,7 @@ fn event(channel: &str, data: &str) -> String {
 }
 
 /// One channel's answer to `info=subscription_count`.
-fn subscriptions(server: &Server, channel: &str) -> u64 {
+pub(crate) fn subscriptions(server: &Server, channel: &str) -> u64 {
     let target = format!("/apps/app-id/channels/{channel}?info=subscription_count");
     let answer = server.get(&target).json();
     let count = answer["subscription_count"].as_u64();

@@ -53,6 +53,15 @@ impl Xhr {
         }
     }
 
+    /// Whose next requests go to this node.
+    pub(crate) fn at(&mut self, server: &Server) -> &mut Self {
+        if self.address != server.public {
+            self.address = server.public;
+            self.sends = None;
+        }
+        self
+    }
+
     fn target(&mut self, kind: &str) -> String {
         self.n += 1;
         let (base, n) = (&self.base, self.n);

@@ -55,6 +55,8 @@ pub(super) enum PendingReply {
     RemoveNode(String),
     /// What resumable connections have confirmed.
     Remember(PositionChanges),
+    /// A message to another node, with its number if it is a question.
+    PeerMessage(Option<u64>),
 }
 
 /// A registration of what this node holds of a topic.

@@ -17,11 +17,13 @@
 //! | `reap`, `shutdown` | the end of another node, and of this one |
 //! | `node_directory` | who the nodes are, and whether they have the same apps |
 //! | `positions` | what resumable connections have confirmed |
+//! | `asking` | questions to single nodes, and the answers to theirs |
 //! | `feed_relay` | the console's feed between nodes |
 //!
 //! Invariant: the link makes all deliveries of its bucket, in the order in which Redis took the events, and answers a
 //! subscription between the event before it and the event after it.
 
+pub(crate) mod asking;
 mod catch_up;
 pub(crate) mod commands;
 mod feed_relay;
@@ -41,7 +43,7 @@ mod topic;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -52,8 +54,10 @@ use super::connection::connector::Connector;
 use super::connection::{Connection, ConnectionError};
 use super::settings::Settings;
 use super::wire::keys::Bucket;
+use crate::adapter::{Answerer, NodeId};
 use crate::app::CurrentApps;
 use crate::feed::Feed;
+use asking::Asking;
 use feed_relay::FeedRelay;
 use in_flight::{Call, InFlight, PendingReply};
 use local_delivery::LocalDelivery;
@@ -95,6 +99,10 @@ const BACKOFF: [Duration; 6] = [
 pub(super) struct LinkDeps {
     pub(super) settings: Arc<Settings>,
     pub(super) node: String,
+    /// The same.
+    pub(super) id: NodeId,
+    /// Answers what other nodes ask, from when it is there.
+    pub(super) answerer: Arc<OnceLock<Answerer>>,
     pub(super) linger: Duration,
     pub(super) bucket: Bucket,
     pub(super) delivery: LocalDelivery,
@@ -120,6 +128,7 @@ pub(super) struct Link {
     /// What resumable connections have confirmed and Redis has not been told.
     positions: WaitingPositions,
     in_flight: InFlight,
+    asking: Asking,
     feed_relay: Option<FeedRelay>,
     directory: Option<NodeDirectory>,
     waiter_deadlines: VecDeque<(Instant, Rc<str>)>,
@@ -150,6 +159,8 @@ struct Resync {
 impl Link {
     pub(super) fn new(deps: LinkDeps) -> Self {
         let connector = Connector::new(Arc::clone(&deps.settings), &deps.node);
+        let topic = deps.bucket.node_topic(deps.id);
+        let asking = Asking::new(deps.id, topic, Arc::clone(&deps.answerer));
         let feed_relay = deps.feed.clone().map(FeedRelay::new);
         let directory = deps.feed.as_ref().zip(deps.apps.clone());
         let directory = directory.map(|(feed, apps)| NodeDirectory::new(feed.node(), apps));
@@ -164,6 +175,7 @@ impl Link {
             waiting_calls: VecDeque::new(),
             positions: WaitingPositions::default(),
             in_flight: InFlight::default(),
+            asking,
             waiter_deadlines: VecDeque::new(),
             idle_topics: VecDeque::new(),
             down_since: Some(Instant::now()),
@@ -219,6 +231,9 @@ impl Link {
             tokio::select! {
                 exchanged = connection.exchange(&mut values) => broken = exchanged.err(),
                 _ = self.deps.requests.recv_many(&mut requests, REQUEST_BATCH) => {}
+                Some(answer) = self.asking.next_answer(), if self.asking.has_room() => {
+                    self.asking.on_answer(answer);
+                }
                 _ = timer.tick() => {
                     ticks += 1;
                     broken = self.on_tick(connection, ticks).err();
@@ -244,6 +259,7 @@ impl Link {
     /// Sends a heartbeat, whose reply says what Redis remembers. Everything is registered again after it.
     fn on_connected(&mut self, connection: &mut Connection) {
         self.paused = true;
+        self.listen_to_peers(connection);
         self.heartbeat(connection);
         self.introduce(connection);
     }
@@ -282,7 +298,8 @@ impl Link {
                 | PendingReply::OwnedTopics(_)
                 | PendingReply::DropTopic(_)
                 | PendingReply::FlushCount(_)
-                | PendingReply::RemoveNode(_) => {}
+                | PendingReply::RemoveNode(_)
+                | PendingReply::PeerMessage(_) => {}
             }
         }
         calls.append(&mut self.waiting_calls);
@@ -291,6 +308,7 @@ impl Link {
         self.refused_topics.clear();
         self.topics.values_mut().for_each(Topic::on_disconnected);
         self.resync = Resync::default();
+        self.asking.on_disconnected();
         if let Some(feed_relay) = &mut self.feed_relay {
             feed_relay.on_disconnected();
         }

@@ -69,6 +69,9 @@ impl Link {
         if topic == Some(&self.deps.bucket.feed) {
             return self.on_feed_message(&bytes);
         }
+        if topic.is_some_and(|topic| self.on_peer_message(topic, &bytes)) {
+            return;
+        }
         self.deps.delivery.metrics.cluster_messages_received.inc();
         let Some(topic) = topic.and_then(|name| self.topics.get_mut(name)) else {
             return;
@@ -159,6 +162,7 @@ impl Link {
                 self.on_node_removed(node, value.number()?, connection)
             }
             PendingReply::Introduce => self.on_introduced(value.list()?),
+            PendingReply::PeerMessage(question) => self.on_peer_message_sent(question, value),
             // The number of receivers, or that it was done.
             PendingReply::FeedMessage | PendingReply::Remember(_) => Ok(()),
             // Subscriptions are confirmed by pushed messages, and queries were handled above.
@@ -193,6 +197,11 @@ impl Link {
                     topic.waiters.splice(0..0, registration.waiters);
                     self.refused_topics.push(registration.topic);
                 }
+                Ok(())
+            }
+            PendingReply::PeerMessage(question) => {
+                warn!(reason = text, "Redis refuses a message to another node");
+                self.asking.on_not_sent(question);
                 Ok(())
             }
             PendingReply::FlushCount(_)

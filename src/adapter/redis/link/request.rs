@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::asking::Ask;
 use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
 use crate::adapter::redis::wire::message::{Content, EventId};
-use crate::adapter::{Error, PositionChange, Taken};
+use crate::adapter::{Error, NodeId, PositionChange, Taken};
 use crate::app::AppId;
 use crate::channel_log::{LogId, Past, PastWanted};
 use crate::protocol::{ChannelName, Encoded, Member, PositionKey, SocketId, UserId};
@@ -29,6 +30,10 @@ pub(crate) enum Request {
     LocalOnlyEvent(LocalOnlyEvent),
     /// What a resumable connection says of its position.
     Remember(PositionKey, PositionChange),
+    /// A question to another node.
+    Ask(Ask),
+    /// Nobody waits for the answer to a question with this number any more.
+    Withdraw(NodeId, u64),
     /// Releases all topics and removes the node. The answer comes when Redis has done it.
     Shutdown(oneshot::Sender<()>),
 }

@@ -57,6 +57,8 @@ impl Link {
                 let metrics = &self.deps.delivery.metrics;
                 self.positions.add(key, change, metrics);
             }
+            Request::Ask(ask) => self.asking.ask(ask),
+            Request::Withdraw(node, number) => self.asking.withdraw(node, number),
             Request::LocalOnlyEvent(event) => self.deps.delivery.deliver_local_only(&event),
             Request::Shutdown(answer) => {
                 self.shutdown = Shutdown::Releasing(answer);
@@ -132,6 +134,7 @@ impl Link {
             return;
         }
         self.send_positions(connection);
+        self.send_to_peers(connection);
         let log_bytes = self.deps.settings.log.bytes;
         while !connection.is_full() && self.in_flight.takes_registrations(log_bytes) {
             let Some(name) = self.register_queue.pop_front() else {

@@ -2,5 +2,6 @@
 
 mod membership;
 mod once;
+pub(super) mod peers;
 pub(super) mod publish;
 pub(super) mod queries;

@@ -85,7 +85,7 @@ impl Redis {
     }
 
     /// Waits for a share of [`BUDGET_KIB`]. `None` comes only at the end of the process.
-    async fn acquire_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn acquire_budget(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let kib = u32::try_from(bytes / 1024).unwrap_or(BUDGET_KIB);
         let budget = Arc::clone(&self.budget);
         budget

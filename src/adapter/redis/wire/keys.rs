@@ -4,6 +4,7 @@
 //! Redis Cluster, so a script may use them in one step. A single server is one bucket. The wire version fixes all names,
 //! so nodes of one version agree on them without talking.
 
+use crate::adapter::NodeId;
 use crate::app::AppId;
 use crate::protocol::{ChannelKind, ChannelName, PositionKey, UserId};
 
@@ -126,6 +127,16 @@ impl Bucket {
     /// The key of the set of an app's occupied channels.
     pub(crate) fn channel_index(&self, app: &AppId) -> String {
         format!("{}index:{app}", self.prefix)
+    }
+
+    /// The key of a session's owner.
+    pub(crate) fn session(&self, session: &str) -> String {
+        format!("{}session:{session}", self.prefix)
+    }
+
+    /// The topic of messages to one node.
+    pub(crate) fn node_topic(&self, node: NodeId) -> String {
+        format!("{}node:{node}", self.prefix)
     }
 
     /// The record of a key of publishes.

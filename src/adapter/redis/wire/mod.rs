@@ -4,4 +4,5 @@
 pub(crate) mod keys;
 pub(crate) mod last_event_codec;
 pub(crate) mod message;
+pub(crate) mod peer_message;
 pub(crate) mod scripts;

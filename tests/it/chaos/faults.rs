@@ -1,0 +1,216 @@
+//! The scene of a run, and what happens to it: a schedule of faults that a seed makes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::client::{Accepted, Shared};
+use crate::clocks::Clock;
+use crate::cluster::{LEASE, impatient};
+use crate::harness::{Config, Proxy, RedisServer, Server};
+
+/// How many faults there are, one after the other.
+const FAULTS: usize = 6;
+
+/// By when a node that was cut off is back, and has caught up.
+const BACK: Duration = Duration::from_secs(8);
+
+/// Two nodes, each with its own way to Redis and its own clock.
+pub(super) struct Scene {
+    random: StdRng,
+    redis: RedisServer,
+    proxies: [Proxy; 2],
+    clocks: [Clock; 2],
+    configs: [Config; 2],
+    nodes: [Option<Server>; 2],
+    shared: Arc<Shared>,
+    /// The faults so far, and when they began.
+    pub(super) played: Vec<String>,
+    begun: Instant,
+}
+
+/// A moment in which Redis lost its memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loss(Instant);
+
+impl Loss {
+    pub(super) fn at(moment: Instant) -> Self {
+        Self(moment)
+    }
+
+    /// Whether an event that was accepted before it need not have been delivered: to a node that was cut off then.
+    pub(super) fn excuses(&self, event: &Accepted) -> bool {
+        event.begun <= self.0 && event.done + BACK > self.0
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Kill,
+    StandStill,
+    StandStillForLong,
+    Cut,
+    CutForLong,
+    Stall,
+    Delay,
+    Reset,
+    RedisStandsStill,
+    RedisForgets,
+    RedisIsFull,
+    ClockJumps,
+    Reload,
+}
+
+const ALL: [Fault; 13] = [
+    Fault::Kill,
+    Fault::StandStill,
+    Fault::StandStillForLong,
+    Fault::Cut,
+    Fault::CutForLong,
+    Fault::Stall,
+    Fault::Delay,
+    Fault::Reset,
+    Fault::RedisStandsStill,
+    Fault::RedisForgets,
+    Fault::RedisIsFull,
+    Fault::ClockJumps,
+    Fault::Reload,
+];
+
+impl Scene {
+    pub(super) fn start(seed: u64, shared: &Arc<Shared>) -> Self {
+        let redis = RedisServer::start();
+        let proxies = [(); 2].map(|()| Proxy::start(redis.address()));
+        let config = |proxy: &Proxy| {
+            let config = impatient().server("drain_seconds", "0");
+            config.redis("url", &format!("{:?}", proxy.url()))
+        };
+        let configs = [config(&proxies[0]), config(&proxies[1])];
+        let mut scene = Self {
+            random: StdRng::seed_from_u64(seed),
+            redis,
+            proxies,
+            clocks: [Clock::at("+0"), Clock::at("+0")],
+            configs,
+            nodes: [None, None],
+            shared: Arc::clone(shared),
+            played: Vec::new(),
+            begun: Instant::now(),
+        };
+        scene.start_node(0);
+        scene.start_node(1);
+        scene
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Server> {
+        self.nodes.iter().flatten()
+    }
+
+    fn start_node(&mut self, node: usize) {
+        let server = self.clocks[node].start(&self.configs[node]);
+        self.shared.ports[node].store(server.public.port(), SeqCst);
+        self.nodes[node] = Some(server);
+    }
+
+    fn kill(&mut self, node: usize) {
+        self.shared.deaths[node].fetch_add(1, SeqCst);
+        self.shared.ports[node].store(0, SeqCst);
+        if let Some(server) = self.nodes[node].take() {
+            server.kill();
+        }
+    }
+
+    /// Plays the whole schedule; each fault is over before the next one begins, though not what follows from it.
+    pub(super) fn play(&mut self) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        for _ in 0..FAULTS {
+            let fault = ALL[self.random.random_range(0..ALL.len())];
+            let node = self.random.random_range(0..2);
+            let time = Duration::from_millis(self.random.random_range(50..900));
+            let pause = Duration::from_millis(self.random.random_range(0..400));
+            let at = self.begun.elapsed();
+            self.played
+                .push(format!("{at:.1?}: {fault:?} of node {node}, {time:?}"));
+            losses.extend(self.happen(fault, node, time));
+            thread::sleep(pause);
+        }
+        losses
+    }
+
+    fn happen(&mut self, fault: Fault, node: usize, time: Duration) -> Option<Loss> {
+        let long = LEASE + time;
+        match fault {
+            Fault::Kill => {
+                self.kill(node);
+                thread::sleep(time);
+                self.start_node(node);
+            }
+            Fault::StandStill => self.stand_still(node, time),
+            Fault::StandStillForLong => self.stand_still(node, long),
+            Fault::Cut => self.on_the_way(node, time, Proxy::cut),
+            Fault::CutForLong => self.on_the_way(node, long, Proxy::cut),
+            Fault::Stall => self.on_the_way(node, time, Proxy::stall),
+            Fault::Delay => {
+                self.on_the_way(node, time, |proxy| proxy.delay(Duration::from_millis(150)));
+                self.proxies[node].delay(Duration::ZERO);
+            }
+            Fault::Reset => self.proxies[node].reset(),
+            Fault::RedisStandsStill => {
+                self.redis.stop();
+                thread::sleep(time);
+                self.redis.cont();
+            }
+            Fault::RedisForgets => {
+                self.redis.kill();
+                let loss = Loss::at(Instant::now());
+                self.redis.restart_empty();
+                return Some(loss);
+            }
+            Fault::RedisIsFull => {
+                self.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+                thread::sleep(time);
+                self.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+            }
+            Fault::ClockJumps => {
+                // Within what a signature's timestamp may be off.
+                let to = ["+0", "-300", "+300"][self.random.random_range(0..3)];
+                self.clocks[node].set(to);
+            }
+            Fault::Reload => {
+                let members = self.random.random_range(50..100);
+                let config = self.configs[node].clone();
+                self.configs[node] = config.limit("presence_members", &format!("{members}"));
+                if let Some(server) = &self.nodes[node] {
+                    server.rewrite(&self.configs[node].toml());
+                    server.hang_up();
+                }
+            }
+        }
+        None
+    }
+
+    fn stand_still(&self, node: usize, time: Duration) {
+        if let Some(server) = &self.nodes[node] {
+            server.signal("STOP");
+            thread::sleep(time);
+            server.signal("CONT");
+        }
+    }
+
+    fn on_the_way(&self, node: usize, time: Duration, fault: impl FnOnce(&Proxy)) {
+        fault(&self.proxies[node]);
+        thread::sleep(time);
+        self.proxies[node].pass();
+    }
+
+    /// Sets the clocks right. All else has been mended.
+    pub(super) fn heal(&mut self) {
+        for clock in &self.clocks {
+            clock.set("+0");
+        }
+    }
+}

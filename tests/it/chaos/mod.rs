@@ -1,0 +1,211 @@
+//! Chaos: two nodes over Redis under load, while a random schedule of faults runs (`faults`). Clients note what they are
+//! told (`client`), and afterwards it is judged by what ARCHITECTURE.md promises: no connection ends that its node could
+//! keep, no event comes twice or out of order, none that was accepted is missing, and in the end everybody agrees.
+//!
+//! A seed makes the schedule; the moments are the machine's. `TIDEWIRE_CHAOS_SEEDS=500` runs so many seeds,
+//! `TIDEWIRE_CHAOS_FIRST=42` begins at another one.
+
+mod client;
+mod faults;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Members, PATIENCE, eventually, listed};
+use client::{Accepted, Life, Shared, Wish};
+use faults::{Loss, Scene};
+
+/// Without a wish of another number.
+const SEEDS: u64 = 10;
+
+/// Schedules that run side by side: they mostly wait.
+const AT_A_TIME: u64 = 5;
+
+const SUBSCRIBERS: usize = 4;
+const MEMBERS: usize = 4;
+
+#[test]
+fn what_is_promised_holds_in_random_failures() {
+    let number = |name: &str, default: u64| {
+        let value = std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        value.map_or(default, |value| value.parse().expect("a number"))
+    };
+    let seeds = number("TIDEWIRE_CHAOS_SEEDS", SEEDS);
+    let first = number("TIDEWIRE_CHAOS_FIRST", 1);
+    let mut failed = Vec::new();
+    let all: Vec<u64> = (first..first + seeds).collect();
+    for some in all.chunks(AT_A_TIME as usize) {
+        let runs: Vec<_> = some
+            .iter()
+            .map(|seed| {
+                (
+                    *seed,
+                    thread::spawn({
+                        let seed = *seed;
+                        move || run(seed)
+                    }),
+                )
+            })
+            .collect();
+        for (seed, run) in runs {
+            if run.join().is_err() {
+                failed.push(seed);
+            }
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "broken promises with the seeds {failed:?}"
+    );
+}
+
+fn run(seed: u64) {
+    let shared = Arc::new(Shared::default());
+    let mut scene = Scene::start(seed, &shared);
+    let clients: Vec<_> = (0..SUBSCRIBERS + MEMBERS)
+        .map(|number| {
+            let wish = match number.checked_sub(SUBSCRIBERS) {
+                None => Wish::Events,
+                Some(member) => Wish::Member(format!("m{member}")),
+            };
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || client::run(&shared, number, &wish))
+        })
+        .collect();
+    await_satisfied(&shared, "all have come");
+    let publisher = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || client::publish(&shared))
+    };
+    let losses = scene.play();
+    scene.heal();
+    shared.ends.store(true, SeqCst);
+    let accepted = publisher.join().expect("it only notes");
+    shared
+        .last
+        .store(accepted.last().map_or(0, |last| last.number), SeqCst);
+    await_satisfied(
+        &shared,
+        &format!("all agree after seed {seed}: {:?}", scene.played),
+    );
+    agreed(&scene);
+    shared.leaves.store(true, SeqCst);
+    let lives: Vec<Life> = clients
+        .into_iter()
+        .flat_map(|client| client.join().expect("it only notes"))
+        .collect();
+    let broken = judge(&lives, &accepted, &losses);
+    assert!(
+        broken.is_empty(),
+        "seed {seed}, {} events accepted, faults {:#?}: {broken:#?}",
+        accepted.len(),
+        scene.played
+    );
+}
+
+fn await_satisfied(shared: &Shared, what: &str) {
+    let mut waits = Vec::new();
+    eventually(2 * PATIENCE, what, || {
+        let now: Vec<usize> = (0..SUBSCRIBERS + MEMBERS)
+            .filter(|number| !shared.satisfied[*number].load(SeqCst))
+            .collect();
+        if now != waits {
+            eprintln!("{what}: clients {now:?} are not there yet");
+            waits = now;
+        }
+        waits.is_empty().then_some(())
+    });
+}
+
+/// All nodes tell the same, and that is right.
+fn agreed(scene: &Scene) {
+    let members: Members = (0..MEMBERS).map(|member| format!("m{member}")).collect();
+    for node in scene.nodes() {
+        eventually(PATIENCE, "the node counts right", || {
+            let count = crate::cluster::subscriptions(node, client::CHANNEL);
+            let right = listed(node) == members && count == SUBSCRIBERS as u64;
+            right.then_some(())
+        });
+        assert_eq!(node.admin("/ready").status(), 200);
+    }
+}
+
+/// What was promised and did not hold.
+fn judge(lives: &[Life], accepted: &[Accepted], losses: &[Loss]) -> Vec<String> {
+    let mut broken: Vec<String> = lives.iter().flat_map(|life| life.broken.clone()).collect();
+    for life in lives.iter().filter(|life| life.is_of_events) {
+        let whose = format!("client {} on node {}", life.client, life.node);
+        let mut seen = BTreeSet::new();
+        for number in &life.received {
+            if !seen.insert(*number) {
+                broken.push(format!("{whose} got {number} twice"));
+            }
+        }
+        let in_order: Vec<u64> = accepted.iter().map(|event| event.number).collect();
+        let of_those: Vec<u64> = life
+            .received
+            .iter()
+            .copied()
+            .filter(|number| in_order.binary_search(number).is_ok())
+            .collect();
+        if !of_those.is_sorted() {
+            broken.push(format!(
+                "{whose} got accepted events out of order: {of_those:?}"
+            ));
+        }
+        if !life.lasted {
+            continue;
+        }
+        for event in accepted {
+            let is_owed =
+                event.begun > life.subscribed && !losses.iter().any(|loss| loss.excuses(event));
+            if is_owed && !seen.contains(&event.number) {
+                broken.push(format!(
+                    "{whose} missed {}, accepted by node {}, {:?} after it had subscribed",
+                    event.number,
+                    event.node,
+                    event.begun - life.subscribed
+                ));
+            }
+        }
+    }
+    broken
+}
+
+/// The judge sees what is wrong.
+#[test]
+fn every_broken_promise_is_found() {
+    let begun = Instant::now();
+    let event = |number: u64| Accepted {
+        number,
+        node: 0,
+        begun: begun + Duration::from_secs(number),
+        done: begun + Duration::from_secs(number),
+    };
+    let accepted = [event(1), event(2), event(4)];
+    let life = |received: &[u64], lasted: bool| Life {
+        client: 0,
+        node: 0,
+        is_of_events: true,
+        subscribed: begun,
+        lasted,
+        received: received.to_vec(),
+        broken: Vec::new(),
+    };
+    let found = |received: &[u64], lasted, losses: &[Loss]| {
+        judge(&[life(received, lasted)], &accepted, losses).len()
+    };
+    // The third was refused and may have been taken all the same.
+    assert_eq!(found(&[1, 2, 4], true, &[]), 0);
+    assert_eq!(found(&[1, 2, 4, 3], true, &[]), 0);
+    assert_eq!(found(&[1, 2, 2, 4], true, &[]), 1);
+    assert_eq!(found(&[2, 1, 4], true, &[]), 1);
+    assert_eq!(found(&[1, 4], true, &[]), 1);
+    assert_eq!(found(&[1], false, &[]), 0);
+    let loss = Loss::at(begun + Duration::from_secs(3));
+    assert_eq!(found(&[1, 4], true, &[loss]), 0);
+    assert_eq!(found(&[1, 2], true, &[loss]), 1);
+}
