@@ -1,8 +1,8 @@
 //! TLS by the server itself: the same protocol over it, certificates that change, and what is said when it fails.
 
 use crate::harness::{
-    APP, Config, Filled, Http, Message, PATIENCE, Server, TARGET, TestCertificates, Wire, Ws,
-    event_body, eventually, request,
+    APP, Config, Filled, Http, Message, PATIENCE, ROLL_OVER, Server, TARGET, TestCertificates,
+    Wire, Ws, XhrStream, event_body, eventually, messages, request, xhr_lines,
 };
 
 fn certificates() -> TestCertificates {
@@ -54,6 +54,42 @@ fn websockets_and_the_http_api_are_served_over_tls_and_beside_it() {
     ws.silent();
     drop((over_tls, beside));
     ws.close();
+}
+
+/// A stream to its roll-over, and polls for what it left.
+#[test]
+fn pusher_js_over_http_loses_nothing_over_tls() {
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates));
+    let target = |kind| format!("/app/app-key/7/overtls0/{kind}?protocol=7");
+    let mut streaming = wire(&server, &certificates);
+    let asked = request("POST", &target("xhr_streaming"), &[], "");
+    streaming.write(asked.as_bytes()).unwrap();
+    let mut stream = XhrStream::read(streaming);
+    assert_eq!(stream.line(), "o");
+    let mut http = Http::over(wire(&server, &certificates));
+    let subscribe = r#"["{\"event\":\"pusher:subscribe\",\"data\":{\"channel\":\"x\"}}"]"#;
+    let answer = http.request("POST", &target("xhr_send"), &[], subscribe);
+    assert_eq!(answer.status(), 204);
+    stream.told("pusher_internal:subscription_succeeded");
+    let mut backend = Http::connect(server.plain.expect("a second listener"));
+    let data = "x".repeat(10_000);
+    for number in 0..50 {
+        let body = event_body("x", &number.to_string(), &data);
+        let published = backend.signed(&APP, "POST", "/apps/app-id/events", &body);
+        assert_eq!(published.status(), 200);
+    }
+    let mut got = Vec::new();
+    while stream.units <= ROLL_OVER {
+        got.push(stream.message());
+    }
+    while got.len() < 50 {
+        let answer = http.request("POST", &target("xhr"), &[], "");
+        got.extend(xhr_lines(&answer).iter().flat_map(|line| messages(line)));
+    }
+    for (number, message) in got.iter().enumerate() {
+        assert_eq!(message["event"], number.to_string());
+    }
 }
 
 #[test]

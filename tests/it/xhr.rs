@@ -251,7 +251,8 @@ fn a_silent_session_is_sent_a_heartbeat_and_nobody_else_is() {
         closed.as_deref(),
         Some("c[4201,\"Pong reply not received\"]")
     );
-    assert!(stream.has_ended(PATIENCE) || stream.is_complete);
+    assert_eq!(stream.try_line(PATIENCE), None);
+    assert!(stream.is_complete, "a clean end");
 }
 
 #[test]
