@@ -183,15 +183,16 @@ impl Receiver {
             .await
     }
 
-    /// Waits, but no longer than until it is to stop.
+    /// Waits, but no longer than until it is to stop. What is ready at once is done all the same: a client that has its
+    /// whole answer may have asked again already, and its connection is as good as before.
     async fn unless_stopped(
         &mut self,
         waited: impl Future<Output = io::Result<()>>,
     ) -> Result<(), Over> {
         let mut waited = std::pin::pin!(waited);
-        poll_fn(|cx| match self.is_stopped(cx) {
-            true => Poll::Ready(Err(Over::Stopped)),
-            false => waited.as_mut().poll(cx).map_err(|_| Over::Gone),
+        poll_fn(|cx| match waited.as_mut().poll(cx) {
+            Poll::Pending if self.is_stopped(cx) => Poll::Ready(Err(Over::Stopped)),
+            done => done.map_err(|_| Over::Gone),
         })
         .await
     }
