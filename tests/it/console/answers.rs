@@ -148,7 +148,7 @@ fn connections_are_listed_found_and_closed() {
         json!({
             "socket_id": first.socket_id(), "user_id": "ada", "address": "127.0.0.1",
             "origin": "https://shop.example", "protocol": 6, "client": "js 8.4.0",
-            "subscriptions": ["a", "b"], "subscription_count": 2, "outbox_bytes": 0, "age_seconds": null,
+            "transport": "websocket", "subscriptions": ["a", "b"], "subscription_count": 2, "outbox_bytes": 0, "age_seconds": null,
         })
     );
     let of_many = list(&format!("?find={}", many[0].socket_id()));

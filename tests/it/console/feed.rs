@@ -33,7 +33,7 @@ fn a_connection_s_life_is_told() {
     let first = watcher.next("connected");
     assert_eq!(first["n"], 1);
     assert!(first["node"].as_str().unwrap().contains(':'), "{first}");
-    let address = json!({"address": "127.0.0.1"});
+    let address = json!({"address": "127.0.0.1", "transport": "websocket"});
     assert_eq!(plain(first), of(&ws, "connected", &address));
 
     ws.subscribe("presence-x", Some(r#"{"user_id":7}"#));

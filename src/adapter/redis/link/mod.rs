@@ -230,7 +230,8 @@ impl Link {
             let mut broken = None;
             tokio::select! {
                 exchanged = connection.exchange(&mut values) => broken = exchanged.err(),
-                _ = self.deps.requests.recv_many(&mut requests, REQUEST_BATCH) => {}
+                // None at all: whoever sent them is gone, and the link goes on for what it has.
+                1.. = self.deps.requests.recv_many(&mut requests, REQUEST_BATCH) => {}
                 Some(answer) = self.asking.next_answer(), if self.asking.has_room() => {
                     self.asking.on_answer(answer);
                 }
