@@ -116,10 +116,10 @@ fn a_connection_to_redis_that_breaks_again_and_again_loses_nothing() {
     let proxy = Proxy::start(redis.address());
     let config = Config::new().server("outbox_bytes", "16777216");
     let nodes = Nodes::linked(&config, &[redis.url(), proxy.url()]);
-    let (mut page, stream) = page_on(&nodes, "c");
-    let first = stream;
+    let (mut page, mut first) = page_on(&nodes, "c");
     let mut stream = page.at(&nodes[1]).stream();
-    drop(first);
+    // Whoever hangs up a stream that was not replaced does not come back.
+    assert!(first.has_ended(PATIENCE));
     let mut lines = 0;
     let receive = |page: &mut Xhr| {
         lines += 1;
