@@ -234,3 +234,20 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_knows_how_long_to_wait_for_an_acknowledgement() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let socket = Socket::plain(stream.unwrap(), false, None);
+        socket.set_user_timeout(Duration::from_secs(60));
+        let Io::Plain(stream) = &socket.io else {
+            panic!("it is in the clear");
+        };
+        assert_eq!(sockopt::tcp_user_timeout(stream), Ok(60_000));
+    }
+}

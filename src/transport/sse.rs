@@ -10,6 +10,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use actix_http::header::{ACCEPT, ORIGIN};
 use actix_http::{Method, Request};
@@ -33,6 +34,10 @@ use crate::protocol::{CloseCode, Transport};
 /// How long an `EventSource` waits before it comes back, in milliseconds; and where there is no room.
 const RETRY_MS: u32 = 1000;
 const RETRY_LATER_MS: u32 = 15_000;
+
+/// How long what was sent may stay unacknowledged. A client that is gone without a word says nothing else, and something
+/// is sent at least every 25 s.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// Bytes that a client may send behind its request. It has nothing to say.
 const MOST_READ: usize = 4096;
@@ -64,6 +69,7 @@ pub(super) fn open(door: &Door, request: &Request, socket: Socket) {
             return spawn(async move { say(&socket, reply.refusal(&refused).as_bytes()).await });
         }
     };
+    socket.set_user_timeout(GONE_AFTER);
     // The hub has the connection before anything else happens on this worker: a reload that follows finds it there.
     let outlet = Outlet::Events(Box::new(EventStream::new(wish.style, socket)));
     let peer = door.hub.admit(identity, outlet);
