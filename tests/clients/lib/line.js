@@ -22,14 +22,17 @@ export class Line {
 
   #pass(client) {
     const node = net.connect(this.target.port, this.target.host);
-    const pair = { client, node, swallows: false };
+    const pair = { client, node, swallows: false, isAsked: false };
     this.#pairs.add(pair);
     for (const [from, to] of [
       [client, node],
       [node, client],
     ]) {
       from.setNoDelay(true);
-      from.on("data", (data) => pair.swallows || to.write(data));
+      from.on("data", (data) => {
+        pair.isAsked = from === client;
+        if (!pair.swallows) to.write(data);
+      });
       from.on("end", () => pair.swallows || to.end());
       from.on("error", () => pair.swallows || to.destroy());
       from.on("close", () => {
@@ -37,6 +40,11 @@ export class Line {
         if (!pair.swallows && !from.readableEnded) to.destroy();
       });
     }
+  }
+
+  /** Whether some client has asked something that was not answered yet. */
+  get isAsked() {
+    return [...this.#pairs].some((pair) => pair.isAsked);
   }
 
   /** Resets all connections, to both sides. */

@@ -244,6 +244,8 @@ describe("where no WebSocket gets through", { concurrency: true, timeout: 300_00
         await order();
         await eventually("the first", DEADLINE, has);
         const { socket_id } = client.connection;
+        // A cut between two polls is none: the next one is of the same session.
+        await eventually("a request under way", DEADLINE, () => transport !== "xhr_polling" || line.isAsked);
         line.reset();
         for (let times = 0; times < 20; times++) await order();
         await eventually("another connection", RETRY_DEADLINE, () => client.connection.state === "connected" && client.connection.socket_id !== socket_id);
