@@ -205,8 +205,18 @@ impl Load<'_> {
 
 #[test]
 fn the_last_state_goes_on_while_the_database_is_away() {
-    let mut mariadb = DatabaseServer::start(DatabaseKind::MariaDb);
-    let database = mariadb.new_database();
+    let (mariadb, database, server) = goes_on_without(DatabaseKind::MariaDb);
+    it_hangs(&mariadb, &database, &server);
+}
+
+#[test]
+fn the_last_state_goes_on_while_postgresql_is_away() {
+    goes_on_without(DatabaseKind::Postgres);
+}
+
+fn goes_on_without(kind: DatabaseKind) -> (DatabaseServer, Database, Server) {
+    let mut daemon = DatabaseServer::start(kind);
+    let database = daemon.new_database();
     create_soketi_table(&database);
     insert(&database, &FIRST, PLAIN);
     let config = config(&database, "");
@@ -217,7 +227,7 @@ fn the_last_state_goes_on_while_the_database_is_away() {
     };
     load.one();
 
-    mariadb.stop();
+    daemon.stop();
     let down = eventually(PATIENCE, "/health says that it is away", || {
         load.one();
         let health = health(&server);
@@ -243,7 +253,7 @@ fn the_last_state_goes_on_while_the_database_is_away() {
     );
     load.one();
 
-    mariadb.restart();
+    daemon.restart();
     insert(&database, &SECOND, PLAIN);
     eventually(PATIENCE, "the new row is there", || {
         load.one();
@@ -263,7 +273,7 @@ fn the_last_state_goes_on_while_the_database_is_away() {
     );
     assert!(log.contains("the database of apps is back"), "{log}");
     drop(load);
-    it_hangs(&mariadb, &database, &server);
+    (daemon, database, server)
 }
 
 /// A database that hangs keeps nobody waiting either.
