@@ -50,6 +50,7 @@ async fn text(admin: &Admin, format: Format) -> String {
     page.sources(admin);
     if let Some(cluster) = &admin.cluster {
         page.cluster(cluster);
+        page.shares(admin);
     }
     if let Some(store) = admin.apps.status() {
         page.app_store(&store);
@@ -249,6 +250,14 @@ impl Page {
             "cluster_strange_nodes" "Live nodes under the prefix that have an app of the same id with another key or secret" = strange.count(),
             "cluster_waiting_bytes" "Bytes of events that wait for Redis" = cluster.waiting_bytes(),
             "cluster_round_trip_microseconds" "The longest of the last round trips to Redis" = cluster.round_trip().as_micros(),
+        }
+    }
+
+    fn shares(&mut self, admin: &Admin) {
+        let help = "This node's share of a limit that all nodes have together";
+        let mut family = self.family("cluster_limit_share", Kind::Gauge, help);
+        for (app, limit, share) in admin.node.shares() {
+            family.sample(&[("app", app.as_str()), ("limit", limit.key())], share);
         }
     }
 

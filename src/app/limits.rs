@@ -1,24 +1,37 @@
-//! `Limits`: `[apps.limits]`, and what follows from them for the sizes of messages and bodies.
+//! `Limits`: `[apps.limits]`, and what follows from them for the sizes of messages and bodies; `LimitsScope`.
 
 use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
 
 use crate::bounded::{number, optional, section};
 
 /// What the last event of a cache channel costs beside its texts, in bytes: its places in two maps.
 pub const LAST_EVENT_OVERHEAD: usize = 320;
 
+/// Whose `connections` and `events_per_second` are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitsScope {
+    /// Each node's.
+    Node,
+    /// Those of all nodes over one Redis.
+    Cluster,
+}
+
 section! {
     /// `[apps.limits]`: what one app may use. Defaults are Pusher's documented values.
     #[derive(PartialEq, Eq)]
     #[serde(expecting = "a table, [apps.limits]")]
     pub struct Limits {
-        /// Connections at a time; none: unlimited. Beyond it 4004.
+        /// Connections at a time, within [`LimitsScope`]; none: unlimited. Beyond it 4004.
         #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
         pub connections: Option<NonZeroU32> = None,
         /// Connections that are signed in as one user, in the cluster; none: unlimited. Beyond it the sign-in is refused.
         #[serde(deserialize_with = "optional::<1, 1_000_000, _, _>")]
         pub connections_per_user: Option<NonZeroU32> = None,
-        /// Events per second through the HTTP API of one node, whatever their channels; none: unlimited. Beyond it 429.
+        /// Events per second through the HTTP API, within [`LimitsScope`], whatever their channels; none: unlimited. Beyond it
+        /// 429.
         #[serde(deserialize_with = "optional::<1, 65_535, _, _>")]
         pub events_per_second: Option<NonZeroU32> = None,
         /// Requests of the HTTP API that read, per second. Beyond it 429.

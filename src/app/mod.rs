@@ -15,7 +15,7 @@ use actix_http::header::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use tokio::sync::watch;
 
-pub use limits::{LAST_EVENT_OVERHEAD, Limits};
+pub use limits::{LAST_EVENT_OVERHEAD, Limits, LimitsScope};
 
 use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
@@ -114,6 +114,8 @@ pub struct App {
     pub sources: Vec<Source>,
     /// Limits.
     pub limits: Limits,
+    /// Whose connections and events they count together.
+    pub limits_scope: LimitsScope,
     /// What is counted for it.
     pub metrics: AppMetrics,
     /// Whether it has been logged that an id with a `.` fits no rule for users.
@@ -470,6 +472,7 @@ impl App {
             webhooks: Vec::new(),
             sources: Vec::new(),
             limits: Limits::default(),
+            limits_scope: LimitsScope::Node,
             metrics: AppMetrics::default(),
             dotted_id_logged: Once::new(),
         }

@@ -221,9 +221,10 @@ fn closed(code: Option<u16>, reason: &str, address: &Address) -> String {
             return unauthorized(reason);
         }
         // They share a number.
-        CloseCode::SlowConsumer | CloseCode::TooFast => {
+        CloseCode::SlowConsumer | CloseCode::TooFast | CloseCode::OverShare => {
             "This side reads more slowly than the server sends: subscribe to less, or raise outbox_bytes in [server]. Or it \
-             sends far more than messages_per_second in [apps.limits] of the app."
+             sends far more than messages_per_second in [apps.limits] of the app. Or, with limits_scope = \"cluster\", the \
+             other nodes have nearly all of its connections."
         }
         CloseCode::ShuttingDown | CloseCode::Operator | CloseCode::TokenEnded => {
             "The server goes down, an operator closed this connection, or its token has ended; clients come back at once, to it or to another node."

@@ -96,6 +96,7 @@ pub(super) fn built(
         webhooks: webhooks::built(&raw.webhooks, at, check)?,
         sources: sources::built(&raw.sources, at, check)?,
         limits: raw.limits.clone(),
+        limits_scope: raw.limits_scope,
         metrics: Default::default(),
         dotted_id_logged: Once::new(),
     })

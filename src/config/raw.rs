@@ -16,7 +16,7 @@ use super::sources::SourceKind;
 use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, TableName, Token};
 use super::webhooks::{HeaderText, Pattern, Target};
 use crate::adapter::redis::OnOutage;
-use crate::app::Limits;
+use crate::app::{Limits, LimitsScope};
 use crate::bounded::{as_seconds, number, seconds, section};
 use crate::protocol::WebhookKind;
 use crate::rules::{Retention, WhoMaySubscribe};
@@ -240,6 +240,7 @@ section! {
         #[serde(deserialize_with = "number::<0, 3600, _, _>")]
         pub(super) signin_wait_seconds: u32 = 10,
         pub(super) api_tokens: Vec<Masked> = Vec::new(),
+        pub(super) limits_scope: LimitsScope = LimitsScope::Node,
         pub(super) limits: Limits = Limits::default(),
         pub(super) jwt: Option<Jwt> = None,
         pub(super) channels: Vec<ChannelRule> = Vec::new(),

@@ -1,8 +1,9 @@
 //! Rates over a given `now`, without a clock of their own, and how many of something there may be: a token bucket, permits,
-//! what one network may do (`networks`), and the gate that lets WebSockets in (`gate`).
+//! what one network may do (`networks`), the gate that lets WebSockets in (`gate`), and a node's share of a limit (`share`).
 
 mod gate;
 mod networks;
+mod share;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use gate::{Admission, AdmissionGate, AdmissionRefused};
 pub use networks::{Failures, NetworkLimits};
+pub use share::{Ask, Share, Usage};
 
 /// Lets `per_second` things through each second, with a burst of as many.
 #[derive(Debug, Clone, Copy)]

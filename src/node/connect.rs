@@ -20,6 +20,7 @@ use crate::protocol::{
     CloseCode, Encoded, Member, ResumeToken, ServerFrame, SocketId, Transport, User, UserId,
     VERSIONS, excerpt,
 };
+use crate::registry::ConnectRefused;
 use crate::token::TokensInUse;
 
 /// What a client says of itself when it asks for a connection.
@@ -165,9 +166,14 @@ impl Node {
             return Err(Refusal::new(CloseCode::TlsOnly));
         }
         check_origin(app, params.origin)?;
-        if !self.registry.connect(&app.id, app.limits.connections) {
-            return Err(Refusal::new(CloseCode::OverQuota));
-        }
+        let (limit, scope) = (app.limits.connections, app.limits_scope);
+        let counted = self.registry.connect(&app.id, limit, scope);
+        counted.map_err(|refused| {
+            Refusal::new(match refused {
+                ConnectRefused::Limit => CloseCode::OverQuota,
+                ConnectRefused::Share => CloseCode::OverShare,
+            })
+        })?;
         Ok(Identity {
             socket_id: SocketId::random(),
             app: Arc::clone(app),

@@ -11,7 +11,7 @@ use crate::hub::inbox::{InboxDepth, WorkerCommand, WorkerReport};
 use crate::hub::listing::{ConnectionList, ConnectionQuery};
 use crate::metrics::Observed;
 use crate::protocol::{ChannelName, Member, SocketId};
-use crate::registry::Totals;
+use crate::registry::{SharedLimit, Totals};
 
 /// How long a worker may take to go through its connections.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -157,6 +157,12 @@ impl Node {
     #[must_use]
     pub fn connections(&self) -> HashMap<AppId, usize> {
         self.registry.connections()
+    }
+
+    /// This node's part of each limit that all nodes have together.
+    #[must_use]
+    pub fn shares(&self) -> Vec<(AppId, SharedLimit, u32)> {
+        self.registry.shares()
     }
 
     /// Bytes of commands that wait for workers.

@@ -5,16 +5,22 @@ use std::time::{Duration, Instant};
 
 use super::Node;
 use super::connect::Session;
-use crate::app::{App, Limits};
+use crate::app::{App, Limits, LimitsScope};
 use crate::limits::TokenBucket;
 use crate::registry::AppRate;
 
 /// The requests of an app come faster than one of its limits allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{}", match rate {
-    AppRate::Events => format!(
-        "Too many events: this app may publish {limit} per second (events_per_second in its limits)"
-    ),
+    AppRate::Events => match share {
+        None => format!(
+            "Too many events: this app may publish {limit} per second (events_per_second in its limits)"
+        ),
+        Some(share) => format!(
+            "Too many events: this app may publish {limit} per second in the whole cluster, {share} of them at this moment \
+             through this node (events_per_second in its limits, limits_scope)"
+        ),
+    },
     AppRate::Reads => format!(
         "Too many reads: this app may ask for channels and users {limit} times per second (reads_per_second in its limits)"
     ),
@@ -24,6 +30,8 @@ pub struct TooFast {
     pub rate: AppRate,
     /// The limit.
     pub limit: NonZeroU32,
+    /// This node's share of it, if it is the whole cluster's.
+    pub share: Option<u32>,
     /// When it is worth trying again.
     pub wait: Duration,
 }
@@ -52,9 +60,26 @@ impl Node {
         let Some(limit) = rate.limit(&app.limits) else {
             return Ok(());
         };
-        self.registry
-            .take(rate, &app.id, (count, limit), Instant::now())
-            .map_err(|wait| TooFast { rate, limit, wait })
+        let share = match (rate, app.limits_scope) {
+            (AppRate::Events, LimitsScope::Cluster) => {
+                self.registry.share_of_events(&app.id, limit, count)
+            }
+            (AppRate::Events, LimitsScope::Node) | (AppRate::Reads, _) => None,
+        };
+        let taken = match NonZeroU32::new(share.unwrap_or(limit.get())) {
+            Some(limit) => {
+                let now = Instant::now();
+                self.registry.take(rate, &app.id, (count, limit), now)
+            }
+            // By then it has been asked for.
+            None => Err(Duration::from_secs(1)),
+        };
+        taken.map_err(|wait| TooFast {
+            rate,
+            limit,
+            share,
+            wait,
+        })
     }
 }
 

@@ -35,6 +35,8 @@ pub enum CloseCode {
     SlowConsumer,
     /// 4100: the client sends ten times as fast as the app allows.
     TooFast,
+    /// 4100: this node's share of the app's `connections` is used up, but not the limit.
+    OverShare,
     /// 4200: this server goes down; come back to it or to another one at once.
     ShuttingDown,
     /// 4200: an operator has closed this one connection, which may come back.
@@ -55,7 +57,7 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::TlsOnly,
         Self::UnknownApp,
         Self::AppDisabled,
@@ -70,6 +72,7 @@ impl CloseCode {
         Self::TokenEndedForGood,
         Self::SlowConsumer,
         Self::TooFast,
+        Self::OverShare,
         Self::ShuttingDown,
         Self::Operator,
         Self::TokenEnded,
@@ -98,6 +101,7 @@ impl CloseCode {
             Self::TokenEndedForGood => "token_ended_for_good",
             Self::SlowConsumer => "slow_consumer",
             Self::TooFast => "too_fast",
+            Self::OverShare => "over_share",
             Self::ShuttingDown => "shutting_down",
             Self::Operator => "operator",
             Self::TokenEnded => "token_ended",
@@ -125,7 +129,7 @@ impl CloseCode {
             | Self::OriginRefused
             | Self::Terminated
             | Self::TokenEndedForGood => 4009,
-            Self::SlowConsumer | Self::TooFast => 4100,
+            Self::SlowConsumer | Self::TooFast | Self::OverShare => 4100,
             Self::ShuttingDown | Self::Operator | Self::TokenEnded => 4200,
             Self::NoPong => 4201,
             Self::ProtocolViolation => 1002,
@@ -159,6 +163,7 @@ impl CloseCode {
             Self::TokenEndedForGood => "The token has expired",
             Self::SlowConsumer => "Over capacity: the client reads too slowly",
             Self::TooFast => "Over capacity: the client sends too fast",
+            Self::OverShare => "Over capacity: this node has no room for the application yet",
             Self::ShuttingDown => "Server is shutting down, reconnect immediately",
             Self::Operator => "Closed by an operator, reconnect immediately",
             Self::TokenEnded => "The token has expired, reconnect with a new one",
@@ -244,8 +249,8 @@ mod tests {
         assert_eq!(count(4000..4100), 12, "these stop the client");
         assert_eq!(
             count(4100..4200),
-            2,
-            "one that reads too slowly or sends too fast comes back after a pause"
+            3,
+            "one that reads too slowly, sends too fast or finds no room on its node comes back after a pause"
         );
         assert_eq!(count(4200..4300), 4, "these come back at once");
         assert_eq!(

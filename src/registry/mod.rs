@@ -12,6 +12,7 @@ mod kept;
 mod once;
 mod positions;
 mod rates;
+mod shares;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,8 @@ use positions::Positions;
 pub use positions::{Position, PositionChange};
 pub use rates::AppRate;
 use rates::Rates;
+use shares::Shares;
+pub use shares::{ConnectRefused, ShareAsk, ShareGrant, SharedLimit};
 use shelf::{Budget, Shelf};
 pub use users::UserState;
 use users::Users;
@@ -57,6 +60,8 @@ pub struct Registry {
     keys: Box<[Keys]>,
     connections: Lock<HashMap<AppId, usize>>,
     rates: Rates,
+    /// Locked before connections and rates; none on a node that is alone.
+    shares: Lock<Option<Shares>>,
     positions: Positions,
     hasher: std::hash::RandomState,
     /// The number of the last delivery. It begins at the time of day in microseconds: the places of a log in a later
@@ -207,24 +212,13 @@ impl Registry {
             keys: (0..SHARDS).map(|_| Keys::default()).collect(),
             connections: Lock::default(),
             rates: Rates::default(),
+            shares: Lock::default(),
             positions: Positions::default(),
             hasher: std::hash::RandomState::new(),
             sequence: AtomicU64::new(clock::now_micros()),
             cache_budget: Budget::new(cache_bytes, SHARDS),
             log_budget: Budget::new(history_bytes, SHARDS),
         }
-    }
-
-    /// Counts a connection against its app, unless the app has `limit` of them.
-    #[must_use]
-    pub fn connect(&self, app: &AppId, limit: Option<NonZeroU32>) -> bool {
-        let mut connections = lock(&self.connections);
-        let count = connections.entry(app.clone()).or_default();
-        if limit.is_some_and(|limit| *count >= limit.get() as usize) {
-            return false;
-        }
-        *count += 1;
-        true
     }
 
     /// Undoes [`Registry::connect`].

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::app::LimitsScope;
 use crate::channel_log::LAST_EVENT_TTL;
 
 const LIMIT: usize = 3;
@@ -262,14 +263,17 @@ fn users_are_online_from_their_first_connection_to_their_last() {
 #[test]
 fn the_connection_limit_is_exact() {
     let (registry, app, limit) = (Registry::new(0, 0), app(), NonZeroU32::new(2));
-    assert!(registry.connect(&app, limit) && registry.connect(&app, limit));
-    assert!(!registry.connect(&app, limit));
-    assert!(
-        registry.connect(&AppId::new("2"), limit),
-        "each app has its own"
-    );
-    registry.disconnect(&app);
-    assert!(registry.connect(&app, limit));
+    for scope in [LimitsScope::Node, LimitsScope::Cluster] {
+        let connect = |app: &AppId| registry.connect(app, limit, scope);
+        assert!(connect(&app).is_ok() && connect(&app).is_ok());
+        assert_eq!(connect(&app), Err(ConnectRefused::Limit));
+        assert!(connect(&AppId::new("2")).is_ok(), "each app has its own");
+        registry.disconnect(&app);
+        assert!(connect(&app).is_ok());
+        for app in [&app, &app, &AppId::new("2")] {
+            registry.disconnect(app);
+        }
+    }
 }
 
 const DELAY: Duration = Duration::from_secs(3);

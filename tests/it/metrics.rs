@@ -424,7 +424,10 @@ fn dashboards_made_for_soketi_go_on() {
 fn everything() -> (Database, RedisServer, Nodes) {
     let (database, redis) = (Database::new(DatabaseKind::Sqlite), RedisServer::start());
     let store = format!("[app_store]\nurl = {:?}\n", database.url);
-    let config = Config::new().admin("soketi_metric_names", "true");
+    let config = Config::new()
+        .admin("soketi_metric_names", "true")
+        .app("limits_scope", "\"cluster\"")
+        .limit("connections", "1000");
     let nodes = Nodes::over(&redis, 1, &config.more(&store));
     (database, redis, nodes)
 }

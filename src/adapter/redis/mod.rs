@@ -25,7 +25,7 @@ mod wire;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -156,6 +156,7 @@ impl Redis {
             });
             states.push(states_end);
         }
+        deps.registry.share_limits(Instant::now() + settings.lease);
         run(link_deps)?;
         let budget = Arc::new(Semaphore::new(BUDGET_KIB as usize));
         let state = ClusterState {

@@ -103,6 +103,10 @@ const WRONG: &[(&str, &str)] = &[
         "apps.toml:2: secret in [[apps]]: expected a text without control characters and without white space around it",
     ),
     (
+        "[[apps]]\nlimits_scope = \"world\"",
+        "apps.toml:2: limits_scope in [[apps]]: expected \"node\" or \"cluster\", found the text \"world\"",
+    ),
+    (
         "[[apps]]\n[apps.limits]\nevent_bytes = 0",
         "apps.toml:3: event_bytes in [apps.limits]: expected a whole number from 1 to 16777216, found 0",
     ),

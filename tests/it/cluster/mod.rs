@@ -17,6 +17,7 @@ mod redis_cost;
 mod redis_footprint;
 mod restart;
 mod sessions;
+mod shares;
 mod slow;
 mod stream;
 mod tls;

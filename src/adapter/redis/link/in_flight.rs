@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::positions::PositionChanges;
 use super::request::{Publish, Query, Waiter};
+use super::shares::AskedShares;
 use crate::adapter::redis::wire::message::Position;
 
 /// Registrations that may be in flight.
@@ -53,6 +54,8 @@ pub(super) enum PendingReply {
     FlushCount(String),
     /// The node named here, which may be this one.
     RemoveNode(String),
+    /// Shares of limits.
+    Shares(AskedShares),
     /// What resumable connections have confirmed.
     Remember(PositionChanges),
     /// A message to another node, with its number if it is a question.

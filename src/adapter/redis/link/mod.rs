@@ -16,6 +16,7 @@
 //! | `local_delivery` | frames for this node's clients, and events for its webhooks |
 //! | `reap`, `shutdown` | the end of another node, and of this one |
 //! | `node_directory` | who the nodes are, and whether they have the same apps |
+//! | `shares` | this node's shares of the limits that all nodes have together |
 //! | `positions` | what resumable connections have confirmed |
 //! | `asking` | questions to single nodes, and the answers to theirs |
 //! | `feed_relay` | the console's feed between nodes |
@@ -37,6 +38,7 @@ pub(crate) mod register_reply;
 mod replies;
 pub(crate) mod request;
 mod scheduler;
+mod shares;
 mod shutdown;
 mod topic;
 
@@ -108,7 +110,8 @@ pub(super) struct LinkDeps {
     pub(super) delivery: LocalDelivery,
     /// The console's feed, for the one link that relays it.
     pub(super) feed: Option<Feed>,
-    /// The configured apps, for the same link, which compares them with those of other nodes.
+    /// The configured apps, for the same link, which compares them with those of other nodes and leases shares of their
+    /// limits.
     pub(super) apps: Option<Arc<CurrentApps>>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
     pub(super) state: watch::Sender<LinkState>,
@@ -131,6 +134,8 @@ pub(super) struct Link {
     asking: Asking,
     feed_relay: Option<FeedRelay>,
     directory: Option<NodeDirectory>,
+    /// Calls for shares so far.
+    share_calls: u64,
     waiter_deadlines: VecDeque<(Instant, Rc<str>)>,
     idle_topics: VecDeque<(Instant, Rc<str>)>,
     /// When the connection broke; `None` once everything is being registered again.
@@ -176,6 +181,7 @@ impl Link {
             positions: WaitingPositions::default(),
             in_flight: InFlight::default(),
             asking,
+            share_calls: 0,
             waiter_deadlines: VecDeque::new(),
             idle_topics: VecDeque::new(),
             down_since: Some(Instant::now()),
@@ -294,6 +300,7 @@ impl Link {
                 PendingReply::Heartbeat { .. }
                 | PendingReply::FeedMessage
                 | PendingReply::Introduce
+                | PendingReply::Shares(_)
                 | PendingReply::Subscribe
                 | PendingReply::Unsubscribe
                 | PendingReply::OwnedTopics(_)

@@ -162,6 +162,7 @@ impl Link {
                 self.on_node_removed(node, value.number()?, connection)
             }
             PendingReply::Introduce => self.on_introduced(value.list()?),
+            PendingReply::Shares(asked) => self.on_shares(asked, value.list()?),
             PendingReply::PeerMessage(question) => self.on_peer_message_sent(question, value),
             // The number of receivers, or that it was done.
             PendingReply::FeedMessage | PendingReply::Remember(_) => Ok(()),
@@ -210,6 +211,7 @@ impl Link {
             | PendingReply::RemoveNode(_)
             | PendingReply::FeedMessage
             | PendingReply::Introduce
+            | PendingReply::Shares(_)
             | PendingReply::Remember(_) => {
                 warn!(
                     reason = text,
@@ -251,10 +253,12 @@ impl Link {
         if has_forgotten {
             self.on_memory_loss();
         }
-        if self.paused || has_lapsed || has_forgotten {
+        let has_lost = has_lapsed || has_forgotten;
+        if self.paused || has_lost {
             self.paused = false;
             self.resync_all();
         }
+        self.lease_shares((nodes, asked), has_lost, connection);
         let is_more = counts.len() >= HEARTBEAT_BATCH || gone.len() >= HEARTBEAT_BATCH;
         self.update_feed_watches(&watched, connection);
         for node in dead {

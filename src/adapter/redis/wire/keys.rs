@@ -129,6 +129,11 @@ impl Bucket {
         format!("{}index:{app}", self.prefix)
     }
 
+    /// The key of the nodes' shares of an app's limit.
+    pub(crate) fn shares(&self, app: &AppId, limit: &str) -> String {
+        format!("{}shares:{limit}:{app}", self.prefix)
+    }
+
     /// The key of a session's owner.
     pub(crate) fn session(&self, session: &str) -> String {
         format!("{}session:{session}", self.prefix)

@@ -13,11 +13,12 @@ pub(crate) enum Script {
     FlushCount,
     RemoveNode,
     Introduce,
+    LeaseShares,
     Remember,
 }
 
 impl Script {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Heartbeat,
         Self::Register,
         Self::Publish,
@@ -25,6 +26,7 @@ impl Script {
         Self::FlushCount,
         Self::RemoveNode,
         Self::Introduce,
+        Self::LeaseShares,
         Self::Remember,
     ];
 
@@ -42,6 +44,7 @@ impl Script {
             Self::FlushCount => include_str!("scripts/flush_count.lua"),
             Self::RemoveNode => include_str!("scripts/remove_node.lua"),
             Self::Introduce => include_str!("scripts/introduce.lua"),
+            Self::LeaseShares => include_str!("scripts/lease_shares.lua"),
             Self::Remember => include_str!("scripts/remember.lua"),
         }
     }
