@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidewire::app::{App, AppId, AppKey, Limits, Resume};
+use tidewire::app::{App, AppId, AppKey, Limits, LimitsScope, Resume};
 use tidewire::auth::{Secret, Secrets};
 use tidewire::hub::inbox::{Delivery, Inboxes, WorkerCommand, inboxes};
 use tidewire::hub::{ClientInfo, Hub, HubSettings, Identity, Outlet, Peer, Slot};
@@ -176,6 +176,7 @@ fn app() -> App {
         webhooks: Vec::new(),
         sources: Vec::new(),
         limits: Limits::default(),
+        limits_scope: LimitsScope::Node,
         metrics: AppMetrics::default(),
         dotted_id_logged: std::sync::Once::new(),
     }

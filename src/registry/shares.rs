@@ -308,7 +308,7 @@ mod tests {
     }
 
     fn give(registry: &Registry, apps: &Arc<Apps>, share: u32, until: Instant) {
-        let asks = registry.ask_for_shares(apps, 4, None, Instant::now());
+        let asks = registry.ask_for_shares(apps, 4, Some(until), Instant::now());
         let others = Usage::default();
         let grant = |ask| (ask, Some(ShareGrant { share, others }));
         let grants: Vec<_> = asks.into_iter().map(grant).collect();
