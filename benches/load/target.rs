@@ -238,7 +238,7 @@ impl Server {
         self.metric(&format!("{name}_total"))
     }
 
-    /// One of its metrics without labels, likewise.
+    /// One of its metrics, whatever its labels, likewise.
     pub(crate) fn metric(&self, name: &str) -> Option<u64> {
         let mut stream = TcpStream::connect(self.admin?).ok()?;
         stream.set_read_timeout(Some(TIMEOUT)).ok()?;
@@ -247,9 +247,13 @@ impl Server {
             .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
-        let prefix = format!("tidewire_{name} ");
-        let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
-        line?.trim().parse().ok()
+        let name = format!("tidewire_{name}");
+        let values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&name))
+            .filter(|rest| rest.starts_with(['{', ' ']))
+            .filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<u64>().ok());
+        values.reduce(|sum, value| sum + value)
     }
 }
 
