@@ -36,7 +36,7 @@ pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};
 pub(crate) use ports::free_port;
 pub(crate) use proxy::Proxy;
-pub(crate) use receiver::{Receiver, Reply};
+pub(crate) use receiver::{Received, Receiver, Reply};
 pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
 pub(crate) use resp::{Answer, Resp};
 pub(crate) use server::{Server, event_body};
