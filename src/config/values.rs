@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use actix_http::Uri;
 use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::app_store::table_name;
 use super::origin::page_origin;
-use super::webhooks::masked;
+use super::webhooks::without_secrets;
 use crate::host_port::is_loopback;
 
 /// A secret or a token, or the name of the variable that holds it; `secrets` tells which. It is written as `***`,
@@ -37,15 +37,30 @@ pub(super) fn check_secret(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-impl fmt::Debug for Masked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(MASK)
-    }
+/// Prints and writes a value as it is displayed: without what is secret in it.
+macro_rules! masked {
+    ($($type:ty),*) => {$(
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
 }
 
-impl Serialize for Masked {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(MASK)
+pub(super) use masked;
+
+masked!(Masked);
+
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
     }
 }
 
@@ -238,7 +253,7 @@ fn jwks_url(text: &str) -> Result<String, String> {
     });
     let expected = "a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without \
                     user and fragment";
-    if_fits(&masked(text), fits, expected).map(|_| text.to_owned())
+    if_fits(&without_secrets(text), fits, expected).map(|_| text.to_owned())
 }
 
 fn network(text: &str) -> Result<String, String> {
