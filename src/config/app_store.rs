@@ -67,47 +67,27 @@ impl Database {
 
     /// What may stand behind the question mark. Without this check the drivers pass over what they do not know, be it a
     /// misspelt wish for TLS, or log it with its value.
-    fn options(self) -> &'static [&'static str] {
+    fn options(self) -> &'static str {
         match self {
-            Self::MySql => &[
-                "ssl-mode",
-                "ssl-ca",
-                "ssl-cert",
-                "ssl-key",
-                "charset",
-                "collation",
-                "socket",
-                "timezone",
-                "statement-cache-capacity",
-            ],
-            Self::Postgres => &[
-                "sslmode",
-                "sslrootcert",
-                "sslcert",
-                "sslkey",
-                "host",
-                "port",
-                "dbname",
-                "user",
-                "password",
-                "application_name",
-                "options",
-                "statement-cache-capacity",
-            ],
-            Self::Sqlite => &["mode", "cache", "immutable", "vfs"],
+            Self::MySql => {
+                "ssl-mode, ssl-ca, ssl-cert, ssl-key, charset, collation, socket, timezone, statement-cache-capacity"
+            }
+            Self::Postgres => {
+                "sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, password, application_name, options, \
+                 statement-cache-capacity"
+            }
+            Self::Sqlite => "mode, cache, immutable, vfs",
         }
     }
 
     fn check_options(self, url: &str) -> Result<(), String> {
         let options = url.split_once('?').map_or("", |(_, options)| options);
-        let valid = self.options();
+        let valid: Vec<&str> = self.options().split(", ").collect();
         let keys = options
             .split('&')
             .filter_map(|option| option.split('=').next());
-        let Some(key) = keys
-            .filter(|key| !key.is_empty())
-            .find(|key| !valid.contains(key))
-        else {
+        let mut keys = keys.filter(|key| !key.is_empty());
+        let Some(key) = keys.find(|key| !valid.contains(key)) else {
             return Ok(());
         };
         if options.contains('@') {
@@ -116,11 +96,11 @@ impl Database {
                 "expected %3F for a question mark in a password, and %40 for an @".to_owned(),
             );
         }
-        let meant = nearest(key, valid);
+        let meant = nearest(key, &valid);
         let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
-        let valid = valid.join(", ");
         Err(format!(
-            "unknown option {key:?} behind the question mark{meant} Valid: {valid}"
+            "unknown option {key:?} behind the question mark{meant} Valid: {}",
+            self.options()
         ))
     }
 }

@@ -12,6 +12,8 @@ use super::tree::Tree;
 use super::values::{FilePath, Masked, Token};
 use super::wrong::{Wrong, at, both, ensure, required};
 use crate::adapter::redis::{Address, LogLimits, Login, Settings, Tls, Topology};
+use crate::fetch::client_tls;
+use crate::pem;
 
 /// The settings; none if the section is empty.
 pub(super) fn settings(
@@ -207,16 +209,16 @@ fn tls(
     }
     let authorities = match &raw.ca_file {
         Some(path) => secrets
-            .file(&path.0, tls::authorities)
+            .file(&path.0, pem::authorities)
             .map_err(at("ca_file")),
-        None => Ok(tls::public_authorities()),
+        None => Ok(pem::public_authorities()),
     };
     let identity = tls::identity(keys, files, secrets);
     let (authorities, identity) = both(authorities, identity)?;
     let config = match identity {
-        Some(identity) => identity.made(|identity| tls::client(authorities, Some(identity)))?,
+        Some(identity) => identity.made(|identity| client_tls(authorities, Some(identity)))?,
         None => {
-            tls::client(authorities, None).map_err(|error| Wrong::key("tls", error.to_string()))?
+            client_tls(authorities, None).map_err(|error| Wrong::key("tls", error.to_string()))?
         }
     };
     Ok(Some(Tls(Arc::new(config))))

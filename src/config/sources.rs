@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::raw;
 use super::secrets::SecretReader;
 use super::values::Name;
+use super::webhooks::HeaderText;
 use super::wrong::{Wrong, at, both, each, ensure, required};
 use crate::auth::{Secret, SigningKey};
 use crate::host_port::{is_loopback, split};
@@ -150,7 +151,7 @@ impl Table<'_> {
             }),
             SourceKind::Token => Ok(Proof::Token {
                 tokens: self.secrets(secrets)?,
-                id_header: header("id_header", raw.id_header.as_ref())?,
+                id_header: raw.id_header.as_ref().and_then(HeaderText::name),
             }),
             _ => {
                 let (signature, encoding) = self.signature()?;
@@ -266,24 +267,19 @@ impl Table<'_> {
     }
 }
 
-fn header(key: &str, text: Option<&String>) -> Result<Option<HeaderName>, Wrong> {
-    let name = text.map(|text| text.parse()).transpose();
-    name.map_err(|_| Wrong::key(key, "expected the name of a header"))
-}
-
 /// The signature that the keys of `hmac` describe.
 fn described(raw: &raw::Source, plain: Signature) -> Result<Signature, Wrong> {
-    let header_name = header("header", raw.header.as_ref())?;
+    let header = raw.header.as_ref().and_then(HeaderText::name);
     let text = "the kind \"hmac\" needs a header: where the signature stands";
-    let timestamp = header("timestamp_header", raw.timestamp_header.as_ref())?;
+    let timestamp = raw.timestamp_header.as_ref().and_then(HeaderText::name);
     let signed = raw.signed.as_deref().map(Part::parse_all).transpose();
     let signature = Signature {
-        header: required(&header_name, "header", text)?.clone(),
+        header: required(&header, "header", text)?.clone(),
         prefix: raw.prefix.clone().unwrap_or_default(),
         encoding: raw.encoding.unwrap_or(Encoding::Hex),
         signed: signed.map_err(at("signed"))?.unwrap_or(plain.signed),
         timestamp: timestamp.map(TimestampPlace::Header),
-        id_header: header("id_header", raw.id_header.as_ref())?,
+        id_header: raw.id_header.as_ref().and_then(HeaderText::name),
         ..plain
     };
     ensure(

@@ -1,41 +1,19 @@
-//! TLS by the settings: whom a client trusts, who it or the server is.
-
-use std::sync::Arc;
+//! Certificates with their keys, in files that the settings name.
 
 use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore};
 
 use super::secrets::SecretReader;
 use super::values::FilePath;
 use super::wrong::{Wrong, at, both};
-use crate::clock;
-pub(super) use crate::pem::{authorities, certificates, private_key, public_authorities};
+use crate::fetch::Identity;
+use crate::pem::{certificates, private_key};
 
-/// A certificate with those above it, and its key.
-pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// The same as it stands in two files, which two settings name.
+/// Who somebody is, as it stands in two files, which two settings name.
 pub(super) struct IdentityFiles {
     identity: Identity,
     keys: [&'static str; 2],
     files: [String; 2],
-}
-
-/// The configuration. The cryptography is named here, so that nothing depends on what a process chose.
-pub(super) fn client(
-    authorities: RootCertStore,
-    identity: Option<Identity>,
-) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_details(provider, Arc::new(clock::Certified))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(authorities);
-    match identity {
-        Some((certificates, key)) => builder.with_client_auth_cert(certificates, key),
-        None => Ok(builder.with_no_client_auth()),
-    }
 }
 
 /// Who the server is. The key must be the certificate's.

@@ -85,9 +85,10 @@ impl<'de> Deserialize<'de> for Masked {
     }
 }
 
-/// Declares a checked text: its check gets what was given and answers with what is kept, or with what is wrong.
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $type:ident, $check:ident) => {
+/// Declares checked texts, each with its check, which gets what was given and answers with what is kept, or with what is
+/// wrong.
+macro_rules! checked_texts {
+    ($($(#[$doc:meta])* $type:ident: $check:ident,)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(try_from = "String")]
@@ -106,7 +107,32 @@ macro_rules! checked_text {
                 checked.0
             }
         }
-    };
+    )*};
+}
+
+checked_texts! {
+    /// An app's id or key: a segment of a URL path, and what stands before the colon of an `auth`.
+    Name: name,
+    /// An address or host name to listen on, IPv6 without its brackets.
+    Host: host,
+    /// `""`, or the host name of this node.
+    StickyHost: sticky_host,
+    /// `""`, or a path that begins with a slash and does not end with one.
+    PathPrefix: path_prefix,
+    /// An entry of `allowed_origins`.
+    PageOrigin: page_origin,
+    /// The name of a table in a database.
+    TableName: table_name,
+    /// The path of a file.
+    FilePath: file_path,
+    /// Where a JWK set is.
+    JwksUrl: jwks_url,
+    /// A network of addresses, `10.0.0.0/8`, or a single one.
+    Network: network,
+    /// A name of Redis', which splits its commands at white space.
+    Token: token,
+    /// What all names in Redis begin with.
+    KeyPrefix: key_prefix,
 }
 
 /// Reads a checked text where its check alone is wanted.
@@ -116,61 +142,6 @@ where
     D: Deserializer<'de>,
 {
     T::deserialize(deserializer).map(Into::into)
-}
-
-checked_text! {
-    /// An app's id or key: a segment of a URL path, and what stands before the colon of an `auth`.
-    Name, name
-}
-
-checked_text! {
-    /// An address or host name to listen on, IPv6 without its brackets.
-    Host, host
-}
-
-checked_text! {
-    /// `""`, or the host name of this node.
-    StickyHost, sticky_host
-}
-
-checked_text! {
-    /// `""`, or a path that begins with a slash and does not end with one.
-    PathPrefix, path_prefix
-}
-
-checked_text! {
-    /// An entry of `allowed_origins`.
-    PageOrigin, page_origin
-}
-
-checked_text! {
-    /// The name of a table in a database.
-    TableName, table_name
-}
-
-checked_text! {
-    /// The path of a file.
-    FilePath, file_path
-}
-
-checked_text! {
-    /// Where a JWK set is.
-    JwksUrl, jwks_url
-}
-
-checked_text! {
-    /// A network of addresses, `10.0.0.0/8`, or a single one.
-    Network, network
-}
-
-checked_text! {
-    /// A name of Redis', which splits its commands at white space.
-    Token, token
-}
-
-checked_text! {
-    /// What all names in Redis begin with.
-    KeyPrefix, key_prefix
 }
 
 impl Network {

@@ -133,6 +133,11 @@ impl TryFrom<String> for HeaderText {
 }
 
 impl HeaderText {
+    /// The name; the check has parsed it.
+    pub(super) fn name(&self) -> Option<HeaderName> {
+        self.0.parse().ok()
+    }
+
     fn is_reserved(&self) -> bool {
         RESERVED.contains(&self.0.as_str())
     }
@@ -177,7 +182,7 @@ fn webhook(raw: &raw::Webhook) -> Result<Webhook, Wrong> {
     let mut headers = Vec::new();
     for (name, value) in raw.headers.iter().filter(|(name, _)| !name.is_reserved()) {
         let value = HeaderValue::from_str(&value.0).ok();
-        let (name, mut value) = name.0.parse().ok().zip(value).ok_or_else(|| {
+        let (name, mut value) = name.name().zip(value).ok_or_else(|| {
             let text = format!("the value of {} cannot be sent in a header", name.0);
             Wrong::key("headers", text)
         })?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Reading, Refused, columns};
+use super::{Reading, Refused, columns, is_on};
 use crate::config::rows::valued;
 
 const WEBHOOKS: &str = "SOKETI_DEFAULT_APP_WEBHOOKS";
@@ -31,10 +31,13 @@ struct Filter {
 
 /// The webhooks of the environment's app.
 pub(super) fn translate(reading: &mut Reading<'_>) -> Result<String, Refused> {
+    let batch = reading.given.get(BATCHING).map(|text| is_on(text));
+    let batch = batch.transpose().map_err(|problem| (BATCHING, problem))?;
     let Some(text) = reading.take(WEBHOOKS) else {
         return Ok(format!("{WEBHOOKS} is not set"));
     };
-    let batch = reading.switch(BATCHING)?.unwrap_or(false);
+    reading.take(BATCHING);
+    let batch = batch.unwrap_or(false);
     let given: Vec<Webhook> = serde_json::from_str(&text).map_err(|_| {
         let text = "expected a list like [{\"url\":\"https://example.com/webhooks\",\"event_types\":[\"channel_occupied\"]}]";
         (WEBHOOKS, text.to_owned())
