@@ -11,7 +11,6 @@
 
 mod app_store;
 mod apps;
-mod check;
 mod environment;
 mod error;
 mod files;
@@ -37,6 +36,7 @@ mod tree;
 mod values;
 mod variables;
 mod webhooks;
+mod wrong;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +44,6 @@ use std::sync::Arc;
 use crate::app::Apps;
 use crate::host_port::is_loopback;
 pub use app_store::{AppStore, Database};
-use check::Check;
 use environment::EnvInput;
 pub use environment::Environment;
 pub use error::{Error, Origin, Problem};
@@ -62,6 +61,7 @@ pub use rows::{
 };
 use secrets::SecretReader;
 use tree::{Override, Tree};
+use wrong::{Wrong, both, within};
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ fn attempt(
     if is_generated && loaded.settings.redis.is_some() {
         let text = "no apps, and none is made up, because all nodes over one Redis must have the same: set \
                     TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or write a file";
-        return Err(Error::Problems(vec![Problem::at(None, &[], text)]));
+        return Err(Error::Problems(vec![Problem::whole(text)]));
     }
     Ok(Loaded {
         file,
@@ -228,7 +228,7 @@ fn checked(
     file: Tree,
     input: EnvInput,
     flags: &[(&'static str, String)],
-    secrets: SecretReader<'_>,
+    mut secrets: SecretReader<'_>,
     running: Option<&Server>,
 ) -> Result<Loaded, Error> {
     let mut overrides = input.overrides;
@@ -255,18 +255,11 @@ fn checked(
         return Err(sorted(problems));
     }
     let raw: Raw = read(&all).map_err(Error::Problems)?;
-    let mut check = Check {
-        tree: &all,
-        secrets,
-        problems,
-    };
-    let settings = settings(&raw, running, input.log, &mut check);
-    if !check.problems.is_empty() {
-        return Err(sorted(check.problems));
-    }
+    let settings = settings(&raw, running, input.log, &all, &mut secrets);
+    let settings = settings.map_err(|wrong| sorted(wrong.problems(&all)))?;
     warnings.extend(development_secret(&raw, &settings.apps));
     warnings.extend(webhooks::left_out(&raw.apps, &all));
-    let folder = check.secrets.folder.to_owned();
+    let folder = secrets.folder.to_owned();
     Ok(Loaded {
         settings,
         tree: all,
@@ -285,20 +278,37 @@ fn sorted(mut problems: Vec<Problem>) -> Error {
     Error::Problems(problems)
 }
 
-/// What the sections say together. It holds only if no problem was reported.
-fn settings(raw: &Raw, running: Option<&Server>, log: Log, check: &mut Check<'_, '_>) -> Settings {
-    let mut settings = Settings {
-        apps: apps::build(raw, running.unwrap_or(&raw.server), check),
-        redis: redis::settings(&raw.redis, check),
-        app_store: app_store::settings(&raw.app_store, check),
-        server: raw.server.clone(),
-        admin: raw.admin.clone(),
+/// What the sections say together, or all that is wrong with it.
+fn settings(
+    raw: &Raw,
+    running: Option<&Server>,
+    log: Log,
+    tree: &Tree,
+    secrets: &mut SecretReader<'_>,
+) -> Result<Settings, Wrong> {
+    let apps = apps::build(raw, running.unwrap_or(&raw.server), tree, secrets);
+    let redis = redis::settings(&raw.redis, tree, secrets).map_err(within("redis"));
+    let app_store = app_store::settings(&raw.app_store, secrets).map_err(within("app_store"));
+    let token = listener::token(raw, secrets).map_err(within("admin"));
+    let tls = listener::tls(&raw.server.tls_files, secrets).map_err(within("server.tls"));
+    let both_listeners = both(token, tls);
+    let stores = both(redis, app_store);
+    let (apps, ((redis, app_store), (token, tls))) = both(apps, both(stores, both_listeners))?;
+    Ok(Settings {
+        server: Server {
+            tls,
+            ..raw.server.clone()
+        },
+        admin: Admin {
+            token,
+            ..raw.admin.clone()
+        },
         webhooks: raw.webhooks.clone(),
+        redis,
+        app_store,
+        apps,
         log,
-    };
-    settings.admin.token = listener::token(raw, check);
-    settings.server.tls = listener::tls(&raw.server.tls_files, check);
-    settings
+    })
 }
 
 fn development_secret(raw: &Raw, apps: &Apps) -> Option<String> {

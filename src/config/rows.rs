@@ -10,7 +10,6 @@ use std::sync::Arc;
 use ::config::{Map, Value as ConfigValue, ValueKind};
 use serde_json::{Map as JsonMap, Value};
 
-use super::check::Check;
 use super::error::{Problem, keys};
 use super::files::Files;
 use super::raw::{self, Raw};
@@ -18,6 +17,7 @@ use super::read::read;
 use super::secrets::SecretReader;
 use super::soketi::columns::{self, COLUMNS};
 use super::tree::Tree;
+use super::wrong::within;
 use super::{Server, apps};
 use crate::app::App;
 
@@ -112,24 +112,14 @@ impl AppReader {
     pub fn app(&self, said: &Entries) -> Result<App, Vec<InvalidField>> {
         let tree = tree(said);
         let raw: Raw = read(&tree).map_err(invalid)?;
-        let mut files = Files::default();
-        let secrets = SecretReader {
+        let mut secrets = SecretReader {
             environment: None,
             folder: &self.folder,
-            files: &mut files,
+            files: &mut Files::default(),
         };
-        let mut check = Check {
-            tree: &tree,
-            secrets,
-            problems: Vec::new(),
-        };
-        let app = raw.apps.first();
-        let app = app.and_then(|app| apps::built(app, "apps.0", &self.server, &mut check).ok());
-        let problems = check.problems;
-        match app {
-            Some(app) if problems.is_empty() => Ok(app),
-            _ => Err(invalid(problems)),
-        }
+        let app = raw.apps.into_iter().next().unwrap_or_default();
+        let built = apps::built(&app, &self.server, &mut secrets);
+        built.map_err(|wrong| invalid(within("apps.0")(wrong).problems(&tree)))
     }
 }
 

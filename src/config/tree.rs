@@ -72,14 +72,17 @@ impl Tree {
     }
 
     /// This below what others say, the last one on top.
-    pub(super) fn below(self, overrides: &[Override]) -> Result<Self, Problem> {
+    pub(super) fn below<L>(self, overrides: &[L]) -> Result<Self, Problem>
+    where
+        L: Source + Clone + Send + Sync + 'static,
+    {
         let lowest = self.0.clone();
         let mut layers = Config::builder().add_source(self);
         for layer in overrides {
             layers = layers.add_source(layer.clone());
         }
         let layers = layers.build();
-        let merged = layers.map_err(|error| Problem::at(None, &[], error.to_string()))?;
+        let merged = layers.map_err(|error| Problem::whole(error.to_string()))?;
         let mut merged = match merged.cache.kind {
             ValueKind::Table(mut table) => table.remove(ROOT).unwrap_or_default(),
             _ => Value::default(),

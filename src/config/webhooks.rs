@@ -5,12 +5,13 @@ use std::fmt;
 
 use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::check::{Check, Reported};
 use super::error::{Problem, path};
 use super::raw;
 use super::tree::Tree;
+use super::values::masked;
+use super::wrong::{Wrong, each, required};
 use crate::app::Webhook;
 use crate::rules::ChannelPattern;
 
@@ -38,7 +39,7 @@ impl TryFrom<String> for Target {
             format!(
                 "expected a URL like \"https://example.com/webhooks\", http or https, without user and fragment (a token \
                  goes into headers); found \"{}\"",
-                masked(&text).escape_debug()
+                without_secrets(&text).escape_debug()
             )
         };
         let url: Uri = text.parse().map_err(|_| expected())?;
@@ -54,7 +55,7 @@ impl TryFrom<String> for Target {
 }
 
 /// A URL that is none, without what may be secret in one: what stands before an `@`, a query and a fragment.
-pub(super) fn masked(text: &str) -> String {
+pub(super) fn without_secrets(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
@@ -80,17 +81,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Target {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+masked!(Target);
 
 /// An entry of `channels`: a pattern, with `!` before it of names that are left out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -142,6 +133,11 @@ impl TryFrom<String> for HeaderText {
 }
 
 impl HeaderText {
+    /// The name; the check has parsed it.
+    pub(super) fn name(&self) -> Option<HeaderName> {
+        self.0.parse().ok()
+    }
+
     fn is_reserved(&self) -> bool {
         RESERVED.contains(&self.0.as_str())
     }
@@ -165,48 +161,45 @@ pub(super) fn left_out(apps: &[raw::App], tree: &Tree) -> Vec<String> {
     warnings
 }
 
-/// The webhooks of the app that stands `at` a path.
-pub(super) fn built(
-    raw: &[raw::Webhook],
-    at: &str,
-    check: &mut Check<'_, '_>,
-) -> Result<Vec<Webhook>, Reported> {
+/// The webhooks of an app.
+pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, Wrong> {
     let mut seen = HashSet::new();
-    let mut webhooks = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let at = |key: &str| format!("{at}.webhooks.{index}.{key}");
-        let url = raw.url.as_ref().ok_or_else(|| {
-            let text = "a webhook needs a url: [[apps.webhooks]] without one tells nobody";
-            check.report(&at("url"), text)
+    each("webhooks", raw, |raw| {
+        let webhook = webhook(raw)?;
+        match seen.insert(webhook.identity()) {
+            true => Ok(webhook),
+            false => {
+                let text = "another webhook of this app has the same url, events and channels";
+                Err(Wrong::key("url", text))
+            }
+        }
+    })
+}
+
+fn webhook(raw: &raw::Webhook) -> Result<Webhook, Wrong> {
+    let text = "a webhook needs a url: [[apps.webhooks]] without one tells nobody";
+    let Target(url) = required(&raw.url, "url", text)?;
+    let mut headers = Vec::new();
+    for (name, value) in raw.headers.iter().filter(|(name, _)| !name.is_reserved()) {
+        let value = HeaderValue::from_str(&value.0).ok();
+        let (name, mut value) = name.name().zip(value).ok_or_else(|| {
+            let text = format!("the value of {} cannot be sent in a header", name.0);
+            Wrong::key("headers", text)
         })?;
-        let mut headers = Vec::new();
-        for (name, value) in raw.headers.iter().filter(|(name, _)| !name.is_reserved()) {
-            let value = HeaderValue::from_str(&value.0).ok();
-            let (name, mut value) = name.0.parse().ok().zip(value).ok_or_else(|| {
-                let text = format!("the value of {} cannot be sent in a header", name.0);
-                check.report(&at("headers"), text)
-            })?;
-            value.set_sensitive(true);
-            headers.push((name, value));
-        }
-        let patterns = |is_excluded: bool| {
-            let entries = raw.channels.iter();
-            let entries = entries.filter(|entry| entry.is_excluded == is_excluded);
-            entries.map(|entry| entry.pattern.clone()).collect()
-        };
-        let webhook = Webhook {
-            url: url.0.clone(),
-            events: raw.events.clone(),
-            channels: patterns(false),
-            except: patterns(true),
-            headers,
-            batch: raw.batch,
-        };
-        if !seen.insert(webhook.identity()) {
-            let text = "another webhook of this app has the same url, events and channels";
-            return Err(check.report(&at("url"), text));
-        }
-        webhooks.push(webhook);
+        value.set_sensitive(true);
+        headers.push((name, value));
     }
-    Ok(webhooks)
+    let patterns = |is_excluded: bool| {
+        let entries = raw.channels.iter();
+        let entries = entries.filter(|entry| entry.is_excluded == is_excluded);
+        entries.map(|entry| entry.pattern.clone()).collect()
+    };
+    Ok(Webhook {
+        url: url.clone(),
+        events: raw.events.clone(),
+        channels: patterns(false),
+        except: patterns(true),
+        headers,
+        batch: raw.batch,
+    })
 }
