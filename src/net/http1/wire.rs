@@ -31,6 +31,8 @@ enum Rest {
     Framed,
     /// So many bytes, whatever the codec thinks: the request offers an upgrade that is not taken.
     Bytes(u64),
+    /// It is damaged, so nobody knows where it ends.
+    Damaged,
 }
 
 /// What the body of a request is.
@@ -180,6 +182,7 @@ impl Wire {
                 self.rest = Rest::Bytes(left - part.len() as u64);
                 Ok(Some(Some(part)))
             }
+            Rest::Damaged => Err(PayloadError::EncodingCorrupted),
             Rest::Framed => match self.codec.decode(&mut self.input) {
                 Ok(Some(Message::Chunk(Some(part)))) => Ok(Some(Some(part))),
                 Ok(None) => Ok(None),
@@ -187,7 +190,11 @@ impl Wire {
                     self.rest = Rest::Nothing;
                     Ok(Some(None))
                 }
-                Ok(Some(Message::Item(_))) | Err(_) => Err(PayloadError::EncodingCorrupted),
+                // The codec would go on behind the damage, and find an end and a request there.
+                Ok(Some(Message::Item(_))) | Err(_) => {
+                    self.rest = Rest::Damaged;
+                    Err(PayloadError::EncodingCorrupted)
+                }
             },
         }
     }
@@ -297,4 +304,37 @@ fn plain_codec(request: &Request, config: &ServiceConfig) -> Option<Codec> {
     let mut codec = Codec::new(config.clone());
     let decoded = codec.decode(&mut BytesMut::from(shown.as_str()));
     matches!(decoded, Ok(Some(_))).then_some(codec)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_body_has_no_end() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let sent = format!("{head}1;\0\r\na\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            let config = ServiceConfig::default();
+            let mut wire = Wire {
+                socket: None,
+                input: BytesMut::from(sent.as_str()),
+                output: BytesMut::new(),
+                codec: Codec::new(config.clone()),
+                plain: None,
+                rest: Rest::Nothing,
+                searched: 0,
+                config,
+            };
+            let request = wire.decode_head().unwrap().unwrap();
+            assert!(wire.begin(&request, false).is_some());
+            assert!(wire.decode_body().is_err());
+            assert!(wire.decode_body().is_err());
+            assert!(!wire.skip_body());
+        });
+    }
 }
