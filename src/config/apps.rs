@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Once;
 use std::time::Duration;
 
+use super::Settings;
 use super::error::{Origin, path};
 use super::jwt;
 use super::listener::Server;
@@ -17,6 +18,7 @@ use super::webhooks;
 use super::wrong::{Wrong, both, each, ensure, within};
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern, Resume};
 use crate::auth::Secrets;
+use crate::host_port::is_loopback;
 
 /// The shipped configuration's secret, which everybody knows.
 const DEVELOPMENT_SECRET: &str = "app-secret";
@@ -40,12 +42,19 @@ pub(super) fn build(
     Ok(Apps::new(apps))
 }
 
-/// The ids of the apps that use the shipped secret.
-pub(super) fn with_development_secret(apps: &Apps) -> Vec<&str> {
-    let known = apps
-        .iter()
-        .filter(|app| app.secrets.include(DEVELOPMENT_SECRET));
-    known.map(|app| app.id.as_str()).collect()
+/// A warning if apps use the shipped secret where others reach them.
+pub(super) fn development_secret(settings: &Settings) -> Option<String> {
+    let host = &settings.server.host;
+    let apps = settings.apps.iter();
+    let known = apps.filter(|app| app.secrets.include(DEVELOPMENT_SECRET));
+    let ids: Vec<&str> = known.map(|app| app.id.as_str()).collect();
+    (!ids.is_empty() && !is_loopback(host)).then(|| {
+        format!(
+            "app {} uses the shipped development secret, and host \"{host}\" is reachable from beyond this machine: anyone \
+             can publish and sign for it. Set a secret of your own, or listen on 127.0.0.1",
+            ids.join(", ")
+        )
+    })
 }
 
 /// One app.

@@ -31,6 +31,12 @@ pub enum Error {
     Problems(Vec<Problem>),
 }
 
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Problems(vec![problem])
+    }
+}
+
 fn either(places: &[PathBuf]) -> String {
     let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
     if places.is_empty() {

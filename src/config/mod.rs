@@ -42,7 +42,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::Apps;
-use crate::host_port::is_loopback;
 pub use app_store::{AppStore, Database};
 use environment::EnvInput;
 pub use environment::Environment;
@@ -182,8 +181,7 @@ fn attempt(
     let mut is_generated = false;
     let (file, tree) = match found {
         Some((file, text)) => {
-            let tree = Tree::parse(&file.display().to_string(), &text);
-            let tree = tree.map_err(|problem| Error::Problems(vec![problem]))?;
+            let tree = Tree::parse(&file.display().to_string(), &text)?;
             (Some(file), tree)
         }
         None => {
@@ -213,7 +211,7 @@ fn attempt(
     if is_generated && loaded.settings.redis.is_some() {
         let text = "no apps, and none is made up, because all nodes over one Redis must have the same: set \
                     TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or write a file";
-        return Err(Error::Problems(vec![Problem::whole(text)]));
+        return Err(Problem::whole(text).into());
     }
     Ok(Loaded {
         file,
@@ -238,17 +236,17 @@ fn checked(
     }));
     let mut problems = input.problems;
     problems.extend(read::<Raw>(&file).err().into_iter().flatten());
-    let one = |problem| Error::Problems(vec![problem]);
-    let mut above = Tree::new().below(&overrides).map_err(one)?;
-    let mut all = file.below(&overrides).map_err(one)?;
-    let mut warnings = input.warnings;
-    match &input.app {
-        Some(app) => {
-            let app = Tree::new().below(app).map_err(one)?;
-            above.push("apps", app.clone());
-            all.push("apps", app);
+    let laid_over = |mut tree: Tree| {
+        tree = tree.below(&overrides)?;
+        if let Some(app) = &input.app {
+            tree.push("apps", Tree::new().below(app)?);
         }
-        None => warnings.extend(soketi::without_app(&input.app_options)),
+        Ok::<_, Problem>(tree)
+    };
+    let (above, all) = (laid_over(Tree::new())?, laid_over(file)?);
+    let mut warnings = input.warnings;
+    if input.app.is_none() {
+        warnings.extend(soketi::without_app(&input.app_options));
     }
     problems.extend(read::<Raw>(&above).err().into_iter().flatten());
     if !problems.is_empty() {
@@ -257,7 +255,7 @@ fn checked(
     let raw: Raw = read(&all).map_err(Error::Problems)?;
     let settings = settings(&raw, running, input.log, &all, &mut secrets);
     let settings = settings.map_err(|wrong| sorted(wrong.problems(&all)))?;
-    warnings.extend(development_secret(&raw, &settings.apps));
+    warnings.extend(apps::development_secret(&settings));
     warnings.extend(webhooks::left_out(&raw.apps, &all));
     let folder = secrets.folder.to_owned();
     Ok(Loaded {
@@ -308,19 +306,6 @@ fn settings(
         app_store,
         apps,
         log,
-    })
-}
-
-fn development_secret(raw: &Raw, apps: &Apps) -> Option<String> {
-    let ids = apps::with_development_secret(apps);
-    let host = &raw.server.host;
-    (!ids.is_empty() && !is_loopback(host)).then(|| {
-        format!(
-            "app {} uses the shipped development secret, and host \"{}\" is reachable from beyond this machine: anyone \
-             can publish and sign for it. Set a secret of your own, or listen on 127.0.0.1",
-            ids.join(", "),
-            host
-        )
     })
 }
 

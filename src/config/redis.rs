@@ -56,9 +56,9 @@ pub(super) fn settings(
 /// A section that says anything must say where Redis is, and once. Nodes that are meant to be one would otherwise
 /// serve too, each its own clients.
 fn has_place(raw: &raw::Redis, tree: &Tree) -> Result<bool, Wrong> {
-    let origin = |key: &str| tree.origin(&path(&format!("redis.{key}")));
+    let is_given = |key: &str| tree.node(&path(&format!("redis.{key}"))).is_some();
     let without_sentinel = |key: &str| {
-        let fits = raw.sentinel.is_some() || origin(key).is_none();
+        let fits = raw.sentinel.is_some() || !is_given(key);
         ensure(fits, key, || "it is for sentinel, which must be set too")
     };
     let name = without_sentinel("sentinel_master");
@@ -67,17 +67,18 @@ fn has_place(raw: &raw::Redis, tree: &Tree) -> Result<bool, Wrong> {
     let file = without_sentinel("sentinel_password_file");
     both(both(name, user), both(password, file))?;
     let places = ["url", "sentinel", "cluster"].into_iter();
-    let places = places.filter_map(|key| Some((key, origin(key)?)));
-    let given: Vec<_> = places.collect();
-    match &given[..] {
+    let given: Vec<&str> = places.filter(|key| is_given(key)).collect();
+    match given[..] {
         [] if tree.has_keys(&path("redis")) => Err(Wrong::table(
             "[redis] does not say where Redis is: set url, or sentinel with sentinel_master, or cluster",
         )),
         [] => Ok(false),
         [_] => Ok(true),
-        [(first, origin), .., (last, _)] => {
+        [first, .., last] => {
+            let origin = tree.origin(&path(&format!("redis.{first}")));
             let text = format!(
-                "{first} is set too, at {origin}: only one of url, sentinel and cluster says where Redis is"
+                "{first} is set too, at {}: only one of url, sentinel and cluster says where Redis is",
+                origin.map(|origin| origin.to_string()).unwrap_or_default()
             );
             Err(Wrong::key(last, text))
         }

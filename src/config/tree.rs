@@ -129,9 +129,10 @@ impl Tree {
         }
     }
 
-    /// Where the value at a path was given; none if it is a default.
+    /// Where the value at a path was given, or else the nearest table or list around it; none if all is left out.
     pub(super) fn origin(&self, path: &[Step]) -> Option<Origin> {
-        origin(self.node(path)?)
+        let mut around = (1..=path.len()).rev();
+        around.find_map(|length| origin(self.node(&path[..length])?))
     }
 
     /// What is said below a path.
@@ -188,7 +189,7 @@ impl Tree {
 }
 
 /// Where a value was given. A table that only variables opened stands where its first key stands.
-pub(super) fn origin(value: &Value) -> Option<Origin> {
+fn origin(value: &Value) -> Option<Origin> {
     if let Some(origin) = value.origin() {
         return Some(Origin::of(origin));
     }

@@ -4,14 +4,13 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use actix_http::Uri;
 use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::app_store::table_name;
 use super::origin::page_origin;
-use super::webhooks::without_secrets;
+use super::webhooks::{http_url, without_secrets};
 use crate::host_port::is_loopback;
 
 /// A secret or a token, or the name of the variable that holds it; `secrets` tells which. It is written as `***`,
@@ -212,15 +211,9 @@ fn file_path(text: &str) -> Result<String, String> {
 }
 
 fn jwks_url(text: &str) -> Result<String, String> {
-    let url: Option<Uri> = text.parse().ok();
-    let fits = url.is_some_and(|url| {
+    let fits = http_url(text).is_some_and(|url| {
         let host = url.host().unwrap_or_default();
-        let is_safe = match url.scheme_str() {
-            Some("https") => !host.is_empty(),
-            Some("http") => is_loopback(host.trim_matches(['[', ']'])),
-            _ => false,
-        };
-        is_safe && !text.contains(['@', '#'])
+        url.scheme_str() == Some("https") || is_loopback(host.trim_matches(['[', ']']))
     });
     let expected = "a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without \
                     user and fragment";

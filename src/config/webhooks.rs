@@ -35,23 +35,23 @@ impl TryFrom<String> for Target {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let expected = || {
+        http_url(&text).map(Self).ok_or_else(|| {
             format!(
                 "expected a URL like \"https://example.com/webhooks\", http or https, without user and fragment (a token \
                  goes into headers); found \"{}\"",
                 without_secrets(&text).escape_debug()
             )
-        };
-        let url: Uri = text.parse().map_err(|_| expected())?;
-        let is_http = matches!(url.scheme_str(), Some("http" | "https"));
-        let has_user = url.authority().is_some_and(|a| a.as_str().contains('@'));
-        let has_host = url.host().is_some_and(|host| !host.is_empty());
-        if is_http && has_host && !has_user && !text.contains('#') {
-            Ok(Self(url))
-        } else {
-            Err(expected())
-        }
+        })
     }
+}
+
+/// A URL of a request, with a host, without user and fragment.
+pub(super) fn http_url(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    let has_host = url.host().is_some_and(|host| !host.is_empty());
+    let has_user = url.authority()?.as_str().contains('@');
+    (is_http && has_host && !has_user && !text.contains('#')).then_some(url)
 }
 
 /// A URL that is none, without what may be secret in one: what stands before an `@`, a query and a fragment.
@@ -73,6 +73,7 @@ pub(super) fn without_secrets(text: &str) -> String {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There is no user, and a query may have any sign.
         let text = self.0.to_string();
         match text.split_once('?') {
             Some((place, _)) => write!(f, "{place}?***"),

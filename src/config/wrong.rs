@@ -21,13 +21,11 @@ impl Wrong {
         Self(vec![Problem::whole(text)])
     }
 
-    /// What is wrong with the whole configuration, with the places. What is left out stands where its table does.
+    /// What is wrong with the whole configuration, with the places.
     pub(super) fn problems(self, tree: &Tree) -> Vec<Problem> {
         let Self(mut problems) = self;
         for problem in &mut problems {
-            let path = &problem.path;
-            let mut above = (1..=path.len()).rev();
-            problem.origin = above.find_map(|length| tree.origin(&path[..length]));
+            problem.origin = tree.origin(&problem.path);
         }
         problems
     }

@@ -15,7 +15,7 @@ use ::config::{Value, ValueKind};
 
 use super::Environment;
 use super::environment::{APP_KEYS, EnvInput, LOG, app_variable as our_app_variable};
-use super::error::{Origin, Problem, nearest, variable};
+use super::error::{nearest, variable};
 use super::strays::is_injected;
 use super::tree::Override;
 use table::{Group, Meaning, PREFIX, TABLE, row_of};
@@ -45,14 +45,14 @@ pub(super) fn translated(environment: &Environment) -> EnvInput {
             // How Kubernetes tells of a service that is called soketi.
             Some(text) if is_injected(name, text) => {}
             Some(text) => drop(reading.given.insert(name.to_owned(), unquoted(text))),
-            None => reading.refuse((name, "expected UTF-8 text".to_owned())),
+            None => reading.out.refuse(name, "expected UTF-8 text"),
         }
     }
     reading.single_names();
     for (group, translate) in GROUPS {
         match translate(&mut reading) {
             Ok(because) => reading.idle(group, &because),
-            Err(refused) => reading.refuse(refused),
+            Err((name, text)) => reading.out.refuse(name, text),
         }
     }
     reading.out
@@ -129,11 +129,11 @@ impl Reading<'_> {
                 Some(Meaning::Part(_)) => drop(self.given.insert(name, text)),
                 Some(Meaning::Setting(path, form)) => match form.ours(&text) {
                     Ok(ours) => self.set(&[&name], path, ours),
-                    Err(problem) => self.refuse((&name, problem)),
+                    Err(problem) => self.out.refuse(&name, problem),
                 },
                 Some(Meaning::App(path, form)) => match form.ours(&text) {
                     Ok(ours) => self.set_of_app(&name, path, ours.map(Into::into)),
-                    Err(problem) => self.refuse((&name, problem)),
+                    Err(problem) => self.out.refuse(&name, problem),
                 },
                 Some(Meaning::Debug) => self.debug(&name, &text),
                 Some(Meaning::None { fits, because }) if fits.contains(&text.as_str()) => {
@@ -167,7 +167,7 @@ impl Reading<'_> {
                 ));
             }
             Ok(false) => {}
-            Err(problem) => self.refuse((name, problem)),
+            Err(problem) => self.out.refuse(name, problem),
         }
     }
 
@@ -257,11 +257,6 @@ impl Reading<'_> {
             self.warn(format!("without effect, because {because}: {list}"));
         }
         self.given.retain(|name, _| !names.contains(&name.as_str()));
-    }
-
-    fn refuse(&mut self, (name, text): (&str, String)) {
-        let origin = Origin::Variable(name.to_owned());
-        self.out.problems.push(Problem::of(origin, text));
     }
 }
 

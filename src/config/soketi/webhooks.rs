@@ -58,7 +58,7 @@ pub(super) fn translate(reading: &mut Reading<'_>) -> Result<String, Refused> {
             "{WEBHOOKS}: the webhook number {number} has no {lacks}"
         ));
     }
-    let webhooks = valued(&webhooks.into(), Some(&WEBHOOKS.to_owned()));
+    let webhooks = valued(&webhooks.into());
     reading.set_of_app(WEBHOOKS, "webhooks", Some(webhooks.kind));
     if batch {
         reading.notice(format!(
