@@ -61,8 +61,10 @@ pub(super) fn translated(environment: &Environment) -> EnvInput {
 /// A name, and what is wrong with its value.
 type Refused = (&'static str, String);
 
-/// What takes the names of each group that it understands, and says why the others say nothing.
-const GROUPS: [(Group, fn(&mut Reading<'_>) -> Result<String, Refused>); 4] = [
+/// Takes the names of a group that it understands, and says why the others say nothing.
+type Translate = fn(&mut Reading<'_>) -> Result<String, Refused>;
+
+const GROUPS: [(Group, Translate); 4] = [
     (Group::SignIn, sign_in),
     (Group::Redis, redis::translate),
     (Group::AppManager, app_manager::translate),
