@@ -104,13 +104,13 @@ impl Acceptor {
             // Refused at once, before anything is read.
             return Err(io::Error::other("no room"));
         };
-        // Small frames must not wait for the answer to the one before. It fails only where the connection is gone.
-        let _ = stream.set_nodelay(true);
         let peer = stream.peer_addr().ok();
         if self.proxies.is_none() && self.tls.is_none() {
             return Ok((Socket::plain(stream, false, Some(permit)), peer));
         }
-        let prepared = tokio::time::timeout(TIMEOUT, self.prepare(stream, peer, permit)).await;
+        // Boxed: the connection need not keep the room for it as long as it is HTTP.
+        let prepared = Box::pin(self.prepare(stream, peer, permit));
+        let prepared = tokio::time::timeout(TIMEOUT, prepared).await;
         prepared.unwrap_or(Err(Error::TooSlow)).map_err(|error| {
             self.refused(
                 peer,
