@@ -41,7 +41,7 @@ pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_fo
 pub(crate) use resp::{Answer, Resp};
 pub(crate) use server::{Server, event_body};
 pub(crate) use tokens::{Jwks, Provider, ProviderKey, hs256, jwk_set, jwt};
-pub(crate) use wire::{Filled, Wire};
+pub(crate) use wire::{Filled, Wire, tls_client};
 pub(crate) use ws::{
     Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame, upgrade,
 };
