@@ -189,12 +189,10 @@ impl Soak {
                     }
                     // Whoever has gone comes back with the token that it had, to the one node and the other.
                     while client.connections() + client.opening() < self.connections {
-                        let comes = passing(client.next_connection());
+                        let mut comes = passing(client.next_connection());
                         endpoint += 1;
-                        client.open(Spec {
-                            endpoint: endpoint % 2,
-                            ..comes
-                        })?;
+                        comes.endpoint = endpoint % 2;
+                        client.open(comes)?;
                     }
                     client.turn(Duration::from_millis(2))?;
                 }
