@@ -60,8 +60,9 @@ pub(super) fn without_secrets(text: &str) -> String {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // A password may have any sign, so the last one counts.
+    // A password may have any sign, so the last one counts; behind a path it may also be a sign of the query.
     let (user, rest) = match rest.rsplit_once('@') {
+        Some((before, _)) if is_in_query(before) => return format!("{scheme}***"),
         Some((_, rest)) => ("***@", rest),
         None => ("", rest),
     };
@@ -69,6 +70,12 @@ pub(super) fn without_secrets(text: &str) -> String {
         Some(at) => format!("{scheme}{user}{}***", &rest[..=at]),
         None => format!("{scheme}{user}{rest}"),
     }
+}
+
+/// Whether what follows may belong to a query or a fragment, because a path came before.
+fn is_in_query(before: &str) -> bool {
+    let path = before.split_once('/');
+    path.is_some_and(|(_, path)| path.contains(['?', '#']))
 }
 
 impl fmt::Display for Target {
