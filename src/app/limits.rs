@@ -22,7 +22,6 @@ pub enum LimitsScope {
 section! {
     /// `[apps.limits]`: what one app may use. Defaults are Pusher's documented values.
     #[derive(PartialEq, Eq)]
-    #[serde(expecting = "a table, [apps.limits]")]
     pub struct Limits {
         /// Connections at a time, within [`LimitsScope`]; none: unlimited. Beyond it 4004.
         #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
