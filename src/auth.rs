@@ -17,23 +17,16 @@ pub struct Secret(Arc<Keyed>);
 
 struct Keyed {
     text: Box<str>,
-    /// With the secret taken in and nothing else, which is half of the work for a message of this protocol.
-    mac: Hmac<Sha256>,
+    key: SigningKey,
 }
 
 impl Secret {
     /// Wraps the text.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        // HMAC takes a key of any length; this error does not exist for it.
-        #[expect(
-            clippy::expect_used,
-            reason = "HMAC-SHA256 accepts keys of every length"
-        )]
-        let mac = Hmac::new_from_slice(text.as_bytes()).expect("any key length");
         Self(Arc::new(Keyed {
             text: text.into(),
-            mac,
+            key: SigningKey::new(text.as_bytes()),
         }))
     }
 
@@ -52,7 +45,7 @@ impl Secret {
     /// The lower-case hex HMAC-SHA256 of a message.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> String {
-        hex::encode(self.mac(message).finalize().into_bytes())
+        hex::encode(self.0.key.digest([message]))
     }
 
     /// Whether `signature` is the hex HMAC-SHA256 of the message, in letters of either case, in constant time.
@@ -62,15 +55,9 @@ impl Secret {
         if hex::decode_to_slice(signature, &mut given).is_err() {
             return false;
         }
-        let expected: [u8; 32] = self.mac(message).finalize().into_bytes().into();
+        let expected = self.0.key.digest([message]);
         // As words: byte by byte, comparing took longer than signing.
         words(&expected).ct_eq(&words(&given)).into()
-    }
-
-    fn mac(&self, message: &[u8]) -> Hmac<Sha256> {
-        let mut mac = self.0.mac.clone();
-        mac.update(message);
-        mac
     }
 }
 
@@ -85,7 +72,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key of bytes, with which somebody else signs what comes in parts. Printing it prints nothing.
+/// A key of bytes that signs messages in parts. Printing it prints nothing.
+///
+/// The key is taken in already, which is half of the work for a message of this protocol.
 #[derive(Clone)]
 pub struct SigningKey(Hmac<Sha256>);
 

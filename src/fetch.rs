@@ -102,6 +102,19 @@ pub struct Request {
     pub body: Bytes,
 }
 
+impl Request {
+    /// A GET.
+    #[must_use]
+    pub fn get(url: Uri) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
+}
+
 /// One server, and the connections to it that may be used again.
 pub struct Server {
     host: String,

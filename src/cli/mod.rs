@@ -24,8 +24,8 @@ mod terminate;
 mod text;
 mod trigger;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -206,6 +206,18 @@ fn completions(shell: CompletedShell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tidewire", &mut script);
     String::from_utf8_lossy(&script).into_owned()
+}
+
+/// What a file holds that a flag names, or stdin for `-`.
+fn read_file(flag: &str, file: &Path) -> Result<Vec<u8>, Error> {
+    let read = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(file)
+    };
+    let shown = file.display();
+    read.map_err(|error| Error::Usage(format!("{flag}: cannot read {shown}: {error}")))
 }
 
 /// Writes an answer, with one line end.

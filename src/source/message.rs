@@ -2,7 +2,6 @@
 
 use actix_http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue};
 use minijinja::{Value, context};
-use percent_encoding::percent_decode_str;
 use serde_json::Value as Json;
 
 use super::Delivery;
@@ -89,24 +88,9 @@ pub fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
 /// JSON, the fields of a form, or a text. Some senders of JSON call it a form, as curl does.
 fn parsed(bytes: &[u8], is_form: bool) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_| match is_form {
-        true => form(bytes),
+        true => Value::from_pairs(form_urlencoded::parse(bytes)),
         false => Value::from(String::from_utf8_lossy(bytes)),
     })
-}
-
-/// The fields of a form.
-fn form(body: &[u8]) -> Value {
-    let text = String::from_utf8_lossy(body);
-    let decoded = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
-    let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    let fields = pairs.map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(key), decoded(value))
-    });
-    Value::from_pairs(fields)
 }
 
 /// The beginning of a body for people, without what looks like a secret. What is neither JSON nor a text is not shown.
@@ -126,9 +110,7 @@ pub fn excerpt(body: &[u8]) -> String {
             Err(_) => String::new(),
         },
     };
-    let mut ends = (0..=EXCERPT_BYTES.min(shown.len())).rev();
-    let end = ends.find(|end| shown.is_char_boundary(*end));
-    shown[..end.unwrap_or_default()].to_owned()
+    shown[..shown.floor_char_boundary(EXCERPT_BYTES)].to_owned()
 }
 
 fn is_secret(key: &str) -> bool {

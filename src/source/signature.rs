@@ -135,7 +135,8 @@ impl Signature {
         let value = text_of(headers, &self.header)?;
         let timestamp = self.timestamp(headers, value)?;
         if let Some(timestamp) = timestamp {
-            check_age(timestamp, now, tolerance)?;
+            let seconds = timestamp.parse().map_err(|_| Refused::NoTimestamp)?;
+            check_age(seconds, now, tolerance)?;
         }
         let id = match &self.id_header {
             Some(header) if self.signed.contains(&Part::Id) => text_of(headers, header)?,
@@ -236,8 +237,8 @@ fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Ref
     value.ok_or_else(|| Refused::HeaderMissing(name.clone()))
 }
 
-fn check_age(timestamp: &str, now: u64, tolerance: Duration) -> Result<(), Refused> {
-    let seconds: u64 = timestamp.parse().map_err(|_| Refused::NoTimestamp)?;
+/// Whether a time is near enough to another, both in seconds since 1970.
+pub(super) fn check_age(seconds: u64, now: u64, tolerance: Duration) -> Result<(), Refused> {
     if now.abs_diff(seconds) <= tolerance.as_secs() {
         return Ok(());
     }
