@@ -6,7 +6,6 @@ mod limits;
 
 use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ pub use limits::{LAST_EVENT_OVERHEAD, Limits};
 
 use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
-use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt, shown_as_text};
 use crate::rules::{ChannelPattern, ChannelPolicy, PolicyReport, Rules};
 use crate::source::Source;
 use crate::token::Tokens;
@@ -54,17 +53,7 @@ macro_rules! name_type {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
-            }
-        }
+        shown_as_text!($type);
     };
 }
 

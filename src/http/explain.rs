@@ -4,6 +4,7 @@
 //! the signature that would have been right.
 
 use actix_http::Method;
+use serde::Serialize;
 
 use super::Api;
 use super::error::ApiError;
@@ -35,6 +36,7 @@ pub struct Explanation {
 }
 
 /// One part.
+#[derive(Serialize)]
 pub struct Step {
     /// Which.
     pub name: &'static str,

@@ -35,8 +35,8 @@ use crate::net::{Client, Secure, TrustedProxies, check_head};
 use crate::node::{ApiTokens, Node};
 use route::{Endpoint, Route};
 use signed::{Admitted, Signed};
-pub use sources::dry_run;
-use sources::{Sought, SourceQueues};
+use sources::Sought;
+pub use sources::{SourceQueues, dry_run};
 
 /// What all requests share.
 #[derive(Clone)]

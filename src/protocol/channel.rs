@@ -1,27 +1,29 @@
 //! `ChannelName`: the text, its kind and its cache flag, decided once by the only constructors.
 
 use std::borrow::Borrow;
-use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::named::{named, shown_as_text};
 use super::user::UserId;
 
-/// What a channel's prefix makes of it. Whether it also caches is a separate flag ([`ChannelName::is_cache`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelKind {
-    /// No prefix: anybody may subscribe.
-    Public,
-    /// `private-`: needs a signature.
-    Private,
-    /// `private-encrypted-`: as private; the payload is opaque and client events are refused.
-    Encrypted,
-    /// `presence-`: as private, and has members.
-    Presence,
-    /// `#server-to-user-{user id}`: only for the connections signed in as that user.
-    ServerToUser,
-    /// Never on the wire: what tells a worker about the connections or the watchers of one user.
-    Internal,
+named! {
+    /// What a channel's prefix makes of it. Whether it also caches is a separate flag ([`ChannelName::is_cache`]).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ChannelKind {
+        /// No prefix: anybody may subscribe.
+        Public = "public",
+        /// `private-`: needs a signature.
+        Private = "private",
+        /// `private-encrypted-`: as private; the payload is opaque and client events are refused.
+        Encrypted = "encrypted",
+        /// `presence-`: as private, and has members.
+        Presence = "presence",
+        /// `#server-to-user-{user id}`: only for the connections signed in as that user.
+        ServerToUser = "server_to_user",
+        /// Never on the wire: what tells a worker about the connections or the watchers of one user.
+        Internal = "internal",
+    }
 }
 
 impl ChannelKind {
@@ -32,19 +34,6 @@ impl ChannelKind {
     #[must_use]
     pub fn of(text: &str) -> Self {
         classify(text).0
-    }
-
-    /// Its name in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::Private => "private",
-            Self::Encrypted => "encrypted",
-            Self::Presence => "presence",
-            Self::ServerToUser => "server_to_user",
-            Self::Internal => "internal",
-        }
     }
 
     /// Whether a subscription must carry an `auth` signature.
@@ -233,17 +222,7 @@ impl Borrow<str> for ChannelName {
     }
 }
 
-impl fmt::Display for ChannelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for ChannelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
-    }
-}
+shown_as_text!(ChannelName);
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use super::beginning;
+
 /// One WebSocket frame from the server, ready for any number of sockets. Cloning shares the bytes.
 #[derive(Debug, Clone)]
 pub struct Encoded(Bytes);
@@ -67,13 +69,8 @@ impl Encoded {
     /// A close frame; the reason is cut to the 123 bytes that fit.
     #[must_use]
     pub fn close(code: u16, reason: &str) -> Self {
-        let end = (0..=reason.len().min(123))
-            .rev()
-            .find(|&i| reason.is_char_boundary(i))
-            .unwrap_or(0);
-        let mut payload = code.to_be_bytes().to_vec();
-        payload.extend_from_slice(&reason.as_bytes()[..end]);
-        Self::frame(0x8, &payload)
+        let reason = beginning(reason, 123).as_bytes();
+        Self::frame(0x8, &[&code.to_be_bytes(), reason].concat())
     }
 
     fn frame(opcode: u8, payload: &[u8]) -> Self {

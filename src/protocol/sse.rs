@@ -1,7 +1,5 @@
 //! Server-Sent Events: the blocks that a stream consists of, and the ids by which it is resumed.
 
-use std::fmt::Write as _;
-
 use super::plain::{Event, Told};
 
 /// How a stream shows its events.
@@ -79,14 +77,8 @@ fn push_data(block: &mut String, data: &str) {
 /// in which they were asked for, `17-5`.
 #[must_use]
 pub fn sse_id(places: impl IntoIterator<Item = u64>) -> String {
-    let mut line = "id: ".to_owned();
-    for (at, place) in places.into_iter().enumerate() {
-        let between = if at == 0 { "" } else { "-" };
-        // Writing to a String cannot fail.
-        let _ = write!(line, "{between}{place}");
-    }
-    line.push('\n');
-    line
+    let places: Vec<String> = places.into_iter().map(|place| place.to_string()).collect();
+    format!("id: {}\n", places.join("-"))
 }
 
 /// Reads an id of a stream with so many channels; none if it is no such id.

@@ -1,12 +1,12 @@
 //! Who somebody is: `UserId`, a presence `Member`, and the signed-in `User`.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::named::shown_as_text;
 use super::{parse, parse_object};
 
 /// The longest user id on a presence channel, in characters (docs: presence channels).
@@ -34,17 +34,7 @@ impl UserId {
     }
 }
 
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
+shown_as_text!(UserId);
 
 /// One user on a presence channel, however many connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +107,6 @@ pub enum InvalidUser {
 struct ChannelData<'a> {
     #[serde(borrow)]
     user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     user_info: Option<&'a RawValue>,
 }
 
@@ -125,9 +114,7 @@ struct ChannelData<'a> {
 struct UserData<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     user_info: Option<&'a RawValue>,
-    #[serde(borrow)]
     watchlist: Option<Vec<&'a RawValue>>,
 }
 

@@ -1,6 +1,6 @@
 //! `ChannelPattern`: the names that a rule or a token is for, as text like `user.{user_id}.invoices`.
 
-use std::fmt;
+use crate::protocol::shown_as_text;
 
 /// A pattern of channel names. `{name}` stands for one or more characters other than `.`, `*` for any characters, also
 /// none; everything else for itself. The whole name must fit.
@@ -215,17 +215,7 @@ fn literal(text: &str) -> Result<(Part, &str), InvalidPattern> {
     }
 }
 
-impl fmt::Display for ChannelPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for ChannelPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
-    }
-}
+shown_as_text!(ChannelPattern);
 
 #[cfg(test)]
 mod tests {

@@ -112,7 +112,7 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
     let services = Services::new(settings, files, &node_name(public_port)).await?;
     let parts = &services.worker;
-    parts.api.reload_sources(&parts.node.apps())?;
+    parts.api.sources().reload(&parts.node.apps())?;
     let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(admin::Deps {
         api: services.worker.api.clone(),
@@ -218,7 +218,7 @@ impl Running {
             if let Err(problem) = self.node.webhooks().reload(&apps).await {
                 error!("the webhooks stay as they were: {problem}");
             }
-            if let Err(problem) = self.api.reload_sources(&apps) {
+            if let Err(problem) = self.api.sources().reload(&apps) {
                 error!("new sources cannot store: {problem}");
             }
             self.node.reload(apps).await;
@@ -485,10 +485,8 @@ impl Services {
     /// Tells webhooks what is still to be told, in what is left of the drain's time.
     async fn finish(&self, left: Duration) {
         let begun = Instant::now();
-        self.worker
-            .api
-            .finish_sources(left.max(WEBHOOK_TIMEOUT))
-            .await;
+        let sources = self.worker.api.sources();
+        sources.finish(left.max(WEBHOOK_TIMEOUT)).await;
         self.adapter.finish().await;
         let left = left.saturating_sub(begun.elapsed());
         let webhooks = self.worker.node.webhooks();

@@ -16,7 +16,7 @@ pub(super) fn connected(node: &Node, peer: &Peer) {
         info!(
             app.id = %app.id,
             socket.id = %peer.socket_id(),
-            transport = transport.label(),
+            transport = transport.name(),
             address = peer.address().map(display),
             "connected"
         );
@@ -25,7 +25,7 @@ pub(super) fn connected(node: &Node, peer: &Peer) {
         .record(Some(&app.id), Kind::Connected, || Entry {
             socket_id: Some(peer.socket_id()),
             address: peer.address(),
-            transport: Some(transport.label()),
+            transport: Some(transport.name()),
             ..Entry::default()
         });
 }

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use dead_letters::{DeadLetter, DeadLetters};
+pub use dead_letters::{DeadLetter, DeadLetters, LettersCommand, ask};
 
 use crate::app::{AppId, Apps};
 use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds, section};
@@ -375,12 +375,8 @@ impl Webhooks {
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = Vec::new();
         for endpoint in self.all() {
-            letters.extend(
-                endpoint
-                    .ask(EndpointCommand::ListDeadLetters)
-                    .await
-                    .unwrap_or_default(),
-            );
+            let listed = endpoint.ask(LettersCommand::List).await;
+            letters.extend(listed.unwrap_or_default());
         }
         letters.sort_by_key(|letter| letter.id);
         letters
@@ -390,10 +386,8 @@ impl Webhooks {
     pub async fn redeliver(&self, id: Option<u64>) -> usize {
         let mut letters = 0;
         for endpoint in self.all() {
-            let redelivered = endpoint
-                .ask(|answer| EndpointCommand::Redeliver(id, answer))
-                .await;
-            letters += redelivered.unwrap_or_default();
+            let command = |answer| LettersCommand::Redeliver(id, answer);
+            letters += endpoint.ask(command).await.unwrap_or_default();
         }
         letters
     }

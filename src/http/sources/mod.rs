@@ -14,7 +14,7 @@ use super::events::{channels, check_data};
 use super::route::Route;
 use super::signed::{app_of_path, check_encoding, content_length, read_body};
 use super::{Api, Call, Refused};
-use crate::app::{App, Apps};
+use crate::app::App;
 use crate::clock;
 use crate::feed::{Entry, Kind};
 use crate::node::{Node, Once, Publication, PublishOutcome};
@@ -22,9 +22,8 @@ use crate::protocol::EventName;
 use crate::source::{
     self, Attempt, BODY_BYTES, Delivery, Message, Routed, RoutedEvent, Source, Verified,
 };
-use crate::spool;
 use crate::webhook::DeadLetter;
-pub(super) use queue::SourceQueues;
+pub use queue::SourceQueues;
 
 /// A source that was found, as a place among those of its app.
 pub(super) struct Sought {
@@ -271,23 +270,10 @@ impl Identity<'_> {
 }
 
 impl Api {
-    /// Starts what the sources of these apps need, on this thread, which is that of every call.
-    ///
-    /// # Errors
-    /// The spool cannot be used for a source.
-    pub fn reload_sources(&self, apps: &Apps) -> Result<(), spool::Error> {
-        self.queues.reload(apps)
-    }
-
-    /// How many deliveries of sources wait to be published.
+    /// The deliveries of sources that wait to be published.
     #[must_use]
-    pub fn waiting_deliveries(&self) -> usize {
-        self.queues.waiting()
-    }
-
-    /// Publishes what waits, until nothing is left or `timeout` is over. Called before the end.
-    pub async fn finish_sources(&self, timeout: Duration) {
-        self.queues.finish(timeout).await;
+    pub fn sources(&self) -> &SourceQueues {
+        &self.queues
     }
 
     /// The requests to webhooks and the deliveries of sources that were given up.
