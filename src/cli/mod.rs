@@ -234,6 +234,12 @@ fn is_read(answer: &str) -> Result<bool, Error> {
     }
 }
 
+/// Says something by the way, or what is wrong while a command goes on.
+fn complain(text: &str) {
+    // Whoever does not read stderr does not miss the answer.
+    let _ = writeln!(io::stderr(), "tidewire: {}", text::printable_lines(text));
+}
+
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
