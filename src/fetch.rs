@@ -94,7 +94,7 @@ pub fn tls(roots: impl Into<Arc<RootCertStore>>) -> Result<ClientConfig, rustls:
 pub struct Request {
     /// The method.
     pub method: Method,
-    /// Its path and query count: where it goes is the server's.
+    /// The URL. Only its path and query are sent: the connection goes to the [`Server`].
     pub url: Uri,
     /// Further headers.
     pub headers: HeaderMap,

@@ -13,7 +13,7 @@ const MADE_LENGTH: usize = 20;
 /// The least made id, and how many there are.
 const MADE_IDS: u64 = 1_000_000_000;
 
-/// What an operator wants.
+/// A change of an app that an operator asks for.
 pub enum Change {
     /// Some keys become others: a JSON merge patch (RFC 7396).
     Patch(Entries),

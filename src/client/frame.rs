@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// One message of a server.
+/// One message of a server, as it arrived.
 #[derive(Debug, Deserialize)]
 pub struct Frame {
     /// The event's name.
     pub event: String,
-    /// Of which channel.
+    /// The channel that it is about, if any.
     #[serde(default)]
     pub channel: Option<String>,
     #[serde(default)]
@@ -47,9 +47,9 @@ pub enum ServerMessage {
     SignedIn,
     /// An event that somebody published, or a client event.
     Event(Frame),
-    /// Anything else that the protocol itself says: members, counts, misses.
+    /// Any other event of the protocol: members, counts, cache misses.
     Notice(Frame),
-    /// What needs no reader: it is said for one client library only.
+    /// Nothing: it is for one client library only.
     Nothing,
 }
 
@@ -114,7 +114,7 @@ impl Frame {
         serde_json::from_str(&self.text()).ok()
     }
 
-    /// What it means.
+    /// Interprets the message.
     #[must_use]
     pub fn message(self) -> ServerMessage {
         match self.event.as_str() {

@@ -31,7 +31,7 @@ const BODY_BYTES: usize = 4096;
 const BODY_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Dialer {
-    /// Asks for the WebSocket of an app.
+    /// Upgrades the connection to a WebSocket of the app with this key.
     ///
     /// # Errors
     /// Any answer but a good 101, or none.

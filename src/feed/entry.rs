@@ -50,28 +50,28 @@ named! {
     }
 }
 
-/// What is told; what does not apply is left out.
+/// What happened, for those who watch the feed. Fields that do not apply are left out of the JSON.
 #[derive(Debug, Default)]
 pub struct Entry<'a> {
     /// The connection; of a published event the one that is passed over.
     pub socket_id: Option<SocketId>,
-    /// Who.
+    /// The id of the user it concerns.
     pub user_id: Option<&'a str>,
-    /// Where.
+    /// The name of the channel it concerns.
     pub channel: Option<&'a str>,
     /// The event's name; of a webhook the names of its events; of a refused request its method and path.
     pub event: Option<Cow<'a, str>>,
-    /// What carries the connection.
+    /// The name of the connection's [`Transport`](crate::protocol::Transport).
     pub transport: Option<&'static str>,
     /// The app's key that a refused connection or request gives.
     pub key: Option<Cow<'a, str>>,
-    /// Why, in words.
+    /// The reason of a refusal, an end or a failed attempt, in words.
     pub reason: Option<Cow<'a, str>>,
-    /// The protocol's code.
+    /// The number of the protocol's close code or error code.
     pub code: Option<u16>,
-    /// Where the client is.
+    /// The client's IP address.
     pub address: Option<IpAddr>,
-    /// What was sent.
+    /// The event's data, or the body of a delivery or a webhook request. Longer data is cut.
     pub data: Option<&'a str>,
     /// How many subscriptions the channel had.
     pub subscriptions: Option<usize>,
@@ -79,12 +79,12 @@ pub struct Entry<'a> {
     pub status: Option<u16>,
     /// Where a webhook goes, without credentials.
     pub url: Option<Cow<'a, str>>,
-    /// How long it took.
+    /// How long the exchange took, in milliseconds.
     pub duration_ms: Option<u64>,
 }
 
 impl<'a> Entry<'a> {
-    /// A refusal: `subscription refused: auth is missing`.
+    /// An entry for a refusal, whose reason reads like `subscription refused: auth is missing`.
     pub fn refused<R: Reason>(reason: R) -> Self {
         Self {
             reason: Some(format!("{}: {}", R::WHAT, reason.text()).into()),
@@ -92,7 +92,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Of a channel.
+    /// An entry that concerns a channel.
     #[must_use]
     pub fn on(channel: &'a str) -> Self {
         Self {

@@ -65,7 +65,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// What of it an answer depends on, for repeats.
+    /// The bits of an answer that an idempotency key remembers for repeats.
     pub(super) fn note(&self) -> u8 {
         self.wanted.0
     }
@@ -101,31 +101,31 @@ pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiErro
     Ok(answer.json(&serde_json::json!({ "channels": channels })))
 }
 
-/// An event that an operator wants published.
+/// An event that an operator publishes from the console.
 pub struct OperatorPublish<'a> {
-    /// Where.
+    /// The name of the channel.
     pub channel: &'a str,
-    /// Its name.
+    /// The event's name.
     pub event: &'a str,
-    /// Its data.
+    /// The event's data.
     pub data: &'a str,
-    /// Recognises it if it comes again.
+    /// The idempotency key.
     pub idempotency_key: Option<&'a str>,
 }
 
-/// How the API would have answered.
+/// The answer that the API would have given.
 pub struct Outcome {
-    /// 200, or why not.
+    /// The status: 200, or that of an error.
     pub status: u16,
     /// The answer's body.
     pub body: String,
-    /// How many subscriptions the channel had, if it was published and that is known.
+    /// How many subscriptions the channel had; none if the event was not published or the count is not known.
     pub subscriptions: Option<usize>,
 }
 
 impl Api {
-    /// Publishes an operator's event as if the app's backend had sent it: the same body, the same checks, the same
-    /// limits, the same errors. Only the signature is left out, and nobody counts it as a request.
+    /// Publishes an operator's event as the app's backend would: with the same body, checks, limits and errors. It
+    /// needs no signature and is not counted as a request.
     pub async fn publish_for_operator(&self, app: &App, publish: &OperatorPublish<'_>) -> Outcome {
         let body = serde_json::json!({
             "name": publish.event, "channel": publish.channel, "data": publish.data,

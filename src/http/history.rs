@@ -35,7 +35,7 @@ struct Page {
 }
 
 impl PastEvent {
-    /// None if it is no event, which nobody logs.
+    /// The event of a log entry. None if the entry holds no event, which is never logged.
     #[must_use]
     pub fn of(event: &LogEvent) -> Option<Self> {
         let content = event.content()?;

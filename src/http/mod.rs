@@ -38,7 +38,7 @@ use signed::{Admitted, Signed};
 use sources::Sought;
 pub use sources::{SourceQueues, dry_run};
 
-/// What all requests share.
+/// The public HTTP API, as all workers share it. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     node: Arc<Node>,
@@ -49,7 +49,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// `path_prefix` is empty or begins with a slash and does not end with one.
+    /// An API for this node. `path_prefix` is empty, or begins with a slash and does not end with one.
     #[must_use]
     pub fn new(
         node: Arc<Node>,
@@ -66,13 +66,13 @@ impl Api {
         }
     }
 
-    /// What looks at API tokens.
+    /// The check of API tokens.
     #[must_use]
     pub fn tokens(&self) -> &ApiTokens {
         &self.tokens
     }
 
-    /// What the requests are for.
+    /// The node that the API publishes to.
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {
         &self.node

@@ -34,30 +34,30 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.inc_by(1);
     }
 
-    /// Some more.
+    /// Adds `count`.
     pub fn inc_by(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// How many.
+    /// The current value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// One counter of a set: its name, its help, and the way to it.
+/// One counter of a set: its name, its help, and how to read it.
 pub struct Field<T: 'static> {
-    /// Without prefix and without `_total`.
+    /// The name without prefix and without `_total`.
     pub name: &'static str,
-    /// A sentence without its full stop.
+    /// The help text: a sentence without its full stop.
     pub help: &'static str,
-    /// The counter.
+    /// Finds the counter in its set.
     pub of: fn(&T) -> &Counter,
 }
 

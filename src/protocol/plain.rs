@@ -320,7 +320,7 @@ mod tests {
                 r#"{"error":{"channel":"a","code":401,"message":"\"m\""}}"#,
             ),
         ] {
-            assert_eq!(answer.json(), expected);
+            assert_eq!(answer.encode().text_payload(), Some(expected));
         }
     }
 

@@ -117,7 +117,8 @@ impl ChannelPattern {
         self.walk(name, |_, _| ())
     }
 
-    /// What a placeholder stands for in a name that fits; each wildcard takes as little as it can, from the left.
+    /// The text that a placeholder matches in a name; each wildcard takes as few characters as it can, from the left.
+    /// None if the name does not fit.
     #[must_use]
     pub fn value_of<'n>(&self, placeholder: &str, name: &'n str) -> Option<&'n str> {
         let mut found = None;

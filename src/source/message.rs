@@ -21,7 +21,7 @@ const SECRET_KEYS: [&str; 8] = [
     "unsubscribeurl",
 ];
 
-/// What was delivered. There is one only of what was verified, or for a dry run.
+/// What a delivery says. It exists only for deliveries that were verified, and for dry runs.
 #[derive(Debug)]
 pub struct Message {
     /// The delivery's id, if a header or an envelope has it.
@@ -93,7 +93,7 @@ fn parsed(bytes: &[u8], is_form: bool) -> Value {
     })
 }
 
-/// The beginning of a body for people, without what looks like a secret. What is neither JSON nor a text is not shown.
+/// The beginning of a body for people, with secrets masked. A body that is neither JSON nor text is not shown.
 #[must_use]
 pub fn excerpt(body: &[u8]) -> String {
     let shown = match serde_json::from_slice::<Json>(body) {

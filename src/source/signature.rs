@@ -15,24 +15,24 @@ use crate::auth::SigningKey;
 /// More digests than any provider sends while it replaces a secret.
 const DIGESTS: usize = 16;
 
-/// How one provider signs.
+/// The signature scheme of one provider.
 #[derive(Debug, Clone)]
 pub struct Signature {
-    /// Where the digests are.
+    /// The header that holds the digests.
     pub header: HeaderName,
-    /// What stands between several of them.
+    /// The character between several digests.
     pub separator: Option<char>,
-    /// What a digest begins with; others are of another scheme.
+    /// The prefix of a digest of this scheme; texts without it are ignored.
     pub prefix: String,
-    /// How a digest is written.
+    /// How digests are encoded.
     pub encoding: Encoding,
-    /// What is signed, part by part.
+    /// The parts of the text that is signed, in their order.
     pub signed: Vec<Part>,
-    /// Where the time of signing stands, in seconds since 1970.
+    /// Where the time of signing is found, in seconds since 1970.
     pub timestamp: Option<TimestampPlace>,
-    /// Where the delivery's id stands.
+    /// The header with the delivery's id.
     pub id_header: Option<HeaderName>,
-    /// The keys, each of which verifies. The first signs.
+    /// The keys. All of them verify, the first one signs.
     pub keys: Vec<SigningKey>,
 }
 
@@ -61,7 +61,7 @@ pub enum Part {
     Id,
 }
 
-/// Where a timestamp stands.
+/// Where the timestamp of a signature is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimestampPlace {
     /// In a header of its own.
@@ -90,7 +90,7 @@ impl Encoding {
 }
 
 impl Part {
-    /// Reads `{timestamp}.{body}`.
+    /// Reads the parts of a text such as `{timestamp}.{body}`.
     ///
     /// # Errors
     /// There is something else in braces, or the body is not signed.

@@ -37,7 +37,7 @@ const CERTIFICATES: usize = 16;
 /// How many requests to SNS may be under way for one source.
 const REQUESTS: usize = 4;
 
-/// The topics whose messages a source takes, and the way to SNS.
+/// Verifies messages of Amazon SNS, and confirms subscriptions to its topics.
 pub struct Sns {
     topics: Vec<String>,
     /// Instead of SNS itself: who stands in for it in a test.
@@ -113,7 +113,8 @@ impl Envelope {
 }
 
 impl Sns {
-    /// No topics: any will do. `authorities` vouch for SNS, or for `stand_in`, host and port of what is asked instead.
+    /// Accepts messages of these topics, or of any if the list is empty. `authorities` vouch for SNS, or for
+    /// `stand_in`: the host and port that are asked instead of SNS.
     ///
     /// # Errors
     /// The TLS library refuses its own defaults.

@@ -39,7 +39,7 @@ const UNKNOWN_INTERVAL: Duration = Duration::from_secs(60);
 /// After a reading that failed there is none for so long.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The keys at one URL.
+/// The JWK set at one URL, fetched when it is needed and kept.
 #[derive(Debug)]
 pub struct Jwks {
     url: Uri,
@@ -104,7 +104,7 @@ impl Set {
 }
 
 impl Jwks {
-    /// The keys at an `http` or `https` URL; nothing is read yet.
+    /// The set at an `http` or `https` URL. Nothing is fetched yet.
     #[must_use]
     pub fn new(url: Uri, tls: Arc<ClientConfig>) -> Self {
         Self {

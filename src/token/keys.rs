@@ -90,7 +90,7 @@ impl Key {
         })
     }
 
-    /// What it is for.
+    /// The algorithms that it may verify.
     #[must_use]
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// A request or a delivery that was given up.
+/// A webhook request or a delivery of a source that was given up.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     /// Unique among all until the process ends.
@@ -25,7 +25,7 @@ pub struct DeadLetter {
     pub error: String,
 }
 
-/// The dead letters of one endpoint, or of one source, with what they are made of.
+/// The dead letters of one endpoint or one source, each with the queued events that it is made of.
 #[derive(Debug)]
 pub struct DeadLetters<E>(VecDeque<(DeadLetter, Vec<E>)>);
 
@@ -35,7 +35,7 @@ impl<E> Default for DeadLetters<E> {
     }
 }
 
-/// What operators want of the dead letters of one endpoint, or of one source.
+/// What operators ask of the dead letters of one endpoint or one source.
 pub enum LettersCommand {
     /// List them.
     List(oneshot::Sender<Vec<DeadLetter>>),
@@ -43,7 +43,7 @@ pub enum LettersCommand {
     Redeliver(Option<u64>, oneshot::Sender<usize>),
 }
 
-/// Asks a task; none if it has ended.
+/// Sends a command to a task and waits for its answer. None if the task has ended.
 pub async fn ask<C, T>(
     task: &mpsc::Sender<C>,
     command: impl FnOnce(oneshot::Sender<T>) -> C,
@@ -54,7 +54,7 @@ pub async fn ask<C, T>(
 }
 
 impl<E> DeadLetters<E> {
-    /// Does what is wanted. Returns the events that are to be queued again.
+    /// Carries out a command. Returns the events that are to be queued again.
     pub fn handle(&mut self, command: LettersCommand) -> Vec<E> {
         // Whoever asked may have gone.
         match command {

@@ -203,7 +203,7 @@ fn checked(app: &App, routed: &Routed) -> Result<Vec<Publication>, ApiError> {
     routed.events.iter().map(publication).collect()
 }
 
-/// What would be published for a delivery if it proved where it comes from.
+/// What would be published for a delivery if it were verified.
 ///
 /// # Errors
 /// Says which template fails, or what of its event is wrong.
@@ -276,7 +276,7 @@ impl Api {
         &self.queues
     }
 
-    /// The requests to webhooks and the deliveries of sources that were given up.
+    /// The dead letters of webhooks and of sources, in the order of their ids.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = self.node.webhooks().dead_letters().await;
         letters.extend(self.queues.dead_letters().await);
@@ -284,7 +284,7 @@ impl Api {
         letters
     }
 
-    /// Queues one dead letter again, or all. Returns their number.
+    /// Queues one dead letter again, or all. Returns how many there were.
     pub async fn redeliver(&self, id: Option<u64>) -> usize {
         self.node.webhooks().redeliver(id).await + self.queues.redeliver(id).await
     }

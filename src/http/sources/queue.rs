@@ -37,7 +37,7 @@ const FINISH_TICK: Duration = Duration::from_millis(20);
 
 type Key = (AppId, String);
 
-/// The queues of all sources that store.
+/// The queues of all sources that store their deliveries. Cheap to clone.
 #[derive(Clone)]
 pub struct SourceQueues(Arc<Shared>);
 
