@@ -104,7 +104,6 @@ pub struct Request {
 
 impl Request {
     /// A GET.
-    #[must_use]
     pub fn get(url: Uri) -> Self {
         Self {
             method: Method::GET,
@@ -141,7 +140,6 @@ pub struct Answer<'a> {
 
 impl Server {
     /// The server of an `http` or `https` URL; `tls` is used for the second. None without a host.
-    #[must_use]
     pub fn of(url: &Uri, tls: &Arc<ClientConfig>) -> Option<Self> {
         let is_secure = url.scheme_str() == Some("https");
         let authority = url.authority()?;
@@ -277,7 +275,6 @@ impl<'a> Answer<'a> {
     }
 
     /// Whether the answer itself says where it ends. If not, its body lasts for as long as the server likes.
-    #[must_use]
     pub fn has_end(&self) -> bool {
         self.has_end
     }

@@ -111,7 +111,6 @@ pub struct ConfigState {
 
 impl ConfigState {
     /// A configuration that is loaded at this moment; `toml` must show no secret.
-    #[must_use]
     pub fn now(toml: &str) -> Self {
         Self {
             loaded_at: clock::date(SystemTime::now()),
@@ -129,7 +128,6 @@ impl ConfigState {
 
 impl Admin {
     /// With a token, every path but `/live` and `/ready` requires it.
-    #[must_use]
     pub fn new(deps: Deps) -> Self {
         let Deps {
             api,

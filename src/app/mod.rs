@@ -35,13 +35,11 @@ macro_rules! name_type {
     ($type:ident) => {
         impl $type {
             /// Wraps a text that `config` has checked.
-            #[must_use]
             pub fn new(text: &str) -> Self {
                 Self(text.into())
             }
 
             /// The text.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -112,19 +110,16 @@ pub struct App {
 impl App {
     /// The verifier for an `auth` that is a token; none if the `auth` is a signature (`key:signature`) or the app
     /// accepts no tokens.
-    #[must_use]
     pub fn tokens_for(&self, auth: &str) -> Option<&Tokens> {
         self.tokens.as_ref().filter(|_| !auth.contains(':'))
     }
 
     /// The source with this name.
-    #[must_use]
     pub fn source(&self, name: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == name)
     }
 
     /// What the first matching rule and the app decide for a channel.
-    #[must_use]
     pub fn policy(&self, channel: &ChannelName) -> ChannelPolicy<'_> {
         let rule = self.rules.of(channel);
         let client_events = rule.and_then(|rule| rule.client_events);
@@ -144,7 +139,6 @@ impl App {
     }
 
     /// The policy of a channel with the rule that decides it, for people.
-    #[must_use]
     pub fn policy_report<'a>(&'a self, channel: &'a ChannelName) -> PolicyReport<'a> {
         let policy = self.policy(channel);
         PolicyReport {
@@ -175,13 +169,11 @@ pub struct OriginPattern(String);
 impl OriginPattern {
     /// Takes a pattern in the form of origins, which `config` has brought it into; `*` stands for any run of characters
     /// other than `/`.
-    #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.to_owned())
     }
 
     /// Whether the value of an `Origin` header fits.
-    #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
         if self.0 == "*" {
             return true;
@@ -238,7 +230,6 @@ pub struct Webhook {
 impl Webhook {
     /// A text that distinguishes it from the other webhooks of the app. Names of spool files derive from it, so its
     /// form must not change.
-    #[must_use]
     pub fn identity(&self) -> String {
         let list = |patterns: &[ChannelPattern]| {
             let texts = patterns.iter().map(|p| format!("ChannelPattern({p:?})"));
@@ -253,7 +244,6 @@ impl Webhook {
     }
 
     /// Whether it wants an event of this kind on this channel.
-    #[must_use]
     pub fn wants(&self, kind: WebhookKind, channel: &ChannelName) -> bool {
         let fits = |pattern: &ChannelPattern| pattern.fits(channel.as_str());
         let is_told = match self.events.is_empty() {
@@ -284,13 +274,11 @@ pub struct Apps {
 
 impl Apps {
     /// A snapshot of these apps. `config` has refused duplicate ids and keys.
-    #[must_use]
     pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
         Self::of(apps.into_iter().map(Arc::new))
     }
 
     /// A snapshot of apps that are shared already.
-    #[must_use]
     pub fn of(apps: impl IntoIterator<Item = Arc<App>>) -> Self {
         let mut all = Self::default();
         for app in apps {
@@ -301,19 +289,16 @@ impl Apps {
     }
 
     /// The app with this id.
-    #[must_use]
     pub fn by_id(&self, id: &str) -> Option<&Arc<App>> {
         self.by_id.get(id)
     }
 
     /// The app with this public key.
-    #[must_use]
     pub fn by_key(&self, key: &str) -> Option<&Arc<App>> {
         self.by_key.get(key)
     }
 
     /// The policy report of each app for a channel, in the order of their ids.
-    #[must_use]
     pub fn policy_reports<'a>(&'a self, channel: &'a ChannelName) -> Vec<PolicyReport<'a>> {
         let mut reports: Vec<_> = self.iter().map(|app| app.policy_report(channel)).collect();
         reports.sort_unstable_by_key(|report| report.app);
@@ -323,7 +308,6 @@ impl Apps {
     /// The app one of whose secrets (those of `[apps.jwt]` too) or API tokens somebody has written where its key or id
     /// belongs: as it is, escaped, or as a part of `key:secret`. Looks at every app, so it is for what is refused
     /// already.
-    #[must_use]
     pub fn by_secret(&self, given: &str) -> Option<&Arc<App>> {
         let decoded = percent_decode_str(given).decode_utf8_lossy();
         let parts = decoded.split([':', '@', ',', ';', '&', '=', '|']);
@@ -348,7 +332,6 @@ impl Apps {
 
     /// A request's path for the log and for people: its beginning, with what is an app's secret or behind `resume`
     /// masked.
-    #[must_use]
     pub fn shown_path(&self, path: &str) -> String {
         let mut is_token = false;
         let shown = |segment| match std::mem::replace(&mut is_token, segment == "resume")
@@ -362,7 +345,6 @@ impl Apps {
     }
 
     /// A key for display: masked if it is a secret that was sent by mistake.
-    #[must_use]
     pub fn masked_key<'a>(&self, key: &'a str) -> Cow<'a, str> {
         match self.by_secret(key) {
             Some(app) => {
@@ -398,13 +380,11 @@ impl Apps {
     }
 
     /// The number of apps.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
     /// Whether there is no app.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
@@ -416,13 +396,11 @@ pub struct CurrentApps(watch::Sender<Arc<Apps>>);
 
 impl CurrentApps {
     /// Starts with this snapshot.
-    #[must_use]
     pub fn new(apps: Apps) -> Self {
         Self(watch::Sender::new(Arc::new(apps)))
     }
 
     /// The snapshot in effect.
-    #[must_use]
     pub fn get(&self) -> Arc<Apps> {
         Arc::clone(&self.0.borrow())
     }

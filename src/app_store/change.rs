@@ -152,7 +152,6 @@ pub(super) fn check_tag(json: &str, tag: Option<&str>) -> Result<(), WriteError>
 }
 
 /// A key or a secret that nobody can guess.
-#[must_use]
 pub fn made_text() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), MADE_LENGTH)
 }

@@ -101,7 +101,6 @@ impl AppStore {
     }
 
     /// The state of the table; none if there is no table.
-    #[must_use]
     pub fn status(&self) -> Option<Status> {
         self.writes.as_ref()?;
         Some(self.state.borrow().status())
@@ -109,7 +108,6 @@ impl AppStore {
 
     /// Up to `limit` apps in the order of their ids, from behind `after` on, whose ids `is_wanted` accepts. Each costs
     /// its JSON, so unwanted ones should be left out here.
-    #[must_use]
     pub fn list(
         &self,
         after: Option<&str>,
@@ -122,7 +120,6 @@ impl AppStore {
     }
 
     /// The app with this id.
-    #[must_use]
     pub fn get(&self, id: &str) -> Option<Listed> {
         self.state.borrow().get(id)
     }

@@ -303,7 +303,6 @@ pub enum Error {
 
 impl Error {
     /// The process's exit code.
-    #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)

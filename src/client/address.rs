@@ -88,13 +88,11 @@ impl Address {
     }
 
     /// The address that clients connect to: another host in Pusher's cloud, the same one elsewhere.
-    #[must_use]
     pub fn for_sockets(&self) -> Self {
         self.named("api", "ws")
     }
 
     /// The address that backends publish to.
-    #[must_use]
     pub fn for_api(&self) -> Self {
         self.named("ws", "api")
     }
@@ -112,7 +110,6 @@ impl Address {
     }
 
     /// `host:port`, without the port if it is the scheme's default.
-    #[must_use]
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
@@ -127,14 +124,12 @@ impl Address {
     }
 
     /// The URL for HTTP, as `https://realtime.example.com/prefix`, without a slash at its end.
-    #[must_use]
     pub fn http(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.prefix)
     }
 
     /// The URL for WebSockets, as `wss://realtime.example.com/prefix`, without a slash at its end.
-    #[must_use]
     pub fn ws(&self) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };
         format!("{scheme}://{}{}", self.authority(), self.prefix)

@@ -16,7 +16,6 @@ pub struct Answer {
 
 impl Answer {
     /// The first header with this name, which is in lower case.
-    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|(known, _)| known == name)?;
         Some(&header.1)
@@ -81,7 +80,6 @@ impl fmt::Display for Answer {
 }
 
 /// The beginning of a text or a page, without markup, on one line.
-#[must_use]
 pub fn first_words(body: &str) -> String {
     const CHARS: usize = 160;
     let mut text = String::new();

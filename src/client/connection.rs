@@ -67,13 +67,11 @@ impl Connection {
     }
 
     /// The socket id that the server gave it.
-    #[must_use]
     pub fn socket_id(&self) -> SocketId {
         self.socket_id
     }
 
     /// How long the server may be silent before this side pings.
-    #[must_use]
     pub fn activity_timeout(&self) -> Duration {
         self.activity_timeout
     }

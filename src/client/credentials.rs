@@ -27,7 +27,6 @@ impl From<&App> for Credentials {
 
 impl Credentials {
     /// The `auth` of a subscription; none without a secret.
-    #[must_use]
     pub fn channel_auth(
         &self,
         socket_id: SocketId,
@@ -38,7 +37,6 @@ impl Credentials {
     }
 
     /// The `auth` of a sign-in; none without a secret.
-    #[must_use]
     pub fn user_auth(&self, socket_id: SocketId, user_data: &str) -> Option<String> {
         self.auth(&user_string(socket_id, user_data))
     }

@@ -81,7 +81,6 @@ impl Frame {
     }
 
     /// The data as subscribers see it: a string's content, or the JSON of anything else.
-    #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         let Some(data) = &self.data else {
             return Cow::Borrowed("");
@@ -93,13 +92,11 @@ impl Frame {
     }
 
     /// The data as JSON, byte for byte as it arrived: most often a string.
-    #[must_use]
     pub fn raw(&self) -> Option<&RawValue> {
         self.data.as_deref()
     }
 
     /// The member who sent a client event on a presence channel.
-    #[must_use]
     pub fn user_id(&self) -> Option<String> {
         match self.user_id.as_ref()? {
             Value::String(id) => Some(id.clone()),
@@ -109,13 +106,11 @@ impl Frame {
     }
 
     /// The data as a type, whether it came as a string or not.
-    #[must_use]
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(&self.text()).ok()
     }
 
     /// Interprets the message.
-    #[must_use]
     pub fn message(self) -> ServerMessage {
         match self.event.as_str() {
             "pusher_internal:subscription_succeeded" => {

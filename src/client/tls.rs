@@ -62,7 +62,6 @@ impl Trust {
     }
 
     /// The configuration for rustls.
-    #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }

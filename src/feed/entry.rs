@@ -93,7 +93,6 @@ impl<'a> Entry<'a> {
     }
 
     /// An entry that concerns a channel.
-    #[must_use]
     pub fn on(channel: &'a str) -> Self {
         Self {
             channel: Some(channel),

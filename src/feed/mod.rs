@@ -46,7 +46,6 @@ struct Shared {
 
 impl Feed {
     /// A feed that nobody watches yet. `node` is the name of this node in every entry.
-    #[must_use]
     pub fn new(node: &str, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             is_watched: AtomicBool::new(false),
@@ -59,13 +58,11 @@ impl Feed {
     }
 
     /// The name of this node in its entries.
-    #[must_use]
     pub fn node(&self) -> &str {
         &self.0.node
     }
 
     /// Whether anybody watches any app. Callers whose entries are costly to make ask first.
-    #[must_use]
     pub fn is_watched(&self) -> bool {
         // Whoever begins to watch misses what happens in this moment, and nothing else.
         self.0.is_watched.load(Ordering::Relaxed)
@@ -125,19 +122,16 @@ impl Feed {
     }
 
     /// Starts to watch an app for a console. The caller bounds the number of watchers.
-    #[must_use]
     pub fn watch(&self, app: &AppId) -> Watch {
         self.start_watch(app, Reader::Console)
     }
 
     /// Starts to watch an app on behalf of other nodes.
-    #[must_use]
     pub fn relay(&self, app: &AppId) -> Watch {
         self.start_watch(app, Reader::Relay)
     }
 
     /// The apps that this node's consoles watch.
-    #[must_use]
     pub fn watched_by_consoles(&self) -> Vec<AppId> {
         let apps = self.0.apps.borrow();
         let by_consoles = apps
@@ -149,7 +143,6 @@ impl Feed {
     }
 
     /// The filters of this node's consoles, each with its app.
-    #[must_use]
     pub fn sought_by_consoles(&self) -> Vec<(AppId, Filter)> {
         let apps = self.0.apps.borrow();
         let of_app = |watched_app: &WatchedApp| {

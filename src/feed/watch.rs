@@ -156,7 +156,6 @@ impl Watch {
     }
 
     /// The id of the watched app.
-    #[must_use]
     pub fn app(&self) -> &AppId {
         &self.app_feed.app
     }

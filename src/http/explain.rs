@@ -52,7 +52,6 @@ pub struct Step {
 
 impl Explanation {
     /// Whether the request passes every check.
-    #[must_use]
     pub fn is_ok(&self) -> bool {
         self.steps.iter().all(|step| step.ok)
     }
@@ -60,7 +59,6 @@ impl Explanation {
 
 impl Api {
     /// Makes all checks that the API makes, and does not stop at the first one that fails.
-    #[must_use]
     pub fn explain(&self, asked: &ExplainRequest<'_>) -> Explanation {
         let apps = self.node.apps();
         let (path, query_text) = target(asked.url);

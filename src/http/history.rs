@@ -36,7 +36,6 @@ struct Page {
 
 impl PastEvent {
     /// The event of a log entry. None if the entry holds no event, which is never logged.
-    #[must_use]
     pub fn of(event: &LogEvent) -> Option<Self> {
         let content = event.content()?;
         Some(Self {

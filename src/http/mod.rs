@@ -50,7 +50,6 @@ pub struct Api {
 
 impl Api {
     /// An API for this node. `path_prefix` is empty, or begins with a slash and does not end with one.
-    #[must_use]
     pub fn new(
         node: Arc<Node>,
         path_prefix: &str,
@@ -67,13 +66,11 @@ impl Api {
     }
 
     /// The check of API tokens.
-    #[must_use]
     pub fn tokens(&self) -> &ApiTokens {
         &self.tokens
     }
 
     /// The node that the API publishes to.
-    #[must_use]
     pub fn node(&self) -> &Arc<Node> {
         &self.node
     }

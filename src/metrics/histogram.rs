@@ -36,7 +36,6 @@ impl Histogram {
     }
 
     /// The numbers as of now.
-    #[must_use]
     pub fn observed(&self) -> Observed {
         let mut observed = Observed {
             sum: self.sum.get(),

@@ -45,7 +45,6 @@ impl Counter {
     }
 
     /// The current value.
-    #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -185,7 +184,6 @@ macro_rules! tallies {
 
         impl $set {
             /// All of them. Most are a family of their own: its name, and its help.
-            #[must_use]
             pub fn each(&self) -> Vec<(Option<&'static str>, &'static str, &dyn AnyTally)> {
                 vec![$((tallies!(@ $($family)?), $help.trim_ascii(), &self.$field),)+]
             }
@@ -239,7 +237,6 @@ impl Deref for Metrics {
 
 impl Metrics {
     /// What is counted by reason.
-    #[must_use]
     pub fn by_reason(&self) -> &Tallies {
         &self.0.tallies
     }

@@ -93,7 +93,6 @@ impl<R: Reason> Tally<R> {
     }
 
     /// The count of one reason.
-    #[must_use]
     pub fn get(&self, reason: R) -> u64 {
         self.counts[reason.index()].count.load(Ordering::Relaxed)
     }

@@ -31,25 +31,21 @@ impl ChannelKind {
     pub const LISTED: [Self; 4] = [Self::Public, Self::Private, Self::Encrypted, Self::Presence];
 
     /// What a client takes a channel for, whether its name is legal or not.
-    #[must_use]
     pub fn of(text: &str) -> Self {
         classify(text).0
     }
 
     /// Whether a subscription must carry an `auth` signature.
-    #[must_use]
     pub fn needs_auth(self) -> bool {
         matches!(self, Self::Private | Self::Encrypted | Self::Presence)
     }
 
     /// Whether clients may send `client-` events on it.
-    #[must_use]
     pub fn allows_client_events(self) -> bool {
         matches!(self, Self::Private | Self::Presence)
     }
 
     /// Whether it is listed, counted and told about: channels that an application made, not plumbing of ours.
-    #[must_use]
     pub fn is_listed(self) -> bool {
         Self::LISTED.contains(&self)
     }
@@ -131,19 +127,16 @@ impl ChannelName {
     }
 
     /// The channel that carries server-to-user events for a user.
-    #[must_use]
     pub fn server_to_user(user: &UserId) -> Self {
         Self::made(format!("{SERVER_TO_USER}{user}"), ChannelKind::ServerToUser)
     }
 
     /// Internal: reaches the connections signed in as a user.
-    #[must_use]
     pub fn connections_of(user: &UserId) -> Self {
         Self::made(format!("#connections-{user}"), ChannelKind::Internal)
     }
 
     /// Internal: reaches the connections whose watchlist has a user.
-    #[must_use]
     pub fn watchers_of(user: &UserId) -> Self {
         Self::made(format!("#watchers-{user}"), ChannelKind::Internal)
     }
@@ -157,25 +150,21 @@ impl ChannelName {
     }
 
     /// The name as on the wire.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// What the prefix makes of it.
-    #[must_use]
     pub fn kind(&self) -> ChannelKind {
         self.kind
     }
 
     /// Whether the last event is kept for later subscribers.
-    #[must_use]
     pub fn is_cache(&self) -> bool {
         self.cache
     }
 
     /// The user of a `#server-to-user-` channel.
-    #[must_use]
     pub fn server_to_user_id(&self) -> Option<&str> {
         match self.kind {
             ChannelKind::ServerToUser => self.text.strip_prefix(SERVER_TO_USER),

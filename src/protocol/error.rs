@@ -19,7 +19,6 @@ macro_rules! close_codes {
             pub const ALL: [Self; [$($number),+].len()] = [$(Self::$code),+];
 
             /// Its name in metrics and logs.
-            #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$code => $name,)+
@@ -27,7 +26,6 @@ macro_rules! close_codes {
             }
 
             /// The number in the close frame.
-            #[must_use]
             pub fn number(self) -> u16 {
                 match self {
                     $(Self::$code => $number,)+
@@ -35,7 +33,6 @@ macro_rules! close_codes {
             }
 
             /// What it says when nothing more precise is known.
-            #[must_use]
             pub fn text(self) -> &'static str {
                 match self {
                     $(Self::$code => $text,)+
@@ -94,14 +91,12 @@ close_codes! {
 
 impl CloseCode {
     /// The code that a server has closed with; the first one where several share a number.
-    #[must_use]
     pub fn of_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
     /// Whether a `pusher:error` event precedes the close frame: for the protocol's own codes, for every client
     /// version (pusher-js acts the same on whichever comes first).
-    #[must_use]
     pub fn is_announced(self) -> bool {
         self.number() >= 4000
     }
@@ -120,7 +115,6 @@ pub enum Comeback {
 
 /// What the number of a close means for the client (pusher-js `getCloseAction`); those of other protocols than this one
 /// say nothing about the next attempt.
-#[must_use]
 pub fn comeback(number: u16) -> Comeback {
     match number {
         4000..4100 | 4300..5000 => Comeback::Never,
@@ -147,7 +141,6 @@ impl ErrorCode {
     pub const ALL: [Self; 3] = [Self::None, Self::TooFast, Self::WatchlistTooLong];
 
     /// The number in the `pusher:error` event.
-    #[must_use]
     pub fn number(self) -> Option<u16> {
         match self {
             Self::None => None,

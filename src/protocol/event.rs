@@ -46,7 +46,6 @@ impl EventName {
     }
 
     /// The name as on the wire.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -13,7 +13,6 @@ macro_rules! named {
             $vis const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
 
             /// Its name in metrics, logs and JSON.
-            #[must_use]
             $vis fn name(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+

@@ -101,7 +101,6 @@ impl<'a> Event<'a> {
 }
 
 /// The text of a plain frame for that of a server frame; none if it means nothing there.
-#[must_use]
 pub fn plain_text(frame: &str) -> Option<String> {
     Told::of(frame).map(|told| told.json())
 }
@@ -131,7 +130,6 @@ pub enum PlainAnswer<'a> {
 
 impl PlainAnswer<'_> {
     /// The frame for the socket.
-    #[must_use]
     pub fn encode(self) -> Encoded {
         Encoded::text(&json_of(&self, 64))
     }

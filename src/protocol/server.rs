@@ -129,7 +129,6 @@ pub enum ServerFrame<'a> {
 
 impl ServerFrame<'_> {
     /// The frame for the socket.
-    #[must_use]
     pub fn encode(&self) -> Encoded {
         Encoded::text(&self.json())
     }

@@ -22,13 +22,11 @@ named! {
 
 impl Transport {
     /// Whether it is pusher-js over HTTP.
-    #[must_use]
     pub fn is_xhr(self) -> bool {
         matches!(self, Self::XhrStreaming | Self::XhrPolling)
     }
 
     /// Whether its clients have no library: they listen, by tokens, and say nothing to a channel.
-    #[must_use]
     pub fn is_listeners(self) -> bool {
         matches!(self, Self::Sse | Self::Plain)
     }

@@ -22,13 +22,11 @@ pub struct UserId(Arc<str>);
 
 impl UserId {
     /// An id as an HTTP path or an adapter names it: any non-empty text.
-    #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| Self(text.into()))
     }
 
     /// The id as on the wire.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -212,7 +210,6 @@ impl User {
 
     /// `user_data` as a client reads it back in `signin_success`: the very text, but with an id that is a number as a
     /// string, since pusher-js throws a sign-in with any other id away.
-    #[must_use]
     pub fn read_back(user_data: &str) -> Cow<'_, str> {
         let data: Result<UserData<'_>, _> = parse_object(user_data);
         let raw = data.ok().and_then(|data| data.id).map(RawValue::get);

@@ -74,7 +74,6 @@ struct Entry<'a> {
 
 impl WebhookEvent<'_> {
     /// Its name.
-    #[must_use]
     pub fn kind(&self) -> WebhookKind {
         match self {
             Self::ChannelOccupied => WebhookKind::ChannelOccupied,
@@ -88,7 +87,6 @@ impl WebhookEvent<'_> {
     }
 
     /// The JSON object.
-    #[must_use]
     pub fn to_json(&self, channel: &ChannelName) -> String {
         let mut entry = Entry {
             name: self.kind().name(),
@@ -123,7 +121,6 @@ impl WebhookEvent<'_> {
 }
 
 /// The body of a request: `{"time_ms":1327078148132,"events":[…]}`.
-#[must_use]
 pub fn body<'a>(time_ms: u64, events: impl Iterator<Item = &'a str>) -> String {
     let mut out = format!(r#"{{"time_ms":{time_ms},"events":["#);
     for (index, event) in events.enumerate() {

@@ -74,13 +74,11 @@ impl ChannelPattern {
     }
 
     /// The pattern as it was written.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whether it has a placeholder of this name.
-    #[must_use]
     pub fn has_placeholder(&self, name: &str) -> bool {
         let is_it = |part: &Part| matches!(part, Part::Placeholder(known) if &**known == name);
         self.parts.iter().any(is_it)
@@ -94,7 +92,6 @@ impl ChannelPattern {
     ///
     /// It does if it is the only wildcard between two dots, and if these dots can be counted from one end of the name,
     /// because no `*` is on that side: placeholders hold no dots.
-    #[must_use]
     pub fn is_definite(&self, placeholder: &str) -> bool {
         let is_it = |part: &Part| matches!(part, Part::Placeholder(name) if **name == *placeholder);
         let Some(at) = self.parts.iter().position(is_it) else {
@@ -112,14 +109,12 @@ impl ChannelPattern {
     }
 
     /// Whether a whole name fits.
-    #[must_use]
     pub fn fits(&self, name: &str) -> bool {
         self.walk(name, |_, _| ())
     }
 
     /// The text that a placeholder matches in a name; each wildcard takes as few characters as it can, from the left.
     /// None if the name does not fit.
-    #[must_use]
     pub fn value_of<'n>(&self, placeholder: &str, name: &'n str) -> Option<&'n str> {
         let mut found = None;
         let fits = self.walk(name, |part, value| {

@@ -39,7 +39,6 @@ impl History {
     }
 
     /// Copies of all deliveries that are kept, the newest first.
-    #[must_use]
     pub fn list(&self) -> Vec<Attempt> {
         self.0.borrow().iter().cloned().collect()
     }

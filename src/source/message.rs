@@ -94,7 +94,6 @@ fn parsed(bytes: &[u8], is_form: bool) -> Value {
 }
 
 /// The beginning of a body for people, with secrets masked. A body that is neither JSON nor text is not shown.
-#[must_use]
 pub fn excerpt(body: &[u8]) -> String {
     let shown = match serde_json::from_slice::<Json>(body) {
         Ok(mut json) => {

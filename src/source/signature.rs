@@ -72,7 +72,6 @@ pub enum TimestampPlace {
 
 impl Encoding {
     /// The bytes of a text; none if it is not in this encoding.
-    #[must_use]
     pub fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
             Self::Text => Some(text.as_bytes().to_vec()),

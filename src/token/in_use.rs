@@ -31,7 +31,6 @@ impl TokensInUse {
     }
 
     /// Whether a token allows a channel: the one that it was subscribed with, or the sign-in's.
-    #[must_use]
     pub fn names(&self, channel: &ChannelName) -> bool {
         let sign_in = self.sign_in.as_ref();
         sign_in.is_some_and(|token| token.names(channel.as_str()))
@@ -39,26 +38,22 @@ impl TokensInUse {
     }
 
     /// Whether the sign-in depends on a token.
-    #[must_use]
     pub fn has_sign_in(&self) -> bool {
         self.sign_in.is_some()
     }
 
     /// Whether nothing depends on a token.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sign_in.is_none() && self.channels.is_empty()
     }
 
     /// When the first of the tokens expires.
-    #[must_use]
     pub fn next_end(&self) -> Option<Instant> {
         let channels = self.channels.iter().filter_map(|(_, end)| *end);
         channels.chain(self.sign_in_end()).min()
     }
 
     /// When the sign-in's token expires.
-    #[must_use]
     pub fn sign_in_end(&self) -> Option<Instant> {
         self.sign_in.as_ref()?.end()
     }

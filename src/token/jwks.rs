@@ -105,7 +105,6 @@ impl Set {
 
 impl Jwks {
     /// The set at an `http` or `https` URL. Nothing is fetched yet.
-    #[must_use]
     pub fn new(url: Uri, tls: Arc<ClientConfig>) -> Self {
         Self {
             url,

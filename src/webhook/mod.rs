@@ -286,19 +286,16 @@ impl Webhooks {
     }
 
     /// The number of events that wait for endpoints.
-    #[must_use]
     pub fn queued(&self) -> usize {
         self.all().iter().map(|endpoint| endpoint.queued()).sum()
     }
 
     /// The number of refused requests that have stepped aside.
-    #[must_use]
     pub fn aside(&self) -> usize {
         self.all().iter().map(|endpoint| endpoint.aside()).sum()
     }
 
     /// The spool files of all webhooks.
-    #[must_use]
     pub fn spools(&self) -> Vec<PathBuf> {
         self.all()
             .iter()
@@ -307,31 +304,26 @@ impl Webhooks {
     }
 
     /// The folder of the spool, if one is configured.
-    #[must_use]
     pub fn folder(&self) -> Option<&Arc<Folder>> {
         self.0.folder.as_ref()
     }
 
     /// What is configured.
-    #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
     /// A number for a dead letter that no other has.
-    #[must_use]
     pub fn next_letter(&self) -> u64 {
         self.0.letters.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Why the configured spool cannot be written at present. None if it can, or if there is none.
-    #[must_use]
     pub fn spool_problem(&self) -> Option<String> {
         self.0.folder.as_ref()?.problem()
     }
 
     /// The age of the oldest undelivered event.
-    #[must_use]
     pub fn lag(&self) -> Duration {
         let lags = self.all();
         let lags = lags.iter().map(|endpoint| endpoint.lag());

@@ -271,7 +271,6 @@ impl Identity<'_> {
 
 impl Api {
     /// The deliveries of sources that wait to be published.
-    #[must_use]
     pub fn sources(&self) -> &SourceQueues {
         &self.queues
     }

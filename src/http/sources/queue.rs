@@ -130,7 +130,6 @@ impl SourceQueues {
     }
 
     /// How many deliveries wait to be published.
-    #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
     }
