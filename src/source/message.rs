@@ -128,22 +128,34 @@ fn mask(json: &mut Json) {
             }
         }
         Json::Array(items) => items.iter_mut().for_each(mask),
-        // Amazon SNS has JSON in a text.
-        Json::String(text) if text.starts_with(['{', '[']) => {
-            if let Ok(mut inner) = serde_json::from_str::<Json>(text) {
-                mask(&mut inner);
-                *text = inner.to_string();
+        Json::String(text) => {
+            if let Some(inner) = masked_text(text) {
+                *text = inner;
             }
         }
         _ => {}
     }
 }
 
-fn masked_field(field: &str) -> String {
-    match field.split_once('=') {
-        Some((key, _)) if is_secret(key) => format!("{key}=***"),
-        _ => field.to_owned(),
+/// A text with JSON in it, as Amazon SNS has it, and Slack in a form.
+fn masked_text(text: &str) -> Option<String> {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return None;
     }
+    let mut inner = serde_json::from_str(text).ok()?;
+    mask(&mut inner);
+    Some(inner.to_string())
+}
+
+fn masked_field(field: &str) -> String {
+    let decoded = form_urlencoded::parse(field.as_bytes()).next();
+    let (Some((key, _)), Some((name, value))) = (field.split_once('='), decoded) else {
+        return field.to_owned();
+    };
+    if is_secret(&name) {
+        return format!("{key}=***");
+    }
+    masked_text(&value).map_or_else(|| field.to_owned(), |value| format!("{key}={value}"))
 }
 
 #[cfg(test)]
@@ -159,7 +171,16 @@ mod tests {
                 r#"{"Message":"{\"secret\":1,\"b\":2}"}"#,
                 r#"{"Message":"{\"b\":2,\"secret\":\"***\"}"}"#,
             ),
+            (
+                r#"{"Message":" {\"secret\":1}"}"#,
+                r#"{"Message":"{\"secret\":\"***\"}"}"#,
+            ),
             ("a=1&token=x", "a=1&token=***"),
+            ("a=%7B&%74oken=x", "a=%7B&%74oken=***"),
+            (
+                "payload=%7B%22token%22%3A%22x%22%2C+%22b%22%3A2%7D",
+                r#"payload={"b":2,"token":"***"}"#,
+            ),
             ("plain text", "plain text"),
         ] {
             assert_eq!(excerpt(body.as_bytes()), shown);

@@ -22,19 +22,18 @@ use crate::transport::commands::Commands;
 use crate::transport::plain::Start;
 use crate::transport::{CLOSE_TIMEOUT, lifecycle};
 
-/// The whole life of an accepted connection.
-pub(super) async fn serve(
+/// The whole life of an accepted connection. Not an `async fn`, whose future has room for its arguments twice.
+pub(super) fn serve(
     node: Arc<Node>,
     peer: Rc<Peer>,
     buffered: BytesMut,
     admission: Admission,
     start: Option<Box<Start>>,
-) {
+) -> impl Future<Output = ()> {
     lifecycle::connected(&node, &peer);
     if !buffered.is_empty() {
         peer.on_read(buffered.len());
     }
-
     let mut connection = Connection {
         commands: Commands {
             session: Session::new(Rc::clone(&peer)),
@@ -43,31 +42,33 @@ pub(super) async fn serve(
         messages: Messages::default(),
         rest: buffered,
     };
-    let ending = {
-        let mut reader = pin!(connection.read(start));
-        poll_fn(|cx| match peer.poll(cx) {
-            Poll::Ready(ending) => Poll::Ready(ending),
-            Poll::Pending => reader.as_mut().poll(cx),
-        })
-        .await
-    };
-    // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
-    Box::pin(lifecycle::disconnected(
-        &node,
-        connection.commands.session,
-        &ending,
-    ))
-    .await;
-    let closing = async {
-        if peer.send_close(&ending).await.is_ok()
-            && ending != Ending::Gone
-            && let Some(socket) = peer.socket()
-        {
-            socket.discard().await;
-        }
-    };
-    let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
-    drop(admission);
+    async move {
+        let ending = {
+            let mut reader = pin!(connection.read(start));
+            poll_fn(|cx| match peer.poll(cx) {
+                Poll::Ready(ending) => Poll::Ready(ending),
+                Poll::Pending => reader.as_mut().poll(cx),
+            })
+            .await
+        };
+        // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
+        Box::pin(lifecycle::disconnected(
+            &node,
+            connection.commands.session,
+            &ending,
+        ))
+        .await;
+        let closing = async {
+            if peer.send_close(&ending).await.is_ok()
+                && ending != Ending::Gone
+                && let Some(socket) = peer.socket()
+            {
+                socket.discard().await;
+            }
+        };
+        let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+        drop(admission);
+    }
 }
 
 /// What one connection owns.

@@ -37,6 +37,7 @@ use crate::adapter::redis::wire::keys::Bucket;
 use crate::adapter::{Claims, Error, KeyRefused, Once};
 use crate::app::AppId;
 use crate::protocol::ChannelName;
+use crate::supervise;
 
 /// Decides over the keys of one bucket.
 const CLAIM: &str = include_str!("../wire/scripts/claim_keys.lua");
@@ -103,7 +104,7 @@ impl Redis {
                 answer,
             }));
             // The link keeps it while somebody waits: at most as long as it keeps a publish.
-            tokio::spawn(tokio::time::timeout(
+            supervise::spawn(tokio::time::timeout(
                 self.settings.publish_timeout,
                 answered,
             ));

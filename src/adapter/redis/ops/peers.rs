@@ -18,6 +18,7 @@ use crate::adapter::redis::link::commands::millis;
 use crate::adapter::redis::link::request::{Query, Request};
 use crate::adapter::redis::{Handle, Redis};
 use crate::adapter::{AdapterFuture, Answerer, Error, NodeId, Owner, Peers, Question};
+use crate::supervise;
 
 /// See the script's head.
 const OWN: &str = include_str!("../wire/scripts/own_sessions.lua");
@@ -189,7 +190,7 @@ impl Peers for Redis {
             answer,
         }));
         // The link keeps it while somebody waits. If it is lost, the lease ends by itself.
-        tokio::spawn(tokio::time::timeout(
+        supervise::spawn(tokio::time::timeout(
             self.settings.publish_timeout,
             answered,
         ));
