@@ -146,6 +146,10 @@ impl Node {
         let app = session.app();
         self.inboxes.wait_for_capacity().await?;
         let slot = session.peer.hub().subscribe(channel, &session.peer);
+        if session.subscriptions.is_empty() {
+            // Many have no other.
+            session.subscriptions.reserve_exact(1);
+        }
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
