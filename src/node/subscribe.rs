@@ -78,14 +78,14 @@ impl Node {
             };
             if let Some(at) = session.subscriptions.iter().position(has_lost_place) {
                 let channel = session.subscriptions[at].slot.channel().clone();
-                self.unsubscribe_at(session, at).await;
+                self.unsubscribe_at(session, at);
                 let most = session.app().limits.presence_members;
                 return Some((channel, SubscribeError::PresenceFull(most)));
             }
             let is_muted = |one: &Subscription| session.peer.hub().is_muted(&one.slot);
             if let Some(at) = session.subscriptions.iter().position(is_muted) {
                 let channel = session.subscriptions[at].slot.channel().clone();
-                self.unsubscribe_at(session, at).await;
+                self.unsubscribe_at(session, at);
                 let error = match session.peer.transport().is_listeners() {
                     true => self.may_listen(session, &channel, None).err(),
                     false => admit(session, &channel, false).err(),
@@ -170,7 +170,7 @@ impl Node {
         if !Arc::ptr_eq(&app, &session.app())
             && let Err(error) = admit(session, channel, token.is_some())
         {
-            self.unsubscribe_at(session, at).await;
+            self.unsubscribe_at(session, at);
             return Err(error);
         }
         let subscription = &mut session.subscriptions[at];
@@ -221,12 +221,12 @@ impl Node {
             .position(channel)
             .ok_or_else(|| SubscribeError::NotSubscribed(excerpt(channel).to_owned()))?;
         self.inboxes.wait_for_capacity().await?;
-        self.unsubscribe_at(session, at).await;
+        self.unsubscribe_at(session, at);
         Ok(())
     }
 
     /// Ends one subscription: the only way there is, for a command and for a connection's end.
-    pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
+    pub(super) fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
         self.let_go(session, &subscription);
         session.peer.hub().unsubscribe(&subscription.slot);
@@ -236,10 +236,8 @@ impl Node {
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
         self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
-        let _ = self
-            .adapter
-            .unsubscribe(&app, subscription.slot.channel(), subscriber)
-            .await;
+        self.adapter
+            .unsubscribe(&app, subscription.slot.channel(), subscriber);
     }
 }
 

@@ -61,7 +61,7 @@ impl Commands {
 
     /// Decides what waited for a sign-in or is ruled otherwise now, and ends what rested on a token that has ended.
     pub(super) async fn review(&mut self) {
-        for (channel, error) in self.node.end_tokens(&mut self.session).await {
+        for (channel, error) in self.node.end_tokens(&mut self.session) {
             self.refuse_subscription(channel.as_str(), &error);
         }
         while let Some((channel, error)) = self.node.review(&mut self.session).await {

@@ -31,7 +31,7 @@ pub(super) fn connected(node: &Node, peer: &Peer) {
 }
 
 /// Takes a connection that has ended out of everything, and tells it. What its client is told is its transport's affair.
-pub(super) async fn disconnected(node: &Node, session: Session, ending: &Ending) {
+pub(super) fn disconnected(node: &Node, session: Session, ending: &Ending) {
     let peer = &session.peer;
     // Nothing more is sent to it by others, and what they still try is in vain.
     peer.end(ending.clone());
@@ -43,7 +43,7 @@ pub(super) async fn disconnected(node: &Node, session: Session, ending: &Ending)
     node.feed().record(Some(&app.id), Kind::Disconnected, || {
         entry(&session, ending)
     });
-    node.disconnect(session).await;
+    node.disconnect(session);
 }
 
 fn entry<'a>(session: &'a Session, ending: &'a Ending) -> Entry<'a> {

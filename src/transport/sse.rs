@@ -219,9 +219,8 @@ impl Stream {
         } = self;
         if let Err(refused) = begun {
             let answer = reply.refusal(&refused);
-            let node = Arc::clone(&commands.node);
             peer.end(Ending::Gone);
-            Box::pin(node.disconnect(commands.session)).await;
+            commands.node.disconnect(commands.session);
             if let Some(socket) = peer.socket() {
                 Box::pin(say(socket, answer.as_bytes())).await;
             }
@@ -237,8 +236,7 @@ impl Stream {
             })
             .await
         };
-        let node = Arc::clone(&commands.node);
-        Box::pin(lifecycle::disconnected(&node, commands.session, &ending)).await;
+        lifecycle::disconnected(&commands.node, commands.session, &ending);
         let closing = async {
             if peer.send_close(&ending).await.is_ok()
                 && ending != Ending::Gone
@@ -375,7 +373,7 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
 /// How the stream ends if one of its subscriptions does: what it would go on with is less than was asked for.
 async fn review(commands: &mut Commands) -> Option<Ending> {
     let node = Arc::clone(&commands.node);
-    let ended = node.end_tokens(&mut commands.session).await;
+    let ended = node.end_tokens(&mut commands.session);
     let (code, (channel, error)) = match ended.into_iter().next() {
         Some(ended) => (CloseCode::TokenEnded, ended),
         None => {

@@ -51,13 +51,7 @@ pub(super) async fn serve(
         })
         .await
     };
-    // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
-    Box::pin(lifecycle::disconnected(
-        &node,
-        connection.commands.session,
-        &ending,
-    ))
-    .await;
+    lifecycle::disconnected(&node, connection.commands.session, &ending);
     let closing = async {
         if peer.send_close(&ending).await.is_ok()
             && ending != Ending::Gone
@@ -66,6 +60,7 @@ pub(super) async fn serve(
             socket.discard().await;
         }
     };
+    // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
     let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
     drop(admission);
 }

@@ -22,7 +22,7 @@ impl Redis {
         self.link(&topic_id).post(Request::LocalChange(change));
     }
 
-    pub(in crate::adapter::redis) async fn join(
+    pub(in crate::adapter) async fn subscribe(
         &self,
         app: &App,
         channel: &ChannelName,
@@ -68,18 +68,19 @@ impl Redis {
                 past: answered.past,
             }),
             Ok(Err(error)) => {
-                self.leave(app, channel, subscriber);
+                self.unsubscribe(app, channel, subscriber);
                 Err(error)
             }
             // A link ends only with the process.
             Err(_) => {
-                self.leave(app, channel, subscriber);
+                self.unsubscribe(app, channel, subscriber);
                 Err(Error::Unreachable("the server is stopping".into()))
             }
         }
     }
 
-    pub(in crate::adapter::redis) fn leave(
+    // No need to wait: the link registers later changes of the same channel after this one.
+    pub(in crate::adapter) fn unsubscribe(
         &self,
         app: &App,
         channel: &ChannelName,
@@ -135,7 +136,7 @@ impl Redis {
         });
     }
 
-    pub(in crate::adapter::redis) async fn sign_in_user(
+    pub(in crate::adapter) async fn sign_in(
         &self,
         app: &App,
         user: &User,
@@ -187,13 +188,13 @@ impl Redis {
         }
         // A client that receives its sign-in must be reachable for events to its user.
         if let Ok(Ok(TopicSnapshot { refused: true, .. })) = confirmed.await {
-            self.sign_out_user(app, user, worker);
+            self.sign_out(app, user, worker);
             return None;
         }
         Some(known)
     }
 
-    pub(in crate::adapter::redis) fn sign_out_user(&self, app: &App, user: &User, worker: u16) {
+    pub(in crate::adapter) fn sign_out(&self, app: &App, user: &User, worker: u16) {
         for watched in &user.watchlist {
             self.registry.unwatch(&app.id, watched, worker, |state| {
                 self.post_user_change(app, watched, state, None);

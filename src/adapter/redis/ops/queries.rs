@@ -14,17 +14,17 @@ use crate::adapter::redis::link::request::{Query, Request};
 use crate::adapter::redis::wire::scripts::READ_LOG;
 use crate::adapter::redis::wire::{keys, last_event_codec};
 use crate::adapter::redis::{Handle, Redis};
-use crate::adapter::{Counts, Error, Position};
+use crate::adapter::{Counts, Error, Position, PositionChange};
 use crate::app::AppId;
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogBounds, LogEvent, LogId, Order};
-use crate::protocol::{ChannelName, Member, ResumeToken, UserId};
+use crate::protocol::{ChannelName, Member, PositionKey, ResumeToken, UserId};
 
 /// Channels that one command lists.
 const PAGE: usize = 1000;
 
 impl Redis {
     /// Sends read-only commands over the link of a topic, and returns their replies.
-    pub(in crate::adapter::redis) async fn query(
+    pub(super) async fn query(
         &self,
         topic_id: &str,
         commands: Vec<redis::Cmd>,
@@ -33,7 +33,22 @@ impl Redis {
             .await
     }
 
-    pub(in crate::adapter::redis) async fn query_link(
+    /// Sends a command whose reply nobody needs.
+    pub(super) fn send(&self, topic_id: &str, command: redis::Cmd) {
+        let (answer, answered) = oneshot::channel();
+        self.link(topic_id).post(Request::Query(Query {
+            commands: vec![command],
+            replies: Vec::new(),
+            answer,
+        }));
+        // The link keeps it while somebody waits: at most as long as it keeps a publish.
+        tokio::spawn(tokio::time::timeout(
+            self.settings.publish_timeout,
+            answered,
+        ));
+    }
+
+    pub(super) async fn query_link(
         &self,
         link: &Handle,
         topic_id: &str,
@@ -60,7 +75,7 @@ impl Redis {
         }
     }
 
-    pub(in crate::adapter::redis) async fn channel_counts(
+    pub(in crate::adapter) async fn counts(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -71,8 +86,18 @@ impl Redis {
         read_counts(reply.into_iter().next().unwrap_or(Value::Nil))
     }
 
+    pub(in crate::adapter) async fn channels(
+        &self,
+        app: &AppId,
+        prefix: &str,
+    ) -> Result<Vec<(ChannelName, Counts)>, Error> {
+        let buckets = self.links.iter();
+        let lists = buckets.map(|link| self.list_bucket(link, app, prefix));
+        Ok(try_all(lists).await?.concat())
+    }
+
     /// Lists the occupied channels of one bucket, page by page, so that no command holds up Redis.
-    pub(in crate::adapter::redis) async fn list_bucket(
+    async fn list_bucket(
         &self,
         link: &Handle,
         app: &AppId,
@@ -122,7 +147,7 @@ impl Redis {
 
     /// Returns the members of a presence channel. Their `user_info` may be long, so it is read only if `with_info` is
     /// set.
-    pub(in crate::adapter::redis) async fn channel_members(
+    pub(in crate::adapter) async fn members(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -143,7 +168,7 @@ impl Redis {
     }
 
     /// Returns a cache channel's last event, with the rest of its lifetime.
-    pub(in crate::adapter::redis) async fn kept_event(
+    pub(in crate::adapter) async fn last_event(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -166,11 +191,9 @@ impl Redis {
             ..event
         }))
     }
-}
 
-impl Redis {
     /// Returns what a token has confirmed. If Redis has been away for longer than it is waited for, nobody waits again.
-    pub(in crate::adapter::redis) async fn kept_position(
+    pub(in crate::adapter) async fn recall(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -187,8 +210,19 @@ impl Redis {
         Ok(reply.into_iter().next().and_then(read_position))
     }
 
+    pub(in crate::adapter) fn remember(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        key: PositionKey,
+        change: PositionChange,
+    ) {
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        self.link(&topic_id).post(Request::Remember(key, change));
+    }
+
     /// Returns a page of a channel's log.
-    pub(in crate::adapter::redis) async fn read_log(
+    pub(in crate::adapter) async fn history(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -251,7 +285,7 @@ impl Redis {
 }
 
 /// Asks at once and returns the answers in their order, or the first refusal that comes.
-pub(in crate::adapter::redis) async fn try_all<T, E>(
+async fn try_all<T, E>(
     futures: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
 ) -> Result<Vec<T>, E> {
     let mut pending: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
