@@ -22,7 +22,7 @@ export class Line {
 
   #pass(client) {
     const node = net.connect(this.target.port, this.target.host);
-    const pair = { client, node, swallows: false, isAsked: false };
+    const pair = { client, node, swallows: false };
     this.#pairs.add(pair);
     for (const [from, to] of [
       [client, node],
@@ -30,7 +30,6 @@ export class Line {
     ]) {
       from.setNoDelay(true);
       from.on("data", (data) => {
-        pair.isAsked = from === client;
         if (!pair.swallows) to.write(data);
       });
       from.on("end", () => pair.swallows || to.end());
@@ -40,11 +39,6 @@ export class Line {
         if (!pair.swallows && !from.readableEnded) to.destroy();
       });
     }
-  }
-
-  /** Whether some client has asked something that was not answered yet. */
-  get isAsked() {
-    return [...this.#pairs].some((pair) => pair.isAsked);
   }
 
   /** Resets all connections, to both sides. */

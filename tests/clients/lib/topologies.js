@@ -60,7 +60,6 @@ const SUITES = {
   sources: ALONE_AND_TWO,
   sse: ALONE_AND_TWO,
   tokens: ALONE,
-  transports: ALONE_AND_TWO,
 };
 
 export function topologiesOf(suite) {
