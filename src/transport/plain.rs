@@ -60,9 +60,8 @@ pub(super) async fn command(commands: &mut Commands, text: &str) {
             }
         }
         Err(error) => {
-            commands.refuse_command(ErrorCode::None, &error);
-            let reason = MessageRefused::Malformed;
-            commands.log(|tallies| &tallies.messages, reason, ErrorCode::None, None);
+            let (reason, said) = (MessageRefused::Malformed, (ErrorCode::None, None));
+            commands.refuse(|tallies| &tallies.messages, reason, said, &error);
         }
     }
 }

@@ -19,10 +19,10 @@ use serde_json::json;
 
 use super::admission::{Attempt, Door};
 use super::answer::say;
-use super::commands::Commands;
+use super::commands::{self, Commands};
 use super::cors::Cors;
 use super::listening::{Refused, Wish, identify};
-use super::{CLOSE_TIMEOUT, lifecycle, spawn};
+use super::{lifecycle, spawn};
 use crate::hub::{Ending, EventStream, Identity, Outlet, Peer};
 use crate::limits::Admission;
 use crate::metrics::UpgradeRefused;
@@ -229,23 +229,11 @@ impl Stream {
         drop(reply);
         lifecycle::connected(&commands.node, &peer);
         let ending = {
-            let mut reader = pin!(watch(&mut commands, &peer));
-            poll_fn(|cx| match peer.poll(cx) {
-                Poll::Ready(ending) => Poll::Ready(ending),
-                Poll::Pending => reader.as_mut().poll(cx),
-            })
-            .await
+            let watching = pin!(watch(&mut commands, &peer));
+            lifecycle::until_ended(&peer, watching).await
         };
         lifecycle::disconnected(&commands.node, commands.session, &ending);
-        let closing = async {
-            if peer.send_close(&ending).await.is_ok()
-                && ending != Ending::Gone
-                && let Some(socket) = peer.socket()
-            {
-                socket.discard().await;
-            }
-        };
-        let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+        Box::pin(lifecycle::close(&peer, &ending)).await;
         drop(admission);
     }
 
@@ -334,11 +322,7 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
     };
     let mut read = 0;
     loop {
-        let readable = poll_fn(|cx| match commands.session.poll_review(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => socket.poll_readable(cx).map(Some),
-        });
-        match readable.await {
+        match commands.readable(socket).await {
             None => {
                 if let Some(ending) = Box::pin(review(commands)).await {
                     return ending;
@@ -347,17 +331,12 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
             Some(Err(_)) => return Ending::Gone,
             Some(Ok(())) => {
                 let mut buffer = peer.hub().take_buffer();
-                let taken = socket.try_read(&mut buffer);
+                let taken = commands::read(peer, socket, &mut buffer);
                 buffer.clear();
                 peer.hub().return_buffer(buffer);
                 match taken {
-                    Ok(0) => return Ending::Gone,
-                    Ok(bytes) => {
-                        peer.on_read(bytes);
-                        read += bytes;
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return Ending::Gone,
+                    Ok(bytes) => read += bytes,
+                    Err(ending) => return ending,
                 }
                 if read > MOST_READ {
                     return Ending::Close {
