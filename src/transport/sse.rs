@@ -265,10 +265,9 @@ impl Stream {
         let token = identify(commands, &self.tokens, wish, self.client).await?;
         let mut names = Vec::with_capacity(wish.channels.len());
         for text in &wish.channels {
-            let node = &commands.node;
-            let name = node.channel_name(&commands.session, text);
-            let name = name.and_then(|name| {
-                node.may_listen(&commands.session, &name, token.as_ref())?;
+            let Commands { node, session } = &*commands;
+            let name = session.channel_name(text).and_then(|name| {
+                node.may_listen(session, &name, token.as_ref())?;
                 Ok(name)
             });
             names.push(name.map_err(|error| commands.refuse_listener(text, &error))?);
