@@ -125,15 +125,14 @@ impl<'a> Attempt<'a> {
 
     /// Counts an attempt that is answered with an HTTP error, and says why.
     pub(super) fn refused(&self, reason: UpgradeRefused) {
-        let tally = |tallies: &Tallies| &tallies.upgrades;
-        self.note(tally, (reason, None), &reason.text());
+        self.note(|tallies| &tallies.upgrades, (reason, None), &reason.text());
     }
 
     /// Counts a connection that is accepted only to be closed, and says why.
     pub(super) fn rejected(&self, refusal: &Refusal) {
-        let code = (refusal.code, Some(refusal.code.number()));
-        let tally = |tallies: &Tallies| &tallies.connections;
-        self.note(tally, code, &refusal.text.escape_debug());
+        let (code, text) = (refusal.code, refusal.text.escape_debug());
+        let reason = (code, Some(code.number()));
+        self.note(|tallies| &tallies.connections, reason, &text);
     }
 
     /// Counts a refusal, and says so in the log and to those who watch the app that the path names; if there is none, to

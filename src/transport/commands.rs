@@ -206,8 +206,13 @@ impl Commands {
     /// Counts the refusal of a subscription whose client has no library; what it is told.
     pub(super) fn refuse_listener(&self, channel: &str, error: &SubscribeError) -> Refused {
         self.node.metrics().commands_refused.inc();
-        let tally = |tallies: &Tallies| &tallies.subscriptions;
-        self.log(tally, error.reason(), error.code(), Some(channel));
+        let (reason, code) = (error.reason(), error.code());
+        self.log(
+            |tallies| &tallies.subscriptions,
+            reason,
+            code,
+            Some(channel),
+        );
         Refused::from(error)
     }
 

@@ -4,12 +4,9 @@
 //! chunks: its end is that of its connection.
 
 use std::fmt::Write as _;
-use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix_http::header::{ACCEPT, ORIGIN};
