@@ -96,7 +96,7 @@ pub struct Subscriber<'a> {
 }
 
 /// The result of [`Adapter::subscribe`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Subscribed {
     /// Deliveries up to this sequence number preceded the subscription.
     pub since: u64,

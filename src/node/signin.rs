@@ -129,7 +129,7 @@ impl Node {
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
             None => {
                 self.inboxes.wait_for_capacity().await?;
-                self.register(session, user, user_data).await?;
+                self.sign_in_first(session, user, user_data).await?;
             }
         }
         session.update_tokens(|tokens| tokens.signed_in(token));
@@ -139,7 +139,8 @@ impl Node {
         Ok(())
     }
 
-    async fn register(
+    /// Signs in a connection as which nobody is signed in yet.
+    async fn sign_in_first(
         &self,
         session: &mut Session,
         mut user: User,

@@ -33,24 +33,12 @@ impl Node {
         session: &mut Session,
         command: &Subscribe,
     ) -> Result<(), SubscribeError> {
-        let app = session.app();
-        let limits = &app.limits;
         // Whatever comes of it: to refuse one costs as much as a signature does.
-        if let Some(limit) = limits.subscribes_per_second
-            && !session.take(ConnectionRate::Subscribes, limit.get())
-        {
-            return Err(SubscribeError::TooFast(limit));
-        }
-        let channel = parse_name(&command.channel, limits.channel_name_length)?;
-        if session.position(channel.as_str()).is_some() || session.holds(channel.as_str()) {
-            return Err(SubscribeError::Existing(channel));
-        }
+        session.take_subscribe()?;
+        let channel = session.channel_name(&command.channel)?;
+        session.check_new(&channel)?;
         let (member, token) = self.authorize(session, &channel, command).await?;
-        if session.subscriptions_and_held() >= limits.channels_per_connection {
-            return Err(SubscribeError::TooManyChannels(
-                limits.channels_per_connection,
-            ));
-        }
+        session.check_room()?;
         let member = member.map(Box::new);
         let subscription = Authorized {
             channel,
@@ -63,7 +51,7 @@ impl Node {
                 session.hold(subscription);
                 Ok(())
             }
-            _ => self.enter(session, subscription).await,
+            _ => self.subscribe_authorized(session, subscription).await,
         }
     }
 
@@ -97,7 +85,7 @@ impl Node {
         }
         while let Some(held) = session.take_decidable() {
             let channel = held.channel.clone();
-            if let Err(error) = self.enter(session, held).await {
+            if let Err(error) = self.subscribe_authorized(session, held).await {
                 return Some((channel, error));
             }
         }
@@ -105,7 +93,7 @@ impl Node {
     }
 
     /// Registers a subscription that its prefix allows, if its rule does.
-    async fn enter(
+    async fn subscribe_authorized(
         &self,
         session: &mut Session,
         Authorized {
@@ -127,7 +115,7 @@ impl Node {
         let after = resuming.as_ref().and_then(|resuming| resuming.after);
         let past = past_wanted(&app, &channel, room(&session.peer), after);
         let (at, subscribed) = self
-            .join(session, &channel, (member, token.as_ref()), past)
+            .register(session, &channel, (member, token.as_ref()), past)
             .await?;
         let subscription = &session.subscriptions[at];
         self.activate(session, subscription, subscribed, resuming);
@@ -136,7 +124,7 @@ impl Node {
 
     /// Registers a subscription with the hub and the adapter, without beginning delivery. Where it is among those of the
     /// session, and what it is to be sent first.
-    pub(super) async fn join(
+    pub(super) async fn register(
         &self,
         session: &mut Session,
         channel: &ChannelName,
@@ -214,7 +202,7 @@ impl Node {
         session: &mut Session,
         channel: &str,
     ) -> Result<(), SubscribeError> {
-        if session.release(channel) {
+        if session.forget_held(channel) {
             return Ok(());
         }
         let at = session
@@ -262,13 +250,6 @@ impl Node {
             }
         });
     }
-}
-
-pub(super) fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError> {
-    ChannelName::parse(text, max_len).map_err(|reason| SubscribeError::Name {
-        name: excerpt(text).to_owned(),
-        reason,
-    })
 }
 
 /// What a subscription is sent of its channel's past, in so many bytes; behind `after`, if it is resumed.
@@ -339,6 +320,49 @@ pub(super) fn cached(channel: &ChannelName, past: &Past) -> Option<Encoded> {
 }
 
 impl Session {
+    /// Reads and checks a channel's name.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn channel_name(&self, text: &str) -> Result<ChannelName, SubscribeError> {
+        let most = self.app().limits.channel_name_length;
+        ChannelName::parse(text, most).map_err(|reason| SubscribeError::Name {
+            name: excerpt(text).to_owned(),
+            reason,
+        })
+    }
+
+    /// Counts a subscription against the rate of the connection.
+    ///
+    /// # Errors
+    /// They come too fast.
+    pub fn take_subscribe(&mut self) -> Result<(), SubscribeError> {
+        match self.app().limits.subscribes_per_second {
+            Some(limit) if !self.take(ConnectionRate::Subscribes, limit.get()) => {
+                Err(SubscribeError::TooFast(limit))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a channel that the connection is subscribed to, or waits for.
+    pub(super) fn check_new(&self, channel: &ChannelName) -> Result<(), SubscribeError> {
+        let name = channel.as_str();
+        match self.position(name).is_some() || self.holds(name) {
+            true => Err(SubscribeError::Existing(channel.clone())),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses one more than the app allows.
+    pub(super) fn check_room(&self) -> Result<(), SubscribeError> {
+        let most = self.app().limits.channels_per_connection;
+        match self.subscriptions_and_held() >= most {
+            true => Err(SubscribeError::TooManyChannels(most)),
+            false => Ok(()),
+        }
+    }
+
     /// What the rule of a channel says to the connection now; `has_token`: it shows a token for the channel, on which
     /// nothing rests yet.
     pub(super) fn admission(&self, channel: &ChannelName, has_token: bool) -> Admission {

@@ -4,12 +4,9 @@
 //! chunks: its end is that of its connection.
 
 use std::fmt::Write as _;
-use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix_http::header::{ACCEPT, ORIGIN};
@@ -19,10 +16,10 @@ use serde_json::json;
 
 use super::admission::{Attempt, Door};
 use super::answer::say;
-use super::commands::Commands;
+use super::commands::{self, Commands};
 use super::cors::Cors;
 use super::listening::{Refused, Wish, identify};
-use super::{CLOSE_TIMEOUT, lifecycle, spawn};
+use super::{lifecycle, spawn};
 use crate::hub::{Ending, EventStream, Identity, Outlet, Peer};
 use crate::limits::Admission;
 use crate::metrics::UpgradeRefused;
@@ -229,23 +226,11 @@ impl Stream {
         drop(reply);
         lifecycle::connected(&commands.node, &peer);
         let ending = {
-            let mut reader = pin!(watch(&mut commands, &peer));
-            poll_fn(|cx| match peer.poll(cx) {
-                Poll::Ready(ending) => Poll::Ready(ending),
-                Poll::Pending => reader.as_mut().poll(cx),
-            })
-            .await
+            let watching = pin!(watch(&mut commands, &peer));
+            lifecycle::until_ended(&peer, watching).await
         };
         lifecycle::disconnected(&commands.node, commands.session, &ending);
-        let closing = async {
-            if peer.send_close(&ending).await.is_ok()
-                && ending != Ending::Gone
-                && let Some(socket) = peer.socket()
-            {
-                socket.discard().await;
-            }
-        };
-        let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+        Box::pin(lifecycle::close(&peer, &ending)).await;
         drop(admission);
     }
 
@@ -277,10 +262,9 @@ impl Stream {
         let token = identify(commands, &self.tokens, wish, self.client).await?;
         let mut names = Vec::with_capacity(wish.channels.len());
         for text in &wish.channels {
-            let node = &commands.node;
-            let name = node.channel_name(&commands.session, text);
-            let name = name.and_then(|name| {
-                node.may_listen(&commands.session, &name, token.as_ref())?;
+            let Commands { node, session } = &*commands;
+            let name = session.channel_name(text).and_then(|name| {
+                node.may_listen(session, &name, token.as_ref())?;
                 Ok(name)
             });
             names.push(name.map_err(|error| commands.refuse_listener(text, &error))?);
@@ -334,11 +318,7 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
     };
     let mut read = 0;
     loop {
-        let readable = poll_fn(|cx| match commands.session.poll_review(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => socket.poll_readable(cx).map(Some),
-        });
-        match readable.await {
+        match commands.readable(socket).await {
             None => {
                 if let Some(ending) = Box::pin(review(commands)).await {
                     return ending;
@@ -347,17 +327,12 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
             Some(Err(_)) => return Ending::Gone,
             Some(Ok(())) => {
                 let mut buffer = peer.hub().take_buffer();
-                let taken = socket.try_read(&mut buffer);
+                let taken = commands::read(peer, socket, &mut buffer);
                 buffer.clear();
                 peer.hub().return_buffer(buffer);
                 match taken {
-                    Ok(0) => return Ending::Gone,
-                    Ok(bytes) => {
-                        peer.on_read(bytes);
-                        read += bytes;
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return Ending::Gone,
+                    Ok(bytes) => read += bytes,
+                    Err(ending) => return ending,
                 }
                 if read > MOST_READ {
                     return Ending::Close {

@@ -185,29 +185,32 @@ impl Redis {
         &self.links[Bucket::index(topic_id, self.links.len())]
     }
 
+    fn link_state(&self, topic_id: &str) -> watch::Ref<'_, LinkState> {
+        self.state.links[Bucket::index(topic_id, self.links.len())].borrow()
+    }
+
     /// Whether a topic's Redis has been away for longer than `publish_timeout`.
     fn is_away(&self, topic_id: &str) -> bool {
-        let at = Bucket::index(topic_id, self.links.len());
-        self.state.links.get(at).is_some_and(|link| {
-            let link = link.borrow();
-            !link.is_up && link.since.elapsed() >= self.settings.publish_timeout
-        })
+        let link = self.link_state(topic_id);
+        !link.is_up && link.since.elapsed() >= self.settings.publish_timeout
+    }
+
+    /// If a topic's Redis has been away for longer than it is waited for, nobody waits again.
+    fn check_here(&self, topic_id: &str) -> Result<(), super::Error> {
+        match self.is_away(topic_id) {
+            true => Err(super::Error::Unreachable(self.outage(topic_id).into())),
+            false => Ok(()),
+        }
     }
 
     fn outage(&self, topic_id: &str) -> String {
-        let at = Bucket::index(topic_id, self.links.len());
         let seconds = self.settings.publish_timeout.as_secs();
-        let reason = self.state.links.get(at).map(|link| {
-            let link = link.borrow();
-            match link.is_up {
-                true => "it is slow or overloaded".to_owned(),
-                false => link.reason.to_string(),
-            }
-        });
-        format!(
-            "Redis did not take it within {seconds} s: {}",
-            reason.unwrap_or_default()
-        )
+        let link = self.link_state(topic_id);
+        let reason = match link.is_up {
+            true => "it is slow or overloaded",
+            false => &*link.reason,
+        };
+        format!("Redis did not take it within {seconds} s: {reason}")
     }
 }
 

@@ -13,7 +13,7 @@ use super::topic::{Members, Topic};
 use crate::adapter::fanout::{Fanout, Outgoing};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Content, EventId, Logged};
-use crate::adapter::{Deps, Error, count_frame};
+use crate::adapter::{Deps, Error, Subscribed, count_frame};
 use crate::app::AppId;
 use crate::channel_log::{LastEvent, LogBounds, LogEvent, LogId, Past, PastWanted};
 use crate::metrics::Metrics;
@@ -250,10 +250,12 @@ impl LocalDelivery {
             let answer = match &waiter.member {
                 Some(user) if !is_there(user) => Err(Error::PresenceFull),
                 _ => Ok(TopicSnapshot {
-                    since,
-                    at: known.bounds.end,
-                    members: topic.snapshot(),
-                    past: known.past(&waiter.past, now),
+                    subscribed: Subscribed {
+                        since,
+                        at: known.bounds.end,
+                        members: topic.snapshot(),
+                        past: known.past(&waiter.past, now),
+                    },
                     online: topic.online,
                     refused: false,
                 }),

@@ -61,20 +61,12 @@ impl Redis {
         });
         counted.map_err(|registry::PresenceFull| Error::PresenceFull)?;
         match answered.await {
-            Ok(Ok(answered)) => Ok(Subscribed {
-                since: answered.since,
-                at: answered.at,
-                members: answered.members,
-                past: answered.past,
-            }),
-            Ok(Err(error)) => {
+            Ok(Ok(snapshot)) => Ok(snapshot.subscribed),
+            refused => {
                 self.unsubscribe(app, channel, subscriber);
-                Err(error)
-            }
-            // A link ends only with the process.
-            Err(_) => {
-                self.unsubscribe(app, channel, subscriber);
-                Err(Error::Unreachable("the server is stopping".into()))
+                // A link ends only with the process.
+                let stopping = || Error::Unreachable("the server is stopping".into());
+                Err(refused.ok().and_then(Result::err).unwrap_or_else(stopping))
             }
         }
     }
@@ -144,18 +136,15 @@ impl Redis {
     ) -> Option<Vec<Watched>> {
         let waiter = |signs_in| {
             let (answer, answered) = oneshot::channel();
-            let (member, since) = (None, Instant::now());
-            (
-                Some(Waiter {
-                    member,
-                    source: None,
-                    past: PastWanted::default(),
-                    since,
-                    signs_in,
-                    answer,
-                }),
-                answered,
-            )
+            let waiter = Waiter {
+                member: None,
+                source: None,
+                past: PastWanted::default(),
+                since: Instant::now(),
+                signs_in,
+                answer,
+            };
+            (Some(waiter), answered)
         };
         let id = &user.member.id;
         let (own_waiter, confirmed) = waiter(true);
@@ -179,7 +168,10 @@ impl Redis {
         let mut known = Vec::new();
         for answered in watching {
             known.push(match answered.await {
-                Ok(Ok(TopicSnapshot { since, online, .. })) => Watched { since, online },
+                Ok(Ok(snapshot)) => Watched {
+                    since: snapshot.subscribed.since,
+                    online: snapshot.online,
+                },
                 Ok(Err(_)) | Err(_) => Watched {
                     since: self.registry.next_sequence(),
                     online: false,

@@ -74,8 +74,8 @@ impl Redis {
         }
         for keys in self.by_bucket(app, claims) {
             let (id, command) = self.claim_command(app, claims, "claim", &keys);
-            let refused = match self.query(&id, vec![command]).await {
-                Ok(mut reply) => reply.swap_remove(0).number()?,
+            let refused = match self.query(&id, command).await {
+                Ok(refused) => refused.number()?,
                 Err(error) => {
                     self.release(app, claims);
                     return Err(error);

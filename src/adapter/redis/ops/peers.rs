@@ -78,11 +78,8 @@ impl Redis {
 
     /// Sends a command about a session's owner. If Redis has been away for longer than it is waited for, nobody waits again.
     async fn query_owner(&self, session: &str, command: redis::Cmd) -> Result<Value, Error> {
-        if self.is_away(session) {
-            return Err(Error::Unreachable(self.outage(session).into()));
-        }
-        let reply = self.query(session, vec![command]).await?;
-        Ok(reply.into_iter().next().unwrap_or(Value::Nil))
+        self.check_here(session)?;
+        self.query(session, command).await
     }
 
     async fn ask_node(&self, question: Question<'_>) -> Result<bytes::Bytes, AskError> {

@@ -23,14 +23,11 @@ use crate::protocol::{ChannelName, Member, PositionKey, ResumeToken, UserId};
 const PAGE: usize = 1000;
 
 impl Redis {
-    /// Sends read-only commands over the link of a topic, and returns their replies.
-    pub(super) async fn query(
-        &self,
-        topic_id: &str,
-        commands: Vec<redis::Cmd>,
-    ) -> Result<Vec<Value>, Error> {
-        self.query_link(self.link(topic_id), topic_id, commands)
-            .await
+    /// Sends a command that may be sent twice over the link of a topic, and returns its reply.
+    pub(super) async fn query(&self, topic_id: &str, command: redis::Cmd) -> Result<Value, Error> {
+        let link = self.link(topic_id);
+        let mut replies = self.query_link(link, topic_id, vec![command]).await?;
+        Ok(replies.pop().unwrap_or(Value::Nil))
     }
 
     /// Sends a command whose reply nobody needs.
@@ -82,8 +79,7 @@ impl Redis {
     ) -> Result<Counts, Error> {
         let topic_id = keys::topic_id_of(app, channel.as_str());
         let command = counts_command(&self.link(&topic_id).bucket.state(&topic_id));
-        let reply = self.query(&topic_id, vec![command]).await?;
-        read_counts(reply.into_iter().next().unwrap_or(Value::Nil))
+        read_counts(self.query(&topic_id, command).await?)
     }
 
     pub(in crate::adapter) async fn channels(
@@ -118,8 +114,8 @@ impl Redis {
                 .arg("LIMIT")
                 .arg(0)
                 .arg(PAGE);
-            let reply = self.query_link(link, &index, vec![command]).await?;
-            let names = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
+            let mut reply = self.query_link(link, &index, vec![command]).await?;
+            let names = reply.swap_remove(0).texts()?;
             let Some(last) = names.last() else {
                 return Ok(found);
             };
@@ -156,8 +152,7 @@ impl Redis {
         let topic_id = keys::topic_id_of(app, channel.as_str());
         let mut command = redis::cmd(if with_info { "HGETALL" } else { "HKEYS" });
         command.arg(self.link(&topic_id).bucket.members(&topic_id));
-        let reply = self.query(&topic_id, vec![command]).await?;
-        let reply = reply.into_iter().next().unwrap_or(Value::Nil);
+        let reply = self.query(&topic_id, command).await?;
         if with_info {
             let members = read_members(reply.pairs()?)?.into_iter();
             return Ok(members.map(|(id, info)| Member { id, info }).collect());
@@ -174,13 +169,11 @@ impl Redis {
         channel: &ChannelName,
     ) -> Result<Option<LastEvent>, Error> {
         let topic_id = keys::topic_id_of(app, channel.as_str());
-        let key = self
-            .link(&topic_id)
-            .bucket
-            .topic_keys(topic_id.clone())
-            .event;
+        let link = self.link(&topic_id);
+        let key = link.bucket.topic_keys(topic_id.clone()).event;
         let commands = ["GET", "PTTL"].map(|name| redis::cmd(name).arg(&key).clone());
-        let mut reply = self.query(&topic_id, commands.into()).await?.into_iter();
+        let reply = self.query_link(link, &topic_id, commands.into()).await?;
+        let mut reply = reply.into_iter();
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let event = next()
             .bytes()?
@@ -200,14 +193,11 @@ impl Redis {
         token: ResumeToken,
     ) -> Result<Option<Position>, Error> {
         let topic_id = keys::topic_id_of(app, channel.as_str());
-        if self.is_away(&topic_id) {
-            return Err(Error::Unreachable(self.outage(&topic_id).into()));
-        }
+        self.check_here(&topic_id)?;
         let key = token.position_key(app.as_str(), channel);
         let mut command = redis::cmd("GET");
         command.arg(self.link(&topic_id).bucket.position(&key));
-        let reply = self.query(&topic_id, vec![command]).await?;
-        Ok(reply.into_iter().next().and_then(read_position))
+        Ok(read_position(self.query(&topic_id, command).await?))
     }
 
     pub(in crate::adapter) fn remember(
@@ -234,6 +224,7 @@ impl Redis {
             Order::Ascending => "asc",
             Order::Descending => "desc",
         };
+        let after = query.after.map(|place| place.0.to_string());
         let mut command = redis::cmd("EVAL");
         command
             .arg(READ_LOG)
@@ -244,19 +235,9 @@ impl Redis {
             .arg(query.kept.map_or(0, |kept| kept.seconds.get()))
             .arg(order)
             .arg(query.limit)
-            .arg(
-                query
-                    .after
-                    .map(|place| place.0.to_string())
-                    .unwrap_or_default(),
-            );
-        let reply = self.query(&topic_keys.topic_id, vec![command]).await?;
-        let mut page = reply
-            .into_iter()
-            .next()
-            .unwrap_or(Value::Nil)
-            .list()?
-            .into_iter();
+            .arg(after.unwrap_or_default());
+        let reply = self.query(&topic_keys.topic_id, command).await?;
+        let mut page = reply.list()?.into_iter();
         let Some(end) = page.next() else {
             return Ok(None);
         };
