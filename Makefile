@@ -62,16 +62,21 @@ lint: packages $(LINT)/installed ## formatting, clippy, scripts, workflows, the 
 FUZZ_TARGETS := $(notdir $(wildcard fuzz/seeds/*))
 FUZZ_SECONDS ?= 60
 FUZZ_TOOL := $(abspath target/tools)
+# Where files cost no disk: some targets write one for each input.
+FUZZ_TMP ?= $(firstword $(wildcard /dev/shm) /tmp)
 
 # Without a sanitizer, the stable compiler will do: no code here is unsafe. What is found is in fuzz/artifacts.
 fuzz: $(FUZZ_TOOL)/bin/cargo-fuzz ## looks for inputs that break a property, each target for FUZZ_SECONDS
-	@for target in $(FUZZ_TARGETS); do \
+	@failed=(); export PATH="$(FUZZ_TOOL)/bin:$$PATH"; \
+	export TMPDIR=$$(mktemp -d -p $(FUZZ_TMP)); trap 'rm -rf "$$TMPDIR"' EXIT; \
+	TMPDIR=/tmp $(CARGO) fuzz build --fuzz-dir fuzz --sanitizer none; \
+	for target in $(FUZZ_TARGETS); do \
 		echo "== fuzz: $$target"; \
 		mkdir -p fuzz/corpus/$$target; \
-		PATH="$(FUZZ_TOOL)/bin:$$PATH" $(CARGO) fuzz run --fuzz-dir fuzz --sanitizer none $$target \
-			fuzz/corpus/$$target fuzz/seeds/$$target -- \
-			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
-	done
+		$(CARGO) fuzz run --fuzz-dir fuzz --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 || failed+=($$target); \
+	done; \
+	if [ $${#failed[@]} -gt 0 ]; then echo "== found something: $${failed[*]} (fuzz/artifacts)"; exit 1; fi
 
 $(FUZZ_TOOL)/bin/cargo-fuzz:
 	@$(CARGO) install --locked --root $(FUZZ_TOOL) cargo-fuzz

@@ -18,7 +18,7 @@ use actix_http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_
 use actix_http::{Method, RequestHead, RequestHeadType, ResponseHead, StatusCode, Uri};
 use bytes::{Bytes, BytesMut};
 use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -75,16 +75,34 @@ impl From<PayloadError> for Error {
     }
 }
 
-/// A TLS configuration for HTTP/1.1 that believes these authorities.
+/// A certificate with those above it, and its key.
+pub type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A TLS configuration of a client that believes these authorities and shows who it is, or does not. The cryptography is
+/// named here, so that nothing depends on what a process chose.
+///
+/// # Errors
+/// If the certificate and the key do not fit, or the library refuses its own defaults.
+pub fn client_tls(
+    roots: impl Into<Arc<RootCertStore>>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(clock::Certified))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    match identity {
+        Some((certificates, key)) => builder.with_client_auth_cert(certificates, key),
+        None => Ok(builder.with_no_client_auth()),
+    }
+}
+
+/// The same for HTTP/1.1, of a client that does not show who it is.
 ///
 /// # Errors
 /// If the library refuses its own defaults.
 pub fn tls(roots: impl Into<Arc<RootCertStore>>) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock::Certified))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut config = client_tls(roots, None)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

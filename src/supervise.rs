@@ -1,17 +1,69 @@
-//! Tasks without which the process would look alive and do nothing: their end is the process's end.
+//! The tasks of this process: all are counted from here, and those without which it would look alive and do nothing end
+//! it with their own end.
 
 use std::fmt::Display;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
 use tracing::error;
 
 /// `EX_SOFTWARE` of sysexits.
 const INTERNAL_ERROR: i32 = 70;
 
+/// Tasks that have begun and not ended. Runtimes do not count what a thread spawns for itself.
+static TASKS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many tasks there are.
+#[must_use]
+pub fn tasks() -> usize {
+    TASKS.load(Ordering::Relaxed)
+}
+
+/// Runs a task on this thread.
+pub fn spawn<T: 'static>(task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_local(counted(task))
+}
+
+/// A task that somebody else spawns.
+pub fn counted<F: Future>(task: F) -> Counted<F> {
+    TASKS.fetch_add(1, Ordering::Relaxed);
+    Counted { task, count: Count }
+}
+
+pin_project! {
+    /// A task that is counted until it is dropped. An `async` block around it would keep room for it twice.
+    pub struct Counted<F> {
+        #[pin]
+        task: F,
+        count: Count,
+    }
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().task.poll(context)
+    }
+}
+
+/// One of [`TASKS`].
+struct Count;
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        TASKS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Runs a task on this thread; if it panics, the process ends, and whoever supervises it starts another. `name` is
 /// what the log calls it.
 pub fn spawn_critical(name: &'static str, task: impl Future<Output = ()> + 'static) {
-    let task = tokio::task::spawn_local(task);
-    tokio::task::spawn_local(async move {
+    let task = spawn(task);
+    spawn(async move {
         if task.await.is_err_and(|error| error.is_panic()) {
             exit(name, &"it panicked, which is a bug");
         }

@@ -14,6 +14,8 @@ const VARIANTS: usize = 16;
 
 #[path = "../fuzz/properties/client_frame.rs"]
 mod client_frame;
+#[path = "../fuzz/properties/http1.rs"]
+mod http1;
 #[path = "../fuzz/properties/jwt.rs"]
 mod jwt;
 #[path = "../fuzz/properties/proxy_header.rs"]
@@ -61,6 +63,11 @@ fn client_frame_holds() {
 #[test]
 fn websocket_holds() {
     holds_for_seeds("websocket", websocket::check);
+}
+
+#[test]
+fn http1_holds() {
+    holds_for_seeds("http1", http1::check);
 }
 
 #[test]

@@ -88,7 +88,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "transport",
         &[
-            "app", "auth", "feed", "hub", "limits", "metrics", "net", "node", "protocol", "slack",
+            "app",
+            "auth",
+            "feed",
+            "hub",
+            "limits",
+            "metrics",
+            "net",
+            "node",
+            "protocol",
+            "slack",
+            "supervise",
         ],
     ),
     (
@@ -127,6 +137,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "node",
             "protocol",
             "source",
+            "supervise",
             "webhook",
         ],
     ),
@@ -213,6 +224,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "protocol",
             "rules",
             "slack",
+            "supervise",
             "token",
         ],
     ),
@@ -237,7 +249,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "token",
-        &["auth", "clock", "fetch", "metrics", "protocol", "rules"],
+        &[
+            "auth",
+            "clock",
+            "fetch",
+            "metrics",
+            "protocol",
+            "rules",
+            "supervise",
+        ],
     ),
     ("source", &["auth", "fetch", "limits", "pem"]),
     ("spool", &[]),
@@ -374,7 +394,11 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         1,
         "one answer each; who asks waits no longer than its time",
     ),
-    ("src/supervise.rs", 2, "the task, and who looks after it"),
+    (
+        "src/supervise.rs",
+        1,
+        "through it all are spawned, and counted",
+    ),
     (
         "src/token/jwks.rs",
         1,
@@ -397,6 +421,7 @@ fn long_lived_tasks_are_supervised() {
         let count: usize = [
             "spawn_local(",
             "tokio::spawn(",
+            "supervise::spawn(",
             "thread::spawn(",
             ".spawn(run)",
         ]

@@ -33,6 +33,10 @@ pub(crate) struct Options {
     #[arg(long = "resumable", global = true, value_name = "PATH")]
     resumables: Vec<String>,
 
+    /// The same without tokens, over TLS; publishes go beside it
+    #[arg(long = "tls", global = true, value_name = "PATH")]
+    tls: Vec<String>,
+
     /// The floor's binary, measured beside the others
     #[arg(long, global = true, value_name = "PATH")]
     floor: Option<PathBuf>,
@@ -176,6 +180,10 @@ impl Options {
         let mut targets: Vec<Target> = self.servers.iter().map(|text| binary(text)).collect();
         targets.extend(self.resumables.iter().map(|text| Target {
             dialect: Dialect::Resumable,
+            ..binary(text)
+        }));
+        targets.extend(self.tls.iter().map(|text| Target {
+            dialect: Dialect::Tls,
             ..binary(text)
         }));
         if self.urls.len() != self.pids.len() {

@@ -60,7 +60,7 @@ impl Signer {
     pub(crate) fn publish(&self, channel: &str, data: &str, seconds: u64) -> String {
         match self.dialect {
             Dialect::Floor => self.request("POST", "/publish", data),
-            Dialect::Pusher | Dialect::Resumable => {
+            Dialect::Pusher | Dialect::Resumable | Dialect::Tls => {
                 // None of the three needs an escape.
                 let body =
                     format!(r#"{{"name":"{EVENT}","channels":["{channel}"],"data":"{data}"}}"#);

@@ -5,9 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::process::{Cpus, Usage, entries, resident_kib};
 use crate::{Result, bare};
@@ -30,6 +35,8 @@ pub(crate) enum Dialect {
     Pusher,
     /// The same, with a token in the path of each connection.
     Resumable,
+    /// The first, over TLS.
+    Tls,
     /// Nothing: every WebSocket gets the body of every `POST /publish`.
     Floor,
 }
@@ -103,10 +110,19 @@ fn set(lines: &mut Vec<String>, line: &str) {
     lines.push(line.to_owned());
 }
 
+/// Where a server speaks TLS, and how its certificate is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    pub(crate) address: SocketAddr,
+    pub(crate) config: Arc<ClientConfig>,
+}
+
 /// A server under measurement. One that was started here ends with it.
 pub(crate) struct Server {
     pub(crate) dialect: Dialect,
     pub(crate) address: SocketAddr,
+    /// Where WebSockets go, if they are to be over TLS.
+    pub(crate) tls: Option<Tls>,
     /// What goes into `Host:`.
     pub(crate) host: String,
     pub(crate) app: App,
@@ -133,6 +149,7 @@ impl Server {
                 Ok(Self {
                     dialect,
                     address: *address,
+                    tls: None,
                     host: host.clone(),
                     app: app.clone(),
                     admin: None,
@@ -143,10 +160,16 @@ impl Server {
             (Source::Binary(path), Dialect::Floor) => {
                 Self::without_apps(Dialect::Floor, &mut Command::new(path), cpus)
             }
-            (Source::Binary(path), dialect) => Ok(Self {
-                dialect,
-                ..Self::tidewire(path, config, log, cpus)?
-            }),
+            (Source::Binary(path), dialect) => {
+                let certificate = match dialect {
+                    Dialect::Tls => Some(Certificate::make()?),
+                    _ => None,
+                };
+                Ok(Self {
+                    dialect,
+                    ..Self::tidewire(path, config, certificate, log, cpus)?
+                })
+            }
             (Source::Bare, dialect) => {
                 let mut command = Command::new(std::env::current_exe()?);
                 Self::without_apps(dialect, command.arg(bare::ARGUMENT), cpus)
@@ -154,13 +177,22 @@ impl Server {
         }
     }
 
-    fn tidewire(path: &Path, config: &Config, log: &str, cpus: &Cpus) -> Result<Self> {
+    fn tidewire(
+        path: &Path,
+        config: &Config,
+        certificate: Option<Certificate>,
+        log: &str,
+        cpus: &Cpus,
+    ) -> Result<Self> {
         let app = App {
             id: "bench-id".to_owned(),
             key: "bench-key".to_owned(),
             secret: "bench-secret".to_owned(),
         };
-        let file = Scratch::write("toml", &config.toml(&app))?;
+        let tls = certificate
+            .as_ref()
+            .map_or_else(String::new, Certificate::toml);
+        let file = Scratch::write("toml", &(config.toml(&app) + &tls))?;
         let errors = Scratch::write("log", "")?;
         let mut command = Command::new(path);
         command
@@ -174,20 +206,33 @@ impl Server {
             .stderr(File::create(&errors.0)?);
         let mut program = Program::spawn(&mut command, cpus)?;
         let line = program.first_line().unwrap_or_default();
-        let addresses: Vec<SocketAddr> = line
-            .split("http://")
-            .skip(1)
-            .filter_map(|rest| rest.split([',', ' ', '/']).next()?.trim().parse().ok())
-            .collect();
-        let [public, admin] = addresses[..] else {
+        let addresses = |scheme| -> Vec<SocketAddr> {
+            let rests = line.split(scheme).skip(1);
+            rests
+                .filter_map(|rest| rest.split([',', ' ', '/']).next()?.trim().parse().ok())
+                .collect()
+        };
+        let [public, admin] = addresses("http://")[..] else {
             // It ends by itself when its configuration is wrong, and says so before.
             let said = fs::read_to_string(&errors.0).unwrap_or_default();
             return Err(format!("{} did not start:\n{said}{line}", path.display()).into());
         };
         program.files = vec![file, errors];
+        let tls = match (certificate, addresses("https://").first()) {
+            (Some(certificate), Some(address)) => {
+                let config = certificate.client_config()?;
+                program.files.extend([certificate.cert, certificate.key]);
+                Some(Tls {
+                    address: *address,
+                    config: Arc::new(config),
+                })
+            }
+            _ => None,
+        };
         Ok(Self {
             dialect: Dialect::Pusher,
             address: (Ipv4Addr::LOCALHOST, public.port()).into(),
+            tls,
             host: format!("127.0.0.1:{}", public.port()),
             app,
             admin: Some(admin),
@@ -205,6 +250,7 @@ impl Server {
         Ok(Self {
             dialect,
             address,
+            tls: None,
             host: address.to_string(),
             app: App::none(),
             admin: None,
@@ -238,7 +284,7 @@ impl Server {
         self.metric(&format!("{name}_total"))
     }
 
-    /// One of its metrics without labels, likewise.
+    /// One of its metrics, whatever its labels, likewise.
     pub(crate) fn metric(&self, name: &str) -> Option<u64> {
         let mut stream = TcpStream::connect(self.admin?).ok()?;
         stream.set_read_timeout(Some(TIMEOUT)).ok()?;
@@ -247,9 +293,13 @@ impl Server {
             .ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
-        let prefix = format!("tidewire_{name} ");
-        let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
-        line?.trim().parse().ok()
+        let name = format!("tidewire_{name}");
+        let values = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&name))
+            .filter(|rest| rest.starts_with(['{', ' ']))
+            .filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<u64>().ok());
+        values.reduce(|sum, value| sum + value)
     }
 }
 
@@ -307,6 +357,50 @@ impl Drop for Program {
         // Already ended is fine: then there is nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A certificate for this machine, and its key.
+struct Certificate {
+    cert: Scratch,
+    key: Scratch,
+}
+
+impl Certificate {
+    fn make() -> Result<Self> {
+        let (cert, key) = (Scratch::write("crt", "")?, Scratch::write("key", "")?);
+        let made = Command::new("openssl")
+            .args(
+                "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+                    .split(' '),
+            )
+            .args("-subj /CN=localhost -addext basicConstraints=CA:FALSE".split(' '))
+            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+            .arg("-out")
+            .arg(&cert.0)
+            .arg("-keyout")
+            .arg(&key.0)
+            .stderr(Stdio::null())
+            .status();
+        match made {
+            Ok(status) if status.success() => Ok(Self { cert, key }),
+            made => Err(format!("openssl makes no certificate: {made:?}").into()),
+        }
+    }
+
+    /// The settings of a server that has it.
+    fn toml(&self) -> String {
+        let (cert, key) = (&self.cert.0, &self.key.0);
+        format!("\n[server.tls]\ncert = {cert:?}\nkey = {key:?}\nplain_port = 0\n")
+    }
+
+    /// A client that knows it.
+    fn client_config(&self) -> Result<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.cert.0)?)?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        Ok(builder.with_root_certificates(roots).with_no_client_auth())
     }
 }
 

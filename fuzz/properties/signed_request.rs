@@ -1,6 +1,7 @@
 //! A request to the HTTP API, as its bytes come. The first byte says what is done with it: as it is, which nobody signed,
 //! nothing is carried out; signed as a backend signs, it is not refused for its signature, whatever it asks for;
-//! changed after that, it is. Nothing is answered with 500, and no body is taken that is over the app's limit.
+//! changed after that, it is. Nothing is answered with 500, and no body is taken that is over the app's limit. Bytes that
+//! are no request are published as data, and are what is kept of the channel.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -8,12 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use actix_codec::Decoder as _;
+use actix_http::body::to_bytes;
 use actix_http::h1::{Codec, Message};
 use actix_http::header::AUTHORIZATION;
 use actix_http::{Method, Payload, Request, ServiceConfig, StatusCode};
 use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::{Digest as _, Md5};
+use serde_json::{Value, json};
 use sha2::Sha256;
 use tidewire::adapter::{Adapter, Deps, Local};
 use tidewire::app::{Apps, CurrentApps};
@@ -38,6 +41,9 @@ secret = "2d1c8fbd0a7f4f0c8c4de9f1b4ac9b25"
 match = "kept-*"
 history = { events = 10, seconds = 60 }
 "#;
+
+/// The mode in which a request is signed and not changed.
+const SIGNED: u8 = 1;
 
 struct Backend {
     api: Api,
@@ -99,16 +105,27 @@ impl Backend {
         }
     }
 
-    fn serve(&self, request: Request, body: &Bytes) -> StatusCode {
+    fn serve(&self, request: Request, body: &Bytes) -> (StatusCode, Bytes) {
         let (request, _) = request.replace_payload(Payload::from(body.clone()));
-        let answer = LocalSet::new().block_on(&self.runtime, self.api.serve(request));
-        let status = answer.status();
+        let (status, answer) = LocalSet::new().block_on(&self.runtime, async {
+            let answer = self.api.serve(request).await;
+            (answer.status(), to_bytes(answer.into_body()).await.unwrap())
+        });
         assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR);
         if status.is_success() {
             let limit = self.apps.by_id("1").unwrap().limits.batch_body_bytes();
             assert!(body.len() <= limit);
         }
-        status
+        (status, answer)
+    }
+
+    /// The answer to a request that is signed.
+    fn ask(&self, method: Method, uri: &str, body: &str) -> (StatusCode, Bytes) {
+        let mut request = Request::new();
+        request.head_mut().method = method;
+        request.head_mut().uri = uri.parse().unwrap();
+        let (request, body) = signed(request, body.to_owned().into(), SIGNED).unwrap();
+        self.serve(request, &body)
     }
 }
 
@@ -121,10 +138,26 @@ pub(crate) fn check(bytes: &[u8]) {
         let backend = backend.get_or_init(Backend::new);
         // The codec reads the time from a task of its thread.
         let request = LocalSet::new().block_on(&backend.runtime, async { request(bytes) });
-        if let Some((request, body)) = request {
-            check_request(backend, request, body, *mode);
+        match request {
+            Some((request, body)) => check_request(backend, request, body, *mode),
+            None => is_kept(backend, &String::from_utf8_lossy(bytes)),
         }
     });
+}
+
+/// What is published is what is kept.
+fn is_kept(backend: &Backend, data: &str) {
+    let event = json!({"name": "e", "channel": "kept-a", "data": data});
+    let published = backend.ask(Method::POST, "/apps/1/events", &event.to_string());
+    match published.0 {
+        StatusCode::PAYLOAD_TOO_LARGE => return,
+        status => assert_eq!(status, StatusCode::OK, "{published:?}"),
+    }
+    let last = "/apps/1/channels/kept-a/events?limit=1&order=desc";
+    let (_, page) = backend.ask(Method::GET, last, "");
+    let page: Value = serde_json::from_slice(&page).unwrap();
+    assert_eq!(page["events"][0]["data"], data);
+    assert_eq!(page["events"][0]["name"], "e");
 }
 
 fn check_request(backend: &Backend, request: Request, body: Bytes, mode: u8) {
@@ -136,16 +169,16 @@ fn check_request(backend: &Backend, request: Request, body: Bytes, mode: u8) {
         return;
     }
     if mode.is_multiple_of(4) {
-        let status = backend.serve(request, &body);
+        let (status, _) = backend.serve(request, &body);
         assert!(!status.is_success(), "nobody signed it");
         return;
     }
     let Some((signed, body)) = signed(request, body, mode) else {
         return;
     };
-    let status = backend.serve(signed, &body);
+    let (status, _) = backend.serve(signed, &body);
     match mode % 4 {
-        1 => assert_ne!(status, StatusCode::UNAUTHORIZED, "it was signed"),
+        SIGNED => assert_ne!(status, StatusCode::UNAUTHORIZED, "it was signed"),
         _ => assert!(!status.is_success(), "it was changed"),
     }
 }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::metrics::{AnyTally, AppCounters, BOUNDS, Counters, Tallies};
 use crate::node::{ClusterState, InboxDepth, Totals, WorkerReport};
 use crate::protocol::{ChannelKind, CloseCode, Transport};
+use crate::supervise;
 
 /// How long a worker may take to say what it holds.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,6 +84,7 @@ impl Page {
             "ready" "Whether /ready says so" = usize::from(admin.problem().is_none()),
             "config_loaded_timestamp_seconds" "When the configuration that is in effect was read, in seconds since 1970" = config.loaded_at.unix_timestamp(),
             "config_broken" "Whether the newest configuration cannot be used, so that an older one is in effect" = usize::from(config.error.is_some()),
+            "tasks" "Tasks: of each connection, request and worker, and of what goes on in the background" = supervise::tasks(),
             "feed_watchers" "Consoles that watch the feed" = admin.watchers.in_use(),
         }
     }

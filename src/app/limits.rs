@@ -10,7 +10,6 @@ pub const LAST_EVENT_OVERHEAD: usize = 320;
 section! {
     /// `[apps.limits]`: what one app may use. Defaults are Pusher's documented values.
     #[derive(PartialEq, Eq)]
-    #[serde(expecting = "a table, [apps.limits]")]
     pub struct Limits {
         /// Connections at a time; none: unlimited. Beyond it 4004.
         #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]

@@ -13,7 +13,7 @@ use super::state::{entries_of, read_rows, said_of};
 use super::store::AppStore;
 use super::table::{Error, Table};
 use crate::app::App;
-use crate::config::{Columns, Database, Entries, InvalidField, app_row, aside};
+use crate::config::{self, Columns, Entries, InvalidField, app_row, aside};
 
 /// The longest pause between attempts while the database is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -141,7 +141,7 @@ impl Keeper {
         let settings = self.table.settings.clone();
         let insert = async |session: &mut Session| {
             let columns = session.columns().await?;
-            let row = row_of(said, None, &columns, settings.database, &settings.table)?;
+            let row = row_of(said, None, &columns, &settings)?;
             match session.insert(&row).await? {
                 true => Ok(()),
                 false => Err(WriteError::Taken("the id")),
@@ -166,14 +166,7 @@ impl Keeper {
         }
         self.check_free(&app, false)?;
         let before = entries_of(&row.json).map_err(|problem| WriteError::Invalid(vec![problem]))?;
-        let settings = &self.table.settings;
-        let change = row_of(
-            said,
-            Some(&before),
-            &columns,
-            settings.database,
-            &settings.table,
-        )?;
+        let change = row_of(said, Some(&before), &columns, &self.table.settings)?;
         if change.is_empty() {
             return Ok(());
         }
@@ -235,14 +228,13 @@ fn row_of(
     said: Entries,
     before: Option<&Entries>,
     columns: &Columns,
-    database: Database,
-    table: &str,
+    settings: &config::AppStore,
 ) -> Result<Entries, WriteError> {
     match app_row(said, before, columns) {
         (row, None) => Ok(row),
         (_, Some(key)) => Err(WriteError::ReadOnly(format!(
             "the table has no column for {key}: add one with {}",
-            database.add_own_column(table)
+            settings.database.add_own_column(&settings.table)
         ))),
     }
 }

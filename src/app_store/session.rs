@@ -97,19 +97,13 @@ impl Session {
             return Err(Error::NoTable(self.table.clone()));
         }
         let is_known = |name: &str| name == OWN_COLUMN || app_columns().any(|known| known == name);
+        let width = |is_tiny| match is_tiny {
+            1 => Width::Tiny,
+            _ => Width::Any,
+        };
         let columns = found.into_iter().filter(|(name, _)| is_known(name));
-        let columns: Columns = columns
-            .map(|(name, is_tiny)| {
-                (
-                    name,
-                    if is_tiny == 1 {
-                        Width::Tiny
-                    } else {
-                        Width::Any
-                    },
-                )
-            })
-            .collect();
+        let columns = columns.map(|(name, is_tiny)| (name, width(is_tiny)));
+        let columns: Columns = columns.collect();
         let missing = ["id", "key", "secret"].into_iter();
         let missing: Vec<&str> = missing
             .filter(|name| !columns.contains_key(*name))

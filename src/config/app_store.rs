@@ -4,13 +4,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 
-use super::check::Check;
 use super::error::nearest;
 use super::raw;
-use super::secrets::reference;
-use super::webhooks::masked;
+use super::secrets::{SecretReader, reference};
+use super::values::masked;
+use super::webhooks::without_secrets;
+use super::wrong::{Wrong, at};
 
 /// The path of the key that says where the apps are.
 pub(super) const URL: &str = "app_store.url";
@@ -66,47 +67,27 @@ impl Database {
 
     /// What may stand behind the question mark. Without this check the drivers pass over what they do not know, be it a
     /// misspelt wish for TLS, or log it with its value.
-    fn options(self) -> &'static [&'static str] {
+    fn options(self) -> &'static str {
         match self {
-            Self::MySql => &[
-                "ssl-mode",
-                "ssl-ca",
-                "ssl-cert",
-                "ssl-key",
-                "charset",
-                "collation",
-                "socket",
-                "timezone",
-                "statement-cache-capacity",
-            ],
-            Self::Postgres => &[
-                "sslmode",
-                "sslrootcert",
-                "sslcert",
-                "sslkey",
-                "host",
-                "port",
-                "dbname",
-                "user",
-                "password",
-                "application_name",
-                "options",
-                "statement-cache-capacity",
-            ],
-            Self::Sqlite => &["mode", "cache", "immutable", "vfs"],
+            Self::MySql => {
+                "ssl-mode, ssl-ca, ssl-cert, ssl-key, charset, collation, socket, timezone, statement-cache-capacity"
+            }
+            Self::Postgres => {
+                "sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, password, application_name, options, \
+                 statement-cache-capacity"
+            }
+            Self::Sqlite => "mode, cache, immutable, vfs",
         }
     }
 
     fn check_options(self, url: &str) -> Result<(), String> {
         let options = url.split_once('?').map_or("", |(_, options)| options);
-        let valid = self.options();
+        let valid: Vec<&str> = self.options().split(", ").collect();
         let keys = options
             .split('&')
             .filter_map(|option| option.split('=').next());
-        let Some(key) = keys
-            .filter(|key| !key.is_empty())
-            .find(|key| !valid.contains(key))
-        else {
+        let mut keys = keys.filter(|key| !key.is_empty());
+        let Some(key) = keys.find(|key| !valid.contains(key)) else {
             return Ok(());
         };
         if options.contains('@') {
@@ -115,11 +96,11 @@ impl Database {
                 "expected %3F for a question mark in a password, and %40 for an @".to_owned(),
             );
         }
-        let meant = nearest(key, valid);
+        let meant = nearest(key, &valid);
         let meant = meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
-        let valid = valid.join(", ");
         Err(format!(
-            "unknown option {key:?} behind the question mark{meant} Valid: {valid}"
+            "unknown option {key:?} behind the question mark{meant} Valid: {}",
+            self.options()
         ))
     }
 }
@@ -148,47 +129,43 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match reference(&self.0) {
             Some(_) => f.write_str(&self.0),
-            None => f.write_str(&masked(&self.0)),
+            None => f.write_str(&without_secrets(&self.0)),
         }
     }
 }
 
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for DatabaseUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+masked!(DatabaseUrl);
 
 /// The section; none without a url.
-pub(super) fn settings(raw: &raw::AppStore, check: &mut Check<'_, '_>) -> Option<AppStore> {
-    let given = raw.url.as_ref()?;
-    let url = check.secrets.text(&given.0).map(str::to_owned);
-    let url = check.or_report(URL, url).ok()?;
-    let Some(database) = Database::of(&url) else {
-        check.report(URL, EXPECTED);
-        return None;
+pub(super) fn settings(
+    raw: &raw::AppStore,
+    secrets: &SecretReader<'_>,
+) -> Result<Option<AppStore>, Wrong> {
+    let Some(given) = &raw.url else {
+        return Ok(None);
     };
-    check.or_report(URL, database.check_options(&url)).ok()?;
-    let folder = check.secrets.folder;
-    let url = match database {
-        Database::Sqlite => check.or_report(URL, in_folder(&url, folder)).ok()?,
-        Database::MySql | Database::Postgres => url,
-    };
-    Some(AppStore {
+    let (url, database) = database(&given.0, secrets).map_err(at("url"))?;
+    Ok(Some(AppStore {
         url,
         database,
         table: raw.table.0.clone(),
         refresh: Duration::from_secs(raw.refresh_seconds.into()),
         create: raw.create.unwrap_or(database == Database::Sqlite),
         start_without: raw.start_without,
-        folder: folder.to_owned(),
-    })
+        folder: secrets.folder.to_owned(),
+    }))
+}
+
+/// The database of a URL, or of the variable that holds it, with the URL in the form that drivers take.
+fn database(given: &str, secrets: &SecretReader<'_>) -> Result<(String, Database), String> {
+    let url = secrets.text(given)?;
+    let database = Database::of(url).ok_or(EXPECTED)?;
+    database.check_options(url)?;
+    let url = match database {
+        Database::Sqlite => in_folder(url, secrets.folder)?,
+        Database::MySql | Database::Postgres => url.to_owned(),
+    };
+    Ok((url, database))
 }
 
 /// A file of SQLite that is named by a relative path begins at the folder of the configuration, as other files do.

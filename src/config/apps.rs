@@ -4,71 +4,87 @@ use std::collections::HashMap;
 use std::sync::Once;
 use std::time::Duration;
 
-use super::check::{Check, Reported};
-use super::error::{Origin, Problem};
+use super::Settings;
+use super::error::{Origin, path};
 use super::jwt;
 use super::listener::Server;
 use super::raw;
 use super::rules;
+use super::secrets::SecretReader;
 use super::sources;
+use super::tree::Tree;
 use super::values::Name;
 use super::webhooks;
+use super::wrong::{Wrong, both, each, ensure, within};
 use crate::app::{App, AppId, AppKey, Apps, Limits, OriginPattern, Resume};
-use crate::auth::{Secret, Secrets};
+use crate::auth::Secrets;
+use crate::host_port::is_loopback;
 
 /// The shipped configuration's secret, which everybody knows.
 const DEVELOPMENT_SECRET: &str = "app-secret";
 
 /// Makes the snapshot, or says what is in the way. `server` is what the apps must fit.
-pub(super) fn build(raw: &raw::Raw, server: &Server, check: &mut Check<'_, '_>) -> Apps {
-    let (has_store, raw) = (raw.app_store.url.is_some(), &raw.apps[..]);
-    let mut apps = Vec::new();
-    for (index, app) in raw.iter().enumerate() {
-        let at = format!("apps.{index}");
-        apps.extend(built(app, &at, server, check).ok());
-    }
-    unique(raw, "id", |app| app.id.as_ref(), check);
-    unique(raw, "key", |app| app.key.as_ref(), check);
-    if raw.is_empty() && !has_store {
+pub(super) fn build(
+    raw: &raw::Raw,
+    server: &Server,
+    tree: &Tree,
+    secrets: &mut SecretReader<'_>,
+) -> Result<Apps, Wrong> {
+    if raw.apps.is_empty() && raw.app_store.url.is_none() {
         let text = "no apps: add [[apps]] with id, key and secret to the file, or set TIDEWIRE_APP_ID, \
                     TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or keep apps in a database, with [app_store]";
-        check.problems.push(Problem::at(None, &[], text));
+        return Err(Wrong::table(text));
     }
-    Apps::new(apps)
+    let apps = each("apps", &raw.apps, |app| built(app, server, secrets));
+    let ids = unique(&raw.apps, "id", |app| app.id.as_ref(), tree);
+    let keys = unique(&raw.apps, "key", |app| app.key.as_ref(), tree);
+    let (apps, _) = both(apps, both(ids, keys))?;
+    Ok(Apps::new(apps))
 }
 
-/// The ids of the apps that use the shipped secret.
-pub(super) fn with_development_secret(apps: &Apps) -> Vec<&str> {
-    let known = apps
-        .iter()
-        .filter(|app| app.secrets.include(DEVELOPMENT_SECRET));
-    known.map(|app| app.id.as_str()).collect()
+/// A warning if apps use the shipped secret where others reach them.
+pub(super) fn development_secret(settings: &Settings) -> Option<String> {
+    let host = &settings.server.host;
+    let apps = settings.apps.iter();
+    let known = apps.filter(|app| app.secrets.include(DEVELOPMENT_SECRET));
+    let ids: Vec<&str> = known.map(|app| app.id.as_str()).collect();
+    (!ids.is_empty() && !is_loopback(host)).then(|| {
+        format!(
+            "app {} uses the shipped development secret, and host \"{host}\" is reachable from beyond this machine: anyone \
+             can publish and sign for it. Set a secret of your own, or listen on 127.0.0.1",
+            ids.join(", ")
+        )
+    })
 }
 
-/// The app that stands `at` a path.
+/// One app.
 pub(super) fn built(
     raw: &raw::App,
-    at: &str,
     server: &Server,
-    check: &mut Check<'_, '_>,
-) -> Result<App, Reported> {
-    let (secrets, api_tokens) = credentials(raw, at, check)?;
-    let mut missing = |what: &str| {
-        let text = format!("an app needs {what}: id, key and secret must be given");
-        check.report_section(at, text)
+    secrets: &mut SecretReader<'_>,
+) -> Result<App, Wrong> {
+    let own = secrets.all(raw.secret.as_ref(), raw.secret_file.as_ref(), &raw.secrets);
+    let (own, api_tokens) = both(own, secrets.list("api_tokens", &raw.api_tokens))?;
+    let missing = |what| {
+        Wrong::table(format!(
+            "an app needs {what}: id, key and secret must be given"
+        ))
     };
     let id = raw.id.as_ref().ok_or_else(|| missing("an id"))?;
     let key = raw.key.as_ref().ok_or_else(|| missing("a key"))?;
-    let secrets = Secrets::new(secrets).ok_or_else(|| missing("a secret"))?;
-    fits(&raw.limits, server, at, check);
-    let tokens = match &raw.jwt {
-        Some(jwt) => Some(jwt::built(jwt, &format!("{at}.jwt"), &secrets, check)?),
-        None => None,
-    };
+    let own = Secrets::new(own).ok_or_else(|| missing("a secret"))?;
+    let fits = fits(&raw.limits, server).map_err(within("limits"));
+    let jwt = raw.jwt.as_ref();
+    let tokens = jwt.map(|jwt| jwt::built(jwt, &own, secrets).map_err(within("jwt")));
+    let rules = rules::checked(raw);
+    let webhooks = webhooks::built(&raw.webhooks);
+    let sources = sources::built(&raw.sources, secrets);
+    let checked = both(fits, both(tokens.transpose(), rules));
+    let ((_, (tokens, rules)), (webhooks, sources)) = both(checked, both(webhooks, sources))?;
     Ok(App {
         id: AppId::new(&id.0),
         key: AppKey::new(&key.0),
-        secrets,
+        secrets: own,
         name: raw.name.clone(),
         enabled: raw.enabled,
         client_events: raw.client_events,
@@ -91,80 +107,41 @@ pub(super) fn built(
         idempotency: Duration::from_secs(raw.idempotency_seconds.into()),
         signin_wait: Duration::from_secs(raw.signin_wait_seconds.into()),
         api_tokens,
-        rules: rules::built(raw, at, check)?,
+        rules,
         tokens,
-        webhooks: webhooks::built(&raw.webhooks, at, check)?,
-        sources: sources::built(&raw.sources, at, check)?,
+        webhooks,
+        sources,
         limits: raw.limits.clone(),
         metrics: Default::default(),
         dotted_id_logged: Once::new(),
     })
 }
 
-/// The app's secrets, of which the first signs, and its API tokens.
-fn credentials(
-    raw: &raw::App,
-    at: &str,
-    check: &mut Check<'_, '_>,
-) -> Result<(Vec<Secret>, Vec<Secret>), Reported> {
-    let secrets = &mut check.secrets;
-    let mut given = Vec::new();
-    given.extend(
-        raw.secret
-            .iter()
-            .map(|text| ("secret", secrets.resolve(text))),
-    );
-    let files = raw.secret_file.iter();
-    given.extend(files.map(|path| ("secret_file", secrets.read(&path.0))));
-    given.extend(
-        raw.secrets
-            .iter()
-            .map(|text| ("secrets", secrets.resolve(text))),
-    );
-    given.extend(
-        raw.api_tokens
-            .iter()
-            .map(|text| ("api_tokens", secrets.resolve(text))),
-    );
-    let (mut secrets, mut api_tokens, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
-    for (key, secret) in given {
-        match check.or_report(&format!("{at}.{key}"), secret) {
-            Ok(token) if key == "api_tokens" => api_tokens.push(token),
-            Ok(secret) => secrets.push(secret),
-            Err(reported) => outcome = Err(reported),
-        }
-    }
-    outcome.map(|()| (secrets, api_tokens))
-}
-
 /// A connection or a worker that cannot hold one message would lose every connection that gets it; a cache channel
 /// would forget an event that its budget cannot hold.
-fn fits(limits: &Limits, server: &Server, at: &str, check: &mut Check<'_, '_>) {
+fn fits(limits: &Limits, server: &Server) -> Result<(), Wrong> {
     let key = if limits.event_bytes >= limits.presence_member_bytes {
         "event_bytes"
     } else {
         "presence_member_bytes"
     };
     let needed = limits.message_bytes();
-    for (name, available) in [
-        ("outbox_bytes", server.outbox_bytes),
-        ("inbox_bytes", server.inbox_bytes),
-    ] {
-        if needed > available {
-            let text = format!(
+    let messages = |name: &str, available: usize| {
+        ensure(needed <= available, key, || {
+            format!(
                 "messages of this size need {name} of at least {needed} in [server], where it is {available}"
-            );
-            check.report(&format!("{at}.limits.{key}"), text);
-        }
-    }
+            )
+        })
+    };
+    let outbox = messages("outbox_bytes", server.outbox_bytes);
+    let inbox = messages("inbox_bytes", server.inbox_bytes);
     let (needed, available) = (limits.last_event_bytes(), server.cache_bytes);
-    if needed > available {
-        let text = format!(
-            "the last event of a cache channel may then need cache_bytes of {needed} in [server], where it is \
-             {available}"
-        );
-        check.report(&format!("{at}.limits.event_bytes"), text);
-    }
+    let cache = ensure(needed <= available, "event_bytes", || {
+        format!(
+            "the last event of a cache channel may then need cache_bytes of {needed} in [server], where it is {available}"
+        )
+    });
+    both(both(outbox, inbox), cache).map(drop)
 }
 
 /// Two apps with one id or one key: nobody could say which is meant.
@@ -172,25 +149,26 @@ fn unique(
     raw: &[raw::App],
     key: &str,
     name: impl Fn(&raw::App) -> Option<&Name>,
-    check: &mut Check<'_, '_>,
-) {
+    tree: &Tree,
+) -> Result<(), Wrong> {
     let mut seen = HashMap::new();
-    for (index, app) in raw.iter().enumerate() {
-        let Some(Name(name)) = name(app) else {
-            continue;
+    let apps: Vec<_> = raw.iter().enumerate().collect();
+    let unique = each("apps", &apps, |(index, app)| {
+        let first = name(app).and_then(|Name(name)| seen.insert(name, *index));
+        let Some(first) = first else {
+            return Ok(());
         };
-        let Some(first) = seen.insert(name, index) else {
-            continue;
-        };
-        let [first, at] = [first, index].map(|index| format!("apps.{index}.{key}"));
-        let first = check.origin(&first).map(|origin| origin.to_string());
-        let mut text = format!(
-            "\"{name}\" is taken by the app at {}, each needs its own",
-            first.unwrap_or_default()
-        );
-        if let Some(Origin::Variable(_)) = check.origin(&at) {
+        let [first, this] = [first, *index].map(|index| {
+            let at = format!("apps.{index}.{key}");
+            tree.origin(&path(&at))
+        });
+        let first = first.map(|origin| origin.to_string()).unwrap_or_default();
+        let name = name(app).map_or("", |Name(name)| name);
+        let mut text = format!("\"{name}\" is taken by the app at {first}, each needs its own");
+        if let Some(Origin::Variable(_)) = this {
             text += ": the environment adds an app, it does not replace one of the file";
         }
-        check.report(&at, text);
-    }
+        Err(Wrong::key(key, text))
+    });
+    unique.map(drop)
 }

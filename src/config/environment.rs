@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::Log;
-use super::error::Problem;
+use super::error::{Origin, Problem};
 use super::tree::Override;
 
 pub(super) const PREFIX: &str = "TIDEWIRE_";
@@ -81,6 +81,14 @@ impl Environment {
         let all = self.0.iter();
         all.filter(move |(name, _)| name.starts_with(prefix))
             .map(|(name, value)| (name.as_str(), value.as_os_str()))
+    }
+}
+
+impl EnvInput {
+    /// The value of a variable is wrong, or its name is.
+    pub(super) fn refuse(&mut self, name: &str, text: impl Into<String>) {
+        let origin = Origin::Variable(name.to_owned());
+        self.problems.push(Problem::of(origin, text));
     }
 }
 

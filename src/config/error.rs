@@ -31,6 +31,12 @@ pub enum Error {
     Problems(Vec<Problem>),
 }
 
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Problems(vec![problem])
+    }
+}
+
 fn either(places: &[PathBuf]) -> String {
     let places: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
     if places.is_empty() {
@@ -95,7 +101,7 @@ pub(super) enum Step {
 
 /// A path as `apps.0.id`, of names that have no dots.
 pub(super) fn path(text: &str) -> Vec<Step> {
-    let steps = text.split('.');
+    let steps = text.split('.').filter(|step| !step.is_empty());
     steps
         .map(|step| match step.parse() {
             Ok(index) => Step::Index(index),
@@ -109,7 +115,7 @@ pub(super) fn path(text: &str) -> Vec<Step> {
 pub struct Problem {
     /// Where it stands; none if it stands nowhere, as what is missing.
     pub(super) origin: Option<Origin>,
-    /// What it is about, from the top; empty if it is about no single key.
+    /// What it is about, from the top.
     pub(super) path: Vec<Step>,
     /// What is wrong.
     pub(super) fault: Fault,
@@ -120,8 +126,12 @@ pub struct Problem {
 pub(super) enum Fault {
     /// The last key of the path is not one of these.
     UnknownKey(&'static [&'static str]),
-    /// Anything else, in words.
+    /// The value of the last key, in words.
     Text(String),
+    /// A table was expected, and this was found.
+    NoTable(String),
+    /// All that stands there, or nothing that has a key, in words.
+    Whole(String),
 }
 
 impl Problem {
@@ -136,7 +146,19 @@ impl Problem {
 
     /// A problem with a variable, a flag or a place in the file as such.
     pub(super) fn of(origin: Origin, text: impl Into<String>) -> Self {
-        Self::at(Some(origin), &[], text)
+        Self {
+            origin: Some(origin),
+            ..Self::whole(text)
+        }
+    }
+
+    /// A problem with no single key.
+    pub(super) fn whole(text: impl Into<String>) -> Self {
+        Self {
+            origin: None,
+            path: Vec::new(),
+            fault: Fault::Whole(text.into()),
+        }
     }
 }
 
@@ -159,10 +181,19 @@ impl fmt::Display for Problem {
                 }
                 write!(f, " Valid: {}", valid.join(", "))
             }
-            Fault::Text(text) if self.path.is_empty() => f.write_str(text),
+            Fault::Whole(text) => f.write_str(text),
             Fault::Text(text) => {
                 let (key, parents) = last_key(&self.path);
                 write!(f, "{key} {}: {text}", place(parents))
+            }
+            Fault::NoTable(found) => {
+                let (key, parents) = last_key(&self.path);
+                let table = header(&self.path);
+                write!(
+                    f,
+                    "{key} {}: expected a table, {table}, found {found}",
+                    place(parents)
+                )
             }
         }
     }
@@ -177,12 +208,20 @@ fn last_key(path: &[Step]) -> (&str, &[Step]) {
     }
 }
 
-/// The table as the file spells its header.
+/// Where the keys of a table stand.
 fn place(path: &[Step]) -> String {
+    match path {
+        [] => "at the top level".to_owned(),
+        path => format!("in {}", header(path)),
+    }
+}
+
+/// The table as the file spells its header.
+fn header(path: &[Step]) -> String {
+    let keys = keys(path).join(".");
     match path.last() {
-        None => "at the top level".to_owned(),
-        Some(Step::Key(_)) => format!("in [{}]", keys(path).join(".")),
-        Some(Step::Index(_)) => format!("in [[{}]]", keys(path).join(".")),
+        Some(Step::Index(_)) => format!("[[{keys}]]"),
+        _ => format!("[{keys}]"),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::{Check, Reported};
 use super::raw;
+use super::secrets::SecretReader;
+use super::wrong::{Wrong, at};
 use crate::auth::Secrets;
 use crate::token::{Algorithm, ClaimRules, Jwks, Key, Keys, Tokens, listed};
 use crate::{fetch, pem};
@@ -25,35 +26,31 @@ const OF_JWKS: [Algorithm; 9] = [
 /// Said of a secret that has two uses.
 const SHARED: &str = "it is a secret of the app as well, with which events are published: tokens need one of their own";
 
-/// The tokens of the app whose section stands `at` a path. `secrets` are the app's own.
+/// The tokens of an app whose own secrets are these.
 pub(super) fn built(
     raw: &raw::Jwt,
-    at: &str,
-    secrets: &Secrets,
-    check: &mut Check<'_, '_>,
-) -> Result<Tokens, Reported> {
+    own: &Secrets,
+    secrets: &mut SecretReader<'_>,
+) -> Result<Tokens, Wrong> {
     let given = given(raw);
     if let [first, second, ..] = given[..] {
         let text = format!(
             "tokens are verified with one kind of key, and there is {first} too: keep one of the two"
         );
-        return Err(check.report(&format!("{at}.{second}"), text));
+        return Err(Wrong::key(second, text));
     }
     let Some(kind) = given.first() else {
         let text = "[apps.jwt] needs keys that verify tokens: secret, secrets, public_key_file or jwks_url";
-        return Err(check.report_section(at, text));
+        return Err(Wrong::table(text));
     };
-    let (keys, possible) = keys(raw, &format!("{at}.{kind}"), secrets, check)?;
-    let strange = raw
-        .algorithms
-        .iter()
-        .find(|algorithm| !possible.contains(algorithm));
-    if let Some(strange) = strange {
+    let (keys, possible) = keys(raw, own, secrets).map_err(at(kind))?;
+    let mut given = raw.algorithms.iter();
+    if let Some(strange) = given.find(|algorithm| !possible.contains(algorithm)) {
         let text = format!(
             "{strange:?} is not for keys of {kind}: possible are {}",
             listed(&possible)
         );
-        return Err(check.report(&format!("{at}.algorithms"), text));
+        return Err(Wrong::key("algorithms", text));
     }
     let algorithms = match raw.algorithms.is_empty() {
         true => possible,
@@ -82,43 +79,31 @@ fn given(raw: &raw::Jwt) -> Vec<&'static str> {
     given.map(|(key, _)| *key).collect()
 }
 
-/// The keys of the one kind that is given `at` a key, and what they are for.
+/// The keys of the one kind that is given, and what they are for.
 fn keys(
     raw: &raw::Jwt,
-    at: &str,
-    secrets: &Secrets,
-    check: &mut Check<'_, '_>,
-) -> Result<(Keys, Vec<Algorithm>), Reported> {
-    match (&raw.public_key_file, &raw.jwks_url) {
-        (Some(file), _) => {
-            let key = check.secrets.file(&file.0, Key::of_public_pem);
-            let key = check.or_report(at, key)?;
-            let possible = key.algorithms().to_vec();
-            Ok((Keys::Fixed(Arc::new([key])), possible))
-        }
-        (_, Some(url)) => {
-            let tls = fetch::tls(pem::public_authorities()).map_err(|error| error.to_string());
-            let url = url.0.parse().ok().zip(tls.ok());
-            let made = url.ok_or_else(|| "it cannot be asked for".to_owned());
-            let (url, tls) = check.or_report(at, made)?;
-            let jwks = Jwks::new(url, Arc::new(tls));
-            Ok((Keys::Fetched(Arc::new(jwks)), OF_JWKS.to_vec()))
-        }
-        (None, None) => {
-            let mut keys = Vec::new();
-            for secret in raw.secret.iter().chain(&raw.secrets) {
-                let key =
-                    check
-                        .secrets
-                        .text(&secret.0)
-                        .and_then(|text| match secrets.include(text) {
-                            true => Err(SHARED.to_owned()),
-                            false => Ok(Key::of_secret(text)),
-                        });
-                keys.extend(check.or_report(at, key)?);
-            }
-            let possible = keys.first().map_or(&[][..], Key::algorithms).to_vec();
-            Ok((Keys::Fixed(keys.into()), possible))
-        }
+    own: &Secrets,
+    secrets: &mut SecretReader<'_>,
+) -> Result<(Keys, Vec<Algorithm>), String> {
+    if let Some(file) = &raw.public_key_file {
+        let key = secrets.file(&file.0, Key::of_public_pem)?;
+        let possible = key.algorithms().to_vec();
+        return Ok((Keys::Fixed(Arc::new([key])), possible));
     }
+    if let Some(url) = &raw.jwks_url {
+        let tls = fetch::tls(pem::public_authorities()).map_err(|error| error.to_string())?;
+        let url = url.0.parse().map_err(|_| "it cannot be asked for")?;
+        let jwks = Jwks::new(url, Arc::new(tls));
+        return Ok((Keys::Fetched(Arc::new(jwks)), OF_JWKS.to_vec()));
+    }
+    let mut keys = Vec::new();
+    for secret in raw.secret.iter().chain(&raw.secrets) {
+        let text = secrets.text(&secret.0)?;
+        if own.include(text) {
+            return Err(SHARED.to_owned());
+        }
+        keys.extend(Key::of_secret(text));
+    }
+    let possible = keys.first().map_or(&[][..], Key::algorithms).to_vec();
+    Ok((Keys::Fixed(keys.into()), possible))
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
-use super::check::Check;
 use super::raw::Raw;
+use super::secrets::SecretReader;
 use super::tls;
 use super::values::{FilePath, Host, Masked, Network, PathPrefix, StickyHost, text};
+use super::wrong::{Wrong, at, both, ensure};
 use crate::auth::Secret;
 use crate::bounded::{number, optional, section};
 use crate::host_port::is_loopback;
@@ -16,7 +17,6 @@ use crate::net::TrustedProxies;
 
 section! {
     /// `[server]`: the public listener and what its connections may use.
-    #[serde(expecting = "a table, [server]")]
     pub struct Server {
         /// The address or host name to listen on; an IPv6 address has no brackets.
         #[serde(deserialize_with = "text::<Host, _>")]
@@ -93,7 +93,6 @@ impl Server {
 
 section! {
     /// `[server.tls]`
-    #[serde(expecting = "a table, [server.tls]")]
     pub(super) struct TlsFiles {
         pub(super) cert: Option<FilePath> = None,
         pub(super) key: Option<FilePath> = None,
@@ -112,7 +111,6 @@ impl TlsFiles {
 
 section! {
     /// `[admin]`: the operators' listener.
-    #[serde(expecting = "a table, [admin]")]
     pub struct Admin {
         /// The address or host name to listen on.
         #[serde(deserialize_with = "text::<Host, _>")]
@@ -139,38 +137,39 @@ pub struct Tls {
     pub plain: Option<(String, u16)>,
 }
 
-/// The section; none if it is empty or a problem was reported.
-pub(super) fn tls(files: &TlsFiles, check: &mut Check<'_, '_>) -> Option<Tls> {
+/// `[server.tls]`; none if it is empty.
+pub(super) fn tls(files: &TlsFiles, secrets: &mut SecretReader<'_>) -> Result<Option<Tls>, Wrong> {
     if files.is_off() && files.plain_port.is_some() {
         let text = "it is for a second listener beside TLS, which is off: set cert and key, or port in [server]";
-        check.report("server.tls.plain_port", text);
+        return Err(Wrong::key("plain_port", text));
     }
     let named = [files.cert.as_ref(), files.key.as_ref()];
-    let made = tls::identity(check, "server.tls", ["cert", "key"], named, tls::server);
-    let certificate = made.ok().flatten()?;
-    Some(Tls {
-        certificate: Arc::new(certificate),
-        plain: files
-            .plain_port
-            .map(|port| (files.plain_host.clone(), port)),
-    })
+    let Some(identity) = tls::identity(["cert", "key"], named, secrets)? else {
+        return Ok(None);
+    };
+    let plain = files.plain_port;
+    Ok(Some(Tls {
+        certificate: Arc::new(identity.made(tls::server)?),
+        plain: plain.map(|port| (files.plain_host.clone(), port)),
+    }))
 }
 
 /// What `[admin]` refers to, and what only the two listeners together can get wrong.
-pub(super) fn token(raw: &Raw, check: &mut Check<'_, '_>) -> Option<Secret> {
+pub(super) fn token(raw: &Raw, secrets: &SecretReader<'_>) -> Result<Option<Secret>, Wrong> {
     let Raw { server, admin, .. } = raw;
-    if !is_loopback(&admin.host) && admin.token_given.is_none() {
-        let text = format!(
+    let is_safe = is_loopback(&admin.host) || admin.token_given.is_some();
+    let host = ensure(is_safe, "host", || {
+        format!(
             "\"{}\" is reachable from beyond this machine: set token in [admin] too, or listen on 127.0.0.1",
             admin.host
-        );
-        check.report("admin.host", text);
-    }
+        )
+    });
     let port = admin.port;
-    if port != 0 && port == server.port {
-        let text = format!("{port} is the port of [server] too: the two listeners need their own");
-        check.report("admin.port", text);
-    }
-    let token = check.secrets.resolve(admin.token_given.as_ref()?);
-    check.or_report("admin.token", token).ok()
+    let port = ensure(port == 0 || port != server.port, "port", || {
+        format!("{port} is the port of [server] too: the two listeners need their own")
+    });
+    let token = admin.token_given.as_ref();
+    let token = token.map(|token| secrets.resolve(token).map_err(at("token")));
+    let (token, _) = both(token.transpose(), both(host, port))?;
+    Ok(token)
 }

@@ -3,16 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::environment::EnvInput;
 use super::error::{Error, path};
 use super::files::Files;
-use super::read::read;
+use super::read::{read, readable};
 use super::tree::Tree;
-use super::values::Host;
 use super::{Admin, GeneratedApp, Settings, Sources, load};
-use crate::bounded::number;
 
 /// Where a file is looked for when none is named.
 pub const PLACES: [&str; 2] = ["apps.toml", "/etc/tidewire/apps.toml"];
@@ -46,18 +42,19 @@ pub(super) fn found(
 pub fn admin_address(sources: &Sources) -> (String, u16) {
     let input = sources.environment.input();
     let environment = Tree::new().below(&input.overrides).ok();
-    let file = found(sources, &input, &mut Files::within(BRIEF_TIMEOUT))
-        .ok()
-        .flatten();
+    let file = found(sources, &input, &mut Files::within(BRIEF_TIMEOUT));
+    let file = file.ok().flatten();
     let file = file.and_then(|(_, text)| Tree::parse("", &text).ok());
-    let layers: Vec<Tree> = environment.into_iter().chain(file).collect();
-    let Admin { host, port, .. } = Admin::default();
-    let host_given = understood::<Host>(&layers, "host");
-    let port_given = understood::<Port>(&layers, "port");
-    (
-        host_given.map_or(host, |host| host.0),
-        port_given.map_or(port, |port| port.0),
-    )
+    let [file, environment] = [file, environment].map(|layer| {
+        let admin = layer.and_then(|layer| layer.at(&path("admin")));
+        let mut admin = admin.unwrap_or_else(Tree::new);
+        readable::<Admin>(&mut admin);
+        admin
+    });
+    let admin = file.below(&[environment]).ok();
+    let admin: Option<Admin> = admin.and_then(|admin| read(&admin).ok());
+    let Admin { host, port, .. } = admin.unwrap_or_default();
+    (host, port)
 }
 
 /// The settings of the server that such sources describe, whether they have an app or not; those of the apps do not count.
@@ -71,15 +68,4 @@ pub fn without_app(sources: &Sources) -> Result<Settings, Error> {
         ..sources.clone()
     };
     Ok(load(&sources)?.settings)
-}
-
-/// `port`, by itself.
-#[derive(Deserialize)]
-struct Port(#[serde(deserialize_with = "number::<0, 65535, _, _>")] u16);
-
-/// What the first of some layers that says something of a key of `[admin]` says.
-fn understood<T: for<'de> Deserialize<'de>>(layers: &[Tree], key: &str) -> Option<T> {
-    let path = path(&format!("admin.{key}"));
-    let said = layers.iter().filter_map(|layer| layer.at(&path));
-    said.filter_map(|tree| read(&tree).ok()).next()
 }

@@ -11,7 +11,6 @@
 
 mod app_store;
 mod apps;
-mod check;
 mod environment;
 mod error;
 mod files;
@@ -37,14 +36,13 @@ mod tree;
 mod values;
 mod variables;
 mod webhooks;
+mod wrong;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::app::Apps;
-use crate::host_port::is_loopback;
 pub use app_store::{AppStore, Database};
-use check::Check;
 use environment::EnvInput;
 pub use environment::Environment;
 pub use error::{Error, Origin, Problem};
@@ -62,6 +60,7 @@ pub use rows::{
 };
 use secrets::SecretReader;
 use tree::{Override, Tree};
+use wrong::{Wrong, both, within};
 
 /// Everything that can be set, checked.
 #[derive(Debug)]
@@ -182,8 +181,7 @@ fn attempt(
     let mut is_generated = false;
     let (file, tree) = match found {
         Some((file, text)) => {
-            let tree = Tree::parse(&file.display().to_string(), &text);
-            let tree = tree.map_err(|problem| Error::Problems(vec![problem]))?;
+            let tree = Tree::parse(&file.display().to_string(), &text)?;
             (Some(file), tree)
         }
         None => {
@@ -213,7 +211,7 @@ fn attempt(
     if is_generated && loaded.settings.redis.is_some() {
         let text = "no apps, and none is made up, because all nodes over one Redis must have the same: set \
                     TIDEWIRE_APP_ID, TIDEWIRE_APP_KEY and TIDEWIRE_APP_SECRET, or write a file";
-        return Err(Error::Problems(vec![Problem::at(None, &[], text)]));
+        return Err(Problem::whole(text).into());
     }
     Ok(Loaded {
         file,
@@ -228,7 +226,7 @@ fn checked(
     file: Tree,
     input: EnvInput,
     flags: &[(&'static str, String)],
-    secrets: SecretReader<'_>,
+    mut secrets: SecretReader<'_>,
     running: Option<&Server>,
 ) -> Result<Loaded, Error> {
     let mut overrides = input.overrides;
@@ -238,35 +236,28 @@ fn checked(
     }));
     let mut problems = input.problems;
     problems.extend(read::<Raw>(&file).err().into_iter().flatten());
-    let one = |problem| Error::Problems(vec![problem]);
-    let mut above = Tree::new().below(&overrides).map_err(one)?;
-    let mut all = file.below(&overrides).map_err(one)?;
-    let mut warnings = input.warnings;
-    match &input.app {
-        Some(app) => {
-            let app = Tree::new().below(app).map_err(one)?;
-            above.push("apps", app.clone());
-            all.push("apps", app);
+    let laid_over = |mut tree: Tree| {
+        tree = tree.below(&overrides)?;
+        if let Some(app) = &input.app {
+            tree.push("apps", Tree::new().below(app)?);
         }
-        None => warnings.extend(soketi::without_app(&input.app_options)),
+        Ok::<_, Problem>(tree)
+    };
+    let (above, all) = (laid_over(Tree::new())?, laid_over(file)?);
+    let mut warnings = input.warnings;
+    if input.app.is_none() {
+        warnings.extend(soketi::without_app(&input.app_options));
     }
     problems.extend(read::<Raw>(&above).err().into_iter().flatten());
     if !problems.is_empty() {
         return Err(sorted(problems));
     }
     let raw: Raw = read(&all).map_err(Error::Problems)?;
-    let mut check = Check {
-        tree: &all,
-        secrets,
-        problems,
-    };
-    let settings = settings(&raw, running, input.log, &mut check);
-    if !check.problems.is_empty() {
-        return Err(sorted(check.problems));
-    }
-    warnings.extend(development_secret(&raw, &settings.apps));
+    let settings = settings(&raw, running, input.log, &all, &mut secrets);
+    let settings = settings.map_err(|wrong| sorted(wrong.problems(&all)))?;
+    warnings.extend(apps::development_secret(&settings));
     warnings.extend(webhooks::left_out(&raw.apps, &all));
-    let folder = check.secrets.folder.to_owned();
+    let folder = secrets.folder.to_owned();
     Ok(Loaded {
         settings,
         tree: all,
@@ -285,32 +276,36 @@ fn sorted(mut problems: Vec<Problem>) -> Error {
     Error::Problems(problems)
 }
 
-/// What the sections say together. It holds only if no problem was reported.
-fn settings(raw: &Raw, running: Option<&Server>, log: Log, check: &mut Check<'_, '_>) -> Settings {
-    let mut settings = Settings {
-        apps: apps::build(raw, running.unwrap_or(&raw.server), check),
-        redis: redis::settings(&raw.redis, check),
-        app_store: app_store::settings(&raw.app_store, check),
-        server: raw.server.clone(),
-        admin: raw.admin.clone(),
+/// What the sections say together, or all that is wrong with it.
+fn settings(
+    raw: &Raw,
+    running: Option<&Server>,
+    log: Log,
+    tree: &Tree,
+    secrets: &mut SecretReader<'_>,
+) -> Result<Settings, Wrong> {
+    let apps = apps::build(raw, running.unwrap_or(&raw.server), tree, secrets);
+    let redis = redis::settings(&raw.redis, tree, secrets).map_err(within("redis"));
+    let app_store = app_store::settings(&raw.app_store, secrets).map_err(within("app_store"));
+    let token = listener::token(raw, secrets).map_err(within("admin"));
+    let tls = listener::tls(&raw.server.tls_files, secrets).map_err(within("server.tls"));
+    let both_listeners = both(token, tls);
+    let stores = both(redis, app_store);
+    let (apps, ((redis, app_store), (token, tls))) = both(apps, both(stores, both_listeners))?;
+    Ok(Settings {
+        server: Server {
+            tls,
+            ..raw.server.clone()
+        },
+        admin: Admin {
+            token,
+            ..raw.admin.clone()
+        },
         webhooks: raw.webhooks.clone(),
+        redis,
+        app_store,
+        apps,
         log,
-    };
-    settings.admin.token = listener::token(raw, check);
-    settings.server.tls = listener::tls(&raw.server.tls_files, check);
-    settings
-}
-
-fn development_secret(raw: &Raw, apps: &Apps) -> Option<String> {
-    let ids = apps::with_development_secret(apps);
-    let host = &raw.server.host;
-    (!ids.is_empty() && !is_loopback(host)).then(|| {
-        format!(
-            "app {} uses the shipped development secret, and host \"{}\" is reachable from beyond this machine: anyone \
-             can publish and sign for it. Set a secret of your own, or listen on 127.0.0.1",
-            ids.join(", "),
-            host
-        )
     })
 }
 

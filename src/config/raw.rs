@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use super::app_store::DatabaseUrl;
 use super::listener::{Admin, Server};
 use super::redis_url::{HostPort, Url};
-use super::rules::Match;
 use super::sources::SourceKind;
 use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, TableName, Token};
 use super::webhooks::{HeaderText, Pattern, Target};
@@ -19,7 +18,7 @@ use crate::adapter::redis::OnOutage;
 use crate::app::Limits;
 use crate::bounded::{as_seconds, number, seconds, section};
 use crate::protocol::WebhookKind;
-use crate::rules::{Retention, WhoMaySubscribe};
+use crate::rules::Rule;
 use crate::source::Encoding;
 use crate::token::{Algorithm, OnExpiry};
 use crate::webhook::Settings;
@@ -51,7 +50,6 @@ impl Raw {
 
 section! {
     /// `[redis]`
-    #[serde(expecting = "a table, [redis]")]
     pub(super) struct Redis {
         pub(super) url: Option<Url> = None,
         pub(super) sentinel: Option<Vec<HostPort<26379>>> = None,
@@ -95,7 +93,7 @@ impl Redis {
 
 /// `[[apps.webhooks]]`. The URL must be given; `apps` checks it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, [[apps.webhooks]]")]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Webhook {
     pub(super) url: Option<Target>,
     pub(super) events: Vec<WebhookKind>,
@@ -106,7 +104,6 @@ pub(super) struct Webhook {
 
 section! {
     /// `[app_store]`
-    #[serde(expecting = "a table, [app_store]")]
     pub(super) struct AppStore {
         pub(super) url: Option<DatabaseUrl> = None,
         pub(super) table: TableName = TableName("apps".to_owned()),
@@ -125,23 +122,7 @@ impl AppStore {
 }
 
 section! {
-    /// `[[apps.channels]]`. The match must be given; `rules` checks it.
-    #[serde(expecting = "a table, [[apps.channels]]")]
-    pub(super) struct ChannelRule {
-        #[serde(rename = "match")]
-        pub(super) pattern: Option<Match> = None,
-        pub(super) subscribe: WhoMaySubscribe = WhoMaySubscribe::Anyone,
-        pub(super) cache: bool = false,
-        pub(super) history: Option<Retention> = None,
-        pub(super) rewind: Option<Retention> = None,
-        pub(super) client_events: Option<bool> = None,
-        pub(super) subscription_count: Option<bool> = None,
-    }
-}
-
-section! {
     /// `[apps.jwt]`. One kind of key must be given; `jwt` checks it.
-    #[serde(expecting = "a table, [apps.jwt]")]
     pub(super) struct Jwt {
         pub(super) secret: Option<Masked> = None,
         pub(super) secrets: Vec<Masked> = Vec::new(),
@@ -162,7 +143,6 @@ section! {
 
 section! {
     /// `[[apps.sources]]`. Name, kind and what the kind asks for must be given; `sources` checks it.
-    #[serde(expecting = "a table, [[apps.sources]]")]
     pub(super) struct Source {
         pub(super) name: Option<Name> = None,
         pub(super) kind: Option<SourceKind> = None,
@@ -173,13 +153,13 @@ section! {
         pub(super) username: Option<String> = None,
         pub(super) password: Option<Masked> = None,
         pub(super) token: Option<Masked> = None,
-        pub(super) header: Option<String> = None,
+        pub(super) header: Option<HeaderText> = None,
         pub(super) prefix: Option<String> = None,
         pub(super) signed: Option<String> = None,
         pub(super) encoding: Option<Encoding> = None,
         pub(super) key: Option<Encoding> = None,
-        pub(super) timestamp_header: Option<String> = None,
-        pub(super) id_header: Option<String> = None,
+        pub(super) timestamp_header: Option<HeaderText> = None,
+        pub(super) id_header: Option<HeaderText> = None,
         pub(super) id: Option<String> = None,
         #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
         pub(super) tolerance_seconds: u32 = 300,
@@ -204,7 +184,6 @@ section! {
 
 section! {
     /// `[[apps.sources.routes]]`. Channels and event must be given; `sources` checks it.
-    #[serde(expecting = "a table, [[apps.sources.routes]]")]
     pub(super) struct SourceRoute {
         pub(super) when: Option<String> = None,
         pub(super) channels: Vec<String> = Vec::new(),
@@ -215,7 +194,6 @@ section! {
 
 section! {
     /// `[[apps]]`. Id, key and a secret, in whichever way, must be given; `apps` checks it.
-    #[serde(expecting = "a table, [[apps]]")]
     pub(super) struct App {
         pub(super) id: Option<Name> = None,
         pub(super) key: Option<Name> = None,
@@ -242,7 +220,7 @@ section! {
         pub(super) api_tokens: Vec<Masked> = Vec::new(),
         pub(super) limits: Limits = Limits::default(),
         pub(super) jwt: Option<Jwt> = None,
-        pub(super) channels: Vec<ChannelRule> = Vec::new(),
+        pub(super) channels: Vec<Rule> = Vec::new(),
         pub(super) webhooks: Vec<Webhook> = Vec::new(),
         pub(super) sources: Vec<Source> = Vec::new(),
     }

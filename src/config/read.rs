@@ -14,35 +14,40 @@ use super::error::{Fault, Origin, Problem, Step, keys, nearest};
 use super::tree::Tree;
 use super::values::A_SECRET;
 
-/// Reads everything. Each problem's value is taken out of a copy before the next attempt, so this ends.
+/// Reads everything, or says all that is wrong.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &Tree) -> Result<T, Vec<Problem>> {
+    match readable(&mut tree.clone()) {
+        (Some(value), problems) if problems.is_empty() => Ok(value),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// Reads what can be read. The value of each problem is taken out before the next attempt, so this ends.
+pub(super) fn readable<T: for<'de> Deserialize<'de>>(tree: &mut Tree) -> (Option<T>, Vec<Problem>) {
     let mut problems = Vec::new();
-    let mut rest = tree.clone();
     loop {
-        let problem = match serde_path_to_error::deserialize(Node(&rest.0)) {
-            Ok(value) if problems.is_empty() => return Ok(value),
-            Ok::<T, _>(_) => return Err(problems),
-            Err(error) => {
-                let mut path = steps(error.path());
-                // The parts of a text that is read as a list stand where the text stands.
-                while !path.is_empty() && rest.node(&path).is_none() {
-                    path.pop();
-                }
-                Problem {
-                    origin: rest.origin(&path),
-                    fault: with_hint(error.into_inner().0, &path),
-                    path,
-                }
-            }
+        let error = match serde_path_to_error::deserialize(Node(&tree.0)) {
+            Ok(value) => return (Some(value), problems),
+            Err(error) => error,
         };
-        let gone = rest.remove(&problem.path);
+        let mut path = steps(error.path());
+        // The parts of a text that is read as a list stand where the text stands.
+        while !path.is_empty() && tree.node(&path).is_none() {
+            path.pop();
+        }
+        let problem = Problem {
+            origin: tree.origin(&path),
+            fault: with_hint(error.into_inner().0, &path),
+            path,
+        };
+        let gone = tree.remove(&problem.path);
         // A table that lacks what was taken out of it is no further problem.
         let is_below = |earlier: &Problem| earlier.path.starts_with(&problem.path);
         if !problems.iter().any(is_below) {
             problems.push(problem);
         }
         if !gone {
-            return Err(problems);
+            return (None, problems);
         }
     }
 }
@@ -92,6 +97,9 @@ impl de::Error for ReadError {
         if wanted == A_SECRET {
             return Self::custom("expected a text in quotes");
         }
+        if wanted == A_TABLE {
+            return Self(Fault::NoTable(described(found)));
+        }
         let found = match found {
             // It may be a token that lacks its brackets.
             Unexpected::Str(_) if wanted == LIST => {
@@ -135,6 +143,7 @@ fn wanted(expected: &dyn de::Expected) -> String {
         "a string" => "a text in quotes".to_owned(),
         "a sequence" => LIST.to_owned(),
         other if other.starts_with("enum ") => "a text in quotes".to_owned(),
+        other if other.starts_with("struct ") => A_TABLE.to_owned(),
         other => other.to_owned(),
     }
 }

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::secrets::reference;
+use super::values::masked;
 use crate::adapter::redis::{Address, Login};
 use crate::host_port::{self, Fault, digits};
 
@@ -59,17 +60,7 @@ impl fmt::Display for Url {
     }
 }
 
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Url {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+masked!(Url);
 
 /// A URL, cut: `scheme://login@place`.
 struct Parts<'a> {

@@ -3,7 +3,6 @@
 //! Apps and the certificate are what a running server can change; of the other sections it is told which keys wait for a restart.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -30,8 +29,8 @@ pub struct Watch {
     sources: Sources,
     /// As of the last reading, whether it succeeded or not.
     files: Files,
-    raw: Arc<raw::Raw>,
-    file: Option<PathBuf>,
+    /// As the server began with them.
+    file_apps: FileApps,
     fixed: Table,
 }
 
@@ -58,8 +57,7 @@ impl Watch {
         Self {
             sources,
             files: loaded.files.clone(),
-            raw: Arc::clone(&loaded.raw),
-            file: loaded.file.clone(),
+            file_apps: loaded.file_apps(),
             fixed: fixed(loaded, &loaded.files),
         }
     }
@@ -67,13 +65,14 @@ impl Watch {
     /// The apps that the server begins with, for who shows them.
     #[must_use]
     pub fn file_apps(&self) -> FileApps {
-        FileApps::new(Arc::clone(&self.raw), self.file.as_deref())
+        self.file_apps.clone()
     }
 
     /// What the server began with, as [`Loaded::to_toml`] says it.
     #[must_use]
     pub fn toml(&self) -> String {
-        shown(&self.raw, &self.raw.apps)
+        let raw = &self.file_apps.raw;
+        shown(raw, &raw.apps)
     }
 
     /// Waits until the configuration file, or a file that it names, is not as it was read, and has settled.
@@ -107,7 +106,7 @@ impl Watch {
     /// # Errors
     /// As at the start: all problems with their places. Also if an app does not fit the `[server]` that is running.
     pub async fn reload(&mut self) -> Result<Reloaded, Error> {
-        let (sources, running) = (self.sources.clone(), Arc::clone(&self.raw));
+        let (sources, running) = (self.sources.clone(), Arc::clone(&self.file_apps.raw));
         let read = aside(move || {
             let mut files = Files::default();
             let loaded = attempt(&sources, Some(&running.server), &mut files);
@@ -127,7 +126,7 @@ impl Watch {
             ));
         }
         Ok(Reloaded {
-            toml: shown(&self.raw, &loaded.raw.apps),
+            toml: shown(&self.file_apps.raw, &loaded.raw.apps),
             file_apps,
             apps: loaded.settings.apps,
             certificate: loaded.settings.server.tls.map(|tls| tls.certificate),

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use ::config::{Map, Value as ConfigValue, ValueKind};
 use serde_json::{Map as JsonMap, Value};
 
-use super::check::Check;
 use super::error::{Problem, keys};
 use super::files::Files;
 use super::raw::{self, Raw};
@@ -18,6 +17,7 @@ use super::read::read;
 use super::secrets::SecretReader;
 use super::soketi::columns::{self, COLUMNS};
 use super::tree::Tree;
+use super::wrong::within;
 use super::{Server, apps};
 use crate::app::App;
 
@@ -62,7 +62,7 @@ impl InvalidField {
 /// The apps of the file and of the environment, for who shows them.
 #[derive(Debug, Clone)]
 pub struct FileApps {
-    raw: Arc<Raw>,
+    pub(super) raw: Arc<Raw>,
     /// By the ids.
     indices: HashMap<String, usize>,
     /// Where people change them.
@@ -112,24 +112,14 @@ impl AppReader {
     pub fn app(&self, said: &Entries) -> Result<App, Vec<InvalidField>> {
         let tree = tree(said);
         let raw: Raw = read(&tree).map_err(invalid)?;
-        let mut files = Files::default();
-        let secrets = SecretReader {
+        let mut secrets = SecretReader {
             environment: None,
             folder: &self.folder,
-            files: &mut files,
+            files: &mut Files::default(),
         };
-        let mut check = Check {
-            tree: &tree,
-            secrets,
-            problems: Vec::new(),
-        };
-        let app = raw.apps.first();
-        let app = app.and_then(|app| apps::built(app, "apps.0", &self.server, &mut check).ok());
-        let problems = check.problems;
-        match app {
-            Some(app) if problems.is_empty() => Ok(app),
-            _ => Err(invalid(problems)),
-        }
+        let app = raw.apps.into_iter().next().unwrap_or_default();
+        let built = apps::built(&app, &self.server, &mut secrets);
+        built.map_err(|wrong| invalid(within("apps.0")(wrong).problems(&tree)))
     }
 }
 
@@ -256,31 +246,27 @@ fn take(said: &mut Entries, path: &str) -> Option<Value> {
 
 /// A configuration that has this app alone. Nothing in it stands anywhere.
 fn tree(said: &Entries) -> Tree {
-    let app = valued(&Value::Object(said.clone()), None);
-    let all = Map::from([("apps".to_owned(), ConfigValue::new(None, vec![app]))]);
-    Tree(all.into())
+    let app = valued(&Value::Object(said.clone()));
+    Tree(Map::from([("apps".to_owned(), vec![app])]).into())
 }
 
-/// JSON as what the layers are made of, given at one place.
-pub(super) fn valued(json: &Value, origin: Option<&String>) -> ConfigValue {
-    let kind = match json {
-        Value::Null => ValueKind::Nil,
-        Value::Bool(value) => ValueKind::Boolean(*value),
+/// JSON as what the layers are made of.
+pub(super) fn valued(json: &Value) -> ConfigValue {
+    match json {
+        Value::Null => ValueKind::Nil.into(),
+        Value::Bool(value) => (*value).into(),
         Value::Number(number) => match number.as_i64() {
-            Some(number) => ValueKind::I64(number),
-            None => ValueKind::Float(number.as_f64().unwrap_or(f64::INFINITY)),
+            Some(number) => number.into(),
+            None => number.as_f64().unwrap_or(f64::INFINITY).into(),
         },
-        Value::String(text) => ValueKind::String(text.clone()),
-        Value::Array(list) => {
-            ValueKind::Array(list.iter().map(|json| valued(json, origin)).collect())
-        }
+        Value::String(text) => text.as_str().into(),
+        Value::Array(list) => list.iter().map(valued).collect::<Vec<_>>().into(),
         Value::Object(entries) => {
             let entries = entries.iter();
-            let entries = entries.map(|(key, json)| (key.clone(), valued(json, origin)));
-            ValueKind::Table(entries.collect())
+            let entries = entries.map(|(key, json)| (key.clone(), valued(json)));
+            entries.collect::<Map<_, _>>().into()
         }
-    };
-    ConfigValue::new(origin, kind)
+    }
 }
 
 fn invalid(problems: Vec<Problem>) -> Vec<InvalidField> {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::Environment;
 use super::files::Files;
-use super::values::{Masked, check_secret};
+use super::values::{FilePath, Masked, check_secret};
+use super::wrong::{Wrong, at, both, each};
 use crate::auth::Secret;
 
 /// Where to look.
@@ -29,6 +30,28 @@ impl SecretReader<'_> {
     /// The secret that a text stands for: the named variable's value, or itself.
     pub(super) fn resolve(&self, given: &Masked) -> Result<Secret, String> {
         self.text(&given.0).map(Secret::new)
+    }
+
+    /// The secrets of a list.
+    pub(super) fn list(&self, key: &str, given: &[Masked]) -> Result<Vec<Secret>, Wrong> {
+        each(key, given, |text| self.resolve(text).map_err(at("")))
+    }
+
+    /// The secrets of `secret`, `secret_file` and `secrets`, in this order.
+    pub(super) fn all(
+        &mut self,
+        secret: Option<&Masked>,
+        file: Option<&FilePath>,
+        secrets: &[Masked],
+    ) -> Result<Vec<Secret>, Wrong> {
+        let secret = secret.map(|text| self.resolve(text)).transpose();
+        let file = file.map(|path| self.read(&path.0)).transpose();
+        let single = both(
+            secret.map_err(at("secret")),
+            file.map_err(at("secret_file")),
+        );
+        let ((secret, file), more) = both(single, self.list("secrets", secrets))?;
+        Ok(secret.into_iter().chain(file).chain(more).collect())
     }
 
     /// The same as a text, for what is sent as it is.

@@ -1,19 +1,23 @@
 //! What `[[apps.sources]]` takes, and what becomes of it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::time::Duration;
 
 use actix_http::header::HeaderName;
 use serde::{Deserialize, Serialize};
 
-use super::check::{Check, Reported};
 use super::raw;
+use super::secrets::SecretReader;
 use super::values::Name;
+use super::webhooks::HeaderText;
+use super::wrong::{Wrong, at, both, each, ensure, required};
 use crate::auth::{Secret, SigningKey};
 use crate::host_port::{is_loopback, split};
 use crate::pem;
 use crate::source::{
-    Encoding, History, Part, Proof, Route, Signature, Sns, Source, Templates, TimestampPlace,
+    Encoding, History, Part, Proof, Route, Signature, Sns, Source, Template, Templates,
+    TimestampPlace,
 };
 
 /// The value of `kind`.
@@ -30,210 +34,157 @@ pub(super) enum SourceKind {
     Token,
 }
 
-impl SourceKind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sns => "sns",
-            Self::SnsRaw => "sns-raw",
-            Self::Phoenixd => "phoenixd",
-            Self::Stripe => "stripe",
-            Self::StandardWebhooks => "standard-webhooks",
-            Self::Github => "github",
-            Self::Hmac => "hmac",
-            Self::Token => "token",
-        }
+/// As the file says it.
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
+}
 
+impl SourceKind {
     /// Whether a key says something for this kind.
     fn takes(self, key: &str) -> bool {
         match key {
             "topics" | "sns_test" => matches!(self, Self::Sns | Self::SnsRaw),
-            "secret" => self != Self::Sns,
+            "secret" | "secret_file" | "secrets" => self != Self::Sns,
             "username" | "password" => self == Self::SnsRaw,
             "token" => self == Self::Token,
             "id" | "id_header" => matches!(self, Self::Hmac | Self::Token),
-            _ => self == Self::Hmac,
+            "header" | "prefix" | "signed" | "encoding" | "key" | "timestamp_header" => {
+                self == Self::Hmac
+            }
+            _ => true,
         }
     }
 }
 
-/// One table, with its place.
+/// One table.
 struct Table<'a> {
     raw: &'a raw::Source,
     kind: SourceKind,
-    at: String,
 }
 
-/// The sources of the app that stands `at` a path.
+/// The sources of an app.
 pub(super) fn built(
     raw: &[raw::Source],
-    at: &str,
-    check: &mut Check<'_, '_>,
-) -> Result<Vec<Source>, Reported> {
+    secrets: &mut SecretReader<'_>,
+) -> Result<Vec<Source>, Wrong> {
     let mut names = HashSet::new();
-    let mut sources = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let at = format!("{at}.sources.{index}");
-        let missing = |check: &mut Check<'_, '_>, key: &str| {
-            let text =
-                "a source needs a name and a kind, like name = \"invoices\" and kind = \"sns\"";
-            check.report(&format!("{at}.{key}"), text)
-        };
-        let Name(name) = raw.name.as_ref().ok_or_else(|| missing(check, "name"))?;
-        let kind = raw.kind.ok_or_else(|| missing(check, "kind"))?;
-        if !names.insert(name) {
-            let text = format!("another source of this app is called \"{name}\"");
-            return Err(check.report(&format!("{at}.name"), text));
-        }
-        let table = Table { raw, kind, at };
-        table.check_keys(check)?;
+    each("sources", raw, |raw| {
+        let text = "a source needs a name and a kind, like name = \"invoices\" and kind = \"sns\"";
+        let Name(name) = required(&raw.name, "name", text)?;
+        let kind = *required(&raw.kind, "kind", text)?;
+        ensure(names.insert(name), "name", || {
+            format!("another source of this app is called \"{name}\"")
+        })?;
+        Table { raw, kind }.source(name, secrets)
+    })
+}
+
+impl Table<'_> {
+    fn source(&self, name: &str, secrets: &mut SecretReader<'_>) -> Result<Source, Wrong> {
+        self.check_keys()?;
+        let Self { raw, kind } = self;
         let mut templates = Templates::default();
-        let id = table.id(&mut templates, check)?;
-        let store = raw.store.unwrap_or(kind == SourceKind::Phoenixd);
+        let store = raw.store.unwrap_or(*kind == SourceKind::Phoenixd);
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        sources.push(Source {
-            name: name.clone(),
-            kind: kind.name(),
-            proof: table.proof(check)?,
-            id,
-            routes: table.routes(&mut templates, check)?,
+        Ok(Source {
+            name: name.to_owned(),
+            kind: kind.to_string(),
+            id: self.id(&mut templates)?,
+            proof: self.proof(secrets)?,
+            routes: each("routes", &raw.routes, |raw| route(raw, &mut templates))?,
             templates,
             tolerance: seconds(raw.tolerance_seconds),
             dedupe: seconds(raw.dedupe_seconds),
             store: store.then(|| seconds(raw.retry_seconds)),
             history: History::default(),
-        });
-    }
-    Ok(sources)
-}
-
-impl Table<'_> {
-    fn report(&self, check: &mut Check<'_, '_>, key: &str, text: impl Into<String>) -> Reported {
-        check.report(&format!("{}.{key}", self.at), text)
+        })
     }
 
     /// A key that has no effect is a mistake.
-    fn check_keys(&self, check: &mut Check<'_, '_>) -> Result<(), Reported> {
-        let raw = self.raw;
-        let given = [
-            ("topics", !raw.topics.is_empty()),
-            ("sns_test", raw.sns_test.is_some()),
-            ("secret", raw.secret.is_some()),
-            ("secret", raw.secret_file.is_some()),
-            ("secret", !raw.secrets.is_empty()),
-            ("username", raw.username.is_some()),
-            ("password", raw.password.is_some()),
-            ("token", raw.token.is_some()),
-            ("id", raw.id.is_some()),
-            ("id_header", raw.id_header.is_some()),
-            ("header", raw.header.is_some()),
-            ("prefix", raw.prefix.is_some()),
-            ("signed", raw.signed.is_some()),
-            ("encoding", raw.encoding.is_some()),
-            ("key", raw.key.is_some()),
-            ("timestamp_header", raw.timestamp_header.is_some()),
-        ];
-        match given
-            .into_iter()
-            .find(|(key, given)| *given && !self.kind.takes(key))
-        {
+    fn check_keys(&self) -> Result<(), Wrong> {
+        // What is not given is not written, or is an empty list.
+        let given = toml::Table::try_from(self.raw).unwrap_or_default();
+        let is_given = |value: &toml::Value| value.as_array().is_none_or(|list| !list.is_empty());
+        let mut given = given.iter().filter(|(_, value)| is_given(value));
+        match given.find(|(key, _)| !self.kind.takes(key)) {
             None => Ok(()),
             Some((key, _)) => {
-                let text = format!("the kind \"{}\" takes no {key}", self.kind.name());
-                Err(self.report(check, key, text))
+                let text = format!("the kind \"{}\" takes no {key}", self.kind);
+                Err(Wrong::key(key, text))
             }
         }
-    }
-
-    fn header(
-        &self,
-        key: &str,
-        text: Option<&String>,
-        check: &mut Check<'_, '_>,
-    ) -> Result<Option<HeaderName>, Reported> {
-        let name = text.map(|text| text.parse()).transpose();
-        let name = name.map_err(|_| "expected the name of a header".to_owned());
-        check.or_report(&format!("{}.{key}", self.at), name)
     }
 
     /// All secrets that are given, of which there must be one.
-    fn secrets(&self, check: &mut Check<'_, '_>) -> Result<Vec<Secret>, Reported> {
-        let raw = self.raw;
-        let mut given = Vec::new();
-        let single = [
-            ("token", &raw.token),
-            ("password", &raw.password),
-            ("secret", &raw.secret),
-        ];
-        for (key, text) in single {
-            given.extend(text.iter().map(|text| (key, check.secrets.resolve(text))));
-        }
-        if let Some(path) = &raw.secret_file {
-            given.push(("secret_file", check.secrets.read(&path.0)));
-        }
-        for text in &raw.secrets {
-            given.push(("secrets", check.secrets.resolve(text)));
-        }
-        let mut secrets = Vec::new();
-        for (key, secret) in given {
-            secrets.push(check.or_report(&format!("{}.{key}", self.at), secret)?);
-        }
-        if secrets.is_empty() {
-            let key = match self.kind {
-                SourceKind::SnsRaw => "password",
-                SourceKind::Token => "token",
-                _ => "secret",
-            };
-            let text = format!("the kind \"{}\" needs a {key}", self.kind.name());
-            return Err(self.report(check, key, text));
-        }
-        Ok(secrets)
+    fn secrets(&self, secrets: &mut SecretReader<'_>) -> Result<Vec<Secret>, Wrong> {
+        let Self { raw, kind } = self;
+        let (key, single) = match kind {
+            SourceKind::SnsRaw => ("password", raw.password.as_ref()),
+            SourceKind::Token => ("token", raw.token.as_ref()),
+            _ => ("secret", None),
+        };
+        let single = single.map(|text| secrets.resolve(text).map_err(at(key)));
+        let more = secrets.all(raw.secret.as_ref(), raw.secret_file.as_ref(), &raw.secrets);
+        let (single, more) = both(single.transpose(), more)?;
+        let all: Vec<Secret> = single.into_iter().chain(more).collect();
+        ensure(!all.is_empty(), key, || {
+            format!("the kind \"{kind}\" needs a {key}")
+        })?;
+        Ok(all)
     }
 
-    fn proof(&self, check: &mut Check<'_, '_>) -> Result<Proof, Reported> {
+    fn proof(&self, secrets: &mut SecretReader<'_>) -> Result<Proof, Wrong> {
+        let raw = self.raw;
         match self.kind {
-            SourceKind::Sns if self.raw.topics.is_empty() => {
+            SourceKind::Sns if raw.topics.is_empty() => {
                 let text = "the kind \"sns\" needs topics, like [\"arn:aws:sns:us-east-1:123456789012:InvoiceEvents\"]: \
                             anybody has topics";
-                Err(self.report(check, "topics", text))
+                Err(Wrong::key("topics", text))
             }
-            SourceKind::Sns => Ok(Proof::Sns(self.sns(check)?)),
+            SourceKind::Sns => Ok(Proof::Sns(self.sns(secrets)?)),
             SourceKind::SnsRaw => Ok(Proof::Password {
-                username: Secret::new(self.raw.username.as_deref().unwrap_or_default()),
-                passwords: self.secrets(check)?,
-                sns: self.sns(check)?,
+                username: Secret::new(raw.username.as_deref().unwrap_or_default()),
+                passwords: self.secrets(secrets)?,
+                sns: self.sns(secrets)?,
             }),
             SourceKind::Token => Ok(Proof::Token {
-                tokens: self.secrets(check)?,
-                id_header: self.header("id_header", self.raw.id_header.as_ref(), check)?,
+                tokens: self.secrets(secrets)?,
+                id_header: raw.id_header.as_ref().and_then(HeaderText::name),
             }),
-            _ => self.signature(check).map(Proof::Signature),
+            _ => {
+                let (signature, encoding) = self.signature()?;
+                let keys = self.keys(encoding, secrets)?;
+                Ok(Proof::Signature(Signature { keys, ..signature }))
+            }
         }
     }
 
-    fn sns(&self, check: &mut Check<'_, '_>) -> Result<Sns, Reported> {
-        let topics = self.raw.topics.clone();
+    fn sns(&self, secrets: &mut SecretReader<'_>) -> Result<Sns, Wrong> {
         let (authorities, stand_in) = match &self.raw.sns_test {
             None => (pem::public_authorities(), None),
             Some(test) => {
-                if !matches!(split(&test.host), Ok((host, Some(_))) if is_loopback(host)) {
-                    let text = "sns_test is for tests on one machine: its host must be a loopback address and a port, like \
-                                \"127.0.0.1:4566\"";
-                    return Err(self.report(check, "sns_test", text));
-                }
+                let is_local =
+                    matches!(split(&test.host), Ok((host, Some(_))) if is_loopback(host));
+                ensure(is_local, "sns_test", || {
+                    "sns_test is for tests on one machine: its host must be a loopback address and a port, like \
+                     \"127.0.0.1:4566\""
+                })?;
                 let path = test.ca_file.as_ref().map_or("", |path| path.0.as_str());
-                let read = check.secrets.file(path, pem::authorities);
-                let authorities = check.or_report(&format!("{}.sns_test", self.at), read)?;
-                (authorities, Some(test.host.clone()))
+                let authorities = secrets.file(path, pem::authorities);
+                (
+                    authorities.map_err(at("sns_test"))?,
+                    Some(test.host.clone()),
+                )
             }
         };
-        let sns = Sns::new(topics, authorities, stand_in).map_err(|error| error.to_string());
-        check.or_report(&format!("{}.topics", self.at), sns)
+        let sns = Sns::new(self.raw.topics.clone(), authorities, stand_in);
+        sns.map_err(|error| Wrong::key("topics", error.to_string()))
     }
 
-    /// The signature of a kind: of all but `hmac` the keys are the only thing that the file says.
-    fn signature(&self, check: &mut Check<'_, '_>) -> Result<Signature, Reported> {
-        let raw = self.raw;
+    /// The signature of a kind, without the keys, and how these are written.
+    fn signature(&self) -> Result<(Signature, Encoding), Wrong> {
         let header = HeaderName::from_static;
         let plain = Signature {
             header: header("x-phoenix-signature"),
@@ -246,7 +197,6 @@ impl Table<'_> {
             keys: Vec::new(),
         };
         let dot = || Part::Text(".".to_owned());
-        let mut key_encoding = Encoding::Text;
         let signature = match self.kind {
             SourceKind::Stripe => Signature {
                 header: header("stripe-signature"),
@@ -257,8 +207,7 @@ impl Table<'_> {
                 ..plain
             },
             SourceKind::StandardWebhooks => {
-                key_encoding = Encoding::Base64;
-                Signature {
+                let signature = Signature {
                     header: header("webhook-signature"),
                     separator: Some(' '),
                     prefix: "v1,".to_owned(),
@@ -267,7 +216,8 @@ impl Table<'_> {
                     timestamp: Some(TimestampPlace::Header(header("webhook-timestamp"))),
                     id_header: Some(header("webhook-id")),
                     ..plain
-                }
+                };
+                return Ok((signature, Encoding::Base64));
             }
             SourceKind::Github => Signature {
                 header: header("x-hub-signature-256"),
@@ -276,126 +226,97 @@ impl Table<'_> {
                 ..plain
             },
             SourceKind::Hmac => {
-                key_encoding = raw.key.unwrap_or(Encoding::Text);
-                self.described(plain, check)?
+                let encoding = self.raw.key.unwrap_or(Encoding::Text);
+                return Ok((described(self.raw, plain)?, encoding));
             }
             _ => plain,
         };
-        let keys = self.keys(key_encoding, check)?;
-        Ok(Signature { keys, ..signature })
+        Ok((signature, Encoding::Text))
     }
 
     /// The keys that the secrets stand for.
     fn keys(
         &self,
         encoding: Encoding,
-        check: &mut Check<'_, '_>,
-    ) -> Result<Vec<SigningKey>, Reported> {
-        let mut keys = Vec::new();
-        for secret in self.secrets(check)? {
+        secrets: &mut SecretReader<'_>,
+    ) -> Result<Vec<SigningKey>, Wrong> {
+        let secrets = self.secrets(secrets)?;
+        let keys = secrets.iter().map(|secret| {
             let text = match self.kind {
                 SourceKind::StandardWebhooks => secret.expose().trim_start_matches("whsec_"),
                 _ => secret.expose(),
             };
             let key = encoding.decode(text).filter(|key| !key.is_empty());
-            let key = key.ok_or_else(|| {
+            key.map(|key| SigningKey::new(&key)).ok_or_else(|| {
                 let text = format!("a secret is not in {encoding:?}, as key or the kind says");
-                self.report(check, "secret", text)
-            })?;
-            keys.push(SigningKey::new(&key));
-        }
-        Ok(keys)
-    }
-
-    /// The signature that the keys of `hmac` describe.
-    fn described(
-        &self,
-        plain: Signature,
-        check: &mut Check<'_, '_>,
-    ) -> Result<Signature, Reported> {
-        let raw = self.raw;
-        let header = self.header("header", raw.header.as_ref(), check)?;
-        let header = header.ok_or_else(|| {
-            let text = "the kind \"hmac\" needs a header: where the signature stands";
-            self.report(check, "header", text)
-        })?;
-        let timestamp = raw.timestamp_header.as_ref();
-        let timestamp = self.header("timestamp_header", timestamp, check)?;
-        let signed = raw.signed.as_deref().map(Part::parse_all).transpose();
-        let signed = check.or_report(&format!("{}.signed", self.at), signed)?;
-        let signature = Signature {
-            header,
-            prefix: raw.prefix.clone().unwrap_or_default(),
-            encoding: raw.encoding.unwrap_or(Encoding::Hex),
-            signed: signed.unwrap_or(plain.signed),
-            timestamp: timestamp.map(TimestampPlace::Header),
-            id_header: self.header("id_header", raw.id_header.as_ref(), check)?,
-            ..plain
-        };
-        let signs = |part| signature.signed.contains(&part);
-        if signature.encoding == Encoding::Text {
-            let text = "a digest is no text: expected \"hex\" or \"base64\"";
-            return Err(self.report(check, "encoding", text));
-        }
-        // A time that nobody signs says nothing, and what is signed must be somewhere.
-        let problem = match () {
-            () if signs(Part::Timestamp) != signature.timestamp.is_some() => {
-                "{timestamp} in signed and timestamp_header go together"
-            }
-            () if signs(Part::Id) && signature.id_header.is_none() => {
-                "{id} in signed needs an id_header"
-            }
-            () => return Ok(signature),
-        };
-        Err(self.report(check, "signed", problem))
+                Wrong::key("secret", text)
+            })
+        });
+        keys.collect()
     }
 
     /// The template of the delivery's id, for kinds that have it in the body.
-    fn id(
-        &self,
-        templates: &mut Templates,
-        check: &mut Check<'_, '_>,
-    ) -> Result<Option<crate::source::Template>, Reported> {
+    fn id(&self, templates: &mut Templates) -> Result<Option<Template>, Wrong> {
         let text = match self.kind {
             SourceKind::Stripe => Some("{{ body.id | default('') }}"),
             SourceKind::Phoenixd => Some("{{ body.paymentHash | default('') }}"),
             _ => self.raw.id.as_deref(),
         };
-        let template = text.map(|text| templates.template(text)).transpose();
-        check.or_report(&format!("{}.id", self.at), template)
+        let template = text.map(|text| templates.template(text).map_err(at("id")));
+        template.transpose()
     }
+}
 
-    fn routes(
-        &self,
-        templates: &mut Templates,
-        check: &mut Check<'_, '_>,
-    ) -> Result<Vec<Route>, Reported> {
-        let mut routes = Vec::new();
-        for (index, raw) in self.raw.routes.iter().enumerate() {
-            let at = |key: &str| format!("{}.routes.{index}.{key}", self.at);
-            let missing = |check: &mut Check<'_, '_>, key: &str| {
-                let text = "a route needs channels and an event, like channels = [\"invoice.{{ message.id }}\"] and \
-                            event = \"paid\"";
-                check.report(&at(key), text)
-            };
-            if raw.channels.is_empty() {
-                return Err(missing(check, "channels"));
-            }
-            let event = raw.event.as_ref().ok_or_else(|| missing(check, "event"))?;
-            let mut channels = Vec::new();
-            for (place, text) in raw.channels.iter().enumerate() {
-                let template = templates.template(text);
-                channels.push(check.or_report(&at(&format!("channels.{place}")), template)?);
-            }
-            let when = raw.when.as_ref().map(|text| templates.condition(text));
-            let data = raw.data.as_ref().map(|text| templates.template(text));
-            routes.push(Route {
-                when: check.or_report(&at("when"), when.transpose())?,
-                channels,
-                event: check.or_report(&at("event"), templates.template(event))?,
-                data: check.or_report(&at("data"), data.transpose())?,
-            });
-        }
-        Ok(routes)
-    }
+/// The signature that the keys of `hmac` describe.
+fn described(raw: &raw::Source, plain: Signature) -> Result<Signature, Wrong> {
+    let header = raw.header.as_ref().and_then(HeaderText::name);
+    let text = "the kind \"hmac\" needs a header: where the signature stands";
+    let timestamp = raw.timestamp_header.as_ref().and_then(HeaderText::name);
+    let signed = raw.signed.as_deref().map(Part::parse_all).transpose();
+    let signature = Signature {
+        header: required(&header, "header", text)?.clone(),
+        prefix: raw.prefix.clone().unwrap_or_default(),
+        encoding: raw.encoding.unwrap_or(Encoding::Hex),
+        signed: signed.map_err(at("signed"))?.unwrap_or(plain.signed),
+        timestamp: timestamp.map(TimestampPlace::Header),
+        id_header: raw.id_header.as_ref().and_then(HeaderText::name),
+        ..plain
+    };
+    ensure(
+        signature.encoding != Encoding::Text,
+        "encoding",
+        || "a digest is no text: expected \"hex\" or \"base64\"",
+    )?;
+    // A time that nobody signs says nothing, and what is signed must be somewhere.
+    let signs = |part| signature.signed.contains(&part);
+    let has_time = signature.timestamp.is_some();
+    ensure(
+        signs(Part::Timestamp) == has_time,
+        "signed",
+        || "{timestamp} in signed and timestamp_header go together",
+    )?;
+    let has_id = signature.id_header.is_some();
+    ensure(
+        !signs(Part::Id) || has_id,
+        "signed",
+        || "{id} in signed needs an id_header",
+    )?;
+    Ok(signature)
+}
+
+fn route(raw: &raw::SourceRoute, templates: &mut Templates) -> Result<Route, Wrong> {
+    let text = "a route needs channels and an event, like channels = [\"invoice.{{ message.id }}\"] and \
+                event = \"paid\"";
+    ensure(!raw.channels.is_empty(), "channels", || text)?;
+    let event = required(&raw.event, "event", text)?;
+    let when = raw.when.as_ref().map(|text| templates.condition(text));
+    let data = raw.data.as_ref().map(|text| templates.template(text));
+    Ok(Route {
+        when: when.transpose().map_err(at("when"))?,
+        channels: each("channels", &raw.channels, |text| {
+            templates.template(text).map_err(at(""))
+        })?,
+        event: templates.template(event).map_err(at("event"))?,
+        data: data.transpose().map_err(at("data"))?,
+    })
 }

@@ -72,14 +72,17 @@ impl Tree {
     }
 
     /// This below what others say, the last one on top.
-    pub(super) fn below(self, overrides: &[Override]) -> Result<Self, Problem> {
+    pub(super) fn below<L>(self, overrides: &[L]) -> Result<Self, Problem>
+    where
+        L: Source + Clone + Send + Sync + 'static,
+    {
         let lowest = self.0.clone();
         let mut layers = Config::builder().add_source(self);
         for layer in overrides {
             layers = layers.add_source(layer.clone());
         }
         let layers = layers.build();
-        let merged = layers.map_err(|error| Problem::at(None, &[], error.to_string()))?;
+        let merged = layers.map_err(|error| Problem::whole(error.to_string()))?;
         let mut merged = match merged.cache.kind {
             ValueKind::Table(mut table) => table.remove(ROOT).unwrap_or_default(),
             _ => Value::default(),
@@ -126,9 +129,10 @@ impl Tree {
         }
     }
 
-    /// Where the value at a path was given; none if it is a default.
+    /// Where the value at a path was given, or else the nearest table or list around it; none if all is left out.
     pub(super) fn origin(&self, path: &[Step]) -> Option<Origin> {
-        origin(self.node(path)?)
+        let mut around = (1..=path.len()).rev();
+        around.find_map(|length| origin(self.node(&path[..length])?))
     }
 
     /// What is said below a path.
@@ -185,7 +189,7 @@ impl Tree {
 }
 
 /// Where a value was given. A table that only variables opened stands where its first key stands.
-pub(super) fn origin(value: &Value) -> Option<Origin> {
+fn origin(value: &Value) -> Option<Origin> {
     if let Some(origin) = value.origin() {
         return Some(Origin::of(origin));
     }

@@ -4,14 +4,13 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use actix_http::Uri;
 use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::app_store::table_name;
 use super::origin::page_origin;
-use super::webhooks::masked;
+use super::webhooks::{http_url, without_secrets};
 use crate::host_port::is_loopback;
 
 /// A secret or a token, or the name of the variable that holds it; `secrets` tells which. It is written as `***`,
@@ -37,15 +36,30 @@ pub(super) fn check_secret(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-impl fmt::Debug for Masked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(MASK)
-    }
+/// Prints and writes a value as it is displayed: without what is secret in it.
+macro_rules! masked {
+    ($($type:ty),*) => {$(
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
 }
 
-impl Serialize for Masked {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(MASK)
+pub(super) use masked;
+
+masked!(Masked);
+
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
     }
 }
 
@@ -70,9 +84,10 @@ impl<'de> Deserialize<'de> for Masked {
     }
 }
 
-/// Declares a checked text: its check gets what was given and answers with what is kept, or with what is wrong.
-macro_rules! checked_text {
-    ($(#[$doc:meta])* $type:ident, $check:ident) => {
+/// Declares checked texts, each with its check, which gets what was given and answers with what is kept, or with what is
+/// wrong.
+macro_rules! checked_texts {
+    ($($(#[$doc:meta])* $type:ident: $check:ident,)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(try_from = "String")]
@@ -91,7 +106,32 @@ macro_rules! checked_text {
                 checked.0
             }
         }
-    };
+    )*};
+}
+
+checked_texts! {
+    /// An app's id or key: a segment of a URL path, and what stands before the colon of an `auth`.
+    Name: name,
+    /// An address or host name to listen on, IPv6 without its brackets.
+    Host: host,
+    /// `""`, or the host name of this node.
+    StickyHost: sticky_host,
+    /// `""`, or a path that begins with a slash and does not end with one.
+    PathPrefix: path_prefix,
+    /// An entry of `allowed_origins`.
+    PageOrigin: page_origin,
+    /// The name of a table in a database.
+    TableName: table_name,
+    /// The path of a file.
+    FilePath: file_path,
+    /// Where a JWK set is.
+    JwksUrl: jwks_url,
+    /// A network of addresses, `10.0.0.0/8`, or a single one.
+    Network: network,
+    /// A name of Redis', which splits its commands at white space.
+    Token: token,
+    /// What all names in Redis begin with.
+    KeyPrefix: key_prefix,
 }
 
 /// Reads a checked text where its check alone is wanted.
@@ -101,61 +141,6 @@ where
     D: Deserializer<'de>,
 {
     T::deserialize(deserializer).map(Into::into)
-}
-
-checked_text! {
-    /// An app's id or key: a segment of a URL path, and what stands before the colon of an `auth`.
-    Name, name
-}
-
-checked_text! {
-    /// An address or host name to listen on, IPv6 without its brackets.
-    Host, host
-}
-
-checked_text! {
-    /// `""`, or the host name of this node.
-    StickyHost, sticky_host
-}
-
-checked_text! {
-    /// `""`, or a path that begins with a slash and does not end with one.
-    PathPrefix, path_prefix
-}
-
-checked_text! {
-    /// An entry of `allowed_origins`.
-    PageOrigin, page_origin
-}
-
-checked_text! {
-    /// The name of a table in a database.
-    TableName, table_name
-}
-
-checked_text! {
-    /// The path of a file.
-    FilePath, file_path
-}
-
-checked_text! {
-    /// Where a JWK set is.
-    JwksUrl, jwks_url
-}
-
-checked_text! {
-    /// A network of addresses, `10.0.0.0/8`, or a single one.
-    Network, network
-}
-
-checked_text! {
-    /// A name of Redis', which splits its commands at white space.
-    Token, token
-}
-
-checked_text! {
-    /// What all names in Redis begin with.
-    KeyPrefix, key_prefix
 }
 
 impl Network {
@@ -226,19 +211,13 @@ fn file_path(text: &str) -> Result<String, String> {
 }
 
 fn jwks_url(text: &str) -> Result<String, String> {
-    let url: Option<Uri> = text.parse().ok();
-    let fits = url.is_some_and(|url| {
+    let fits = http_url(text).is_some_and(|url| {
         let host = url.host().unwrap_or_default();
-        let is_safe = match url.scheme_str() {
-            Some("https") => !host.is_empty(),
-            Some("http") => is_loopback(host.trim_matches(['[', ']'])),
-            _ => false,
-        };
-        is_safe && !text.contains(['@', '#'])
+        url.scheme_str() == Some("https") || is_loopback(host.trim_matches(['[', ']']))
     });
     let expected = "a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without \
                     user and fragment";
-    if_fits(&masked(text), fits, expected).map(|_| text.to_owned())
+    if_fits(&without_secrets(text), fits, expected).map(|_| text.to_owned())
 }
 
 fn network(text: &str) -> Result<String, String> {

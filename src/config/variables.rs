@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use super::environment::{
     APP_KEYS, CONFIG, EnvInput, Environment, LOG, LOG_FORMAT, PREFIX, app_variable,
 };
-use super::error::{Origin, Problem};
+use super::error::Origin;
 use super::filter::filter;
-use super::tree::{Override, origin};
+use super::tree::Override;
 use super::{LogFormat, soketi, strays};
 
 impl Environment {
@@ -38,8 +38,7 @@ impl Environment {
             }
             let origin = Origin::Variable(name.to_owned());
             let Some(text) = value.to_str() else {
-                let problem = Problem::of(origin, "expected UTF-8 text");
-                input.problems.push(problem);
+                input.refuse(name, "expected UTF-8 text");
                 continue;
             };
             let rest = &name[PREFIX.len()..];
@@ -49,7 +48,7 @@ impl Environment {
             } else if name == LOG || name == LOG_FORMAT {
                 input.log_setting(name, text);
             } else if rest.contains("__") {
-                input.setting(rest, &origin, text);
+                input.setting(name, rest, text);
             } else if !strays::is_injected(name, text) {
                 strays.push(name.to_owned());
             }
@@ -61,17 +60,17 @@ impl Environment {
 }
 
 impl EnvInput {
-    fn setting(&mut self, rest: &str, origin: &Origin, text: &str) {
+    fn setting(&mut self, name: &str, rest: &str, text: &str) {
         let path: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
         if matches!(path[0].as_str(), "app" | "apps") {
             let names = APP_KEYS.map(app_variable).join(", ");
             let text = format!(
                 "the environment adds one app, by {names}; others are [[apps]] of the file"
             );
-            self.problems.push(Problem::of(origin.clone(), text));
-            return;
+            return self.refuse(name, text);
         }
-        self.overrides.push(Override::new(path, origin, text));
+        let origin = Origin::Variable(name.to_owned());
+        self.overrides.push(Override::new(path, &origin, text));
     }
 
     fn log_setting(&mut self, name: &str, text: &str) {
@@ -88,8 +87,7 @@ impl EnvInput {
             format.is_none().then(problem)
         };
         if let Some(text) = problem {
-            let origin = Origin::Variable(name.to_owned());
-            self.problems.push(Problem::of(origin, text));
+            self.refuse(name, text);
         }
     }
 
@@ -97,26 +95,23 @@ impl EnvInput {
     fn add_app(&mut self) {
         let options = std::mem::take(&mut self.app_options);
         let given = |key: &str| options.iter().find(|entry| entry.path == [key]);
-        let first = APP_KEYS.into_iter().find_map(given);
-        let Some(origin) = first.and_then(|entry| origin(&entry.value)) else {
+        let Some(first) = APP_KEYS.into_iter().find_map(given) else {
             self.app_options = options;
             return;
         };
-        let missing: Vec<&str> = APP_KEYS
-            .into_iter()
-            .filter(|key| given(key).is_none())
-            .collect();
+        let missing = APP_KEYS.into_iter().filter(|key| given(key).is_none());
+        let name = first.value.origin().unwrap_or_default().to_owned();
+        let named = match name.starts_with(PREFIX) {
+            true => app_variable,
+            false => soketi::app_variable,
+        };
+        let missing: Vec<String> = missing.map(named).collect();
         if missing.is_empty() {
             self.app = Some(options);
         } else {
-            let named = match &origin {
-                Origin::Variable(name) if name.starts_with(PREFIX) => app_variable,
-                _ => soketi::app_variable,
-            };
-            let missing: Vec<String> = missing.into_iter().map(named).collect();
             let missing = missing.join(" and ");
             let text = format!("{missing} must be set too: the three together make an app");
-            self.problems.push(Problem::of(origin, text));
+            self.refuse(&name, text);
         }
     }
 
@@ -125,11 +120,7 @@ impl EnvInput {
         let mut odd = Vec::new();
         for name in strays {
             match strays::meant(&name) {
-                Some(meant) => {
-                    let text = format!("no setting has this name; {meant}");
-                    self.problems
-                        .push(Problem::of(Origin::Variable(name), text));
-                }
+                Some(meant) => self.refuse(&name, format!("no setting has this name; {meant}")),
                 None => odd.push(name),
             }
         }

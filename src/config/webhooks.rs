@@ -5,12 +5,13 @@ use std::fmt;
 
 use actix_http::Uri;
 use actix_http::header::{HeaderName, HeaderValue};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::check::{Check, Reported};
 use super::error::{Problem, path};
 use super::raw;
 use super::tree::Tree;
+use super::values::masked;
+use super::wrong::{Wrong, each, required};
 use crate::app::Webhook;
 use crate::rules::ChannelPattern;
 
@@ -34,33 +35,34 @@ impl TryFrom<String> for Target {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let expected = || {
+        http_url(&text).map(Self).ok_or_else(|| {
             format!(
                 "expected a URL like \"https://example.com/webhooks\", http or https, without user and fragment (a token \
                  goes into headers); found \"{}\"",
-                masked(&text).escape_debug()
+                without_secrets(&text).escape_debug()
             )
-        };
-        let url: Uri = text.parse().map_err(|_| expected())?;
-        let is_http = matches!(url.scheme_str(), Some("http" | "https"));
-        let has_user = url.authority().is_some_and(|a| a.as_str().contains('@'));
-        let has_host = url.host().is_some_and(|host| !host.is_empty());
-        if is_http && has_host && !has_user && !text.contains('#') {
-            Ok(Self(url))
-        } else {
-            Err(expected())
-        }
+        })
     }
 }
 
+/// A URL of a request, with a host, without user and fragment.
+pub(super) fn http_url(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    let has_host = url.host().is_some_and(|host| !host.is_empty());
+    let has_user = url.authority()?.as_str().contains('@');
+    (is_http && has_host && !has_user && !text.contains('#')).then_some(url)
+}
+
 /// A URL that is none, without what may be secret in one: what stands before an `@`, a query and a fragment.
-pub(super) fn masked(text: &str) -> String {
+pub(super) fn without_secrets(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // A password may have any sign, so the last one counts.
+    // A password may have any sign, so the last one counts; behind a path it may also be a sign of the query.
     let (user, rest) = match rest.rsplit_once('@') {
+        Some((before, _)) if is_in_query(before) => return format!("{scheme}***"),
         Some((_, rest)) => ("***@", rest),
         None => ("", rest),
     };
@@ -70,8 +72,15 @@ pub(super) fn masked(text: &str) -> String {
     }
 }
 
+/// Whether what follows may belong to a query or a fragment, because a path came before.
+fn is_in_query(before: &str) -> bool {
+    let path = before.split_once('/');
+    path.is_some_and(|(_, path)| path.contains(['?', '#']))
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There is no user, and a query may have any sign.
         let text = self.0.to_string();
         match text.split_once('?') {
             Some((place, _)) => write!(f, "{place}?***"),
@@ -80,17 +89,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Target {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+masked!(Target);
 
 /// An entry of `channels`: a pattern, with `!` before it of names that are left out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -142,6 +141,11 @@ impl TryFrom<String> for HeaderText {
 }
 
 impl HeaderText {
+    /// The name; the check has parsed it.
+    pub(super) fn name(&self) -> Option<HeaderName> {
+        self.0.parse().ok()
+    }
+
     fn is_reserved(&self) -> bool {
         RESERVED.contains(&self.0.as_str())
     }
@@ -165,48 +169,45 @@ pub(super) fn left_out(apps: &[raw::App], tree: &Tree) -> Vec<String> {
     warnings
 }
 
-/// The webhooks of the app that stands `at` a path.
-pub(super) fn built(
-    raw: &[raw::Webhook],
-    at: &str,
-    check: &mut Check<'_, '_>,
-) -> Result<Vec<Webhook>, Reported> {
+/// The webhooks of an app.
+pub(super) fn built(raw: &[raw::Webhook]) -> Result<Vec<Webhook>, Wrong> {
     let mut seen = HashSet::new();
-    let mut webhooks = Vec::new();
-    for (index, raw) in raw.iter().enumerate() {
-        let at = |key: &str| format!("{at}.webhooks.{index}.{key}");
-        let url = raw.url.as_ref().ok_or_else(|| {
-            let text = "a webhook needs a url: [[apps.webhooks]] without one tells nobody";
-            check.report(&at("url"), text)
+    each("webhooks", raw, |raw| {
+        let webhook = webhook(raw)?;
+        match seen.insert(webhook.identity()) {
+            true => Ok(webhook),
+            false => {
+                let text = "another webhook of this app has the same url, events and channels";
+                Err(Wrong::key("url", text))
+            }
+        }
+    })
+}
+
+fn webhook(raw: &raw::Webhook) -> Result<Webhook, Wrong> {
+    let text = "a webhook needs a url: [[apps.webhooks]] without one tells nobody";
+    let Target(url) = required(&raw.url, "url", text)?;
+    let mut headers = Vec::new();
+    for (name, value) in raw.headers.iter().filter(|(name, _)| !name.is_reserved()) {
+        let value = HeaderValue::from_str(&value.0).ok();
+        let (name, mut value) = name.name().zip(value).ok_or_else(|| {
+            let text = format!("the value of {} cannot be sent in a header", name.0);
+            Wrong::key("headers", text)
         })?;
-        let mut headers = Vec::new();
-        for (name, value) in raw.headers.iter().filter(|(name, _)| !name.is_reserved()) {
-            let value = HeaderValue::from_str(&value.0).ok();
-            let (name, mut value) = name.0.parse().ok().zip(value).ok_or_else(|| {
-                let text = format!("the value of {} cannot be sent in a header", name.0);
-                check.report(&at("headers"), text)
-            })?;
-            value.set_sensitive(true);
-            headers.push((name, value));
-        }
-        let patterns = |is_excluded: bool| {
-            let entries = raw.channels.iter();
-            let entries = entries.filter(|entry| entry.is_excluded == is_excluded);
-            entries.map(|entry| entry.pattern.clone()).collect()
-        };
-        let webhook = Webhook {
-            url: url.0.clone(),
-            events: raw.events.clone(),
-            channels: patterns(false),
-            except: patterns(true),
-            headers,
-            batch: raw.batch,
-        };
-        if !seen.insert(webhook.identity()) {
-            let text = "another webhook of this app has the same url, events and channels";
-            return Err(check.report(&at("url"), text));
-        }
-        webhooks.push(webhook);
+        value.set_sensitive(true);
+        headers.push((name, value));
     }
-    Ok(webhooks)
+    let patterns = |is_excluded: bool| {
+        let entries = raw.channels.iter();
+        let entries = entries.filter(|entry| entry.is_excluded == is_excluded);
+        entries.map(|entry| entry.pattern.clone()).collect()
+    };
+    Ok(Webhook {
+        url: url.clone(),
+        events: raw.events.clone(),
+        channels: patterns(false),
+        except: patterns(true),
+        headers,
+        batch: raw.batch,
+    })
 }

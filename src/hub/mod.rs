@@ -306,7 +306,7 @@ impl Hub {
             }
             WorkerCommand::ListConnections(query, answer) => {
                 // A walk over all of them, which others need not wait for.
-                tokio::task::spawn_local(listing::list(Rc::clone(self), *query, answer));
+                crate::supervise::spawn(listing::list(Rc::clone(self), *query, answer));
                 0
             }
             WorkerCommand::CloseConnection {

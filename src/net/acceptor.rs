@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
+use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt as _;
-use tokio_rustls::TlsAcceptor;
 use tracing::field::display;
 use tracing::{debug, warn};
 
-use super::socket::TLS_HANDSHAKE;
+use super::tls::TLS_HANDSHAKE;
 use super::{Certificates, Socket, TrustedProxies, last_answer, proxy_header};
 use crate::limits::{ConcurrencyLimit, Permit};
 use crate::metrics::{AcceptRefused, Metrics, Reason as _};
@@ -59,7 +59,7 @@ pub struct Acceptor {
     metrics: Metrics,
     /// The proxies whose header begins every connection. None: connections have no such header.
     proxies: Option<Arc<TrustedProxies>>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 /// A connection that is ready for HTTP, and its client's address: the one in the header of a proxy, where it came.
@@ -82,8 +82,7 @@ impl Acceptor {
     /// # Errors
     /// The cryptography and the TLS library do not fit.
     pub fn with_tls(mut self, certificates: &Arc<Certificates>) -> Result<Self, rustls::Error> {
-        let config = certificates.server_config()?;
-        self.tls = Some(TlsAcceptor::from(Arc::new(config)));
+        self.tls = Some(Arc::new(certificates.server_config()?));
         Ok(self)
     }
 
@@ -105,13 +104,13 @@ impl Acceptor {
             // Refused at once, before anything is read.
             return Err(io::Error::other("no room"));
         };
-        // Small frames must not wait for the answer to the one before. It fails only where the connection is gone.
-        let _ = stream.set_nodelay(true);
         let peer = stream.peer_addr().ok();
         if self.proxies.is_none() && self.tls.is_none() {
             return Ok((Socket::plain(stream, false, Some(permit)), peer));
         }
-        let prepared = tokio::time::timeout(TIMEOUT, self.prepare(stream, peer, permit)).await;
+        // Boxed: the connection need not keep the room for it as long as it is HTTP.
+        let prepared = Box::pin(self.prepare(stream, peer, permit));
+        let prepared = tokio::time::timeout(TIMEOUT, prepared).await;
         prepared.unwrap_or(Err(Error::TooSlow)).map_err(|error| {
             self.refused(
                 peer,
@@ -161,14 +160,14 @@ impl Acceptor {
             secure = proxied.tls;
         }
         let socket = match &self.tls {
-            Some(acceptor) => Self::handshake(acceptor, stream, permit).await?,
+            Some(config) => Self::handshake(config, stream, permit).await?,
             None => Socket::plain(stream, secure, Some(permit)),
         };
         Ok((socket, peer))
     }
 
     async fn handshake(
-        acceptor: &TlsAcceptor,
+        config: &Arc<ServerConfig>,
         mut stream: TcpStream,
         permit: Permit,
     ) -> Result<Socket, Error> {
@@ -180,8 +179,8 @@ impl Acceptor {
             explain(&mut stream).await?;
             return Err(Error::NotTls);
         }
-        let stream = acceptor.accept(stream).await.map_err(Error::Handshake)?;
-        Ok(Socket::tls(stream, Some(permit)))
+        let socket = Socket::tls(stream, Arc::clone(config), Some(permit)).await;
+        socket.map_err(Error::Handshake)
     }
 }
 

@@ -47,6 +47,9 @@ pub fn listen(keys: &'static str, host: &str, port: u16) -> Result<TcpListener, 
     };
     let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
     let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
+    // Small frames must not wait for the answer to the one before. Connections have it from their listener.
+    let nodelay = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    nodelay.map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }
@@ -164,6 +167,19 @@ fn shares(limit: u64, others: u64) -> Result<(u64, u64), TooFewFiles> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_send_small_frames_at_once() {
+        let listener = listen("host and port", "127.0.0.1", 0).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = loop {
+            match listener.accept() {
+                Ok((accepted, _)) => break accepted,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        };
+        assert!(accepted.nodelay().unwrap());
+    }
 
     #[test]
     fn files_are_shared_out() {

@@ -11,6 +11,7 @@ mod listen;
 mod proxies;
 pub(crate) mod proxy_header;
 mod socket;
+mod tls;
 
 pub use acceptor::{Accepted, Acceptor};
 pub use certificates::Certificates;

@@ -15,6 +15,9 @@ const LEAST_BYTES: usize = b"PROXY UNKNOWN\r\n".len();
 /// The longest header. Version 1 has up to 107 bytes, version 2 as many as its extensions need.
 const MOST_BYTES: usize = 2048;
 
+/// The longest header of version 1.
+const MOST_BYTES_V1: usize = 107;
+
 /// The fixed part of version 2; its last two bytes tell the length of the rest.
 const FIXED_V2: usize = 16;
 
@@ -75,8 +78,15 @@ async fn missing(header: &[u8], stream: &TcpStream) -> io::Result<usize> {
 }
 
 fn parse(header: &[u8]) -> Result<Proxied, Error> {
-    // The library takes any byte for the space.
-    if header.starts_with(b"PROXY") && header.get(5).is_some_and(|byte| *byte != b' ') {
+    // The library takes any byte for the space, and a line of any length if all of it came at once; of an unknown
+    // client it takes several lines for one.
+    let is_line = match header.iter().position(|byte| *byte == b'\n') {
+        Some(end) => end + 1 == header.len() && header.ends_with(b"\r\n"),
+        None => true,
+    };
+    if header.starts_with(b"PROXY")
+        && !(header.starts_with(b"PROXY ") && header.len() <= MOST_BYTES_V1 && is_line)
+    {
         return Err(Error::Invalid);
     }
     let (header, _) = ProxyHeader::parse(header, ParseConfig::default())?;
@@ -180,6 +190,9 @@ mod tests {
             b"PROXY`TCP4 192.0.2.1 192.0.2.2 4711 6001\r\n",
             b"PROXY TCP4 1.1.1.1",
             b"PROXY UNKNOWN with a line that goes on and on and on and on and on and on and on and on and on and on and on and on",
+            b"PROXY UNKNOWN 45678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678\r\n",
+            b"PROXY UNKNOWN, and\nHost: x\r\n",
+            b"PROXY UNKNOWN\nx\r\n",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x01\x00",
             b"",

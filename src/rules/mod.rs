@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::number;
+use crate::bounded::{number, section};
 use crate::protocol::ChannelName;
 use index::PatternIndex;
 pub use pattern::{ChannelPattern, InvalidPattern};
@@ -57,23 +57,26 @@ impl Retention {
     };
 }
 
-/// One entry of `[[apps.channels]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
-    /// The names that it is for.
-    pub pattern: ChannelPattern,
-    /// Who may subscribe.
-    pub subscribe: WhoMaySubscribe,
-    /// Whether the last event is kept for whoever subscribes, as on a cache channel.
-    pub cache: bool,
-    /// What can be read of the channel's past.
-    pub history: Option<Retention>,
-    /// What is sent to every new subscription.
-    pub rewind: Option<Retention>,
-    /// Instead of the app's switch.
-    pub client_events: Option<bool>,
-    /// Instead of the app's switch.
-    pub subscription_count: Option<bool>,
+section! {
+    /// One entry of `[[apps.channels]]`.
+    #[derive(PartialEq, Eq)]
+    pub struct Rule {
+        /// The names that it is for. A rule that names none is refused.
+        #[serde(rename = "match")]
+        pub pattern: ChannelPattern = ChannelPattern::default(),
+        /// Who may subscribe.
+        pub subscribe: WhoMaySubscribe = WhoMaySubscribe::Anyone,
+        /// Whether the last event is kept for whoever subscribes, as on a cache channel.
+        pub cache: bool = false,
+        /// What can be read of the channel's past.
+        pub history: Option<Retention> = None,
+        /// What is sent to every new subscription.
+        pub rewind: Option<Retention> = None,
+        /// Instead of the app's switch.
+        pub client_events: Option<bool> = None,
+        /// Instead of the app's switch.
+        pub subscription_count: Option<bool> = None,
+    }
 }
 
 /// An app's rules, in the order in which they are tried.

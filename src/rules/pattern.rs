@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A pattern of channel names. `{name}` stands for one or more characters other than `.`, `*` for any characters, also
 /// none; everything else for itself. The whole name must fit.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ChannelPattern {
     text: Box<str>,
     parts: Box<[Part]>,
@@ -41,6 +44,24 @@ pub enum InvalidPattern {
 }
 
 const MAX_LEN: usize = 1024;
+
+impl TryFrom<String> for ChannelPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).map_err(|problem| {
+            format!(
+                "expected a pattern like \"user.{{user_id}}.invoices\" or \"private-*\", found {text:?}: {problem}"
+            )
+        })
+    }
+}
+
+impl From<ChannelPattern> for String {
+    fn from(pattern: ChannelPattern) -> Self {
+        pattern.text.into()
+    }
+}
 
 impl ChannelPattern {
     /// Reads a pattern.

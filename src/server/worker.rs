@@ -91,13 +91,13 @@ impl WorkerParts {
                 Ok(fn_service(move |stream| {
                     let (http, acceptor) = (Rc::clone(&http), Rc::clone(&acceptor));
                     let node = Arc::clone(&parts.node);
-                    async move {
+                    supervise::counted(async move {
                         // Why one is not received has been logged and counted.
                         let (socket, peer) = acceptor.accept(stream).await.map_err(|_| ())?;
                         let note = |fault| record_fault(&node, fault, peer);
                         http.serve(socket, peer, note).await;
                         Ok(())
-                    }
+                    })
                 }))
             }
         })
@@ -157,13 +157,13 @@ pub(super) fn admin_service(
             let http = Rc::new(Http::new(app, None, gate));
             Ok(fn_service(move |stream: TcpStream| {
                 let http = Rc::clone(&http);
-                async move {
+                supervise::counted(async move {
                     let peer = stream.peer_addr().ok();
                     let socket = Socket::plain(stream, false, None);
                     http.serve(socket, peer, |fault| debug!(?fault, "admin"))
                         .await;
                     Ok(())
-                }
+                })
             }))
         }
     })

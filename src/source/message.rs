@@ -97,16 +97,18 @@ fn parsed(bytes: &[u8], is_form: bool) -> Value {
 /// The fields of a form.
 fn form(body: &[u8]) -> Value {
     let text = String::from_utf8_lossy(body);
-    let decoded = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     let fields = pairs.map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decoded(key), decoded(value))
     });
     Value::from_pairs(fields)
+}
+
+/// A name or a value of a form.
+fn decoded(text: &str) -> String {
+    let text = text.replace('+', " ");
+    percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
 /// The beginning of a body for people, without what looks like a secret. What is neither JSON nor a text is not shown.
@@ -147,22 +149,33 @@ fn mask(json: &mut Json) {
             }
         }
         Json::Array(items) => items.iter_mut().for_each(mask),
-        // Amazon SNS has JSON in a text.
-        Json::String(text) if text.starts_with(['{', '[']) => {
-            if let Ok(mut inner) = serde_json::from_str::<Json>(text) {
-                mask(&mut inner);
-                *text = inner.to_string();
+        Json::String(text) => {
+            if let Some(inner) = masked_text(text) {
+                *text = inner;
             }
         }
         _ => {}
     }
 }
 
-fn masked_field(field: &str) -> String {
-    match field.split_once('=') {
-        Some((key, _)) if is_secret(key) => format!("{key}=***"),
-        _ => field.to_owned(),
+/// A text with JSON in it, as Amazon SNS has it, and Slack in a form.
+fn masked_text(text: &str) -> Option<String> {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return None;
     }
+    let mut inner = serde_json::from_str(text).ok()?;
+    mask(&mut inner);
+    Some(inner.to_string())
+}
+
+fn masked_field(field: &str) -> String {
+    let Some((key, value)) = field.split_once('=') else {
+        return field.to_owned();
+    };
+    if is_secret(&decoded(key)) {
+        return format!("{key}=***");
+    }
+    masked_text(&decoded(value)).map_or_else(|| field.to_owned(), |value| format!("{key}={value}"))
 }
 
 #[cfg(test)]
@@ -178,7 +191,16 @@ mod tests {
                 r#"{"Message":"{\"secret\":1,\"b\":2}"}"#,
                 r#"{"Message":"{\"b\":2,\"secret\":\"***\"}"}"#,
             ),
+            (
+                r#"{"Message":" {\"secret\":1}"}"#,
+                r#"{"Message":"{\"secret\":\"***\"}"}"#,
+            ),
             ("a=1&token=x", "a=1&token=***"),
+            ("a=%7B&%74oken=x", "a=%7B&%74oken=***"),
+            (
+                "payload=%7B%22token%22%3A%22x%22%2C+%22b%22%3A2%7D",
+                r#"payload={"b":2,"token":"***"}"#,
+            ),
             ("plain text", "plain text"),
         ] {
             assert_eq!(excerpt(body.as_bytes()), shown);

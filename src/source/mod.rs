@@ -42,7 +42,7 @@ pub struct Source {
     /// The last segment of its path.
     pub name: String,
     /// What it is called in the configuration.
-    pub kind: &'static str,
+    pub kind: String,
     /// How a delivery proves where it comes from.
     pub proof: Proof,
     /// The delivery's id, where it stands in no header. An empty text is none.

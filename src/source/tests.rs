@@ -26,7 +26,7 @@ fn source(signature: Signature, [channel, event, data]: [&str; 3]) -> Source {
     };
     Source {
         name: "s".to_owned(),
-        kind: "hmac",
+        kind: "hmac".to_owned(),
         proof: Proof::Signature(signature),
         id: None,
         routes: vec![route],

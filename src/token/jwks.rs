@@ -20,6 +20,7 @@ use super::Fault;
 use super::keys::Key;
 use crate::fetch;
 use crate::metrics::Metrics;
+use crate::supervise;
 
 /// How long a reading may take as a whole.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -140,7 +141,7 @@ impl Jwks {
         let begins = |set: &mut Set| set.begin(is_known, Instant::now());
         if self.set.send_if_modified(begins) {
             metrics.jwks_reads.inc();
-            tokio::task::spawn_local(Arc::clone(self).read(metrics.clone()));
+            supervise::spawn(Arc::clone(self).read(metrics.clone()));
         }
         if !is_known {
             // The sender is this one, so it is there for as long as this waits.

@@ -26,6 +26,7 @@ use bytes::BytesMut;
 
 use crate::net::{Secure, Socket, TakeOver, Taken};
 use crate::node::Node;
+use crate::supervise;
 pub use admission::Door;
 pub use xhr::sessions::Sessions;
 
@@ -62,7 +63,7 @@ pub async fn answer_peers(node: Arc<Node>, sessions: Arc<Sessions>) {
 
 /// Runs on the worker, apart from the HTTP machinery, whose memory is freed when the connection was taken over.
 fn spawn(task: impl Future<Output = ()> + 'static) {
-    tokio::task::spawn_local(task);
+    supervise::spawn(task);
 }
 
 impl TakeOver for Transports {

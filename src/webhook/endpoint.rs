@@ -20,7 +20,7 @@ use crate::app::{App, AppId, Webhook};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, WebhookKind};
 use crate::spool::Spool;
-use crate::supervise::spawn_critical;
+use crate::supervise::{self, spawn_critical};
 
 /// How often at most the log warns that a task does not keep up.
 const WARN_INTERVAL_MS: u64 = 10_000;
@@ -161,7 +161,7 @@ impl Endpoint {
         );
         task.restore(left.into_iter().flatten());
         // Ends by itself.
-        tokio::task::spawn_local(async move { sender.note_private().await });
+        supervise::spawn(async move { sender.note_private().await });
         spawn_critical("webhook", task.run());
         endpoint
     }

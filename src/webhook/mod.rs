@@ -59,7 +59,6 @@ const FINISH_TICK: Duration = Duration::from_millis(20);
 
 section! {
     /// `[webhooks]`, for all apps.
-    #[serde(expecting = "a table, [webhooks]")]
     pub struct Settings {
         /// The folder in which undelivered events survive a restart.
         #[serde(deserialize_with = "folder")]

@@ -59,11 +59,11 @@ fn the_tables_of_the_document_are_what_it_works_out() {
     assert!(tables > 1, "{tables}");
 }
 
-/// The soak, as short as it can be: half an hour is for the release build, by hand.
+/// The soak for two minutes, in which other tests go on: half an hour is for the release build, by hand.
 #[test]
 fn nothing_is_left_of_a_load_that_had_everything_in_it() {
-    let load = ["--connections", "160", "--channels", "40", "--rate", "100"];
-    let time = ["--returns", "30", "--seconds", "15", "--no-pin"];
+    let load = ["--connections", "160", "--channels", "40", "--rate", "60"];
+    let time = ["--returns", "15", "--seconds", "120", "--no-pin"];
     let output = bench(&[&["soak"], &load[..], &time[..]].concat());
     let line: serde_json::Value = serde_json::from_slice(&output).expect("a line of JSON");
     let figure = |name: &str| {
@@ -78,12 +78,13 @@ fn nothing_is_left_of_a_load_that_had_everything_in_it() {
         "webhooks",
         "redis_keys",
         "threads",
+        "tasks",
         "descriptors",
     ] {
         assert!(figure(&format!("{left}_left")) <= 0.0, "{left} in {line}");
     }
-    assert!(figure("returned") > 300.0, "{line}");
-    assert!(figure("webhooks_delivered") > 10.0, "{line}");
+    assert!(figure("returned") > 1000.0, "{line}");
+    assert!(figure("webhooks_delivered") > 100.0, "{line}");
     let grown = figure("rss_kib_per_million_operations") * figure("operations") / 1e6;
     assert!(grown < 8192.0, "{grown} KiB in {line}");
 }

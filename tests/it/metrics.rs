@@ -371,6 +371,19 @@ fn the_process_is_what_the_system_says() {
 }
 
 #[test]
+fn tasks_are_counted_until_they_end() {
+    const MANY: u64 = 20;
+    let server = Server::start(&Config::new());
+    let connections: Vec<Ws> = (0..MANY).map(|_| Ws::connect(&server)).collect();
+    let with_them = server.metric("tasks");
+    assert!(with_them > MANY, "{with_them}");
+    drop(connections);
+    eventually(PATIENCE, "their tasks end", || {
+        (server.metric("tasks") <= with_them - MANY).then_some(())
+    });
+}
+
+#[test]
 fn dashboards_made_for_soketi_go_on() {
     let server = Server::start(&Config::new().admin("soketi_metric_names", "true"));
     let mut ws = Ws::subscribed(&server, "x");

@@ -1,8 +1,14 @@
 //! TLS by the server itself: the same protocol over it, certificates that change, and what is said when it fails.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use rustls::ClientConnection;
+
 use crate::harness::{
-    APP, Config, Filled, Http, Message, PATIENCE, ROLL_OVER, Server, TARGET, TestCertificates,
-    Wire, Ws, XhrStream, event_body, eventually, messages, request, xhr_lines,
+    APP, Config, Filled, Http, Message, Opcode, PATIENCE, ROLL_OVER, Server, TARGET,
+    TestCertificates, Wire, Ws, XhrStream, event_body, eventually, frame, messages, request,
+    tls_client, xhr_lines,
 };
 
 fn certificates() -> TestCertificates {
@@ -296,4 +302,82 @@ fn tls_on_a_port_in_the_clear_is_logged_as_that_with_the_address() {
     );
     server.trigger("x", "e", "1");
     assert!(bystander.text().contains(r#""event":"e""#));
+}
+
+/// What a client's side of TLS has to send.
+fn unsent(tls: &mut ClientConnection) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while tls.wants_write() {
+        tls.write_tls(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+/// A command in a frame, encrypted.
+fn said(tls: &mut ClientConnection, text: &str) -> Vec<u8> {
+    let frame = frame(true, Opcode::Text, text.as_bytes());
+    tls.writer().write_all(&frame).unwrap();
+    unsent(tls)
+}
+
+fn read_until(tls: &mut ClientConnection, mut stream: &TcpStream, awaited: &str) {
+    let (mut text, mut chunk) = (String::new(), [0; 4096]);
+    while !text.contains(awaited) {
+        assert!(tls.read_tls(&mut stream).unwrap() > 0, "{text}");
+        tls.process_new_packets().unwrap();
+        while let Ok(read @ 1..) = tls.reader().read(&mut chunk) {
+            text += &String::from_utf8_lossy(&chunk[..read]);
+        }
+    }
+}
+
+/// Records come as the network likes: byte by byte, several at once, and cut while something is to be sent. The end of
+/// TLS is the end, though the stream goes on.
+#[test]
+fn records_may_come_in_pieces_and_several_at_once() {
+    let certificates = certificates();
+    let server = Server::start(&config(&certificates));
+    let mut stream = TcpStream::connect(server.public).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut tls = tls_client(&certificates.text("ca.crt"));
+    for byte in unsent(&mut tls) {
+        stream.write_all(&[byte]).unwrap();
+    }
+    while tls.is_handshaking() {
+        tls.read_tls(&mut stream).unwrap();
+        tls.process_new_packets().unwrap();
+    }
+    // The end of the handshake and the request go together.
+    let upgrade = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let request = format!("GET {TARGET} HTTP/1.1\r\n{upgrade}");
+    tls.writer().write_all(request.as_bytes()).unwrap();
+    stream.write_all(&unsent(&mut tls)).unwrap();
+    read_until(&mut tls, &stream, "connection_established");
+    let subscribe = r#"{"event":"pusher:subscribe","data":{"channel":"x"}}"#;
+    stream.write_all(&said(&mut tls, subscribe)).unwrap();
+    read_until(&mut tls, &stream, "subscription_succeeded");
+
+    // A new key and what is said with it, cut inside the record of the key; meanwhile an event is sent with the old one.
+    tls.refresh_traffic_keys().unwrap();
+    let bytes = said(&mut tls, r#"{"event":"pusher:ping","data":{}}"#);
+    let (first, rest) = bytes.split_at(9);
+    stream.write_all(first).unwrap();
+    let mut http = Http::connect(server.plain.expect("a second listener"));
+    for _ in 0..2 {
+        let body = event_body("x", "news", "1");
+        assert_eq!(
+            http.signed(&APP, "POST", "/apps/app-id/events", &body)
+                .status(),
+            200
+        );
+        read_until(&mut tls, &stream, "news");
+    }
+    stream.write_all(rest).unwrap();
+    read_until(&mut tls, &stream, "pusher:pong");
+
+    tls.send_close_notify();
+    stream.write_all(&unsent(&mut tls)).unwrap();
+    server.await_count("connections", 0);
 }

@@ -23,7 +23,7 @@ pub(crate) use socket::Spec;
 use crate::Result;
 use crate::figures::durations;
 use crate::payload::Finder;
-use crate::target::{Dialect, Server};
+use crate::target::{Dialect, Server, Tls};
 use crate::wire::{self, Frame, find, first_frame, push_frame};
 use feed::Feed;
 use publisher::{Answer, Publisher};
@@ -49,6 +49,7 @@ struct Endpoint {
     key: String,
     secret: Secret,
     address: SocketAddr,
+    tls: Option<Tls>,
     dialect: Dialect,
     upgrade: Vec<u8>,
 }
@@ -125,6 +126,7 @@ impl Client {
             key: server.app.key.clone(),
             secret: Secret::new(&server.app.secret),
             address: server.address,
+            tls: server.tls.clone(),
             dialect: server.dialect,
             upgrade: upgrade(server).into_bytes(),
         };
@@ -205,10 +207,12 @@ impl Client {
 
     /// Begins a connection; its number.
     pub(crate) fn open(&mut self, spec: Spec) -> Result<usize> {
-        let address = self.endpoints[spec.endpoint].address;
+        let endpoint = &self.endpoints[spec.endpoint];
+        let tls = endpoint.tls.as_ref();
+        let address = tls.map_or(endpoint.address, |tls| tls.address);
         let others = self.open + self.opening;
         let now = self.clock();
-        let socket = Socket::begin(spec, address, others, now)
+        let socket = Socket::begin(spec, address, tls, others, now)
             .map_err(|error| format!("connection {others} to {address}: {error}"))?;
         let index = self.free.pop().unwrap_or(self.sockets.len());
         if let Some(descriptor) = socket.descriptor() {
@@ -634,7 +638,9 @@ impl Client {
         let endpoint = self.sockets[index].spec.endpoint;
         match self.endpoints[endpoint].dialect {
             Dialect::Floor => self.become_live(index),
-            Dialect::Pusher | Dialect::Resumable => self.sockets[index].state = State::Greeting,
+            Dialect::Pusher | Dialect::Resumable | Dialect::Tls => {
+                self.sockets[index].state = State::Greeting
+            }
         }
     }
 
@@ -837,7 +843,7 @@ fn upgrade(server: &Server) -> String {
     let app = format!("/app/{}?protocol=7&client=load&version=1", server.app.key);
     let path = match server.dialect {
         Dialect::Floor => "/".to_owned(),
-        Dialect::Pusher => app,
+        Dialect::Pusher | Dialect::Tls => app,
         Dialect::Resumable => format!("/resume/{:020}{app}", 0),
     };
     format!(

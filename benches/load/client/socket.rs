@@ -4,11 +4,14 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConnection;
 use socket2::{Domain, SockRef, Type};
 
 use crate::payload::Stamp;
+use crate::target::Tls;
 
 /// Connections from one source address; the system has ports for about 28,000.
 const PER_SOURCE: usize = 20_000;
@@ -65,6 +68,7 @@ pub(super) struct Socket {
     /// Bytes of an incomplete frame.
     pub(super) rest: Vec<u8>,
     stream: Option<TcpStream>,
+    tls: Option<Box<ClientConnection>>,
     seen: Vec<u64>,
     pub(super) distinct: u64,
     next: u32,
@@ -84,6 +88,7 @@ impl Socket {
     pub(super) fn begin(
         spec: Spec,
         address: SocketAddr,
+        tls: Option<&Tls>,
         others: usize,
         now: u64,
     ) -> io::Result<Self> {
@@ -107,6 +112,10 @@ impl Socket {
             let source = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
             socket.bind(&source.into())?;
         }
+        let tls = tls.map(|tls| {
+            let config = Arc::clone(&tls.config);
+            ClientConnection::new(config, address.ip().into()).map(Box::new)
+        });
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() != Some(in_progress()) => return Err(error),
             _ => {}
@@ -118,6 +127,7 @@ impl Socket {
             id: String::new(),
             rest: Vec::new(),
             stream: Some(socket.into()),
+            tls: tls.transpose().map_err(io::Error::other)?,
             seen: Vec::new(),
             distinct: 0,
             next: 0,
@@ -140,13 +150,30 @@ impl Socket {
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        stream.read(buffer)
+        let Some(tls) = &mut self.tls else {
+            return stream.read(buffer);
+        };
+        if tls.read_tls(stream)? == 0 {
+            return Ok(0);
+        }
+        tls.process_new_packets().map_err(io::Error::other)?;
+        while tls.wants_write() {
+            tls.write_tls(stream)?;
+        }
+        tls.reader().read(buffer)
     }
 
-    /// Writes a few bytes; that there is no room for them is an error.
+    /// Writes a few bytes, after the handshake of TLS; that there is no room for them is an error.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        stream.write_all(bytes)
+        let Some(tls) = &mut self.tls else {
+            return stream.write_all(bytes);
+        };
+        tls.writer().write_all(bytes)?;
+        while tls.wants_write() {
+            tls.write_tls(stream)?;
+        }
+        Ok(())
     }
 
     pub(super) fn close(&mut self) {

@@ -35,7 +35,7 @@ pub(crate) struct Apps {
 impl Load for Apps {
     fn run(&self, bench: &Bench, target: &Target) -> Result<Figures> {
         match (&target.source, target.dialect) {
-            (Source::Binary(_), Dialect::Pusher | Dialect::Resumable) => {}
+            (Source::Binary(_), Dialect::Pusher | Dialect::Resumable | Dialect::Tls) => {}
             _ => return Err("this scenario starts the server itself: leave others out".into()),
         }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));

@@ -85,7 +85,7 @@ impl Bench {
 /// The floor has no channels, no signatures and no limits.
 fn needs_channels(target: &Target) -> Result<()> {
     match target.dialect {
-        Dialect::Pusher | Dialect::Resumable => Ok(()),
+        Dialect::Pusher | Dialect::Resumable | Dialect::Tls => Ok(()),
         Dialect::Floor => Err("the floor has no channels: leave it out of this scenario".into()),
     }
 }

@@ -53,6 +53,7 @@ pub(crate) struct Soak {
 struct Held {
     descriptors: u64,
     threads: u64,
+    tasks: u64,
     keys: u64,
     connections: u64,
     webhooks: u64,
@@ -64,6 +65,7 @@ impl Held {
         let mut held = Self {
             descriptors: 0,
             threads: 0,
+            tasks: sum("tasks"),
             keys: redis.lasting_keys()?,
             connections: sum("connections"),
             webhooks: sum("webhook_queue"),
@@ -78,6 +80,7 @@ impl Held {
     fn is_back_at(&self, before: &Self) -> bool {
         self.descriptors <= before.descriptors
             && self.threads <= before.threads
+            && self.tasks <= before.tasks
             && self.keys <= before.keys
             && self.connections == 0
             && self.webhooks == 0
@@ -120,6 +123,7 @@ impl Load for Soak {
         let taken = Held {
             descriptors: u64::MAX,
             threads: u64::MAX,
+            tasks: u64::MAX,
             ..new
         };
         let before = self.quiet(&nodes, &redis, Some(&taken))?;
@@ -128,6 +132,7 @@ impl Load for Soak {
         let left = |of: fn(&Held) -> u64| of(&after) as f64 - of(&before) as f64;
         figures.push("descriptors_left", left(|held| held.descriptors));
         figures.push("threads_left", left(|held| held.threads));
+        figures.push("tasks_left", left(|held| held.tasks));
         figures.push("redis_keys_left", left(|held| held.keys));
         let hooks = nodes
             .iter()
@@ -167,7 +172,7 @@ impl Soak {
         let mut memory = Vec::new();
         let spent = measure(&mut client, nodes, |client| {
             let begun = Instant::now();
-            let (mut returned, mut next) = (0.0, staying);
+            let (mut returned, mut next, mut endpoint) = (0.0, staying, 0);
             while begun.elapsed().as_secs_f64() < seconds {
                 let schedule = Schedule::new(
                     client,
@@ -182,10 +187,12 @@ impl Soak {
                         next = staying + (next + 1 - staying) % (self.connections - staying);
                         returned += 1.0;
                     }
-                    // Whoever has gone comes back, with the token that it had, to either node.
+                    // Whoever has gone comes back with the token that it had, to the one node and the other.
                     while client.connections() + client.opening() < self.connections {
-                        let number = client.next_connection();
-                        client.open(passing(number))?;
+                        let mut comes = passing(client.next_connection());
+                        endpoint += 1;
+                        comes.endpoint = endpoint % 2;
+                        client.open(comes)?;
                     }
                     client.turn(Duration::from_millis(2))?;
                 }

@@ -16,6 +16,7 @@ use crate::admin::access::SameOrigin;
 use crate::admin::sessions::{Sessions, Ticket};
 use crate::feed::{Filter, Seen, Watch};
 use crate::limits::Permit;
+use crate::supervise;
 
 /// How often a watcher is sent what there is.
 const BEAT: Duration = Duration::from_millis(100);
@@ -56,7 +57,7 @@ pub(super) async fn watch(
                 refusal: None,
                 _permit: permit,
             };
-            tokio::task::spawn_local(watcher.serve(incoming));
+            supervise::spawn(watcher.serve(incoming));
             return Ok(response);
         }
         (Err(unknown), _) => (CloseCode::Policy, unknown.to_string()),
@@ -67,7 +68,7 @@ pub(super) async fn watch(
         }
     };
     let reason = reason(refusal.0, refusal.1);
-    tokio::task::spawn_local(async move {
+    supervise::spawn(async move {
         // It may have gone already.
         let _ = session.close(Some(reason)).await;
     });

@@ -43,24 +43,15 @@ const fn column(name: &'static str, camel: &'static str, key: &'static str, kind
     }
 }
 
-const fn number(name: &'static str, camel: &'static str, key: &'static str) -> Column {
-    column(name, camel, key, Kind::Number(Form::AsIs))
-}
-
-const fn unlimited(
-    name: &'static str,
-    camel: &'static str,
-    key: &'static str,
-    below: i64,
-    by: Option<&'static str>,
-) -> Column {
-    column(
-        name,
-        camel,
-        key,
-        Kind::Number(Form::Unlimited { below, by }),
-    )
-}
+const NUMBER: Kind = Kind::Number(Form::AsIs);
+/// No limit, if it is lower than zero.
+const RATE: Kind = Kind::Number(Form::Unlimited { below: 0, by: None });
+const COUNT: Kind = Kind::Number(Form::Unlimited { below: 1, by: None });
+/// Here, this always has a limit.
+const CLIENT_RATE: Kind = Kind::Number(Form::Unlimited {
+    below: 0,
+    by: Some("1000000"),
+});
 
 /// All of them, one a line.
 #[rustfmt::skip]
@@ -71,17 +62,17 @@ pub(in crate::config) const COLUMNS: &[Column] = &[
     column("enabled", "enabled", "enabled", Kind::Switch),
     column("enable_client_messages", "enableClientMessages", "client_events", Kind::Switch),
     column("enable_user_authentication", "enableUserAuthentication", "authorize_within", Kind::SignIn),
-    unlimited("max_connections", "maxConnections", "limits.connections", 1, None),
-    unlimited("max_backend_events_per_sec", "maxBackendEventsPerSecond", "limits.events_per_second", 0, None),
-    unlimited("max_client_events_per_sec", "maxClientEventsPerSecond", "limits.client_events_per_second", 0, Some("1000000")),
-    unlimited("max_read_req_per_sec", "maxReadRequestsPerSecond", "limits.reads_per_second", 0, None),
-    number("max_presence_members_per_channel", "maxPresenceMembersPerChannel", "limits.presence_members"),
+    column("max_connections", "maxConnections", "limits.connections", COUNT),
+    column("max_backend_events_per_sec", "maxBackendEventsPerSecond", "limits.events_per_second", RATE),
+    column("max_client_events_per_sec", "maxClientEventsPerSecond", "limits.client_events_per_second", CLIENT_RATE),
+    column("max_read_req_per_sec", "maxReadRequestsPerSecond", "limits.reads_per_second", RATE),
+    column("max_presence_members_per_channel", "maxPresenceMembersPerChannel", "limits.presence_members", NUMBER),
     column("max_presence_member_size_in_kb", "maxPresenceMemberSizeInKb", "limits.presence_member_bytes", Kind::Kilobytes),
-    number("max_channel_name_length", "maxChannelNameLength", "limits.channel_name_length"),
-    number("max_event_channels_at_once", "maxEventChannelsAtOnce", "limits.channels_per_event"),
-    number("max_event_name_length", "maxEventNameLength", "limits.event_name_length"),
+    column("max_channel_name_length", "maxChannelNameLength", "limits.channel_name_length", NUMBER),
+    column("max_event_channels_at_once", "maxEventChannelsAtOnce", "limits.channels_per_event", NUMBER),
+    column("max_event_name_length", "maxEventNameLength", "limits.event_name_length", NUMBER),
     column("max_event_payload_in_kb", "maxEventPayloadInKb", "limits.event_bytes", Kind::Kilobytes),
-    number("max_event_batch_size", "maxEventBatchSize", "limits.batch_events"),
+    column("max_event_batch_size", "maxEventBatchSize", "limits.batch_events", NUMBER),
     column("webhooks", "webhooks", "webhooks", Kind::Webhooks),
 ];
 

@@ -15,11 +15,11 @@ use ::config::{Value, ValueKind};
 
 use super::Environment;
 use super::environment::{APP_KEYS, EnvInput, LOG, app_variable as our_app_variable};
-use super::error::{Origin, Problem, nearest, variable};
+use super::error::{nearest, variable};
 use super::strays::is_injected;
 use super::tree::Override;
-use table::{Meaning, PREFIX, TABLE};
-use value::{expected, is_on, unquoted};
+use table::{Group, Meaning, PREFIX, TABLE, row_of};
+use value::{Form, expected, is_on, unquoted};
 
 /// What is logged with `SOKETI_DEBUG`.
 const DEBUG: &str = "info,actix_server=warn,tidewire=debug";
@@ -44,26 +44,32 @@ pub(super) fn translated(environment: &Environment) -> EnvInput {
             Some("") => {}
             // How Kubernetes tells of a service that is called soketi.
             Some(text) if is_injected(name, text) => {}
-            Some(text) => {
-                let bare = name[PREFIX.len()..].to_owned();
-                reading.given.insert(bare, unquoted(text));
-            }
-            None => {
-                let origin = Origin::Variable(name.to_owned());
-                let problem = Problem::of(origin, "expected UTF-8 text");
-                reading.out.problems.push(problem);
-            }
+            Some(text) => drop(reading.given.insert(name.to_owned(), unquoted(text))),
+            None => reading.out.refuse(name, "expected UTF-8 text"),
         }
     }
-    if !reading.given.is_empty() {
-        reading.rows();
-        reading.sign_in();
-        redis::add(&mut reading);
-        app_manager::add(&mut reading);
-        webhooks::add(&mut reading);
+    reading.single_names();
+    for (group, translate) in GROUPS {
+        match translate(&mut reading) {
+            Ok(because) => reading.idle(group, &because),
+            Err((name, text)) => reading.out.refuse(name, text),
+        }
     }
     reading.out
 }
+
+/// A name, and what is wrong with its value.
+type Refused = (&'static str, String);
+
+/// Takes the names of a group that it understands, and says why the others say nothing.
+type Translate = fn(&mut Reading<'_>) -> Result<String, Refused>;
+
+const GROUPS: [(Group, Translate); 4] = [
+    (Group::SignIn, sign_in),
+    (Group::Redis, redis::translate),
+    (Group::AppManager, app_manager::translate),
+    (Group::Webhooks, webhooks::translate),
+];
 
 /// What to tell about names for an app that nobody gives, if there are any.
 pub(super) fn without_app(options: &[Override]) -> Option<String> {
@@ -81,51 +87,63 @@ pub(super) fn without_app(options: &[Override]) -> Option<String> {
 
 /// Soketi's names on the way to ours.
 struct Reading<'a> {
-    /// Without the prefix.
+    /// What is not understood yet.
     given: BTreeMap<String, String>,
     environment: &'a Environment,
     out: EnvInput,
 }
 
-/// The whole name.
-fn whole(name: &str) -> String {
-    format!("{PREFIX}{name}")
+fn sign_in(reading: &mut Reading<'_>) -> Result<String, Refused> {
+    const SWITCH: &str = "SOKETI_DEFAULT_APP_USER_AUTHENTICATION";
+    const TIMEOUT: &str = "SOKETI_USER_AUTHENTICATION_TIMEOUT";
+    match reading.switch(SWITCH)? {
+        Some(true) => {
+            let given = reading.take(TIMEOUT);
+            let name = if given.is_some() { TIMEOUT } else { SWITCH };
+            let ours = Form::Milliseconds.ours(given.as_deref().unwrap_or(SIGN_IN));
+            let ours = ours.map_err(|problem| (name, problem))?;
+            reading.set_of_app(name, "authorize_within", ours.map(Into::into));
+        }
+        Some(false) => reading.notice(format!("{SWITCH}: whoever wants to may sign in here")),
+        None => {}
+    }
+    Ok(format!("{SWITCH} is not true"))
 }
 
 impl Reading<'_> {
-    /// What a name says.
-    fn text(&self, name: &str) -> Option<String> {
-        self.given.get(name).cloned()
+    /// What a name says. From now on it is understood.
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.given.remove(name)
     }
 
-    /// Goes through the names; those that only together say something are left to others.
-    fn rows(&mut self) {
+    /// Whether a switch is on; none: nothing is said.
+    fn switch(&mut self, name: &'static str) -> Result<Option<bool>, Refused> {
+        let on = self.take(name).map(|text| is_on(&text)).transpose();
+        on.map_err(|problem| (name, problem))
+    }
+
+    /// Goes through the names; those of groups are left.
+    fn single_names(&mut self) {
         let mut without: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut strays = Vec::new();
-        for (name, text) in self.given.clone() {
-            let fits = |row: &&table::Row| match row.name.strip_suffix('*') {
-                Some(beginning) => name.starts_with(beginning),
-                None => name == row.name,
-            };
-            match TABLE.iter().find(fits).map(|row| row.meaning) {
+        for (name, text) in std::mem::take(&mut self.given) {
+            match row_of(&name).map(|row| row.meaning) {
+                Some(Meaning::Part(_)) => drop(self.given.insert(name, text)),
                 Some(Meaning::Setting(path, form)) => match form.ours(&text) {
-                    Ok(ours) => self.set(&name, path, ours),
-                    Err(problem) => self.refuse(&name, problem),
+                    Ok(ours) => self.set(&[&name], path, ours),
+                    Err(problem) => self.out.refuse(&name, problem),
                 },
                 Some(Meaning::App(path, form)) => match form.ours(&text) {
                     Ok(ours) => self.set_of_app(&name, path, ours.map(Into::into)),
-                    Err(problem) => self.refuse(&name, problem),
+                    Err(problem) => self.out.refuse(&name, problem),
                 },
                 Some(Meaning::Debug) => self.debug(&name, &text),
                 Some(Meaning::None { fits, because }) if fits.contains(&text.as_str()) => {
-                    self.notice(format!("{}={text} is so anyway: {because}", whole(&name)));
+                    self.notice(format!("{name}={text} is so anyway: {because}"));
                 }
                 Some(Meaning::None { because, .. }) => {
-                    without.entry(because).or_default().push(whole(&name));
+                    without.entry(because).or_default().push(name);
                 }
-                Some(
-                    Meaning::Redis | Meaning::AppManager | Meaning::Webhooks | Meaning::SignIn,
-                ) => {}
                 None => strays.push(meant(&name)),
             }
         }
@@ -146,54 +164,37 @@ impl Reading<'_> {
             Ok(_) if self.environment.value(LOG).is_some() => self.is_outdone_by(name, LOG),
             Ok(true) => {
                 DEBUG.clone_into(&mut self.out.log.filter);
-                let name = whole(name);
                 self.notice(format!(
                     "{name} is understood as the log's filter {DEBUG}; the name here is {LOG}"
                 ));
             }
             Ok(false) => {}
-            Err(problem) => self.refuse(name, problem),
+            Err(problem) => self.out.refuse(name, problem),
         }
     }
 
-    fn sign_in(&mut self) {
-        const SWITCH: &str = "DEFAULT_APP_USER_AUTHENTICATION";
-        const TIMEOUT: &str = "USER_AUTHENTICATION_TIMEOUT";
-        let switch = self.text(SWITCH).map(|text| is_on(&text));
-        match switch {
-            Some(Ok(true)) => {
-                let given = self.text(TIMEOUT);
-                let name = if given.is_some() { TIMEOUT } else { SWITCH };
-                match value::Form::Milliseconds.ours(given.as_deref().unwrap_or(SIGN_IN)) {
-                    Ok(ours) => {
-                        self.set_of_app(name, "authorize_within", ours.map(Into::into));
-                    }
-                    Err(problem) => self.refuse(name, problem),
-                }
-            }
-            Some(Err(problem)) => self.refuse(SWITCH, problem),
-            _ => {
-                if switch.is_some() {
-                    let name = whole(SWITCH);
-                    self.notice(format!("{name}: whoever wants to may sign in here"));
-                }
-                self.idle(&[TIMEOUT], &format!("{} is not true", whole(SWITCH)));
-            }
-        }
-    }
-
-    /// Sets a key of a section, by its path; none: to its default.
-    fn set(&mut self, name: &str, path: &str, ours: Option<String>) {
-        if self.is_set(path) {
-            return self.outdone(name, path);
+    /// Sets a key of a section by what some names say together, which the first of them answers for; none: to its default.
+    fn set(&mut self, names: &[&str], path: &str, ours: Option<String>) {
+        let Some(name) = names.first() else { return };
+        if let Some(variable) = self.variable_set(&[path]) {
+            return self.is_outdone_by(name, &variable);
         }
         let ours = ours.map(|text| over(name, path, text.into()));
         self.out.overrides.extend(ours);
+        let verb = if names.len() > 1 { "are" } else { "is" };
         let (section, key) = path.rsplit_once('.').unwrap_or_default();
-        let (name, ours) = (whole(name), variable(path.split('.')));
         self.notice(format!(
-            "{name} is understood as {key} in [{section}]; the name here is {ours}"
+            "{} {verb} understood as {key} in [{section}]; the name here is {}",
+            names.join(", "),
+            variable(path.split('.'))
         ));
+    }
+
+    /// Sets a key to what one name says as it is, if it is given.
+    fn pass_on(&mut self, name: &str, path: &str) {
+        if let Some(text) = self.take(name) {
+            self.set(&[name], path, Some(text));
+        }
     }
 
     /// Sets a key of the environment's app, by its path in there; none: to its default.
@@ -215,21 +216,15 @@ impl Reading<'_> {
         self.out
             .app_options
             .extend(ours.map(|ours| over(name, path, ours)));
-        let name = whole(name);
         self.notice(format!(
             "{name} is understood as {key} of the environment's app; {here}"
         ));
     }
 
-    /// Whether one of our variables sets a key.
-    fn is_set(&self, path: &str) -> bool {
-        let ours = variable(path.split('.'));
-        self.environment.value(&ours).is_some()
-    }
-
-    /// Our variable of a key says the same.
-    fn outdone(&mut self, name: &str, path: &str) {
-        self.is_outdone_by(name, &variable(path.split('.')));
+    /// The first of our variables for some keys that is set.
+    fn variable_set(&self, paths: &[&str]) -> Option<String> {
+        let mut variables = paths.iter().map(|path| variable(path.split('.')));
+        variables.find(|name| self.environment.value(name).is_some())
     }
 
     fn notice(&mut self, text: String) {
@@ -242,23 +237,28 @@ impl Reading<'_> {
 
     /// One of our variables says the same.
     fn is_outdone_by(&mut self, name: &str, ours: &str) {
-        let name = whole(name);
         self.notice(format!("{name} has no effect: {ours} is set and wins"));
     }
 
-    /// Those of some names that are given say nothing.
-    fn idle(&mut self, names: &[&str], because: &str) {
-        let given = names.iter().filter(|name| self.given.contains_key(**name));
-        let given: Vec<String> = given.map(|name| whole(name)).collect();
-        if !given.is_empty() {
-            let given = given.join(", ");
-            self.warn(format!("without effect, because {because}: {given}"));
-        }
+    /// What is left of a group says nothing.
+    fn idle(&mut self, group: Group, because: &str) {
+        let of_group = TABLE.iter().filter(|row| match row.meaning {
+            Meaning::Part(of) => of == group,
+            _ => false,
+        });
+        let names: Vec<&str> = of_group.map(|row| row.name).collect();
+        self.unused(&names, because);
     }
 
-    fn refuse(&mut self, name: &str, text: String) {
-        let origin = Origin::Variable(whole(name));
-        self.out.problems.push(Problem::of(origin, text));
+    /// Those of some names that are left say nothing.
+    fn unused(&mut self, names: &[&str], because: &str) {
+        let given = names.iter().filter(|name| self.given.contains_key(**name));
+        let given: Vec<&str> = given.copied().collect();
+        if !given.is_empty() {
+            let list = given.join(", ");
+            self.warn(format!("without effect, because {because}: {list}"));
+        }
+        self.given.retain(|name, _| !names.contains(&name.as_str()));
     }
 }
 
@@ -266,7 +266,7 @@ impl Reading<'_> {
 fn over(name: &str, path: &str, value: ValueKind) -> Override {
     Override {
         path: path.split('.').map(str::to_owned).collect(),
-        value: Value::new(Some(&whole(name)), value),
+        value: Value::new(Some(&name.to_owned()), value),
     }
 }
 
@@ -274,10 +274,8 @@ fn over(name: &str, path: &str, value: ValueKind) -> Override {
 fn meant(name: &str) -> String {
     let names: Vec<&'static str> = TABLE.iter().map(|row| row.name).collect();
     match nearest(name, &names) {
-        Some(meant) if !meant.ends_with('*') => {
-            format!("{} (did you mean {}?)", whole(name), whole(meant))
-        }
-        _ => whole(name),
+        Some(meant) if !meant.ends_with('*') => format!("{name} (did you mean {meant}?)"),
+        _ => name.to_owned(),
     }
 }
 

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Reading, columns, is_on, whole};
+use super::{Reading, Refused, columns, is_on};
 use crate::config::rows::valued;
 
-const WEBHOOKS: &str = "DEFAULT_APP_WEBHOOKS";
-const BATCHING: &str = "WEBHOOKS_BATCHING";
+const WEBHOOKS: &str = "SOKETI_DEFAULT_APP_WEBHOOKS";
+const BATCHING: &str = "SOKETI_WEBHOOKS_BATCHING";
 
 /// One of Soketi's.
 #[derive(Deserialize)]
@@ -29,46 +29,43 @@ struct Filter {
     channel_name_ends_with: Option<String>,
 }
 
-/// Adds the webhooks of the environment's app.
-pub(super) fn add(reading: &mut Reading<'_>) {
-    let batch = match reading.text(BATCHING).map(|text| is_on(&text)) {
-        Some(Err(problem)) => return reading.refuse(BATCHING, problem),
-        Some(Ok(batch)) => batch,
-        None => false,
+/// The webhooks of the environment's app.
+pub(super) fn translate(reading: &mut Reading<'_>) -> Result<String, Refused> {
+    let batch = reading.given.get(BATCHING).map(|text| is_on(text));
+    let batch = batch.transpose().map_err(|problem| (BATCHING, problem))?;
+    let Some(text) = reading.take(WEBHOOKS) else {
+        return Ok(format!("{WEBHOOKS} is not set"));
     };
-    let Some(text) = reading.text(WEBHOOKS) else {
-        return reading.idle(&[BATCHING], &format!("{} is not set", whole(WEBHOOKS)));
-    };
-    let Ok(given) = serde_json::from_str::<Vec<Webhook>>(&text) else {
+    reading.take(BATCHING);
+    let batch = batch.unwrap_or(false);
+    let given: Vec<Webhook> = serde_json::from_str(&text).map_err(|_| {
         let text = "expected a list like [{\"url\":\"https://example.com/webhooks\",\"event_types\":[\"channel_occupied\"]}]";
-        return reading.refuse(WEBHOOKS, text.to_owned());
-    };
+        (WEBHOOKS, text.to_owned())
+    })?;
     let mut webhooks = Vec::new();
     for (number, webhook) in (1..).zip(given) {
-        // Soketi's tells of nothing then, ours would of everything.
-        if webhook.event_types.is_empty() {
-            reading.warn(format!(
-                "{}: the webhook number {number} has no event_types and is left out",
-                whole(WEBHOOKS)
-            ));
-        } else if webhook.url.is_none() {
-            reading.warn(format!(
-                "{}: the webhook number {number} has no url and is left out; functions of AWS Lambda are not supported, \
-                 call them by their URL",
-                whole(WEBHOOKS)
-            ));
-        } else {
-            webhooks.push(ours(webhook, batch));
-        }
-    }
-    let webhooks = valued(&webhooks.into(), Some(&whole(WEBHOOKS)));
-    reading.set_of_app(WEBHOOKS, "webhooks", Some(webhooks.kind));
-    if batch {
-        let name = whole(BATCHING);
-        reading.notice(format!(
-            "{name} is understood as batch of these webhooks; its place here is the file, in [[apps.webhooks]]"
+        let lacks = match &webhook {
+            webhook if webhook.event_types.is_empty() => "event_types and is left out",
+            Webhook { url: None, .. } => {
+                "url and is left out; functions of AWS Lambda are not supported, call them by their URL"
+            }
+            _ => {
+                webhooks.push(ours(webhook, batch));
+                continue;
+            }
+        };
+        reading.warn(format!(
+            "{WEBHOOKS}: the webhook number {number} has no {lacks}"
         ));
     }
+    let webhooks = valued(&webhooks.into());
+    reading.set_of_app(WEBHOOKS, "webhooks", Some(webhooks.kind));
+    if batch {
+        reading.notice(format!(
+            "{BATCHING} is understood as batch of these webhooks; its place here is the file, in [[apps.webhooks]]"
+        ));
+    }
+    Ok(String::new())
 }
 
 /// The same out of a column: a list or its text, of which anything that is none counts as empty, as with Soketi.

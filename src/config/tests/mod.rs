@@ -409,6 +409,10 @@ fn wrong_webhooks_are_refused_with_their_place() {
             "; found \"htps://***@example.com/w?***\"",
         ),
         (
+            "url = \"htps://example.com/w?t=to@pass\"",
+            "; found \"htps://***\"",
+        ),
+        (
             "url = \"user:pass@example.com\"",
             "; found \"***@example.com\"",
         ),

@@ -220,7 +220,10 @@ where
             if let Some(taker) = self.taker.as_deref()
                 && taker.takes(&request, wire.borrow().is_upgrade_offered())
             {
-                skip_body(wire, &request).await?;
+                if wire.borrow().has_body() {
+                    // Boxed: hardly any has one.
+                    Box::pin(skip_body(wire, &request)).await?;
+                }
                 match take_over(taker, wire, request).await {
                     true => continue,
                     false => return Ok(()),
@@ -237,7 +240,8 @@ where
             }
             let keep = match self.service.call(request).await {
                 Ok(response) => self.answer(wire, response.into()).await?,
-                Err(error) => self.answer(wire, error.into()).await?,
+                // Boxed: services answer with errors of their own.
+                Err(error) => Box::pin(self.answer(wire, error.into())).await?,
             };
             if !keep {
                 break;
@@ -271,9 +275,6 @@ where
 
 /// Reads the body of a request that is to have none: some proxies send an empty one in chunks.
 async fn skip_body(wire: &Rc<RefCell<Wire>>, request: &Request) -> Result<(), Fault> {
-    if !wire.borrow().has_body() {
-        return Ok(());
-    }
     let begun = wire.borrow_mut().begin(request, false);
     let is_raw = begun.is_some_and(|body| body.is_raw);
     let mut body = Body::new(Rc::clone(wire), is_raw, request.head().expect());

@@ -1,20 +1,18 @@
 //! The bytes of one connection and the codec between them and messages.
 
 use std::io;
-use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use actix_codec::{AsyncWrite as _, Decoder as _, Encoder as _};
+use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::body::BodySize;
 use actix_http::error::{ParseError, PayloadError};
 use actix_http::h1::{Codec, Message, MessageType};
 use actix_http::header::CONTENT_LENGTH;
 use actix_http::{ConnectionType, Request, Response, ServiceConfig, StatusCode};
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use tokio::io::AsyncReadExt as _;
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Fault, Socket};
-use crate::net::socket::TLS_HANDSHAKE;
+use crate::net::tls::TLS_HANDSHAKE;
 
 /// The most that is read at a time.
 const READ_BYTES: usize = 4096;
@@ -31,6 +29,8 @@ enum Rest {
     Framed,
     /// So many bytes, whatever the codec thinks: the request offers an upgrade that is not taken.
     Bytes(u64),
+    /// It is damaged, so nobody knows where it ends.
+    Damaged,
 }
 
 /// What the body of a request is.
@@ -180,6 +180,7 @@ impl Wire {
                 self.rest = Rest::Bytes(left - part.len() as u64);
                 Ok(Some(Some(part)))
             }
+            Rest::Damaged => Err(PayloadError::EncodingCorrupted),
             Rest::Framed => match self.codec.decode(&mut self.input) {
                 Ok(Some(Message::Chunk(Some(part)))) => Ok(Some(Some(part))),
                 Ok(None) => Ok(None),
@@ -187,7 +188,11 @@ impl Wire {
                     self.rest = Rest::Nothing;
                     Ok(Some(None))
                 }
-                Ok(Some(Message::Item(_))) | Err(_) => Err(PayloadError::EncodingCorrupted),
+                // The codec would go on behind the damage, and find an end and a request there.
+                Ok(Some(Message::Item(_))) | Err(_) => {
+                    self.rest = Rest::Damaged;
+                    Err(PayloadError::EncodingCorrupted)
+                }
             },
         }
     }
@@ -249,33 +254,40 @@ impl Wire {
 
     /// Reads what is there; 0 is the end. While nothing comes, an empty buffer is given back.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(socket) = &mut self.socket else {
+        let Some(socket) = &self.socket else {
             return Poll::Ready(Ok(0));
         };
-        self.input.reserve(READ_BYTES);
-        let mut part = (&mut self.input).limit(READ_BYTES);
-        let read = pin!(socket.read_buf(&mut part)).poll(cx);
-        if read.is_pending() && self.input.is_empty() {
-            self.input = BytesMut::new();
-            if self.output.is_empty() {
-                self.output = BytesMut::new();
+        loop {
+            let readable = socket.poll_readable(cx);
+            if readable.is_pending() && self.input.is_empty() {
+                self.input = BytesMut::new();
+                if self.output.is_empty() {
+                    self.output = BytesMut::new();
+                }
+            }
+            ready!(readable)?;
+            self.input.reserve(READ_BYTES);
+            match socket.try_read_some(&mut self.input, READ_BYTES) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
             }
         }
-        read
     }
 
     /// Ready when the kernel has taken all that was encoded.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(socket) = &mut self.socket else {
+        let Some(socket) = &self.socket else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let mut socket = Pin::new(socket);
         while !self.output.is_empty() {
-            let written = ready!(socket.as_mut().poll_write(cx, &self.output))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            match socket.try_write(&self.output) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(written) => self.output.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(socket.poll_writable(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            self.output.advance(written);
         }
         if self.output.capacity() > KEPT_BYTES {
             self.output = BytesMut::new();
@@ -297,4 +309,37 @@ fn plain_codec(request: &Request, config: &ServiceConfig) -> Option<Codec> {
     let mut codec = Codec::new(config.clone());
     let decoded = codec.decode(&mut BytesMut::from(shown.as_str()));
     matches!(decoded, Ok(Some(_))).then_some(codec)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_body_has_no_end() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let sent = format!("{head}1;\0\r\na\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            let config = ServiceConfig::default();
+            let mut wire = Wire {
+                socket: None,
+                input: BytesMut::from(sent.as_str()),
+                output: BytesMut::new(),
+                codec: Codec::new(config.clone()),
+                plain: None,
+                rest: Rest::Nothing,
+                searched: 0,
+                config,
+            };
+            let request = wire.decode_head().unwrap().unwrap();
+            assert!(wire.begin(&request, false).is_some());
+            assert!(wire.decode_body().is_err());
+            assert!(wire.decode_body().is_err());
+            assert!(!wire.skip_body());
+        });
+    }
 }

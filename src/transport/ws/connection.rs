@@ -20,19 +20,18 @@ use crate::transport::commands::{Commands, read};
 use crate::transport::lifecycle;
 use crate::transport::plain::Start;
 
-/// The whole life of an accepted connection.
-pub(super) async fn serve(
+/// The whole life of an accepted connection. Not an `async fn`, whose future has room for its arguments twice.
+pub(super) fn serve(
     node: Arc<Node>,
     peer: Rc<Peer>,
     buffered: BytesMut,
     admission: Admission,
     start: Option<Box<Start>>,
-) {
+) -> impl Future<Output = ()> {
     lifecycle::connected(&node, &peer);
     if !buffered.is_empty() {
         peer.on_read(buffered.len());
     }
-
     let mut connection = Connection {
         commands: Commands {
             session: Session::new(Rc::clone(&peer)),
@@ -41,14 +40,16 @@ pub(super) async fn serve(
         messages: Messages::default(),
         rest: buffered,
     };
-    let ending = {
-        let reading = pin!(connection.read(start));
-        lifecycle::until_ended(&peer, reading).await
-    };
-    lifecycle::disconnected(&node, connection.commands.session, &ending);
-    // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
-    Box::pin(lifecycle::close(&peer, &ending)).await;
-    drop(admission);
+    async move {
+        let ending = {
+            let reading = pin!(connection.read(start));
+            lifecycle::until_ended(&peer, reading).await
+        };
+        lifecycle::disconnected(&node, connection.commands.session, &ending);
+        // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
+        Box::pin(lifecycle::close(&peer, &ending)).await;
+        drop(admission);
+    }
 }
 
 /// What one connection owns.

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use rand::RngExt as _;
+
 use crate::harness::{
     APP, Observer, Opcode, PATIENCE, TARGET, event_body, frame, request, subscribe_frame, upgrade,
 };
@@ -18,7 +20,7 @@ use crate::harness::{
 pub(super) const CHANNEL: &str = "x";
 
 /// How long a read waits before the client looks at the others' state.
-const TURN: Duration = Duration::from_millis(20);
+pub(super) const TURN: Duration = Duration::from_millis(20);
 
 /// Between two publishes.
 const PAUSE: Duration = Duration::from_millis(15);
@@ -37,14 +39,28 @@ pub(super) struct Shared {
     /// Everybody goes.
     pub(super) leaves: AtomicBool,
     /// Which clients see what they should: that they are subscribed, and in the end everything.
-    pub(super) satisfied: [AtomicBool; 8],
+    pub(super) satisfied: [AtomicBool; super::CLIENTS],
 }
 
 /// What a client is there for.
 pub(super) enum Wish {
     Events,
-    /// To be a member, of this name.
+    /// The same with this token. It comes and goes, and comes to the other node.
+    Resumed(String),
+    /// To be a member of this name, with the others.
     Member(String),
+    /// To be the only member of this channel, as whom it names. It comes and goes.
+    Passing(String),
+}
+
+impl Wish {
+    pub(super) fn is_of_events(&self) -> bool {
+        matches!(self, Self::Events | Self::Resumed(_))
+    }
+
+    fn passes(&self) -> bool {
+        matches!(self, Self::Resumed(_) | Self::Passing(_))
+    }
 }
 
 /// A subscription from its success to its end.
@@ -52,6 +68,8 @@ pub(super) struct Life {
     pub(super) client: usize,
     pub(super) node: usize,
     pub(super) is_of_events: bool,
+    /// It goes on where the last one of its client ended.
+    pub(super) is_resumed: bool,
     pub(super) subscribed: Instant,
     /// Whether the client ended it, when all was over.
     pub(super) lasted: bool,
@@ -139,6 +157,9 @@ pub(super) fn run(shared: &Shared, number: usize, wish: &Wish) -> Vec<Life> {
             stream: None,
             bytes: Vec::new(),
             view: BTreeSet::new(),
+            begun: Instant::now(),
+            stays: Duration::from_millis(rand::rng().random_range(1200..3000)),
+            is_of_the_end: shared.ends.load(SeqCst),
             life: None,
         };
         let deaths = shared.deaths[connection.node].load(SeqCst);
@@ -146,7 +167,7 @@ pub(super) fn run(shared: &Shared, number: usize, wish: &Wish) -> Vec<Life> {
         let end = connection.live();
         shared.satisfied[number].store(false, SeqCst);
         if let Some(mut life) = connection.life {
-            life.lasted = end.is_ok();
+            life.lasted = end.is_ok() && shared.leaves.load(SeqCst);
             if let Err(error) = end
                 && deaths == shared.deaths[life.node].load(SeqCst)
             {
@@ -156,6 +177,9 @@ pub(super) fn run(shared: &Shared, number: usize, wish: &Wish) -> Vec<Life> {
                 ));
             }
             lives.push(life);
+            if matches!(wish, Wish::Passing(_)) && !shared.ends.load(SeqCst) {
+                thread::sleep(Duration::from_millis(rand::rng().random_range(0..2500)));
+            }
         }
         thread::sleep(TURN);
     }
@@ -171,20 +195,27 @@ struct Connection<'a> {
     /// What was read and is not whole.
     bytes: Vec<u8>,
     view: BTreeSet<String>,
+    begun: Instant,
+    /// After that one who comes and goes is gone, unless all has ended already when it came.
+    stays: Duration,
+    is_of_the_end: bool,
     life: Option<Life>,
 }
 
 impl Connection<'_> {
-    /// Until everybody goes.
+    /// Until everybody goes, or its time is over.
     fn live(&mut self) -> io::Result<()> {
         let mut stream = connect(self.shared.ports[self.node].load(SeqCst))?;
         stream.set_read_timeout(Some(TURN))?;
-        stream.write_all(upgrade(TARGET, &[]).as_bytes())?;
+        let target = match self.wish {
+            Wish::Resumed(token) => format!("/resume/{token}{TARGET}"),
+            _ => TARGET.to_owned(),
+        };
+        stream.write_all(upgrade(&target, &[]).as_bytes())?;
         self.stream = Some(stream);
-        let begun = Instant::now();
         while !self.read()? || self.head().is_none() {
             // A node that stands still may do so for a while.
-            if begun.elapsed() > PATIENCE {
+            if self.begun.elapsed() > PATIENCE {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
@@ -198,15 +229,26 @@ impl Connection<'_> {
                             String::from_utf8_lossy(&payload)
                         )));
                     }
+                    9 => self.write(Opcode::Pong, &payload)?,
                     _ => {}
                 }
             }
             self.shared.satisfied[self.number].store(self.is_satisfied(), SeqCst);
-            if self.shared.leaves.load(SeqCst) {
+            if self.shared.leaves.load(SeqCst) || self.has_had_its_time() {
                 return Ok(());
             }
             self.read()?;
         }
+    }
+
+    /// One who resumes stays in the end once it has been resumed.
+    fn has_had_its_time(&self) -> bool {
+        let is_resumed = self.life.as_ref().is_some_and(|life| life.is_resumed);
+        let stays = match self.wish {
+            Wish::Resumed(_) => self.is_of_the_end && is_resumed,
+            _ => self.is_of_the_end,
+        };
+        self.wish.passes() && !stays && self.begun.elapsed() > self.stays
     }
 
     /// Whether something came.
@@ -265,7 +307,8 @@ impl Connection<'_> {
                 self.life = Some(Life {
                     client: self.number,
                     node: self.node,
-                    is_of_events: matches!(self.wish, Wish::Events),
+                    is_of_events: self.wish.is_of_events(),
+                    is_resumed: data["resumed"] == true,
                     subscribed: Instant::now(),
                     lasted: false,
                     received: Vec::new(),
@@ -297,14 +340,16 @@ impl Connection<'_> {
     fn subscribe(&mut self, greeting: &Value) -> io::Result<()> {
         let id = greeting["socket_id"].as_str().unwrap_or_default();
         let text = match self.wish {
-            Wish::Events => subscribe_frame(id, CHANNEL, None),
-            Wish::Member(name) => {
-                let data = format!(r#"{{"user_id":"{name}"}}"#);
-                subscribe_frame(id, Observer::CHANNEL, Some(&data))
-            }
+            Wish::Events | Wish::Resumed(_) => subscribe_frame(id, CHANNEL, None),
+            Wish::Member(name) => subscribe_frame(id, Observer::CHANNEL, Some(&user(name))),
+            Wish::Passing(name) => subscribe_frame(id, name, Some(&user(name))),
         };
+        self.write(Opcode::Text, text.as_bytes())
+    }
+
+    fn write(&mut self, opcode: Opcode, payload: &[u8]) -> io::Result<()> {
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        stream.write_all(&frame(true, Opcode::Text, text.as_bytes()))
+        stream.write_all(&frame(true, opcode, payload))
     }
 
     fn is_satisfied(&self) -> bool {
@@ -313,7 +358,14 @@ impl Connection<'_> {
         match self.wish {
             _ if !self.shared.ends.load(SeqCst) => true,
             Wish::Events => last > 0 && life.received.contains(&last),
+            // What it has heard before it does not hear again; the judge knows.
+            Wish::Resumed(_) => last > 0 && self.is_of_the_end && life.is_resumed,
             Wish::Member(_) => last > 0 && self.view.len() == super::MEMBERS,
+            Wish::Passing(_) => last > 0 && self.is_of_the_end,
         }
     }
+}
+
+fn user(name: &str) -> String {
+    format!(r#"{{"user_id":"{name}"}}"#)
 }

@@ -9,9 +9,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::client::{Accepted, Shared};
+use super::hooks::Excuse;
 use crate::clocks::Clock;
 use crate::cluster::{LEASE, impatient};
-use crate::harness::{Config, Proxy, RedisServer, Server};
+use crate::harness::{Config, Proxy, Receiver, RedisServer, Reply, Server};
 
 /// How many faults there are, one after the other.
 const FAULTS: usize = 6;
@@ -19,7 +20,7 @@ const FAULTS: usize = 6;
 /// By when a node that was cut off is back, and has caught up.
 const BACK: Duration = Duration::from_secs(8);
 
-/// Two nodes, each with its own way to Redis and its own clock.
+/// Two nodes, each with its own way to Redis, its own clock and its own way to the backend.
 pub(super) struct Scene {
     random: StdRng,
     redis: RedisServer,
@@ -28,9 +29,13 @@ pub(super) struct Scene {
     configs: [Config; 2],
     nodes: [Option<Server>; 2],
     shared: Arc<Shared>,
+    /// Where their webhooks go.
+    pub(super) receivers: [Receiver; 2],
     /// The faults so far, and when they began.
     pub(super) played: Vec<String>,
-    begun: Instant,
+    /// When a webhook may have been lost: with a node, or with what Redis knew.
+    pub(super) excuses: Vec<Excuse>,
+    pub(super) begun: Instant,
 }
 
 /// A moment in which Redis lost its memory.
@@ -85,11 +90,15 @@ impl Scene {
     pub(super) fn start(seed: u64, shared: &Arc<Shared>) -> Self {
         let redis = RedisServer::start();
         let proxies = [(); 2].map(|()| Proxy::start(redis.address()));
-        let config = |proxy: &Proxy| {
+        let receivers = [(); 2].map(|()| Receiver::start(&[Reply::Status(200)]));
+        let configs = [0, 1].map(|node| {
             let config = impatient().server("drain_seconds", "0");
-            config.redis("url", &format!("{:?}", proxy.url()))
-        };
-        let configs = [config(&proxies[0]), config(&proxies[1])];
+            config
+                .app("resume_ping_seconds", "1")
+                .webhooks("linger_seconds", "0")
+                .webhook(&receivers[node].webhook(""))
+                .redis("url", &format!("{:?}", proxies[node].url()))
+        });
         let mut scene = Self {
             random: StdRng::seed_from_u64(seed),
             redis,
@@ -98,7 +107,9 @@ impl Scene {
             configs,
             nodes: [None, None],
             shared: Arc::clone(shared),
+            receivers,
             played: Vec::new(),
+            excuses: Vec::new(),
             begun: Instant::now(),
         };
         scene.start_node(0);
@@ -146,6 +157,7 @@ impl Scene {
         match fault {
             Fault::Kill => {
                 self.kill(node);
+                self.excuse(Duration::from_secs(1));
                 thread::sleep(time);
                 self.start_node(node);
             }
@@ -167,6 +179,7 @@ impl Scene {
             Fault::RedisForgets => {
                 self.redis.kill();
                 let loss = Loss::at(Instant::now());
+                self.excuse(BACK);
                 self.redis.restart_empty();
                 return Some(loss);
             }
@@ -191,6 +204,12 @@ impl Scene {
             }
         }
         None
+    }
+
+    /// What was to be told by now, or for so long, may not be. A node that was cut off or stood still had not told it.
+    fn excuse(&mut self, time: Duration) {
+        let now = Instant::now();
+        self.excuses.push((now - BACK, now + time));
     }
 
     fn stand_still(&self, node: usize, time: Duration) {

@@ -1,22 +1,25 @@
 //! Chaos: two nodes over Redis under load, while a random schedule of faults runs (`faults`). Clients note what they are
 //! told (`client`), and afterwards it is judged by what ARCHITECTURE.md promises: no connection ends that its node could
-//! keep, no event comes twice or out of order, none that was accepted is missing, and in the end everybody agrees.
+//! keep, no event comes twice or out of order, none that was accepted is missing, and in the end everybody agrees. So it
+//! is with those that come back with a token, and with what a backend is told (`hooks`).
 //!
 //! A seed makes the schedule; the moments are the machine's. `TIDEWIRE_CHAOS_SEEDS=500` runs so many seeds,
 //! `TIDEWIRE_CHAOS_FIRST=42` begins at another one.
 
 mod client;
 mod faults;
+mod hooks;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Members, PATIENCE, eventually, listed};
-use client::{Accepted, Life, Shared, Wish};
+use crate::harness::{Members, Observer, PATIENCE, eventually, listed};
+use client::{Accepted, Life, Shared, TURN, Wish};
 use faults::{Loss, Scene};
+use hooks::Backend;
 
 /// Without a wish of another number.
 const SEEDS: u64 = 10;
@@ -25,7 +28,10 @@ const SEEDS: u64 = 10;
 const AT_A_TIME: u64 = 5;
 
 const SUBSCRIBERS: usize = 4;
+const RESUMING: usize = 2;
 const MEMBERS: usize = 4;
+const PASSING: usize = 2;
+const CLIENTS: usize = SUBSCRIBERS + RESUMING + MEMBERS + PASSING;
 
 #[test]
 fn what_is_promised_holds_in_random_failures() {
@@ -65,12 +71,10 @@ fn what_is_promised_holds_in_random_failures() {
 fn run(seed: u64) {
     let shared = Arc::new(Shared::default());
     let mut scene = Scene::start(seed, &shared);
-    let clients: Vec<_> = (0..SUBSCRIBERS + MEMBERS)
-        .map(|number| {
-            let wish = match number.checked_sub(SUBSCRIBERS) {
-                None => Wish::Events,
-                Some(member) => Wish::Member(format!("m{member}")),
-            };
+    let clients: Vec<_> = wishes()
+        .into_iter()
+        .enumerate()
+        .map(|(number, wish)| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || client::run(&shared, number, &wish))
         })
@@ -92,12 +96,13 @@ fn run(seed: u64) {
         &format!("all agree after seed {seed}: {:?}", scene.played),
     );
     agreed(&scene);
+    let untold = told(&scene);
     shared.leaves.store(true, SeqCst);
     let lives: Vec<Life> = clients
         .into_iter()
         .flat_map(|client| client.join().expect("it only notes"))
         .collect();
-    let broken = judge(&lives, &accepted, &losses);
+    let broken = [judge(&lives, &accepted, &losses), untold].concat();
     assert!(
         broken.is_empty(),
         "seed {seed}, {} events accepted, faults {:#?}: {broken:#?}",
@@ -106,10 +111,19 @@ fn run(seed: u64) {
     );
 }
 
+/// What each client is there for.
+fn wishes() -> Vec<Wish> {
+    let mut wishes: Vec<Wish> = (0..SUBSCRIBERS).map(|_| Wish::Events).collect();
+    wishes.extend((0..RESUMING).map(|number| Wish::Resumed(format!("a-token-of-client-{number}"))));
+    wishes.extend((0..MEMBERS).map(|number| Wish::Member(format!("m{number}"))));
+    wishes.extend((0..PASSING).map(|number| Wish::Passing(format!("presence-{number}"))));
+    wishes
+}
+
 fn await_satisfied(shared: &Shared, what: &str) {
     let mut waits = Vec::new();
     eventually(2 * PATIENCE, what, || {
-        let now: Vec<usize> = (0..SUBSCRIBERS + MEMBERS)
+        let now: Vec<usize> = (0..CLIENTS)
             .filter(|number| !shared.satisfied[*number].load(SeqCst))
             .collect();
         if now != waits {
@@ -126,25 +140,44 @@ fn agreed(scene: &Scene) {
     for node in scene.nodes() {
         eventually(PATIENCE, "the node counts right", || {
             let count = crate::cluster::subscriptions(node, client::CHANNEL);
-            let right = listed(node) == members && count == SUBSCRIBERS as u64;
+            let right = listed(node) == members && count == (SUBSCRIBERS + RESUMING) as u64;
             right.then_some(())
         });
         assert_eq!(node.admin("/ready").status(), 200);
     }
 }
 
+/// What the backend was told and must not be, once it has been told all.
+fn told(scene: &Scene) -> Vec<String> {
+    let mut there = vec![client::CHANNEL.to_owned()];
+    for wish in wishes() {
+        let (channel, user) = match wish {
+            Wish::Member(user) => (Observer::CHANNEL.to_owned(), user),
+            Wish::Passing(name) => (name.clone(), name),
+            _ => continue,
+        };
+        there.extend([format!("{channel} {user}"), channel]);
+    }
+    let mut backend = Backend::default();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        backend.read(&scene.receivers);
+        let broken = backend.judge(&there, &scene.excuses, scene.begun);
+        if broken.is_empty() || Instant::now() > end {
+            return broken;
+        }
+        thread::sleep(TURN);
+    }
+}
+
 /// What was promised and did not hold.
 fn judge(lives: &[Life], accepted: &[Accepted], losses: &[Loss]) -> Vec<String> {
     let mut broken: Vec<String> = lives.iter().flat_map(|life| life.broken.clone()).collect();
+    let in_order: Vec<u64> = accepted.iter().map(|event| event.number).collect();
+    // Of each client: since when it has been subscribed, and what it has got since.
+    let mut known: BTreeMap<usize, (Instant, BTreeSet<u64>)> = BTreeMap::new();
     for life in lives.iter().filter(|life| life.is_of_events) {
         let whose = format!("client {} on node {}", life.client, life.node);
-        let mut seen = BTreeSet::new();
-        for number in &life.received {
-            if !seen.insert(*number) {
-                broken.push(format!("{whose} got {number} twice"));
-            }
-        }
-        let in_order: Vec<u64> = accepted.iter().map(|event| event.number).collect();
         let of_those: Vec<u64> = life
             .received
             .iter()
@@ -156,21 +189,37 @@ fn judge(lives: &[Life], accepted: &[Accepted], losses: &[Loss]) -> Vec<String> 
                 "{whose} got accepted events out of order: {of_those:?}"
             ));
         }
-        if !life.lasted {
-            continue;
+        let all: BTreeSet<u64> = life.received.iter().copied().collect();
+        if all.len() < life.received.len() {
+            broken.push(format!("{whose} got events twice: {:?}", life.received));
         }
+        let (since, mut seen) = match (life.is_resumed, known.remove(&life.client)) {
+            (true, Some(known)) => known,
+            (true, None) => {
+                broken.push(format!("{whose} resumed what it had not begun"));
+                continue;
+            }
+            (false, _) => (life.subscribed, BTreeSet::new()),
+        };
+        seen.extend(all);
+        let last = match life.lasted {
+            true => u64::MAX,
+            false => of_those.last().copied().unwrap_or_default(),
+        };
         for event in accepted {
-            let is_owed =
-                event.begun > life.subscribed && !losses.iter().any(|loss| loss.excuses(event));
+            let is_owed = event.begun > since
+                && event.number <= last
+                && !losses.iter().any(|loss| loss.excuses(event));
             if is_owed && !seen.contains(&event.number) {
                 broken.push(format!(
                     "{whose} missed {}, accepted by node {}, {:?} after it had subscribed",
                     event.number,
                     event.node,
-                    event.begun - life.subscribed
+                    event.begun - since
                 ));
             }
         }
+        known.insert(life.client, (since, seen));
     }
     broken
 }
@@ -190,6 +239,7 @@ fn every_broken_promise_is_found() {
         client: 0,
         node: 0,
         is_of_events: true,
+        is_resumed: false,
         subscribed: begun,
         lasted,
         received: received.to_vec(),
@@ -205,6 +255,17 @@ fn every_broken_promise_is_found() {
     assert_eq!(found(&[2, 1, 4], true, &[]), 1);
     assert_eq!(found(&[1, 4], true, &[]), 1);
     assert_eq!(found(&[1], false, &[]), 0);
+    assert_eq!(found(&[2], false, &[]), 1);
+    let resumed = |first: &[u64], then: &[u64]| {
+        let next = Life {
+            is_resumed: true,
+            ..life(then, true)
+        };
+        judge(&[life(first, false), next], &accepted, &[]).len()
+    };
+    assert_eq!(resumed(&[1, 2], &[2, 4]), 0);
+    assert_eq!(resumed(&[1], &[4]), 1);
+    assert_eq!(resumed(&[], &[4]), 2);
     let loss = Loss::at(begun + Duration::from_secs(3));
     assert_eq!(found(&[1, 4], true, &[loss]), 0);
     assert_eq!(found(&[1, 2], true, &[loss]), 1);

@@ -27,11 +27,12 @@ fn assert_all_complete(nodes: &[Server], mut subscribers: Vec<Ws>, sent: &[Sent]
 /// The connections of all nodes are killed again and again, at the same time. Each has subscribed to what others ask its
 /// node, so Redis counts them as of this type, also those of a node that only publishes.
 fn publish_amid_killings(redis: &RedisServer, nodes: &Nodes) -> Vec<Sent> {
-    const PAUSE: Duration = Duration::from_millis(300);
     let sent = publish_meanwhile(&[&nodes[0], &nodes[1]], TIME, |publishing| {
         while publishing() {
             redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-            thread::sleep(PAUSE);
+            for node in nodes.iter() {
+                await_acceptance(node, "another", "");
+            }
         }
     });
     assert!(nodes.counter("cluster_reconnects") > 10);
@@ -77,7 +78,7 @@ fn a_link_that_breaks_again_and_again_loses_nothing() {
             way(&proxy);
             thread::sleep(Duration::from_millis(250));
             proxy.pass();
-            thread::sleep(Duration::from_millis(400));
+            await_acceptance(&nodes[2], "another", "");
         }
     });
     assert!(sent[0].refused.is_empty(), "its link was always there");

@@ -244,6 +244,7 @@ fn a_session_that_ends_leaves_nothing_in_redis() {
     let known = keys(redis, &nodes);
     assert_eq!(known.len(), 1, "{known:?}");
     let mut stream_elsewhere = page.at(&nodes[1]).stream_with(&origin);
+    assert!(stream.has_ended(PATIENCE), "it is replaced");
     drop(stream);
     assert_eq!(page.send_body("[]").status(), 204);
     assert_eq!(stream_elsewhere.line(), "a[]");

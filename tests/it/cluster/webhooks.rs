@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Config, Nodes, Observer, Receiver, Reply, Ws};
+use crate::harness::{
+    Config, Nodes, Observer, PATIENCE, Proxy, Receiver, RedisServer, Reply, Ws, eventually,
+};
 
 use super::nodes;
 
@@ -171,4 +173,52 @@ fn a_return_on_another_node_within_the_linger_is_not_told() {
     other.silent();
     drop(other);
     assert_told(&receiver, &["channel_vacated y"]);
+}
+
+/// What Redis has decided and a connection that broke has not told, is told by the next one.
+#[test]
+fn a_change_whose_answer_was_lost_is_told_once() {
+    const DELAY: Duration = Duration::from_secs(1);
+    let redis = RedisServer::shared();
+    let proxy = Proxy::start(redis.address());
+    let receiver = receiver();
+    let config = config(&receiver).webhooks("linger_seconds", "3");
+    let nodes = Nodes::linked(&config, &[proxy.url()]);
+    let are_there = |name: &str| {
+        let pattern = format!("{}:*:{name}", nodes.prefix());
+        !redis.keys(&pattern).is_empty()
+    };
+    let lose_the_answer = || {
+        proxy.cut();
+        proxy.delay(Duration::ZERO);
+        proxy.pass();
+    };
+    let mut ada = Observer::connect(&nodes[0]);
+    proxy.delay(DELAY);
+    ada.send_join("ada");
+    eventually(PATIENCE, "ada is a member", || {
+        are_there("members:*").then_some(())
+    });
+    lose_the_answer();
+    ada.await_snapshot();
+    assert_told(
+        &receiver,
+        &["channel_occupied presence-x", "member_added presence-x ada"],
+    );
+    drop(ada);
+    eventually(PATIENCE, "her leaving waits", || {
+        are_there("linger").then_some(())
+    });
+    proxy.delay(DELAY);
+    eventually(PATIENCE, "her leaving is decided", || {
+        (!are_there("linger")).then_some(())
+    });
+    lose_the_answer();
+    assert_told(
+        &receiver,
+        &[
+            "channel_vacated presence-x",
+            "member_removed presence-x ada",
+        ],
+    );
 }

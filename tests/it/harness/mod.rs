@@ -36,12 +36,12 @@ pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Members, Observer, listed, members};
 pub(crate) use ports::free_port;
 pub(crate) use proxy::Proxy;
-pub(crate) use receiver::{Receiver, Reply};
+pub(crate) use receiver::{Received, Receiver, Reply};
 pub(crate) use redis::{RedisCluster, RedisSentinel, RedisServer, WATCHED, new_folder};
 pub(crate) use resp::{Answer, Resp};
 pub(crate) use server::{Server, event_body};
 pub(crate) use tokens::{Jwks, Provider, ProviderKey, hs256, jwk_set, jwt};
-pub(crate) use wire::{Filled, Wire};
+pub(crate) use wire::{Filled, Wire, tls_client};
 pub(crate) use ws::{
     Message, Opcode, TARGET, Ws, frame, header, signin_frame, subscribe_frame, upgrade,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{APP, PATIENCE};
 
@@ -29,6 +29,7 @@ pub(crate) enum Reply {
 /// A request that came.
 #[derive(Debug)]
 pub(crate) struct Received {
+    pub(crate) at: Instant,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
 }
@@ -181,6 +182,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Received> {
         headers.push((name.to_ascii_lowercase(), value.to_owned()));
     }
     let request = Received {
+        at: Instant::now(),
         headers,
         body: String::new(),
     };

@@ -84,17 +84,7 @@ impl Wire {
     /// # Errors
     /// The handshake fails.
     pub(crate) fn start_tls(mut self, authorities: &str) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
-            roots.add(certificate.unwrap()).unwrap();
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = "localhost".try_into().unwrap();
-        let mut session = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut session = tls_client(authorities);
         self.stream.set_read_timeout(Some(PATIENCE))?;
         while session.is_handshaking() {
             session.complete_io(&mut self.stream)?;
@@ -220,4 +210,19 @@ fn parse_head(bytes: &[u8]) -> Head {
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
     Head { status, headers }
+}
+
+/// The client's side of TLS with a server on this machine that these authorities vouch for.
+pub(crate) fn tls_client(authorities: &str) -> ClientConnection {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    ClientConnection::new(Arc::new(config), name).unwrap()
 }

@@ -15,8 +15,16 @@ pub(super) struct Cost {
 
 impl Cost {
     pub(super) fn of(server: &Server) -> Self {
-        // What a first request makes is no attack's cost.
-        server.admin("/live");
+        // The startup line may come before the workers, each of which has files of its own. What a first request makes is
+        // no attack's cost either.
+        eventually(PATIENCE, "all workers answer", || {
+            let metrics = server.admin("/metrics").body;
+            let workers = |name| {
+                let samples = format!("\ntidewire_worker_{name}{{");
+                metrics.matches(&samples).count()
+            };
+            (workers("connections") == workers("inbox_bytes")).then_some(())
+        });
         Self {
             cpu: cpu(server.pid()),
             resident_kib: server.resident_kib(),

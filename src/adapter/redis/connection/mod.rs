@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::wire::message::Run;
 use super::wire::scripts::Script;
+use crate::supervise;
 pub(crate) use value::{ValueExt, error_text};
 
 /// A TCP stream, with or without TLS.
@@ -74,7 +75,7 @@ impl Connection {
             written: 0,
             writer,
             values,
-            reader: tokio::task::spawn_local(read(reader, sender)),
+            reader: supervise::spawn(read(reader, sender)),
         }
     }
 

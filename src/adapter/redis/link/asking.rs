@@ -19,6 +19,7 @@ use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as
 use crate::adapter::redis::wire::peer_message::{Content, PeerMessage};
 use crate::adapter::{Answerer, NodeId};
 use crate::slack::Slack as _;
+use crate::supervise;
 
 /// Questions of other nodes that are being answered at once. Further ones are told that they are too many.
 const MAX_ANSWERING: usize = 10_000;
@@ -160,7 +161,8 @@ impl Asking {
             Some(answerer) if self.answering.len() < MAX_ANSWERING => {
                 let answer = answerer(text);
                 let task = async move { (asked, answer.await) };
-                self.answering.insert(asked, self.tasks.spawn_local(task));
+                let task = self.tasks.spawn_local(supervise::counted(task));
+                self.answering.insert(asked, task);
             }
             _ => self.put(asked.0, asked.1, Content::Busy),
         }

@@ -23,12 +23,14 @@ impl Link {
     pub(super) fn heartbeat(&mut self, connection: &mut Connection) {
         let last = matches!(self.shutdown, Shutdown::Flushing(_));
         let bucket = &self.deps.bucket;
+        let untold = bucket.untold(&self.deps.node);
         let mut keys = vec![
             &bucket.nodes,
             &bucket.wire,
             &bucket.epoch,
             &bucket.due,
             &bucket.linger,
+            &untold,
         ];
         if self.feed_relay.is_some() {
             keys.push(&bucket.watch);
@@ -40,7 +42,8 @@ impl Link {
             .arg(WIRE_VERSION)
             .arg(format!("{:016x}", rand::random::<u64>()))
             .arg(HEARTBEAT_BATCH)
-            .arg(u8::from(last));
+            .arg(u8::from(last))
+            .arg(self.told);
         if let Some(feed_relay) = &self.feed_relay {
             command.arg(feed_relay.watched(&self.deps.node));
         }

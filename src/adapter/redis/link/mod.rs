@@ -128,6 +128,8 @@ pub(super) struct Link {
     /// What resumable connections have confirmed and Redis has not been told.
     positions: WaitingPositions,
     in_flight: InFlight,
+    /// The number up to which this node knows what only it is told.
+    told: u64,
     asking: Asking,
     feed_relay: Option<FeedRelay>,
     directory: Option<NodeDirectory>,
@@ -175,6 +177,7 @@ impl Link {
             waiting_calls: VecDeque::new(),
             positions: WaitingPositions::default(),
             in_flight: InFlight::default(),
+            told: 0,
             asking,
             waiter_deadlines: VecDeque::new(),
             idle_topics: VecDeque::new(),

@@ -82,7 +82,11 @@ impl Link {
         let bucket = &self.deps.bucket;
         let mut command = connection.script(
             Script::RemoveNode,
-            &[bucket.nodes.clone(), bucket.owned_topics(&node)],
+            &[
+                bucket.nodes.clone(),
+                bucket.owned_topics(&node),
+                bucket.untold(&node),
+            ],
         );
         command.arg(&node).arg(u8::from(itself));
         connection.queue(&command);

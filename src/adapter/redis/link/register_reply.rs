@@ -28,6 +28,8 @@ pub(in crate::adapter::redis) struct Registered {
     occupied: bool,
     pub(super) count_published: bool,
     cache_miss: bool,
+    /// The number of what only this reply says: occupied, cache miss, appeared.
+    told: u64,
     appeared: Vec<String>,
     members: Option<Members>,
     /// The last event of a cache channel, and its place.
@@ -60,6 +62,7 @@ impl Link {
             return Ok(());
         }
         let registered = Registered::read(&mut reply, connection.run)?;
+        self.told = self.told.max(registered.told);
         if registration.releases {
             return self.on_released(name, &registered);
         }
@@ -239,6 +242,7 @@ impl Registered {
             now: next().text()?.parse().unwrap_or_default(),
         };
         let last_place = LogId(next().text()?.parse().unwrap_or_default());
+        let told = next().text()?.parse().unwrap_or_default();
         Ok(Self {
             log_tail,
             count: usize::try_from(count).unwrap_or_default(),
@@ -246,6 +250,7 @@ impl Registered {
             occupied: occupied == 1,
             count_published: count_published == 1,
             cache_miss: cache_miss == 1,
+            told,
             appeared,
             members,
             last_event: last_event.map(|event| (last_place, event)),

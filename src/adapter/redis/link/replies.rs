@@ -17,7 +17,7 @@ use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
 use crate::adapter::{Counts, Taken};
-use crate::protocol::{UserId, WebhookEvent};
+use crate::protocol::{ChannelName, UserId, WebhookEvent};
 
 /// How long other nodes have to register again after a loss of Redis' memory.
 const REJOIN_GRACE: Duration = Duration::from_secs(5);
@@ -239,7 +239,7 @@ impl Link {
             return Err(self.wire_mismatch(&epoch));
         }
         let has_lapsed = next().number()? == 1;
-        let (dead, counts, gone) = (next().texts()?, next().texts()?, next().texts()?);
+        let (dead, counts, told) = (next().texts()?, next().texts()?, next().texts()?);
         let nodes = usize::try_from(next().number()?).unwrap_or_default();
         let watched = next().texts()?;
 
@@ -256,30 +256,53 @@ impl Link {
             self.paused = false;
             self.resync_all();
         }
-        let is_more = counts.len() >= HEARTBEAT_BATCH || gone.len() >= HEARTBEAT_BATCH;
         self.update_feed_watches(&watched, connection);
         for node in dead {
             self.request_owned_topics(node, connection);
         }
+        let counts_due = counts.len();
         for topic_id in counts {
             self.flush_count(topic_id, connection);
         }
-        for left in gone {
-            match left.split_once('\0') {
-                None => self.post_webhook(&left, &WebhookEvent::ChannelVacated),
-                Some((topic_id, user)) => {
-                    if let Some(user) = UserId::new(user) {
-                        self.post_webhook(topic_id, &WebhookEvent::MemberRemoved(&user));
-                    }
-                }
-            }
-        }
-        if is_more {
+        let posted = self.on_told(&told);
+        if counts_due >= HEARTBEAT_BATCH || posted >= HEARTBEAT_BATCH {
             self.heartbeat(connection);
         } else if last && matches!(self.shutdown, Shutdown::Flushing(_)) {
             self.remove_self(connection);
         }
         Ok(())
+    }
+
+    /// Posts what only this node is told, as `heartbeat.lua` writes it, and no reply has said before; how much.
+    fn on_told(&mut self, told: &[String]) -> usize {
+        let (known, mut posted) = (self.told, 0);
+        for text in told {
+            let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = text.split_at(digits);
+            let number = number.parse().unwrap_or_default();
+            if number <= known {
+                continue;
+            }
+            self.told = self.told.max(number);
+            let kind = rest.bytes().next();
+            let subject = rest.get(1..).unwrap_or_default();
+            let (topic_id, user) = match subject.split_once('\0') {
+                Some((topic_id, user)) => (topic_id, UserId::new(user)),
+                None => (subject, None),
+            };
+            let event = match (kind, &user) {
+                (Some(b'C'), _) => WebhookEvent::ChannelOccupied,
+                (Some(b'M'), Some(user)) => WebhookEvent::MemberAdded(user),
+                // A rule that keeps the last event reports no misses.
+                (Some(b'N'), _) if is_cache(topic_id) => WebhookEvent::CacheMiss,
+                (Some(b'G'), None) => WebhookEvent::ChannelVacated,
+                (Some(b'G'), Some(user)) => WebhookEvent::MemberRemoved(user),
+                _ => continue,
+            };
+            self.post_webhook(topic_id, &event);
+            posted += 1;
+        }
+        posted
     }
 
     /// Reports that the live nodes speak another wire version.
@@ -320,6 +343,11 @@ impl Link {
             webhooks.post(&app, &channel, event, None);
         }
     }
+}
+
+fn is_cache(topic_id: &str) -> bool {
+    let subject = Subject::parse(topic_id).map(|(_, subject)| subject);
+    subject.is_some_and(|subject| subject.channel().is_some_and(ChannelName::is_cache))
 }
 
 /// The reply of `scripts/publish_once.lua`.

@@ -18,6 +18,7 @@ use crate::adapter::{Counts, Error, Position, PositionChange};
 use crate::app::AppId;
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogBounds, LogEvent, LogId, Order};
 use crate::protocol::{ChannelName, Member, PositionKey, ResumeToken, UserId};
+use crate::supervise;
 
 /// Channels that one command lists.
 const PAGE: usize = 1000;
@@ -39,7 +40,7 @@ impl Redis {
             answer,
         }));
         // The link keeps it while somebody waits: at most as long as it keeps a publish.
-        tokio::spawn(tokio::time::timeout(
+        supervise::spawn(tokio::time::timeout(
             self.settings.publish_timeout,
             answered,
         ));

@@ -104,13 +104,18 @@ impl Bucket {
         format!("{}own:{node}", self.prefix)
     }
 
+    /// The key of what a node alone is told, until it knows.
+    pub(crate) fn untold(&self, node: &str) -> String {
+        format!("{}untold:{node}", self.prefix)
+    }
+
     /// The keys of `scripts/register.lua`, in its order.
     pub(crate) fn register_keys(
         &self,
         app: &AppId,
         topic_keys: &TopicKeys,
         node: &str,
-    ) -> [String; 9] {
+    ) -> [String; 10] {
         [
             self.nodes.clone(),
             topic_keys.state.clone(),
@@ -121,6 +126,7 @@ impl Bucket {
             self.due.clone(),
             topic_keys.log.clone(),
             topic_keys.event.clone(),
+            self.untold(node),
         ]
     }
 

@@ -1,12 +1,16 @@
 -- Renews a node's lease in one bucket, and returns what is due there.
 --
--- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  [6 watches of consoles]
+-- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  6 what the node has not been told  [7 watches of consoles]
 -- ARGV  1 node  2 lease in ms  3 wire version  4 name for a new epoch  5 most of each kind
---       6 '1': nothing lingers any longer if this node is the last one  7… watches of this node's consoles
+--       6 '1': nothing lingers any longer if this node is the last one  7 number up to which it has been told
+--       8… watches of this node's consoles
 -- -> {'WIRE', version} when live nodes speak another version, else
---    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, channels and members
---     that have stayed away, live nodes, watches of all nodes' consoles}
-local nodes, wire, epoch_key, due, linger, watch = unpack(KEYS)
+--    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, what only this node is
+--     told, live nodes, watches of all nodes' consoles}
+-- What it is told: a number, a letter, a topic id, and of members '\0' and the user. C: the channel is occupied; M: the
+-- member was added; N: the channel has no last event; G: the channel or member has stayed away. A number comes again until
+-- the node knows it, as replies get lost.
+local nodes, wire, epoch_key, due, linger, untold, watch = unpack(KEYS)
 local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -48,10 +52,14 @@ end
 local dead = redis.call('ZRANGEBYSCORE', nodes, '-inf', ms(now), 'LIMIT', 0, limit)
 local counts = take(due, ms(now))
 local gone = take(linger, (ARGV[6] == '1' and others == 0) and '+inf' or ms(now))
+redis.call('ZREMRANGEBYSCORE', untold, '-inf', ARGV[7])
+local at = ms(math.max(time[1] * 1000000 + time[2], ARGV[7] + 1))
+for _, left in ipairs(gone) do redis.call('ZADD', untold, at, at .. 'G' .. left) end
+if #gone > 0 then redis.call('EXPIRE', untold, 600) end
 
 -- The watch of a console that was closed, or whose node is gone, ends after a few heartbeats.
 local watched = {}
-for i = 7, #ARGV do
+for i = 8, #ARGV do
     redis.call('ZADD', watch, ms(now + 3000), ARGV[i])
     redis.call('PEXPIRE', watch, 3000)
 end
@@ -59,4 +67,4 @@ if watch and redis.call('EXISTS', watch) == 1 then
     redis.call('ZREMRANGEBYSCORE', watch, '-inf', ms(now))
     watched = redis.call('ZRANGE', watch, 0, 127)
 end
-return {'OK', epoch, lapsed, dead, counts, gone, others + 1, watched}
+return {'OK', epoch, lapsed, dead, counts, redis.call('ZRANGE', untold, 0, -1), others + 1, watched}

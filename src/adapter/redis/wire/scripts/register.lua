@@ -2,7 +2,7 @@
 -- consequences for other nodes in the same step.
 --
 -- KEYS  1 nodes  2 topic's state  3 members  4 index of the app's channels  5 the node's own topics  6 linger  7 due
---       8 log  9 last event
+--       8 log  9 last event  10 what the node has not been told
 -- ARGV  1 node  2 topic id  3 channel  4 topic  5 PUBLISH or SPUBLISH
 --       6 'set', 'release' (set to nothing and no longer interested), 'drop' (the same, of a dead node)
 --       7 subscriptions  8 flags: l listed, p presence, c tell the count, k cache, s members wanted, r restored after
@@ -15,8 +15,8 @@
 -- -> {'LAPSED'} or {'ALIVE'} when the lease is not as expected, else
 --    {'OK', run, number, subscriptions, users (of a user: sign-ins that are refused, which the node undoes), occupied,
 --     count told, cache miss, members that appeared, members or false, log or false, last event or false, now,
---     number of the last event that was one}
-local nodes, state, members, index, own, linger, due, log, event = unpack(KEYS)
+--     number of the last event that was one, number of what is told here}
+local nodes, state, members, index, own, linger, due, log, event, untold = unpack(KEYS)
 local node, topic_id, channel, topic, publish, mode = unpack(ARGV, 1, 6)
 local flags = ARGV[8]
 local function flag(name) return string.find(flags, name, 1, true) ~= nil end
@@ -185,6 +185,17 @@ if flag('k') and mode == 'set' then
     if not last_event and total > 0 and redis.call('HSETNX', state, 'missed', 1) == 1 then miss = 1 end
 end
 
+-- Nobody else is told this. It is kept until the node says that it has come; see heartbeat.lua.
+local told_at = 0
+if occupied == 1 or miss == 1 or #appeared > 0 then
+    told_at = time[1] * 1000000 + time[2]
+    local at = ms(told_at)
+    if occupied == 1 then redis.call('ZADD', untold, at, at .. 'C' .. topic_id) end
+    for _, user in ipairs(appeared) do redis.call('ZADD', untold, at, at .. 'M' .. topic_id .. '\0' .. user) end
+    if miss == 1 then redis.call('ZADD', untold, at, at .. 'N' .. topic_id) end
+    redis.call('EXPIRE', untold, 600)
+end
+
 local run, seq, last = unpack(redis.call('HMGET', state, 'run', 'seq', 'last'))
 local entries, wanted = false, tonumber(ARGV[16])
 if ARGV[17] ~= '' then wanted = math.max(wanted, seq - ARGV[17]) end
@@ -202,4 +213,4 @@ local snapshot = false
 if presence and flag('s') then
     snapshot = redis.call('HGETALL', members)
 end
-return {'OK', run, seq, total, users, occupied, told, miss, appeared, snapshot, entries, last_event, ms(now), last}
+return {'OK', run, seq, total, users, occupied, told, miss, appeared, snapshot, entries, last_event, ms(now), last, ms(told_at)}

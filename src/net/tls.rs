@@ -1,0 +1,237 @@
+//! TLS on one connection. While nothing comes and nothing waits it holds keys and no buffer: what is read is decrypted,
+//! and what is written is encrypted, in a buffer of the thread.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::{fmt, io, mem};
+
+use actix_rt::net::TcpStream;
+use bytes::BytesMut;
+use rustls::ServerConfig;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
+};
+
+/// The first byte of a TLS connection: the type of a handshake record.
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// The most bytes of a record before it is encrypted (RFC 8446 §5.1).
+const RECORD_BYTES: usize = 16 * 1024;
+
+/// Holds one record and a part of the next; a message of the handshake must fit in as well.
+const BUFFER_BYTES: usize = 2 * RECORD_BYTES;
+
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into());
+}
+
+/// The server's side of one connection.
+pub(super) struct Tls {
+    session: UnbufferedServerConnection,
+    /// What was read and is not a whole record.
+    incomplete: Vec<u8>,
+    /// What came with the end of the handshake.
+    early: BytesMut,
+    /// What the kernel has not taken yet: a record at most, and what the session says itself.
+    unsent: Vec<u8>,
+    /// The peer has said that no more comes.
+    is_ended: bool,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// # Errors
+    /// The configuration does not fit the library.
+    pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
+        let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        Ok(Self {
+            session,
+            incomplete: Vec::new(),
+            early: BytesMut::new(),
+            unsent: Vec::new(),
+            is_ended: false,
+        })
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
+    /// Goes on with the handshake as far as it can with what has come.
+    pub(super) fn try_handshake(&mut self, stream: &TcpStream) -> io::Result<()> {
+        let mut early = mem::take(&mut self.early);
+        let read = self.try_read(stream, &mut early, usize::MAX);
+        self.early = early;
+        match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Whether a read has something to say without the stream.
+    pub(super) fn has_news(&self) -> bool {
+        self.is_ended || !self.early.is_empty()
+    }
+
+    /// Appends what has come, as [`super::Socket::try_read_some`] does.
+    pub(super) fn try_read(
+        &mut self,
+        stream: &TcpStream,
+        plaintext: &mut BytesMut,
+        most: usize,
+    ) -> io::Result<usize> {
+        let before = plaintext.len();
+        plaintext.extend_from_slice(&mem::take(&mut self.early));
+        BUFFER.with_borrow_mut(|buffer| {
+            while plaintext.len() == before && !self.is_ended {
+                let kept = self.incomplete.len();
+                let (begun, rest) = buffer.split_at_mut(kept);
+                begun.copy_from_slice(&self.incomplete);
+                if rest.is_empty() {
+                    return Err(io::Error::other("a TLS message is too long"));
+                }
+                let room = rest.len().min(most);
+                let read = stream.try_read(&mut rest[..room])?;
+                if read == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let received = &mut buffer[..kept + read];
+                let used = match self.digest(received, plaintext) {
+                    Ok(used) => used,
+                    Err(error) => {
+                        // It holds the reason for the peer.
+                        let _ = self.try_flush(stream);
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                    }
+                };
+                self.incomplete = received[used..].to_vec();
+                match self.try_flush(stream) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Ok(plaintext.len() - before)
+        })
+    }
+
+    /// Takes all records that are whole; how many bytes they were.
+    fn digest(
+        &mut self,
+        received: &mut [u8],
+        plaintext: &mut BytesMut,
+    ) -> Result<usize, rustls::Error> {
+        let (mut used, mut failed) = (0, None);
+        loop {
+            let UnbufferedStatus { mut discard, state } =
+                self.session.process_tls_records(&mut received[used..]);
+            let mut goes_on = true;
+            match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        plaintext.extend_from_slice(record.payload);
+                        discard += record.discard;
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    append(&mut self.unsent, |to| data.encode(to));
+                    // Behind an error there is an alert, and nothing to go on with.
+                    goes_on = failed.is_none();
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.is_ended = true,
+                Err(error) if failed.is_none() => failed = Some(error),
+                // More must come. What comes before the handshake is never offered.
+                Ok(_) | Err(_) => goes_on = false,
+            }
+            used += discard;
+            if !goes_on {
+                return failed.map_or(Ok(used), Err);
+            }
+        }
+    }
+
+    /// Writes what the kernel takes, as [`super::Socket::try_write`] does, and keeps a record at most.
+    pub(super) fn try_write(&mut self, stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        self.try_flush(stream)?;
+        let mut taken = 0;
+        for part in bytes.chunks(RECORD_BYTES) {
+            self.send(stream, |mut traffic, to| traffic.encrypt(part, to))?;
+            taken += part.len();
+            if !self.is_flushed() {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Tells the peer that nothing follows.
+    pub(super) fn try_finish(&mut self, stream: &TcpStream) -> io::Result<()> {
+        self.send(stream, |mut traffic, to| traffic.queue_close_notify(to))
+    }
+
+    /// Writes something encrypted, behind what waits.
+    fn send(
+        &mut self,
+        stream: &TcpStream,
+        encrypt: impl FnOnce(
+            WriteTraffic<'_, ServerConnectionData>,
+            &mut [u8],
+        ) -> Result<usize, EncryptError>,
+    ) -> io::Result<()> {
+        BUFFER.with_borrow_mut(|buffer| {
+            // With what is incomplete: the session may point into it.
+            let status = self.session.process_tls_records(&mut self.incomplete);
+            let Ok(ConnectionState::WriteTraffic(traffic)) = status.state else {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            };
+            let length = encrypt(traffic, buffer).map_err(io::Error::other)?;
+            let encrypted = &buffer[..length];
+            let sent = match self.is_flushed() {
+                true => stream.try_write(encrypted),
+                false => Ok(0),
+            };
+            let sent = match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                sent => sent?,
+            };
+            self.unsent.extend_from_slice(&encrypted[sent..]);
+            Ok(())
+        })
+    }
+
+    /// Whether the kernel has everything.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.unsent.is_empty()
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the kernel does not take all of it. With any other error the connection is broken.
+    pub(super) fn try_flush(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            let sent = stream.try_write(&self.unsent)?;
+            self.unsent.drain(..sent);
+        }
+        self.unsent = Vec::new();
+        Ok(())
+    }
+}
+
+/// Appends what the session says itself. How long that is it tells when there is too little room.
+fn append(to: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) {
+    if let Err(EncodeError::InsufficientSize(size)) = encode(&mut []) {
+        let begin = to.len();
+        to.resize(begin + size.required_size, 0);
+        let written = encode(&mut to[begin..]).unwrap_or(0);
+        to.truncate(begin + written);
+    }
+}
