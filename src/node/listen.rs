@@ -4,12 +4,13 @@
 use bytes::Bytes;
 
 use super::connect::Session;
+use super::rates::ConnectionRate;
 use super::signin::SigninError;
 use super::subscribe::{admit, cached, past_wanted, room};
 use super::{Node, SubscribeError};
 use crate::adapter::Subscribed;
 use crate::channel_log::LogId;
-use crate::protocol::{ChannelKind, ChannelName, UserId};
+use crate::protocol::{ChannelKind, ChannelName, UserId, excerpt};
 use crate::token::Token;
 
 /// A subscription that is registered and has not begun: [`Node::begin`] must follow.
@@ -43,6 +44,31 @@ impl Listening {
 }
 
 impl Session {
+    /// Reads and checks a channel's name.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn channel_name(&self, text: &str) -> Result<ChannelName, SubscribeError> {
+        let most = self.app().limits.channel_name_length;
+        ChannelName::parse(text, most).map_err(|reason| SubscribeError::Name {
+            name: excerpt(text).to_owned(),
+            reason,
+        })
+    }
+
+    /// Counts a subscription against the rate of the connection.
+    ///
+    /// # Errors
+    /// They come too fast.
+    pub fn take_subscribe(&mut self) -> Result<(), SubscribeError> {
+        match self.app().limits.subscribes_per_second {
+            Some(limit) if !self.take(ConnectionRate::Subscribes, limit.get()) => {
+                Err(SubscribeError::TooFast(limit))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How many bytes of the past the connection can be sent.
     #[must_use]
     pub fn room(&self) -> usize {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
 use super::held::Authorized;
-use super::rates::ConnectionRate;
 use super::resume::Resuming;
 use super::subscribe_error::SubscribeError;
 use super::{AuthFault, Node};
@@ -320,31 +319,6 @@ pub(super) fn cached(channel: &ChannelName, past: &Past) -> Option<Encoded> {
 }
 
 impl Session {
-    /// Reads and checks a channel's name.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn channel_name(&self, text: &str) -> Result<ChannelName, SubscribeError> {
-        let most = self.app().limits.channel_name_length;
-        ChannelName::parse(text, most).map_err(|reason| SubscribeError::Name {
-            name: excerpt(text).to_owned(),
-            reason,
-        })
-    }
-
-    /// Counts a subscription against the rate of the connection.
-    ///
-    /// # Errors
-    /// They come too fast.
-    pub fn take_subscribe(&mut self) -> Result<(), SubscribeError> {
-        match self.app().limits.subscribes_per_second {
-            Some(limit) if !self.take(ConnectionRate::Subscribes, limit.get()) => {
-                Err(SubscribeError::TooFast(limit))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Refuses a channel that the connection is subscribed to, or waits for.
     pub(super) fn check_new(&self, channel: &ChannelName) -> Result<(), SubscribeError> {
         let name = channel.as_str();
