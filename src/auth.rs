@@ -17,60 +17,42 @@ pub struct Secret(Arc<Keyed>);
 
 struct Keyed {
     text: Box<str>,
-    /// With the secret taken in and nothing else, which is half of the work for a message of this protocol.
-    mac: Hmac<Sha256>,
+    key: SigningKey,
 }
 
 impl Secret {
     /// Wraps the text.
-    #[must_use]
     pub fn new(text: &str) -> Self {
-        // HMAC takes a key of any length; this error does not exist for it.
-        #[expect(
-            clippy::expect_used,
-            reason = "HMAC-SHA256 accepts keys of every length"
-        )]
-        let mac = Hmac::new_from_slice(text.as_bytes()).expect("any key length");
         Self(Arc::new(Keyed {
             text: text.into(),
-            mac,
+            key: SigningKey::new(text.as_bytes()),
         }))
     }
 
     /// Whether a given text is this secret, in constant time for texts of one length.
-    #[must_use]
     pub fn equals(&self, given: &str) -> bool {
         self.0.text.as_bytes().ct_eq(given.as_bytes()).into()
     }
 
     /// The text, for a request that must bear it.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0.text
     }
 
     /// The lower-case hex HMAC-SHA256 of a message.
-    #[must_use]
     pub fn sign(&self, message: &[u8]) -> String {
-        hex::encode(self.mac(message).finalize().into_bytes())
+        hex::encode(self.0.key.digest([message]))
     }
 
     /// Whether `signature` is the hex HMAC-SHA256 of the message, in letters of either case, in constant time.
-    #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
         let mut given = [0; 32];
         if hex::decode_to_slice(signature, &mut given).is_err() {
             return false;
         }
-        let expected: [u8; 32] = self.mac(message).finalize().into_bytes().into();
+        let expected = self.0.key.digest([message]);
         // As words: byte by byte, comparing took longer than signing.
         words(&expected).ct_eq(&words(&given)).into()
-    }
-
-    fn mac(&self, message: &[u8]) -> Hmac<Sha256> {
-        let mut mac = self.0.mac.clone();
-        mac.update(message);
-        mac
     }
 }
 
@@ -85,13 +67,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key of bytes, with which somebody else signs what comes in parts. Printing it prints nothing.
+/// A key of bytes that signs messages in parts. Printing it prints nothing.
+///
+/// The key is taken in already, which is half of the work for a message of this protocol.
 #[derive(Clone)]
 pub struct SigningKey(Hmac<Sha256>);
 
 impl SigningKey {
     /// Of a key of any length.
-    #[must_use]
     pub fn new(key: &[u8]) -> Self {
         #[expect(
             clippy::expect_used,
@@ -129,13 +112,11 @@ pub struct Secrets(Vec<Secret>);
 
 impl Secrets {
     /// Keeps their order; none if there are none.
-    #[must_use]
     pub fn new(secrets: Vec<Secret>) -> Option<Self> {
         (!secrets.is_empty()).then_some(Self(secrets))
     }
 
     /// The first one's signature.
-    #[must_use]
     pub fn sign(&self, message: &[u8]) -> String {
         self.0[0].sign(message)
     }
@@ -146,14 +127,12 @@ impl Secrets {
     }
 
     /// Whether `signature` is one of theirs. All are tried, so that the time does not tell which one it is.
-    #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
         let verifying = |secret: &&Secret| secret.verifies(message, signature);
         self.0.iter().filter(verifying).count() > 0
     }
 
     /// Whether a given text is one of them.
-    #[must_use]
     pub fn include(&self, given: &str) -> bool {
         self.0.iter().filter(|secret| secret.equals(given)).count() > 0
     }
@@ -161,7 +140,6 @@ impl Secrets {
 
 /// What a subscription's `auth` signs: `socket_id:channel` and, whenever the client sent it, `:channel_data` in its
 /// raw text (protocol §3.3).
-#[must_use]
 pub fn channel_string(socket_id: SocketId, channel: &str, channel_data: Option<&str>) -> String {
     match channel_data {
         Some(data) => format!("{socket_id}:{channel}:{data}"),
@@ -170,14 +148,12 @@ pub fn channel_string(socket_id: SocketId, channel: &str, channel_data: Option<&
 }
 
 /// What a sign-in's `auth` signs: `socket_id::user::user_data` (protocol §3.10).
-#[must_use]
 pub fn user_string(socket_id: SocketId, user_data: &str) -> String {
     format!("{socket_id}::user::{user_data}")
 }
 
 /// What `auth_signature` signs: method, path and the other query parameters, keys in lower case and sorted, values
 /// decoded (protocol §4.2). `query` holds decoded pairs in the order of arrival.
-#[must_use]
 pub fn request_string<T: AsRef<str>>(method: &str, path: &str, query: &[(T, T)]) -> String {
     let mut pairs: Vec<(Cow<'_, str>, &str)> = query
         .iter()
@@ -204,7 +180,6 @@ fn lower_case(key: &str) -> Cow<'_, str> {
 }
 
 /// The lower-case hex MD5 of a request body, for `body_md5`.
-#[must_use]
 pub fn body_md5(body: &[u8]) -> String {
     use md5::Digest as _;
     let mut text = [0; 32];
@@ -219,21 +194,18 @@ pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// Of a text.
-    #[must_use]
     pub fn of(text: &str) -> Self {
         use sha2::Digest as _;
         Self(Sha256::digest(text.as_bytes()).into())
     }
 
     /// Whether both are of one text.
-    #[must_use]
     pub fn equals(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
 /// The token of an `Authorization` header's value, if that is of the scheme `Bearer`, in whatever case (RFC 9110 §11.1).
-#[must_use]
 pub fn bearer_token(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

@@ -64,7 +64,6 @@ pub struct LastEvent {
 
 impl LastEvent {
     /// When it was published.
-    #[must_use]
     pub fn kept_at(&self) -> Instant {
         let kept = self.expires.checked_sub(LAST_EVENT_TTL);
         kept.unwrap_or(self.expires)
@@ -141,14 +140,12 @@ pub struct HistoryPage {
 
 impl LogEvent {
     /// Whether it is at most `seconds` old.
-    #[must_use]
     pub fn is_within(&self, seconds: NonZeroU32, now: Instant) -> bool {
         let life = Duration::from_secs(seconds.get().into());
         now.saturating_duration_since(self.at) < life
     }
 
     /// What it says; none if the frame is not an event's, which no node of ours logs.
-    #[must_use]
     pub fn content(&self) -> Option<EventContent> {
         serde_json::from_str(self.frame.text_payload()?).ok()
     }
@@ -156,7 +153,6 @@ impl LogEvent {
 
 impl PastWanted {
     /// Whether the log has to be asked.
-    #[must_use]
     pub fn needs_log(&self) -> bool {
         self.rewind.is_some() || self.after.is_some()
     }
@@ -164,7 +160,6 @@ impl PastWanted {
 
 impl LogBounds {
     /// Whether everything behind a place is kept. A place that the log has not reached is none of its own.
-    #[must_use]
     pub fn reaches(&self, after: LogId) -> bool {
         self.begins <= after && after <= self.end
     }

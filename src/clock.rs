@@ -9,31 +9,26 @@ use rustls::time_provider::TimeProvider;
 use time::OffsetDateTime;
 
 /// A time in milliseconds since 1970; 0 for one before it.
-#[must_use]
 pub fn epoch_ms(time: SystemTime) -> u64 {
     u64::try_from(since_epoch(time).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Now, in seconds since 1970.
-#[must_use]
 pub fn now_seconds() -> u64 {
     since_epoch(SystemTime::now()).as_secs()
 }
 
 /// Now, in microseconds since 1970.
-#[must_use]
 pub fn now_micros() -> u64 {
     u64::try_from(since_epoch(SystemTime::now()).as_micros()).unwrap_or(u64::MAX / 2)
 }
 
 /// A time since 1970; nothing for one before it.
-#[must_use]
 pub fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A time as a date. What has none, before 1970 or after 9999, is shown as 1970.
-#[must_use]
 pub fn date(time: SystemTime) -> OffsetDateTime {
     let nanoseconds = i128::try_from(since_epoch(time).as_nanos()).unwrap_or_default();
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)

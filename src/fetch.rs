@@ -112,12 +112,24 @@ pub fn tls(roots: impl Into<Arc<RootCertStore>>) -> Result<ClientConfig, rustls:
 pub struct Request {
     /// The method.
     pub method: Method,
-    /// Its path and query count: where it goes is the server's.
+    /// The URL. Only its path and query are sent: the connection goes to the [`Server`].
     pub url: Uri,
     /// Further headers.
     pub headers: HeaderMap,
     /// The body; none if it is empty.
     pub body: Bytes,
+}
+
+impl Request {
+    /// A GET.
+    pub fn get(url: Uri) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
+    }
 }
 
 /// One server, and the connections to it that may be used again.
@@ -146,7 +158,6 @@ pub struct Answer<'a> {
 
 impl Server {
     /// The server of an `http` or `https` URL; `tls` is used for the second. None without a host.
-    #[must_use]
     pub fn of(url: &Uri, tls: &Arc<ClientConfig>) -> Option<Self> {
         let is_secure = url.scheme_str() == Some("https");
         let authority = url.authority()?;
@@ -282,7 +293,6 @@ impl<'a> Answer<'a> {
     }
 
     /// Whether the answer itself says where it ends. If not, its body lasts for as long as the server likes.
-    #[must_use]
     pub fn has_end(&self) -> bool {
         self.has_end
     }

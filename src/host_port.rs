@@ -48,7 +48,6 @@ pub fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 /// Whether only this machine reaches a host.
-#[must_use]
 pub fn is_loopback(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(address) => address.is_loopback(),

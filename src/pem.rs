@@ -33,7 +33,6 @@ pub fn authorities(text: &str) -> Result<RootCertStore, &'static str> {
 }
 
 /// Those that browsers trust.
-#[must_use]
 pub fn public_authorities() -> RootCertStore {
     webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()
 }

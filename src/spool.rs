@@ -209,7 +209,6 @@ impl Spool {
     }
 
     /// Where it is.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -380,12 +380,7 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         "the thread holds nothing but supervised links",
     ),
     (
-        "src/adapter/redis/ops/once.rs",
-        1,
-        "one answer each; it waits no longer than its time",
-    ),
-    (
-        "src/adapter/redis/ops/peers.rs",
+        "src/adapter/redis/ops/queries.rs",
         1,
         "one answer each; it waits no longer than its time",
     ),

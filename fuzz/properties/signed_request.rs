@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use actix_codec::Decoder as _;
 use actix_http::body::to_bytes;
@@ -18,7 +18,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 use sha2::Sha256;
-use tidewire::adapter::Local;
+use tidewire::adapter::{Adapter, Deps, Local};
 use tidewire::app::{Apps, CurrentApps};
 use tidewire::config::{Sources, load};
 use tidewire::feed::Feed;
@@ -75,18 +75,21 @@ impl Backend {
         let registry = Arc::new(Registry::new(1 << 20, 1 << 20));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed);
         let webhooks = LocalSet::new().block_on(&runtime, webhooks).unwrap();
-        let local = Local::new(
-            Arc::clone(&registry),
-            inboxes.clone(),
-            webhooks.clone(),
-            metrics.clone(),
-        );
         let apps = Arc::new(CurrentApps::new(settings.apps));
+        let local = Local::new(Deps {
+            registry: Arc::clone(&registry),
+            inboxes: inboxes.clone(),
+            webhooks: webhooks.clone(),
+            metrics: metrics.clone(),
+            linger: Duration::ZERO,
+            feed: feed.clone(),
+            apps: Arc::clone(&apps),
+        });
         let now = apps.get();
         let proxies = Arc::new(settings.server.trusted_proxies());
         let node = Node::new(
             apps,
-            Arc::new(local),
+            Adapter::Local(Arc::new(local)),
             registry,
             inboxes,
             webhooks,

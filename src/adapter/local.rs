@@ -1,20 +1,18 @@
 //! The adapter of a single node: the registry answers everything, and no method awaits.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fanout::{Fanout, Outgoing};
 use super::{
-    Adapter, AdapterFuture, Claims, Counts, DeliveryScope, Error, Event, Position, PositionChange,
-    Published, Subscribed, Subscriber, Watched, count_frame,
+    Claims, Counts, DeliveryScope, Deps, Error, Event, PositionChange, Published, Subscribed,
+    Subscriber, Watched, count_frame,
 };
 use crate::app::{App, AppId};
-use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogId};
-use crate::hub::inbox::Inboxes;
+use crate::channel_log::LogId;
 use crate::metrics::Metrics;
 use crate::protocol::{
-    ChannelName, Member, ResumeToken, ServerFrame, SocketId, User, UserId, WebhookEvent,
+    ChannelName, PositionKey, ServerFrame, SocketId, User, UserId, WebhookEvent,
 };
 use crate::registry::{
     self, Audience, EndedSubscription, NewSubscription, Registry, ToKeep, UserState, Vacated,
@@ -33,7 +31,7 @@ const VACATED_TICK: Duration = Duration::from_millis(250);
 
 /// The adapter of a node without a cluster.
 pub struct Local {
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     fanout: Fanout,
     webhooks: Webhooks,
     metrics: Metrics,
@@ -42,17 +40,12 @@ pub struct Local {
 impl Local {
     /// Makes an adapter over this process's registry and workers.
     #[must_use]
-    pub fn new(
-        registry: Arc<Registry>,
-        inboxes: Inboxes,
-        webhooks: Webhooks,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(deps: Deps) -> Self {
         Self {
-            registry,
-            fanout: Fanout::new(inboxes),
-            webhooks,
-            metrics,
+            registry: deps.registry,
+            fanout: Fanout::new(deps.inboxes),
+            webhooks: deps.webhooks,
+            metrics: deps.metrics,
         }
     }
 
@@ -162,7 +155,7 @@ impl Local {
         }
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &self,
         app: &App,
         channel: &ChannelName,
@@ -204,7 +197,7 @@ impl Local {
         })
     }
 
-    fn unsubscribe(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
+    pub(super) fn unsubscribe(&self, app: &App, channel: &ChannelName, subscriber: Subscriber<'_>) {
         let user = subscriber.member.map(|member| &member.id);
         let ended = EndedSubscription {
             app: &app.id,
@@ -228,120 +221,37 @@ impl Local {
                 }
             });
     }
-}
 
-fn now<'a, T: Send + 'a>(answer: Result<T, Error>) -> AdapterFuture<'a, T> {
-    Box::pin(ready(answer))
-}
-
-impl Adapter for Local {
-    fn subscribe<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        subscriber: Subscriber<'a>,
-    ) -> AdapterFuture<'a, Subscribed> {
-        now(self.subscribe(app, channel, subscriber))
-    }
-
-    fn unsubscribe<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        subscriber: Subscriber<'a>,
-    ) -> AdapterFuture<'a, ()> {
-        self.unsubscribe(app, channel, subscriber);
-        now(Ok(()))
-    }
-
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
+    pub(super) fn publish(&self, app: &App, event: &Event<'_>) -> Result<Published, Error> {
         let taken = event.once.map(|once| {
             let channel = event.channel;
             let take = || Counts {
-                subscriptions: self.deliver(app, &event),
+                subscriptions: self.deliver(app, event),
                 users: self.registry.counts(&app.id, channel).users,
             };
             self.registry
                 .take_once(&app.id, (once, channel), Instant::now(), take)
         });
-        let taken = match taken.transpose() {
-            Ok(taken) => taken,
-            Err(why) => return now(Err(Error::Key(0, why))),
-        };
+        let taken = taken.transpose().map_err(|why| Error::Key(0, why))?;
         let subscriptions = match taken {
             Some(taken) => taken.counts.subscriptions,
-            None => self.deliver(app, &event),
+            None => self.deliver(app, event),
         };
-        now(Ok(Published {
+        Ok(Published {
             scope: DeliveryScope::Everywhere,
             subscriptions: Some(subscriptions),
             taken,
-        }))
+        })
     }
 
-    fn claim<'a>(&'a self, app: &'a App, claims: &'a Claims<'a>) -> AdapterFuture<'a, ()> {
+    pub(super) fn claim(&self, app: &App, claims: &Claims<'_>) -> Result<(), Error> {
         let claimed = self
             .registry
             .claim_keys(&app.id, &claims.keys, Instant::now());
-        now(claimed.map_err(|(index, why)| Error::Key(index, why)))
+        claimed.map_err(|(index, why)| Error::Key(index, why))
     }
 
-    // Nothing comes between a claim and its publications: none of them waits.
-    fn release(&self, _: &App, _: &Claims<'_>) {}
-
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
-        now(Ok(self.registry.counts(&app.id, channel)))
-    }
-
-    fn channels<'a>(
-        &'a self,
-        app: &'a App,
-        prefix: &'a str,
-    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
-        now(Ok(self.registry.channels(&app.id, prefix)))
-    }
-
-    fn members<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        _: bool,
-    ) -> AdapterFuture<'a, Vec<Member>> {
-        now(Ok(self.registry.members(&app.id, channel)))
-    }
-
-    fn last_event<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-    ) -> AdapterFuture<'a, Option<LastEvent>> {
-        now(Ok(self.registry.last_event(
-            &app.id,
-            channel,
-            Instant::now(),
-        )))
-    }
-
-    fn history<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        query: HistoryQuery,
-    ) -> AdapterFuture<'a, Option<HistoryPage>> {
-        now(Ok(self.registry.history(
-            &app.id,
-            channel,
-            &query,
-            Instant::now(),
-        )))
-    }
-
-    fn sign_in<'a>(
-        &'a self,
-        app: &'a App,
-        user: &'a User,
-        worker: u16,
-    ) -> AdapterFuture<'a, Option<Vec<Watched>>> {
+    pub(super) fn sign_in(&self, app: &App, user: &User, worker: u16) -> Option<Vec<Watched>> {
         let id = &user.member.id;
         let place = (worker, app.limits.connections_per_user);
         let is_counted = self.registry.sign_in(&app.id, id, place, |user| {
@@ -350,19 +260,16 @@ impl Adapter for Local {
                     .notify_watchers(&app.id, id, true, &user.watchers);
             }
         });
-        if !is_counted {
-            return now(Ok(None));
-        }
         let watch = |watched: &UserId| {
             let mut online = false;
             let tell = |state: &UserState<'_>| online = state.connections > 0;
             let since = self.registry.watch(&app.id, watched, worker, tell);
             Watched { since, online }
         };
-        now(Ok(Some(user.watchlist.iter().map(watch).collect())))
+        is_counted.then(|| user.watchlist.iter().map(watch).collect())
     }
 
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {
+    pub(super) fn sign_out(&self, app: &App, user: &User, worker: u16) {
         for watched in &user.watchlist {
             self.registry.unwatch(&app.id, watched, worker, |_| {});
         }
@@ -373,35 +280,16 @@ impl Adapter for Local {
                     .notify_watchers(&app.id, id, false, &user.watchers);
             }
         });
-        now(Ok(()))
     }
 
-    fn recall<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        token: ResumeToken,
-    ) -> AdapterFuture<'a, Option<Position>> {
-        let key = token.position_key(app.id.as_str(), channel);
-        now(Ok(self.registry.recall(&key, Instant::now())))
-    }
-
-    fn remember(
-        &self,
-        app: &App,
-        channel: &ChannelName,
-        token: ResumeToken,
-        change: PositionChange,
-    ) {
-        let key = token.position_key(app.id.as_str(), channel);
+    pub(super) fn remember(&self, key: PositionKey, change: PositionChange) {
         let dropped = self.registry.remember(key, change, Instant::now());
         self.metrics.positions_dropped.inc_by(dropped as u64);
     }
 
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {
+    pub(super) fn terminate(&self, app: &App, user: &UserId) {
         self.registry.with_user_state(&app.id, user, |state| {
             self.fanout.terminate(&app.id, user, &state.signed_in);
         });
-        now(Ok(()))
     }
 }

@@ -1,4 +1,5 @@
-//! The other nodes one by one, for what only one of them can answer: [`Peers`].
+//! The other nodes one by one, for what only one of them can answer: what
+//! [`Peers`](super::Peers) are asked.
 //!
 //! A *session* is told in Redis with the node that owns it, under a lease that the node renews. A *question* goes to one
 //! node and has one answer.
@@ -10,20 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::AdapterFuture;
-
 /// The bytes of a node's id.
 const ID_BYTES: usize = 16;
-
-/// How long a session's owner is known without being renewed.
-pub const SESSION_LEASE: Duration = Duration::from_secs(90);
 
 /// A node of the cluster, for as long as its process lives.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId([u8; ID_BYTES]);
-
-/// The future of [`Peers::ask`].
-pub type AskFuture<'a> = Pin<Box<dyn Future<Output = Result<Bytes, AskError>> + Send + 'a>>;
 
 /// Answers the questions of other nodes. Its futures are dropped when nobody waits for the answer any more.
 pub type Answerer = Arc<dyn Fn(Bytes) -> Pin<Box<dyn Future<Output = Bytes> + Send>> + Send + Sync>;
@@ -62,39 +55,6 @@ pub enum AskError {
     /// Redis or the node did not answer in time.
     #[error("{0}")]
     Unreachable(Arc<str>),
-}
-
-/// The other nodes.
-pub trait Peers: Send + Sync {
-    /// Makes this node the owner of a session that has none. Returns who owns it now.
-    ///
-    /// # Errors
-    /// Redis did not answer in time.
-    fn own<'a>(&'a self, session: &'a str) -> AdapterFuture<'a, Owner>;
-
-    /// Returns who owns a session; `None` if nobody does.
-    ///
-    /// # Errors
-    /// Redis did not answer in time.
-    fn owner<'a>(&'a self, session: &'a str) -> AdapterFuture<'a, Option<Owner>>;
-
-    /// Renews the leases of sessions of this node, many in one call, and tells again what Redis has forgotten.
-    ///
-    /// # Errors
-    /// Redis did not answer in time.
-    fn renew<'a>(&'a self, sessions: &'a [Arc<str>]) -> AdapterFuture<'a, ()>;
-
-    /// Says that a session has ended with its owner, or that its owner has. It does not wait.
-    fn give_up(&self, session: &str, owner: Owner);
-
-    /// Asks another node. A question that may not have arrived is sent again, and answered once.
-    ///
-    /// # Errors
-    /// See [`AskError`].
-    fn ask<'a>(&'a self, question: Question<'a>) -> AskFuture<'a>;
-
-    /// Answers the questions of other nodes from now on. Only the first call counts.
-    fn answer_with(&self, answerer: Answerer);
 }
 
 impl NodeId {

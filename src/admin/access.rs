@@ -236,25 +236,14 @@ impl FromRequest for SameOrigin {
 
 fn admit(request: &HttpRequest) -> Result<Operator, Refusal> {
     let admin = request.app_data::<Data<Admin>>().ok_or(Refusal::Token)?;
-    if admin.token.is_none() {
-        return Ok(Operator {
-            ticket: None,
-            has_token: false,
-        });
+    let has_token = has_token(admin, request);
+    let mut ticket = None;
+    if admin.token.is_some() && !has_token {
+        let sessions = request.app_data::<Data<Sessions>>();
+        ticket = sessions.and_then(|sessions| sessions.ticket(request));
+        ticket.ok_or(Refusal::Token)?;
     }
-    if has_token(admin, request) {
-        return Ok(Operator {
-            ticket: None,
-            has_token: true,
-        });
-    }
-    let sessions = request.app_data::<Data<Sessions>>();
-    let ticket = sessions.and_then(|sessions| sessions.ticket(request));
-    let ticket = Some(ticket.ok_or(Refusal::Token)?);
-    Ok(Operator {
-        ticket,
-        has_token: false,
-    })
+    Ok(Operator { ticket, has_token })
 }
 
 fn has_token(admin: &Admin, request: &HttpRequest) -> bool {

@@ -202,7 +202,7 @@ impl Page {
         for transport in Transport::ALL {
             let held = reports.iter().flatten();
             let held = held.map(|report| report.connections[transport as usize]);
-            family.sample(&[("transport", transport.label())], held.sum::<usize>());
+            family.sample(&[("transport", transport.name())], held.sum::<usize>());
         }
         for (name, kind, help, of) in WORKERS {
             let mut family = self.family(name, kind, help);
@@ -239,7 +239,7 @@ impl Page {
 
     fn sources(&mut self, admin: &Admin) {
         gauges! { self;
-            "source_queue" "Stored deliveries that wait to be published" = admin.api.waiting_deliveries(),
+            "source_queue" "Stored deliveries that wait to be published" = admin.api.sources().waiting(),
         }
     }
 

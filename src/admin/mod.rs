@@ -65,7 +65,7 @@ const CHANNEL_CHARS: usize = 1024;
 /// How many may watch the console's feed at a time.
 const WATCHERS: usize = 16;
 
-/// What the handlers share.
+/// The operators' port: what its handlers share.
 #[derive(Clone)]
 pub struct Admin {
     node: Arc<Node>,
@@ -83,23 +83,23 @@ pub struct Admin {
     soketi_names_port: Option<Arc<str>>,
 }
 
-/// What operators look at.
+/// The parts of the server that the port shows and changes.
 pub struct Deps {
     /// The public API.
     pub api: Api,
-    /// The apps, and what changes them.
+    /// The apps of the file and of the database.
     pub apps: Arc<AppStore>,
-    /// Whether the node takes connections.
+    /// The gate that says whether the node accepts connections.
     pub gate: Arc<AdmissionGate>,
-    /// What operators must show.
+    /// The token of `[admin]`; none: the port is for this machine only.
     pub token: Option<Secret>,
-    /// How the configuration stands.
+    /// The state of the configuration.
     pub config: watch::Receiver<ConfigState>,
-    /// The other nodes, if there can be any.
+    /// The state of the cluster; none if the node is alone.
     pub cluster: Option<ClusterState>,
 }
 
-/// How the configuration stands.
+/// The configuration in effect, and what is wrong with a newer one.
 #[derive(Debug, Clone)]
 pub struct ConfigState {
     loaded_at: OffsetDateTime,
@@ -110,8 +110,7 @@ pub struct ConfigState {
 }
 
 impl ConfigState {
-    /// Loaded at this moment; `toml` shows no secret.
-    #[must_use]
+    /// A configuration that is loaded at this moment; `toml` must show no secret.
     pub fn now(toml: &str) -> Self {
         Self {
             loaded_at: clock::date(SystemTime::now()),
@@ -128,8 +127,7 @@ impl ConfigState {
 }
 
 impl Admin {
-    /// With a token, everything but `/live` and `/ready` asks for it.
-    #[must_use]
+    /// With a token, every path but `/live` and `/ready` requires it.
     pub fn new(deps: Deps) -> Self {
         let Deps {
             api,
@@ -155,7 +153,7 @@ impl Admin {
         }
     }
 
-    /// Exposes metrics under Soketi's names too if the public port is given, which they have as a label.
+    /// Exposes metrics under Soketi's names too if `port` is given: the public port, which is one of their labels.
     #[must_use]
     pub fn with_soketi_names(self, port: Option<u16>) -> Self {
         Self {
@@ -164,7 +162,7 @@ impl Admin {
         }
     }
 
-    /// Keeps the numbers that the console's charts show; runs for as long as the server.
+    /// Records the numbers for the console's charts. Runs as long as the server.
     pub async fn keep_series(self) {
         self.series.keep(&self.node).await;
     }

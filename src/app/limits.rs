@@ -76,7 +76,6 @@ section! {
 impl Limits {
     /// The longest WebSocket message that is read (a longer one closes with 1009): room for an event, a presence
     /// member or a full watchlist in their JSON escapes.
-    #[must_use]
     pub fn message_bytes(&self) -> usize {
         const LEAST: usize = 64 * 1024;
         (2 * self.event_bytes.max(self.presence_member_bytes) + 4096).max(LEAST)
@@ -84,7 +83,6 @@ impl Limits {
 
     /// The most that the last event of a cache channel takes of `cache_bytes`. A character of an event's name has up
     /// to four bytes, one of a channel's name is ASCII.
-    #[must_use]
     pub fn last_event_bytes(&self) -> usize {
         LAST_EVENT_OVERHEAD
             + self.event_bytes
@@ -94,7 +92,6 @@ impl Limits {
 
     /// The longest body of one publish that is read (a longer one is refused with 413): `data` in the costliest
     /// JSON escapes, and the names.
-    #[must_use]
     pub fn event_body_bytes(&self) -> usize {
         6 * self.event_bytes
             + (self.channel_name_length + 4) * self.channels_per_event
@@ -103,7 +100,6 @@ impl Limits {
     }
 
     /// The same for a batch.
-    #[must_use]
     pub fn batch_body_bytes(&self) -> usize {
         let event =
             6 * self.event_bytes + self.channel_name_length + 6 * self.event_name_length + 1024;

@@ -6,7 +6,6 @@ mod limits;
 
 use std::borrow::{Borrow, Cow};
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -19,16 +18,16 @@ pub use limits::{LAST_EVENT_OVERHEAD, Limits, LimitsScope};
 
 use crate::auth::{Secret, Secrets};
 use crate::metrics::AppMetrics;
-use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt};
+use crate::protocol::{ChannelKind, ChannelName, WebhookKind, excerpt, shown_as_text};
 use crate::rules::{ChannelPattern, ChannelPolicy, PolicyReport, Rules};
 use crate::source::Source;
 use crate::token::Tokens;
 
-/// The id in `/apps/{id}/…`.
+/// The id of an app, as in `/apps/{id}/…`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AppId(Arc<str>);
 
-/// The public key in `/app/{key}` and `auth_key`.
+/// The public key of an app, as in `/app/{key}` and `auth_key`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct AppKey(Arc<str>);
 
@@ -36,13 +35,11 @@ macro_rules! name_type {
     ($type:ident) => {
         impl $type {
             /// Wraps a text that `config` has checked.
-            #[must_use]
             pub fn new(text: &str) -> Self {
                 Self(text.into())
             }
 
             /// The text.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -54,31 +51,21 @@ macro_rules! name_type {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
-            }
-        }
+        shown_as_text!($type);
     };
 }
 
 name_type!(AppId);
 name_type!(AppKey);
 
-/// One tenant. Everything in it is checked; everyone who acts for an app holds one.
+/// One tenant: its credentials, switches, rules and limits. All values have been checked.
 #[derive(Debug)]
 pub struct App {
     /// The id in HTTP API paths.
     pub id: AppId,
     /// The public key.
     pub key: AppKey,
-    /// Sign and verify.
+    /// The secrets. All of them verify, the first one signs.
     pub secrets: Secrets,
     /// A label for people.
     pub name: Option<String>,
@@ -96,7 +83,7 @@ pub struct App {
     pub allowed_origins: Vec<OriginPattern>,
     /// How long a connection has to sign in, or to subscribe to a private or presence channel or with a token (4009).
     pub authorize_within: Option<Duration>,
-    /// What holds for connections with a token.
+    /// How connections with a resume token are remembered.
     pub resume: Resume,
     /// How long a repeat of a publish with an idempotency key is recognised.
     pub idempotency: Duration,
@@ -104,39 +91,37 @@ pub struct App {
     pub signin_wait: Duration,
     /// Bearer tokens that replace the signature on the HTTP API.
     pub api_tokens: Vec<Secret>,
-    /// What holds for channels by their names.
+    /// The rules of `[[apps.channels]]`, which match channels by name.
     pub rules: Rules,
-    /// The tokens that stand for a signature of a subscription or a sign-in; none: there are none.
+    /// The JWTs that replace a signature of a subscription or a sign-in (`[apps.jwt]`); none: no token is accepted.
     pub tokens: Option<Tokens>,
-    /// Who is told what happens on its channels.
+    /// The endpoints that are notified of events on its channels.
     pub webhooks: Vec<Webhook>,
-    /// Who else publishes to its channels.
+    /// The outside systems whose deliveries are published to its channels.
     pub sources: Vec<Source>,
-    /// Limits.
+    /// What it may use (`[apps.limits]`).
     pub limits: Limits,
     /// Whose connections and events they count together.
     pub limits_scope: LimitsScope,
-    /// What is counted for it.
+    /// Its counters.
     pub metrics: AppMetrics,
     /// Whether it has been logged that an id with a `.` fits no rule for users.
     pub dotted_id_logged: Once,
 }
 
 impl App {
-    /// What verifies an `auth`, if that is a token: it has no colon, which `key:signature` has.
-    #[must_use]
+    /// The verifier for an `auth` that is a token; none if the `auth` is a signature (`key:signature`) or the app
+    /// accepts no tokens.
     pub fn tokens_for(&self, auth: &str) -> Option<&Tokens> {
         self.tokens.as_ref().filter(|_| !auth.contains(':'))
     }
 
-    /// The source of a name.
-    #[must_use]
+    /// The source with this name.
     pub fn source(&self, name: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.name == name)
     }
 
-    /// What holds for a channel.
-    #[must_use]
+    /// What the first matching rule and the app decide for a channel.
     pub fn policy(&self, channel: &ChannelName) -> ChannelPolicy<'_> {
         let rule = self.rules.of(channel);
         let client_events = rule.and_then(|rule| rule.client_events);
@@ -155,8 +140,7 @@ impl App {
         }
     }
 
-    /// The same with the rule that it comes from, to be shown.
-    #[must_use]
+    /// The policy of a channel with the rule that decides it, for people.
     pub fn policy_report<'a>(&'a self, channel: &'a ChannelName) -> PolicyReport<'a> {
         let policy = self.policy(channel);
         PolicyReport {
@@ -170,7 +154,7 @@ impl App {
     }
 }
 
-/// How long and how closely it is remembered what connections with a token have received.
+/// How long, and how closely, the server remembers what a connection with a resume token has received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
     /// Seconds after the end of a connection within which its token may resume; 0: never.
@@ -187,13 +171,11 @@ pub struct OriginPattern(String);
 impl OriginPattern {
     /// Takes a pattern in the form of origins, which `config` has brought it into; `*` stands for any run of characters
     /// other than `/`.
-    #[must_use]
     pub fn new(pattern: &str) -> Self {
         Self(pattern.to_owned())
     }
 
-    /// Whether an `Origin` header's value fits.
-    #[must_use]
+    /// Whether the value of an `Origin` header fits.
     pub fn allows(&self, origin: &str) -> bool {
         if self.0 == "*" {
             return true;
@@ -229,26 +211,27 @@ fn fits(pattern: &str, origin: &str) -> bool {
     rest.is_empty()
 }
 
-/// One receiver of an app's webhooks.
+/// One endpoint of the app that is notified of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// Where to: `http` or `https`, with a host.
+    /// Where requests go: an `http` or `https` URL with a host.
     pub url: Uri,
-    /// Which events; empty: all but [`WebhookKind::SubscriptionCount`], which is asked for by name.
+    /// The kinds of events that it wants; empty: all but [`WebhookKind::SubscriptionCount`], which is asked for by
+    /// name.
     pub events: Vec<WebhookKind>,
-    /// Of which channels; empty: all.
+    /// The channels whose events it wants; empty: all.
     pub channels: Vec<ChannelPattern>,
-    /// But not of these.
+    /// The channels whose events it does not want.
     pub except: Vec<ChannelPattern>,
-    /// Sent with each request. The values are marked as sensitive: printing them prints nothing of them.
+    /// Headers that are sent with each request. Their values are marked as sensitive and print nothing.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether one request may carry several events.
     pub batch: bool,
 }
 
 impl Webhook {
-    /// What tells it from the app's other webhooks. The names of spool files are made of it, so its form stays.
-    #[must_use]
+    /// A text that distinguishes it from the other webhooks of the app. Names of spool files derive from it, so its
+    /// form must not change.
     pub fn identity(&self) -> String {
         let list = |patterns: &[ChannelPattern]| {
             let texts = patterns.iter().map(|p| format!("ChannelPattern({p:?})"));
@@ -262,8 +245,7 @@ impl Webhook {
         identity
     }
 
-    /// Whether it is told such an event of this channel.
-    #[must_use]
+    /// Whether it wants an event of this kind on this channel.
     pub fn wants(&self, kind: WebhookKind, channel: &ChannelName) -> bool {
         let fits = |pattern: &ChannelPattern| pattern.fits(channel.as_str());
         let is_told = match self.events.is_empty() {
@@ -293,14 +275,12 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// Makes a snapshot; `config` has refused duplicate ids and keys.
-    #[must_use]
+    /// A snapshot of these apps. `config` has refused duplicate ids and keys.
     pub fn new(apps: impl IntoIterator<Item = App>) -> Self {
         Self::of(apps.into_iter().map(Arc::new))
     }
 
-    /// The same of apps that are there already.
-    #[must_use]
+    /// A snapshot of apps that are shared already.
     pub fn of(apps: impl IntoIterator<Item = Arc<App>>) -> Self {
         let mut all = Self::default();
         for app in apps {
@@ -310,20 +290,17 @@ impl Apps {
         all
     }
 
-    /// The app of an HTTP path.
-    #[must_use]
+    /// The app with this id.
     pub fn by_id(&self, id: &str) -> Option<&Arc<App>> {
         self.by_id.get(id)
     }
 
-    /// The app of a WebSocket path or an `auth_key`.
-    #[must_use]
+    /// The app with this public key.
     pub fn by_key(&self, key: &str) -> Option<&Arc<App>> {
         self.by_key.get(key)
     }
 
-    /// What holds for a channel in each app, by their ids.
-    #[must_use]
+    /// The policy report of each app for a channel, in the order of their ids.
     pub fn policy_reports<'a>(&'a self, channel: &'a ChannelName) -> Vec<PolicyReport<'a>> {
         let mut reports: Vec<_> = self.iter().map(|app| app.policy_report(channel)).collect();
         reports.sort_unstable_by_key(|report| report.app);
@@ -333,7 +310,6 @@ impl Apps {
     /// The app one of whose secrets (those of `[apps.jwt]` too) or API tokens somebody has written where its key or id
     /// belongs: as it is, escaped, or as a part of `key:secret`. Looks at every app, so it is for what is refused
     /// already.
-    #[must_use]
     pub fn by_secret(&self, given: &str) -> Option<&Arc<App>> {
         let decoded = percent_decode_str(given).decode_utf8_lossy();
         let parts = decoded.split([':', '@', ',', ';', '&', '=', '|']);
@@ -358,7 +334,6 @@ impl Apps {
 
     /// A request's path for the log and for people: its beginning, with what is an app's secret or behind `resume`
     /// masked.
-    #[must_use]
     pub fn shown_path(&self, path: &str) -> String {
         let mut is_token = false;
         let shown = |segment| match std::mem::replace(&mut is_token, segment == "resume")
@@ -371,8 +346,7 @@ impl Apps {
         excerpt(&segments.join("/")).to_owned()
     }
 
-    /// A key as it may be shown, which may be a secret by mistake.
-    #[must_use]
+    /// A key for display: masked if it is a secret that was sent by mistake.
     pub fn masked_key<'a>(&self, key: &'a str) -> Cow<'a, str> {
         match self.by_secret(key) {
             Some(app) => {
@@ -402,42 +376,38 @@ impl Apps {
         }
     }
 
-    /// All of them, in no order.
+    /// All apps, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<App>> {
         self.by_id.values()
     }
 
-    /// How many.
-    #[must_use]
+    /// The number of apps.
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
+    /// Whether there is no app.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 }
 
-/// The snapshot that counts now, shared by all workers; a reload puts another in its place.
+/// The snapshot in effect, shared by all workers. A reload replaces it.
 #[derive(Debug)]
 pub struct CurrentApps(watch::Sender<Arc<Apps>>);
 
 impl CurrentApps {
-    /// Begins with a snapshot.
-    #[must_use]
+    /// Starts with this snapshot.
     pub fn new(apps: Apps) -> Self {
         Self(watch::Sender::new(Arc::new(apps)))
     }
 
-    /// The snapshot of this moment.
-    #[must_use]
+    /// The snapshot in effect.
     pub fn get(&self) -> Arc<Apps> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// From now on another one.
+    /// Replaces the snapshot. Counters and fetched keys of apps that stay are kept.
     pub fn swap(&self, apps: Arc<Apps>) {
         apps.continue_from(&self.get());
         self.0.send_replace(apps);

@@ -13,7 +13,7 @@ const MADE_LENGTH: usize = 20;
 /// The least made id, and how many there are.
 const MADE_IDS: u64 = 1_000_000_000;
 
-/// What an operator wants.
+/// A change of an app that an operator asks for.
 pub enum Change {
     /// Some keys become others: a JSON merge patch (RFC 7396).
     Patch(Entries),
@@ -152,7 +152,6 @@ pub(super) fn check_tag(json: &str, tag: Option<&str>) -> Result<(), WriteError>
 }
 
 /// A key or a secret that nobody can guess.
-#[must_use]
 pub fn made_text() -> String {
     Alphanumeric.sample_string(&mut rand::rng(), MADE_LENGTH)
 }

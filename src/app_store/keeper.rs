@@ -31,7 +31,7 @@ pub(super) enum WriteKind {
     Delete(String, Option<String>),
 }
 
-/// Owns the table and the way to it.
+/// Reads the table again and again, and carries out changes one after another.
 pub struct Keeper {
     store: Arc<AppStore>,
     table: Table,
@@ -47,7 +47,7 @@ impl Keeper {
         }
     }
 
-    /// Runs as long as the server.
+    /// Runs for as long as the server.
     pub async fn run(mut self) {
         let refresh = self.table.settings.refresh;
         let mut pause = refresh;

@@ -17,7 +17,7 @@ use crate::config::{
 /// Of so many rows at a time the log says what is wrong; of the others how many they are.
 const LOGGED_ROWS: usize = 10;
 
-/// Where an app stands.
+/// Where an app is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// The file or the environment: it is changed there.
@@ -26,27 +26,27 @@ pub enum Origin {
     Table,
 }
 
-/// One app for operators.
+/// An app as operators see it.
 #[derive(Debug)]
 pub struct Listed {
     /// Its id.
     pub id: String,
-    /// Where it stands.
+    /// Where it is defined.
     pub origin: Origin,
     /// All its keys, secrets masked; of a wrong row only the id.
     pub shown: Entries,
     /// What is wrong with its row; empty if nothing is.
     pub problems: Vec<InvalidField>,
-    /// What a change names to be sure of what it changes; none for apps of the file.
+    /// The tag of its row, which a change can name to be refused if the row has changed; none for apps of the file.
     pub tag: Option<String>,
 }
 
-/// How the table is doing.
+/// The state of the table.
 #[derive(Debug)]
 pub struct Status {
-    /// Rows.
+    /// The number of rows.
     pub rows: usize,
-    /// What is wrong with rows, or why they have no effect, by their ids.
+    /// The rows that are wrong or have no effect: the id, and why.
     pub broken: Vec<(String, String)>,
     /// When it was read last.
     pub read_at: Option<SystemTime>,

@@ -26,7 +26,7 @@ pub struct AppStore {
 }
 
 impl AppStore {
-    /// Reads the table for the first time, if there is one; the keeper must run then.
+    /// Reads the table for the first time, if there is one. The caller must run the returned keeper.
     ///
     /// # Errors
     /// The table cannot be read, and the settings do not let the server start without.
@@ -58,7 +58,7 @@ impl AppStore {
         }
     }
 
-    /// Takes the apps of the file and of the environment, and says what all apps are at the start.
+    /// Sets the apps of the file and the environment at the start, and returns all apps.
     #[must_use]
     pub fn with_file(&self, apps: &Apps, shown: FileApps) -> Apps {
         self.state.send_modify(|state| state.take_file(apps, shown));
@@ -67,13 +67,13 @@ impl AppStore {
         state.apps()
     }
 
-    /// Takes them while the server runs; they are in effect when this returns.
+    /// Replaces the apps of the file and the environment. They are in effect when this returns.
     pub async fn replace_file(&self, apps: &Apps, shown: FileApps) {
         self.state.send_modify(|state| state.take_file(apps, shown));
         self.in_effect().await;
     }
 
-    /// Has `put` put all apps into effect, again and again, whenever they have become others. Runs as long as the server.
+    /// Calls `put` with all apps whenever they have changed. Runs as long as the server.
     pub async fn apply(&self, put: impl AsyncFn(Apps)) {
         let mut states = self.state.subscribe();
         loop {
@@ -100,16 +100,14 @@ impl AppStore {
         let _ = applied.wait_for(|applied| *applied >= revision).await;
     }
 
-    /// How the table is doing; none if there is none.
-    #[must_use]
+    /// The state of the table; none if there is no table.
     pub fn status(&self) -> Option<Status> {
         self.writes.as_ref()?;
         Some(self.state.borrow().status())
     }
 
-    /// Apps in the order of their ids, those behind an id whose ids are wanted, up to a number. Each costs its JSON: what
-    /// is not wanted should be left out here.
-    #[must_use]
+    /// Up to `limit` apps in the order of their ids, from behind `after` on, whose ids `is_wanted` accepts. Each costs
+    /// its JSON, so unwanted ones should be left out here.
     pub fn list(
         &self,
         after: Option<&str>,
@@ -121,14 +119,13 @@ impl AppStore {
         ids.iter().filter_map(|id| state.get(id)).collect()
     }
 
-    /// One app.
-    #[must_use]
+    /// The app with this id.
     pub fn get(&self, id: &str) -> Option<Listed> {
         self.state.borrow().get(id)
     }
 
-    /// Adds an app, in the words of the file; what is left out of id, key and secret is made. Answers it with its secrets.
-    /// It is in effect on this node when this returns, as every change.
+    /// Adds an app with keys of `[[apps]]`. A missing id, key or secret is made up. Returns the app with its secrets.
+    /// It is in effect on this node when this returns.
     ///
     /// # Errors
     /// It is not added then.
@@ -144,7 +141,7 @@ impl AppStore {
         Ok(listed)
     }
 
-    /// Changes an app. `tag`, if it is given, is what the operator saw.
+    /// Changes an app. `tag` is that of the row which the operator saw, if it must not have changed since.
     ///
     /// # Errors
     /// It stays as it was then.

@@ -9,7 +9,6 @@ use super::Error;
 use super::api::{Answer, Http};
 use super::target::{Authorities, Configuration, local};
 use crate::client::Address;
-use crate::fetch;
 
 /// The token's variable, where `--admin` names a server that the configuration does not describe.
 const TOKEN: &str = "TIDEWIRE_ADMIN__TOKEN";
@@ -92,13 +91,10 @@ impl AdminApi {
             let json = HeaderValue::from_static("application/json");
             headers.insert(CONTENT_TYPE, json);
         }
-        let request = fetch::Request {
-            method,
-            url: self.http.uri(&format!("{}{path}", self.http.base))?,
-            headers,
-            body: body.map(Value::to_string).unwrap_or_default().into(),
-        };
-        let answer = actix_rt::System::new().block_on(self.http.exchange(request))?;
+        let url = format!("{}{path}", self.http.base);
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let sent = self.http.exchange(method, &url, headers, body.into());
+        let answer = actix_rt::System::new().block_on(sent)?;
         match answer.status {
             200..300 => Ok(answer),
             status => Err(Error::Refused {

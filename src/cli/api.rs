@@ -115,7 +115,6 @@ impl Api {
         let path = app_path(&self.app, path)?;
         let request = Request::new(method, &path, body)?;
         let url = request.signed_url(self.base(), &self.app, now())?;
-        let url = self.http.uri(&url)?;
         // Of two methods, as the API has no more.
         let method = match request.method() {
             "POST" => Method::POST,
@@ -125,14 +124,9 @@ impl Api {
         if request.body().is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let body = request.body().unwrap_or_default().to_owned().into();
-        let sent = fetch::Request {
-            method,
-            url,
-            headers,
-            body,
-        };
-        self.http.exchange(sent).await
+        let body = request.body().unwrap_or_default().to_owned();
+        let sent = self.http.exchange(method, &url, headers, body.into());
+        sent.await
     }
 
     /// Sends what proves itself to a path of the app, and takes nothing but success: what the server says.
@@ -143,31 +137,30 @@ impl Api {
         body: Bytes,
     ) -> Result<String, Error> {
         let url = format!("{}{}", self.base(), app_path(&self.app, path)?);
-        let request = fetch::Request {
-            method: Method::POST,
-            url: self.http.uri(&url)?,
-            headers,
-            body,
-        };
-        let answered = actix_rt::System::new().block_on(self.http.exchange(request))?;
+        let sent = self.http.exchange(Method::POST, &url, headers, body);
+        let answered = actix_rt::System::new().block_on(sent)?;
         Ok(answered.accepted()?.text)
     }
 }
 
 impl Http {
-    /// A URL of this server.
-    pub(super) fn uri(&self, url: &str) -> Result<Uri, Error> {
-        url.parse().map_err(|_| self.unusable())
-    }
-
-    fn unusable(&self) -> Error {
-        Error::Usage(format!("no URL that can be called: {}", self.base))
-    }
-
-    /// Sends and takes any answer.
-    pub(super) async fn exchange(&self, sent: fetch::Request) -> Result<Answer, Error> {
-        let server = fetch::Server::of(&sent.url, &self.trust.config());
-        let server = server.ok_or_else(|| self.unusable())?;
+    /// Sends to a URL of this server and takes any answer.
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
+        let unusable = || Error::Usage(format!("no URL that can be called: {}", self.base));
+        let url: Uri = url.parse().map_err(|_| unusable())?;
+        let server = fetch::Server::of(&url, &self.trust.config()).ok_or_else(unusable)?;
+        let sent = fetch::Request {
+            method,
+            url,
+            headers,
+            body,
+        };
         let sent = timeout(TIMEOUT, server.send(sent)).await;
         let sent = sent.map_err(|_| self.no_answer(too_slow(), SLOW))?;
         let response = sent.map_err(|error| {

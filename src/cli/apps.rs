@@ -1,17 +1,17 @@
 //! `tidewire apps`: the apps of a running server, through the Apps API of its admin port.
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use actix_http::Method;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::Error;
 use super::admin_api::{AdminApi, AdminArgs};
 use super::request::encoded;
 use super::target::Configuration;
 use super::text::{printable, printable_json, printable_lines, table};
+use super::{Error, read_file};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -151,17 +151,8 @@ impl Create {
     fn body(self) -> Result<Map<String, Value>, Error> {
         let mut body = match &self.from {
             Some(file) => {
-                let text = match file.as_os_str() == "-" {
-                    true => {
-                        let mut text = String::new();
-                        io::stdin().read_to_string(&mut text).map(|_| text)
-                    }
-                    false => std::fs::read_to_string(file),
-                };
                 let shown = file.display();
-                let text =
-                    text.map_err(|error| usage(format!("--from: cannot read {shown}: {error}")))?;
-                serde_json::from_str(&text)
+                serde_json::from_slice(&read_file("--from", file)?)
                     .map_err(|error| usage(format!("--from: {shown} is no JSON object: {error}")))?
             }
             None => Map::new(),

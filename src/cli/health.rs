@@ -4,9 +4,7 @@
 
 use std::time::Duration;
 
-use actix_http::header::HeaderMap;
-use actix_http::{Method, Uri};
-use bytes::Bytes;
+use actix_http::Uri;
 use clap::Args;
 
 use super::Error;
@@ -85,13 +83,7 @@ async fn get(url: &str) -> Result<String, String> {
     let unusable = |_| format!("no URL that can be called: {url}");
     let url: Uri = url.parse().map_err(unusable)?;
     let server = fetch::Server::of(&url, &trust.config()).ok_or("no host")?;
-    let request = fetch::Request {
-        method: Method::GET,
-        url: url.clone(),
-        headers: HeaderMap::new(),
-        body: Bytes::new(),
-    };
-    let sent = server.send(request).await;
+    let sent = server.send(fetch::Request::get(url.clone())).await;
     let response = sent.map_err(|error| format!("no answer from {url}: {error}"))?;
     let status = response.status;
     let text = response.body(ANSWER_BYTES).await;

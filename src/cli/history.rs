@@ -1,6 +1,5 @@
 //! `tidewire history`: what is kept of a channel, and what is published behind it.
 
-use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -10,8 +9,8 @@ use tokio::time::sleep;
 use super::api::{Answer, Api, ApiArgs};
 use super::request::encoded;
 use super::target::Configuration;
-use super::text::{printable, printable_json, printable_lines};
-use super::{Error, channels, is_read};
+use super::text::{printable, printable_json, time_of_day};
+use super::{Error, channels, complain, is_read};
 use crate::clock;
 
 const AFTER_HELP: &str = "\
@@ -124,18 +123,10 @@ fn line(event: &Value) -> String {
     let user = event["user_id"].as_str();
     let user = user.map_or_else(String::new, |id| format!(" (from {})", printable(id)));
     format!(
-        "{} {:02}:{:02}:{:02}.{:03}  {}{user}  {}",
+        "{} {}  {}{user}  {}",
         time.date(),
-        time.hour(),
-        time.minute(),
-        time.second(),
-        time.millisecond(),
+        time_of_day(time),
         text("name"),
         text("data")
     )
-}
-
-fn complain(text: &str) {
-    // Whoever does not read stderr does not miss the events.
-    let _ = writeln!(io::stderr(), "tidewire: {}", printable_lines(text));
 }

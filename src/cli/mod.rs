@@ -24,8 +24,8 @@ mod terminate;
 mod text;
 mod trigger;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -208,6 +208,18 @@ fn completions(shell: CompletedShell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
+/// What a file holds that a flag names, or stdin for `-`.
+fn read_file(flag: &str, file: &Path) -> Result<Vec<u8>, Error> {
+    let read = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(file)
+    };
+    let shown = file.display();
+    read.map_err(|error| Error::Usage(format!("{flag}: cannot read {shown}: {error}")))
+}
+
 /// Writes an answer, with one line end.
 fn print(answer: &str) -> Result<(), Error> {
     is_read(answer).map(|_| ())
@@ -220,6 +232,12 @@ fn is_read(answer: &str) -> Result<bool, Error> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::Output(error)),
     }
+}
+
+/// Says something by the way, or what is wrong while a command goes on.
+fn complain(text: &str) {
+    // Whoever does not read stderr does not miss the answer.
+    let _ = writeln!(io::stderr(), "tidewire: {}", text::printable_lines(text));
 }
 
 /// Why a command did not do what was asked.
@@ -285,7 +303,6 @@ pub enum Error {
 
 impl Error {
     /// The process's exit code.
-    #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_)

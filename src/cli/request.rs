@@ -1,18 +1,11 @@
 //! A signed request to the HTTP API: what is signed, and how (protocol §4.2).
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::Error;
 use crate::auth::{body_md5, request_string};
-use crate::client::Credentials;
+use crate::client::{Credentials, ESCAPED};
 use crate::clock;
-
-/// Everything but RFC 3986's unreserved characters: neither a shell nor curl finds a meaning in what is left.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
 
 /// A request, not yet signed.
 pub(super) struct Request {
@@ -39,13 +32,8 @@ impl Request {
                  \"{path}\""
             )));
         }
-        let query: Vec<(String, String)> = query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (decoded(key), decoded(value))
-            })
+        let query: Vec<_> = form_urlencoded::parse(query.as_bytes())
+            .into_owned()
             .collect();
         if let Some((key, _)) = query.iter().find(|(key, _)| key.starts_with("auth_")) {
             let text = format!("the path's query has {key} already, which signing adds");
@@ -137,11 +125,6 @@ pub(super) fn now() -> u64 {
 fn is_url_text(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:@%/".contains(c);
     !text.is_empty() && text.chars().all(allowed)
-}
-
-fn decoded(text: &str) -> String {
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
 }
 
 /// A text as a part of a path or a query.

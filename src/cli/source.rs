@@ -1,18 +1,17 @@
 //! `tidewire source`: what a source would publish for a delivery, and a delivery as its provider would send it.
 
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Error;
 use super::api::Api;
 use super::request::now;
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
 use super::text::printable_lines;
+use super::{Error, read_file};
 use crate::app::App;
 use crate::http::dry_run;
 use crate::source::{Delivery, Source, header_line};
@@ -134,16 +133,7 @@ impl Payload {
     }
 
     fn body(&self) -> Result<Bytes, Error> {
-        let read = match self.file.as_path() {
-            path if path == Path::new("-") => {
-                let mut bytes = Vec::new();
-                io::stdin().read_to_end(&mut bytes).map(|_| bytes)
-            }
-            path => std::fs::read(path),
-        };
-        let shown = self.file.display();
-        read.map(Bytes::from)
-            .map_err(|error| Error::Usage(format!("--file: cannot read {shown}: {error}")))
+        read_file("--file", &self.file).map(Bytes::from)
     }
 
     fn test(&self, app: &App, source: &Source) -> Result<String, Error> {

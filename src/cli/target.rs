@@ -157,11 +157,16 @@ fn secret(text: &str) -> Result<Secret, String> {
 
 fn read_secret(path: &Path) -> Result<Secret, Error> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::Usage(format!("--secret-file: cannot read {shown}: {error}")))?;
+    let text = read_text("--secret-file", path)?;
     // Editors and `echo` end a file with a newline, which is no part of the secret.
     checked(text.trim_end_matches(['\r', '\n']))
         .map_err(|error| Error::Usage(format!("--secret-file: {shown}: {error}")))
+}
+
+fn read_text(flag: &str, path: &Path) -> Result<String, Error> {
+    let shown = path.display();
+    std::fs::read_to_string(path)
+        .map_err(|error| Error::Usage(format!("{flag}: cannot read {shown}: {error}")))
 }
 
 fn checked(text: &str) -> Result<Secret, String> {
@@ -251,8 +256,7 @@ impl Authorities {
             return Trust::public().map_err(|error| usage("the public authorities", &error));
         };
         let shown = path.display();
-        let pem = std::fs::read_to_string(path)
-            .map_err(|error| Error::Usage(format!("--ca-file: cannot read {shown}: {error}")))?;
+        let pem = read_text("--ca-file", path)?;
         Trust::only(&pem).map_err(|error| usage(&format!("--ca-file: {shown}"), &error))
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use time::OffsetDateTime;
+
 /// A text on one line, its control characters as escapes: `\n`, `\u{1b}`.
 pub(super) fn printable(text: &str) -> String {
     escaped(text, |c| !is_harmless(c))
@@ -57,6 +59,12 @@ fn is_harmless(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}'
     );
     !c.is_control() && !is_format
+}
+
+/// `19:01:04.610`
+pub(super) fn time_of_day(time: OffsetDateTime) -> String {
+    let (hour, minute, second, millisecond) = time.to_hms_milli();
+    format!("{hour:02}:{minute:02}:{second:02}.{millisecond:03}")
 }
 
 /// A text in lines of at most so many characters, broken between words; a longer word has a line of its own.

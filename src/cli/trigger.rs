@@ -1,15 +1,15 @@
 //! `tidewire trigger`: publishes one event through the HTTP API, as any backend would.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read as _};
 
 use clap::Args;
 use serde_json::json;
 
-use super::Error;
 use super::api::ApiArgs;
 use super::channels::counts_table;
 use super::target::Configuration;
 use super::text::{printable, printable_json};
+use super::{Error, complain};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -85,8 +85,7 @@ impl Trigger {
             .replayed
             .then(|| "it was published before with this key, and not again".to_owned());
         for note in local.into_iter().chain(replayed) {
-            // Whoever does not read stderr does not miss the answer.
-            let _ = writeln!(io::stderr(), "tidewire: {note}");
+            complain(&note);
         }
         let asked = answer.json().ok();
         let told = asked

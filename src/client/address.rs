@@ -4,16 +4,16 @@ use std::fmt;
 
 use crate::host_port;
 
-/// A server: `ws://`, `wss://`, `http://` or `https://`, host, port, and the path before all paths.
+/// The address of a server: scheme, host, port, and the prefix of all paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// Whether it is spoken to over TLS.
+    /// Whether it is `wss` or `https`.
     pub tls: bool,
     /// A name or an IP address; an IPv6 address has no brackets.
     pub host: String,
     /// The port.
     pub port: u16,
-    /// `""`, or as `/realtime`, with no slash at its end.
+    /// `""`, or a path such as `/realtime` without a slash at its end.
     pub prefix: String,
 }
 
@@ -70,7 +70,7 @@ impl Address {
         })
     }
 
-    /// A cluster of Pusher's cloud.
+    /// The address of a cluster of Pusher's cloud.
     ///
     /// # Errors
     /// If no cluster can be called that.
@@ -87,14 +87,12 @@ impl Address {
         })
     }
 
-    /// Where clients connect: another host in Pusher's cloud, the same one elsewhere.
-    #[must_use]
+    /// The address that clients connect to: another host in Pusher's cloud, the same one elsewhere.
     pub fn for_sockets(&self) -> Self {
         self.named("api", "ws")
     }
 
-    /// Where backends publish.
-    #[must_use]
+    /// The address that backends publish to.
     pub fn for_api(&self) -> Self {
         self.named("ws", "api")
     }
@@ -111,8 +109,7 @@ impl Address {
         }
     }
 
-    /// `host:port`, the port only where it is not the scheme's own.
-    #[must_use]
+    /// `host:port`, without the port if it is the scheme's default.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') {
             format!("[{}]", self.host)
@@ -126,15 +123,13 @@ impl Address {
         }
     }
 
-    /// As `https://realtime.example.com/prefix`, without a slash at its end.
-    #[must_use]
+    /// The URL for HTTP, as `https://realtime.example.com/prefix`, without a slash at its end.
     pub fn http(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.prefix)
     }
 
-    /// As `wss://realtime.example.com/prefix`, without a slash at its end.
-    #[must_use]
+    /// The URL for WebSockets, as `wss://realtime.example.com/prefix`, without a slash at its end.
     pub fn ws(&self) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };
         format!("{scheme}://{}{}", self.authority(), self.prefix)

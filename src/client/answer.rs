@@ -2,21 +2,20 @@
 
 use std::fmt;
 
-/// The answer to an upgrade: whoever gave it.
+/// The answer to an upgrade, from the server or from a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The words behind it.
+    /// The reason phrase of the status line.
     pub reason: String,
-    /// The begin of the body, without markup, on one line.
+    /// The beginning of the body, without markup, on one line.
     pub excerpt: String,
     headers: Vec<(String, String)>,
 }
 
 impl Answer {
-    /// The first header of a name in lower case.
-    #[must_use]
+    /// The first header with this name, which is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|(known, _)| known == name)?;
         Some(&header.1)
@@ -80,8 +79,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// How a text or a page begins, without markup, on one line.
-#[must_use]
+/// The beginning of a text or a page, without markup, on one line.
 pub fn first_words(body: &str) -> String {
     const CHARS: usize = 160;
     let mut text = String::new();

@@ -20,7 +20,7 @@ const ACTIVITY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the answer to a ping may take (docs: 30 s).
 const PONG_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An established connection.
+/// A connection after its greeting.
 pub struct Connection {
     socket: Socket,
     credentials: Credentials,
@@ -66,19 +66,17 @@ impl Connection {
         })
     }
 
-    /// The server's name for this connection.
-    #[must_use]
+    /// The socket id that the server gave it.
     pub fn socket_id(&self) -> SocketId {
         self.socket_id
     }
 
-    /// After how much silence this side pings.
-    #[must_use]
+    /// How long the server may be silent before this side pings.
     pub fn activity_timeout(&self) -> Duration {
         self.activity_timeout
     }
 
-    /// Asks for a channel, signed if a secret is known and the channel is not public. The answer comes as an event.
+    /// Subscribes to a channel, with a signature if `is_signed`. The answer comes as a [`ServerMessage`].
     ///
     /// # Errors
     /// If the channel needs a signature that nobody can make, or the connection broke.
@@ -114,7 +112,7 @@ impl Connection {
         self.send("pusher:signin", &data).await
     }
 
-    /// The next thing that the server says. Pings are answered, and sent when it is silent.
+    /// The next message. Answers pings, and pings a silent server.
     ///
     /// # Errors
     /// When the connection has ended: how.
@@ -151,7 +149,7 @@ impl Connection {
         }
     }
 
-    /// Says goodbye.
+    /// Sends a close frame.
     pub async fn close(self) {
         self.socket.close().await;
     }

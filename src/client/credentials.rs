@@ -4,14 +4,14 @@ use crate::app::{App, AppId, AppKey};
 use crate::auth::{Secrets, channel_string, user_string};
 use crate::protocol::SocketId;
 
-/// An app's names, and its secret if it is known. Printing it prints no secret.
+/// An app's id, key and secrets, as far as they are known. Printing it prints no secret.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The id in paths of the HTTP API; clients do without.
+    /// The app's id, which the HTTP API needs and clients do not.
     pub id: Option<AppId>,
     /// The public key.
     pub key: AppKey,
-    /// Public channels can be heard without.
+    /// The secrets, which public channels do not need.
     pub secrets: Option<Secrets>,
 }
 
@@ -27,7 +27,6 @@ impl From<&App> for Credentials {
 
 impl Credentials {
     /// The `auth` of a subscription; none without a secret.
-    #[must_use]
     pub fn channel_auth(
         &self,
         socket_id: SocketId,
@@ -38,7 +37,6 @@ impl Credentials {
     }
 
     /// The `auth` of a sign-in; none without a secret.
-    #[must_use]
     pub fn user_auth(&self, socket_id: SocketId, user_data: &str) -> Option<String> {
         self.auth(&user_string(socket_id, user_data))
     }

@@ -26,17 +26,17 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
-/// A connection that has not been spoken over, and what is known of its TLS.
+/// A connection over which nothing has been sent yet.
 pub struct Stream {
     pub(super) io: Box<dyn Io>,
-    /// None without TLS.
+    /// What TLS agreed on; none without TLS.
     pub tls: Option<TlsFacts>,
 }
 
-/// What was agreed on, and with whom.
+/// What TLS agreed on, and whose certificate it is.
 #[derive(Debug, Clone)]
 pub struct TlsFacts {
-    /// As `TLS 1.3`.
+    /// The version, as `TLS 1.3`.
     pub version: String,
     /// The name that the certificate is for.
     pub name: String,
@@ -46,19 +46,19 @@ pub struct TlsFacts {
     pub ends_soon: bool,
 }
 
-/// Who is called, and how.
+/// Makes connections to one server.
 #[derive(Debug, Clone)]
 pub struct Dialer {
-    /// Where.
+    /// The server.
     pub address: Address,
-    /// Whom to believe.
+    /// The authorities that may vouch for it.
     pub trust: Trust,
-    /// The page that one claims to be.
+    /// The `Origin` that it sends, like a page.
     pub origin: Option<String>,
 }
 
 impl Dialer {
-    /// All steps.
+    /// Takes all steps, from the name to the greeting.
     ///
     /// # Errors
     /// That of the first step that failed.
@@ -70,7 +70,7 @@ impl Dialer {
         Connection::establish(socket, credentials).await
     }
 
-    /// The addresses of the host.
+    /// Looks up the addresses of the host.
     ///
     /// # Errors
     /// [`Error::Resolve`].
@@ -96,7 +96,7 @@ impl Dialer {
         Ok(addresses)
     }
 
-    /// A connection to the first address that takes one.
+    /// Connects to the first address that accepts.
     ///
     /// # Errors
     /// [`Error::Tcp`], of the last address.
@@ -124,7 +124,7 @@ impl Dialer {
         Err(last)
     }
 
-    /// TLS, where the address asks for it.
+    /// Starts TLS if the address asks for it.
     ///
     /// # Errors
     /// [`Error::Tls`].

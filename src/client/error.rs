@@ -12,7 +12,7 @@ use super::answer::Answer;
 /// Why there is no connection, or no longer one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name leads nowhere.
+    /// The name cannot be resolved.
     #[error("the name {host} cannot be resolved: {reason}")]
     Resolve {
         /// The name.
@@ -20,7 +20,7 @@ pub enum Error {
         /// What the system says.
         reason: String,
     },
-    /// No address answers; this is what the last one did.
+    /// No address accepts a connection; this is the failure of the last one.
     #[error("cannot connect to {address}: {source}")]
     Tcp {
         /// The address that was tried last.
@@ -28,7 +28,7 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// No TLS, or with somebody who is not trusted.
+    /// TLS failed, or the certificate is not trusted.
     #[error("TLS with {name}: {fault}")]
     Tls {
         /// The name that the certificate must be for.
@@ -39,7 +39,7 @@ pub enum Error {
     /// The answer to the upgrade is not 101.
     #[error("the upgrade to a WebSocket was answered with {0}")]
     NotUpgraded(Box<Answer>),
-    /// The answer to the upgrade is 101 and yet none.
+    /// The answer to the upgrade is 101, but not a valid one.
     #[error("the upgrade to a WebSocket was answered with {answer}, but {reason}")]
     BadUpgrade {
         /// The answer.
@@ -50,7 +50,7 @@ pub enum Error {
     /// The answer to the upgrade is not HTTP.
     #[error("the upgrade to a WebSocket was not answered in HTTP, but with {0:?}")]
     NotHttp(String),
-    /// The connection ended instead of an answer.
+    /// The connection ended before the upgrade was answered.
     #[error("the connection was ended without an answer to the upgrade")]
     NoAnswer,
     /// A step took too long.
@@ -64,7 +64,7 @@ pub enum Error {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The server closed the connection, in order.
+    /// The server closed the connection with a close frame, or with an error before it cut it.
     #[error("the server closed the connection with {}{}", code.map_or_else(|| "no code".to_owned(), |code| code.to_string()), told(reason))]
     Closed {
         /// The close code, or that of the error told before the connection was cut.
@@ -72,13 +72,13 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// Nothing was heard, not even an answer to a ping.
+    /// The server sent nothing, not even an answer to a ping.
     #[error("nothing was heard from the server for {} s", .0.as_secs())]
     Silent(Duration),
-    /// What was heard is not of the protocol.
+    /// The server sent something that is not of the protocol.
     #[error("the server sent what is not of the Pusher protocol: {0}")]
     ProtocolViolation(String),
-    /// A private channel or a user, and no secret to sign with.
+    /// A private channel or a sign-in needs a signature, and the secret is not known.
     #[error("{0} must be signed for, and the app's secret is not known")]
     NoSecret(String),
 }
@@ -91,19 +91,19 @@ fn told(reason: &str) -> String {
     }
 }
 
-/// What went wrong with TLS.
+/// Why TLS failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TlsFault {
     /// The name cannot be that of a certificate.
     #[error("this is not a name that a certificate can have")]
     Name,
-    /// Who answers does not speak TLS.
+    /// The server does not speak TLS.
     #[error("what answers there does not speak TLS")]
     NotTls,
-    /// The certificate.
+    /// The certificate was refused.
     #[error("{0}")]
     Certificate(CertificateError),
-    /// The other side ended it.
+    /// The server ended the handshake with an alert.
     #[error("the server refused: {0}")]
     Refused(String),
     /// Anything else.

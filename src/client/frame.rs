@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// One message of a server.
+/// One message of a server, as it arrived.
 #[derive(Debug, Deserialize)]
 pub struct Frame {
     /// The event's name.
     pub event: String,
-    /// Of which channel.
+    /// The channel that it is about, if any.
     #[serde(default)]
     pub channel: Option<String>,
     #[serde(default)]
@@ -47,9 +47,9 @@ pub enum ServerMessage {
     SignedIn,
     /// An event that somebody published, or a client event.
     Event(Frame),
-    /// Anything else that the protocol itself says: members, counts, misses.
+    /// Any other event of the protocol: members, counts, cache misses.
     Notice(Frame),
-    /// What needs no reader: it is said for one client library only.
+    /// Nothing: it is for one client library only.
     Nothing,
 }
 
@@ -81,7 +81,6 @@ impl Frame {
     }
 
     /// The data as subscribers see it: a string's content, or the JSON of anything else.
-    #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         let Some(data) = &self.data else {
             return Cow::Borrowed("");
@@ -93,13 +92,11 @@ impl Frame {
     }
 
     /// The data as JSON, byte for byte as it arrived: most often a string.
-    #[must_use]
     pub fn raw(&self) -> Option<&RawValue> {
         self.data.as_deref()
     }
 
     /// The member who sent a client event on a presence channel.
-    #[must_use]
     pub fn user_id(&self) -> Option<String> {
         match self.user_id.as_ref()? {
             Value::String(id) => Some(id.clone()),
@@ -109,13 +106,11 @@ impl Frame {
     }
 
     /// The data as a type, whether it came as a string or not.
-    #[must_use]
     pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(&self.text()).ok()
     }
 
-    /// What it means.
-    #[must_use]
+    /// Interprets the message.
     pub fn message(self) -> ServerMessage {
         match self.event.as_str() {
             "pusher_internal:subscription_succeeded" => {

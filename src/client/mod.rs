@@ -26,3 +26,4 @@ pub use frame::{Frame, ServerMessage};
 pub use retry::Retry;
 pub use socket::Socket;
 pub use tls::{InvalidAuthorities, Trust};
+pub use upgrade::ESCAPED;

@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// A connection that lived that long ends the growth of pauses.
 const LIVED: Duration = Duration::from_secs(10);
 
-/// The history of a client's connections.
+/// Decides when to reconnect, by how the last connections ended.
 #[derive(Debug, Default)]
 pub struct Retry {
     /// Connections and attempts in a row that were over at once.
@@ -19,8 +19,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// How long to wait before the next attempt, after a connection (or an attempt) that lasted so long and ended so;
-    /// none: never. `jitter` is between 0 and 1.
+    /// The pause before the next attempt, after a connection (or an attempt) that lasted `lasted` and ended with
+    /// `error`; none: do not reconnect. `jitter` is from 0 to 1.
     pub fn after(&mut self, error: &Error, lasted: Duration, jitter: f64) -> Option<Duration> {
         if lasted >= LIVED {
             self.brief = 0;

@@ -11,14 +11,14 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use crate::{fetch, pem};
 
-/// The authorities that are believed.
+/// The authorities that may vouch for a server.
 #[derive(Debug, Clone)]
 pub struct Trust {
     config: Arc<ClientConfig>,
     verifier: Arc<WebPkiServerVerifier>,
 }
 
-/// Why a text cannot say whom to believe.
+/// Why authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAuthorities {
     /// A text without certificates, or with some that cannot be read.
@@ -33,7 +33,7 @@ pub enum InvalidAuthorities {
 }
 
 impl Trust {
-    /// Those that browsers believe.
+    /// The authorities that browsers trust.
     ///
     /// # Errors
     /// If the library refuses its own defaults.
@@ -61,8 +61,7 @@ impl Trust {
         })
     }
 
-    /// For a TLS library.
-    #[must_use]
+    /// The configuration for rustls.
     pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }

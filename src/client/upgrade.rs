@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use actix_http::ws::hash_key;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,8 +20,8 @@ use super::socket::Socket;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest head of an answer that is read.
 const HEAD_BYTES: usize = 16 * 1024;
-/// What a key consists of stays as it is; anything else must not end the path.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+/// Everything but RFC 3986's unreserved characters: in what is left neither a URL nor a shell nor curl finds a meaning.
+pub const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
@@ -29,7 +31,7 @@ const BODY_BYTES: usize = 4096;
 const BODY_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Dialer {
-    /// Asks for the WebSocket of an app.
+    /// Upgrades the connection to a WebSocket of the app with this key.
     ///
     /// # Errors
     /// Any answer but a good 101, or none.
@@ -149,14 +151,9 @@ async fn read_body(io: &mut dyn Io, answer: &Answer, read: &mut BytesMut) {
     let _ = timeout(BODY_TIMEOUT, reading).await;
 }
 
-/// 16 random bytes in base64: 22 characters, of which the last one stands for two bits only.
+/// 16 random bytes in base64.
 fn nonce() -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut nonce: String = (0..21)
-        .map(|_| char::from(ALPHABET[rand::random_range(0..64)]))
-        .collect();
-    nonce.push(char::from(b"AQgw"[rand::random_range(0..4)]));
-    nonce + "=="
+    BASE64.encode(rand::random::<[u8; 16]>())
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ const JSON_BYTES: usize = 4096;
 /// Characters of each of its texts.
 const TEXT_CHARS: usize = 200;
 
-/// Parts of an entry's texts, and kinds. An empty field lets everything through; letter case does not matter.
+/// What a watcher looks for: parts of texts, and kinds of entries. An empty field fits every entry; letter case does
+/// not matter.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {

@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use entry::Origin;
 use watch::{AppFeed, Reader, SoughtFilter, WatchedApp};
 
-/// The way in for those who tell, and to a [`Watch`] for those who want to know. Cheap to clone.
+/// Collects entries about apps and hands them to the watchers of each app ([`Watch`]). Cheap to clone.
 #[derive(Clone)]
 pub struct Feed(Arc<Shared>);
 
@@ -45,8 +45,7 @@ struct Shared {
 }
 
 impl Feed {
-    /// Nobody watches yet. `node` says in every entry where it comes from.
-    #[must_use]
+    /// A feed that nobody watches yet. `node` is the name of this node in every entry.
     pub fn new(node: &str, metrics: Metrics) -> Self {
         Self(Arc::new(Shared {
             is_watched: AtomicBool::new(false),
@@ -59,20 +58,18 @@ impl Feed {
     }
 
     /// The name of this node in its entries.
-    #[must_use]
     pub fn node(&self) -> &str {
         &self.0.node
     }
 
-    /// Whether anybody watches anything; for those to whom it is dear to say what an entry is about.
-    #[must_use]
+    /// Whether anybody watches any app. Callers whose entries are costly to make ask first.
     pub fn is_watched(&self) -> bool {
         // Whoever begins to watch misses what happens in this moment, and nothing else.
         self.0.is_watched.load(Ordering::Relaxed)
     }
 
-    /// Tells those who watch the app; of what concerns no app that is known, all who watch. The entry is made only if
-    /// somebody does, and if there is room for it.
+    /// Records an entry for the watchers of the app, or for all watchers if no known app is concerned. `entry` is
+    /// called only if somebody watches and the budget has room.
     pub fn record<'a>(&self, app: Option<&AppId>, kind: Kind, entry: impl FnOnce() -> Entry<'a>) {
         if self.is_watched() {
             self.make_entry(app, kind, entry);
@@ -109,7 +106,7 @@ impl Feed {
         }
     }
 
-    /// Tells of an app what another node says: entries, and how many more there were.
+    /// Records the entries that another node made for an app, and how many it left out.
     pub fn arrived(&self, app: &str, entries: impl Iterator<Item = Arc<str>>, skipped: u64) {
         let apps = self.0.apps.borrow();
         let Some(watched_app) = apps
@@ -124,20 +121,17 @@ impl Feed {
         watched_app.app_feed.skip_elsewhere(skipped);
     }
 
-    /// Begins to watch an app for a console. Whoever begins bounds how many there may be.
-    #[must_use]
+    /// Starts to watch an app for a console. The caller bounds the number of watchers.
     pub fn watch(&self, app: &AppId) -> Watch {
         self.start_watch(app, Reader::Console)
     }
 
-    /// Begins to watch an app for other nodes.
-    #[must_use]
+    /// Starts to watch an app on behalf of other nodes.
     pub fn relay(&self, app: &AppId) -> Watch {
         self.start_watch(app, Reader::Relay)
     }
 
-    /// The apps that are watched by consoles of this node.
-    #[must_use]
+    /// The apps that this node's consoles watch.
     pub fn watched_by_consoles(&self) -> Vec<AppId> {
         let apps = self.0.apps.borrow();
         let by_consoles = apps
@@ -148,8 +142,7 @@ impl Feed {
             .collect()
     }
 
-    /// What consoles of this node look for, with the app of each.
-    #[must_use]
+    /// The filters of this node's consoles, each with its app.
     pub fn sought_by_consoles(&self) -> Vec<(AppId, Filter)> {
         let apps = self.0.apps.borrow();
         let of_app = |watched_app: &WatchedApp| {

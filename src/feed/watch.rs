@@ -97,16 +97,16 @@ impl AppFeed {
     }
 }
 
-/// What a watcher sees.
+/// What a watcher is handed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// An entry, as a JSON object.
     Entry(Arc<str>),
-    /// It was too slow for so many.
+    /// The watcher was too slow: this many entries were dropped.
     Lost(u64),
 }
 
-/// One who watches, for as long as it is kept.
+/// A watcher of one app. Dropping it ends the watching.
 pub struct Watch {
     feed: Feed,
     app_feed: Arc<AppFeed>,
@@ -132,8 +132,8 @@ impl Watch {
         }
     }
 
-    /// Looks for these from now on, and for nothing else: entries that fit one of them are made even if there is no room
-    /// for others. Whoever calls this bounds how many they are.
+    /// Replaces the filters. An entry that fits a filter is made even if the budget for samples is spent. The caller
+    /// bounds the number of filters.
     pub fn look_for(&mut self, filters: Vec<Filter>) {
         let known = |sought: &&Arc<SoughtFilter>, filter: &Filter| sought.filter == *filter;
         let sought = filters.into_iter().map(|filter| {
@@ -155,13 +155,12 @@ impl Watch {
         self.sought = sought;
     }
 
-    /// The app.
-    #[must_use]
+    /// The id of the watched app.
     pub fn app(&self) -> &AppId {
         &self.app_feed.app
     }
 
-    /// The next thing. Nothing is lost when the future is dropped.
+    /// Waits for the next entry, or for the number of lost ones. Cancel-safe.
     pub async fn next(&mut self) -> Seen {
         match self.entries.recv().await {
             Ok(told) => Seen::Entry(told.json),
@@ -171,7 +170,7 @@ impl Watch {
         }
     }
 
-    /// The next entry that this node has made itself, or how many of all were lost; none if there is nothing more now.
+    /// The next entry that this node made, or the number of lost ones. None if nothing is queued.
     pub fn next_own(&mut self) -> Option<Seen> {
         loop {
             match self.entries.try_recv() {
@@ -183,13 +182,13 @@ impl Watch {
         }
     }
 
-    /// How many entries have not been made since the last time, here.
+    /// How many entries this node has not made since the last call.
     pub fn skipped_own(&mut self) -> u64 {
         let skipped = self.app_feed.skipped.load(Ordering::Relaxed);
         skipped - std::mem::replace(&mut self.skipped, skipped)
     }
 
-    /// How many entries have not been made since the last time, here and elsewhere.
+    /// How many entries this node and others have not made since the last call.
     pub fn skipped(&mut self) -> u64 {
         let elsewhere = self.app_feed.elsewhere.load(Ordering::Relaxed);
         self.skipped_own() + (elsewhere - std::mem::replace(&mut self.elsewhere, elsewhere))

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::events::{bad, channel_name, unknown_info};
+use super::events::{self, bad, channel_name, unknown_info};
 use super::signed::Signed;
 use crate::protocol::ChannelKind;
 use crate::rules::PolicyReport;
@@ -106,11 +106,7 @@ pub(super) async fn users(signed: &Signed<'_>) -> Result<HttpResponse, ApiError>
 /// The attributes of `info`, all of them known.
 fn attributes<'a>(signed: &'a Signed<'_>, known: &[&str]) -> Result<Vec<&'a str>, ApiError> {
     let info = signed.parameter("info").unwrap_or_default();
-    let wanted: Vec<&str> = info
-        .split(',')
-        .map(str::trim)
-        .filter(|attribute| !attribute.is_empty())
-        .collect();
+    let wanted: Vec<&str> = events::attributes(info).collect();
     match wanted.iter().find(|attribute| !known.contains(attribute)) {
         Some(unknown) => Err(unknown_info(unknown, &known.join(", "))),
         None => Ok(wanted),

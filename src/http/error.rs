@@ -144,62 +144,45 @@ impl ApiError {
 
     /// The same as metrics and logs name it.
     pub(super) fn reason(&self) -> RequestRefused {
-        match self {
-            Self::Head(_) => RequestRefused::HeadTooLarge,
-            Self::UnknownPath(_) => RequestRefused::UnknownPath,
-            Self::Method(_) => RequestRefused::Method,
-            Self::NotUpgraded => RequestRefused::NotUpgraded,
-            Self::UnknownApp(_) => RequestRefused::UnknownApp,
-            Self::Secret { .. } => RequestRefused::Secret,
-            Self::AppDisabled => RequestRefused::AppDisabled,
-            Self::Unauthorized(reason, _) => *reason,
-            Self::TooManyTokens(_) => RequestRefused::TooManyTokens,
-            Self::PlainToken => RequestRefused::PlainToken,
-            Self::NoHistory(_) => RequestRefused::NoHistory,
-            Self::BadRequest(_) => RequestRefused::BadRequest,
-            Self::ChannelName { .. } => RequestRefused::ChannelName,
-            Self::EventName(_) => RequestRefused::EventName,
-            Self::Encoding(_) => RequestRefused::Encoding,
-            Self::BodyTooLarge(_) => RequestRefused::BodyTooLarge,
-            Self::DataTooLarge(_) => RequestRefused::DataTooLarge,
-            Self::BodyTimeout => RequestRefused::BodyTimeout,
-            Self::TooFast(too_fast) => match too_fast.rate {
-                AppRate::Events => RequestRefused::TooFast,
-                AppRate::Reads => RequestRefused::TooManyReads,
-            },
-            Self::KeyReused(_) => RequestRefused::KeyReused,
-            Self::Unavailable(Unavailable::Key(..)) => RequestRefused::TooManyKeys,
-            Self::Unavailable(Unavailable::Overloaded(_) | Unavailable::PresenceFull) => {
-                RequestRefused::Overloaded
-            }
-            Self::Unavailable(Unavailable::Unreachable(_)) => RequestRefused::Unreachable,
-            Self::UnknownSource(_) => RequestRefused::UnknownSource,
-            Self::SourceFull => RequestRefused::SourceFull,
-            Self::Source(refused) => source_reason(refused),
-        }
+        self.class().0
     }
 
     pub(super) fn status(&self) -> StatusCode {
+        self.class().1
+    }
+
+    /// What metrics and logs call it, and the status of its answer.
+    fn class(&self) -> (RequestRefused, StatusCode) {
+        use RequestRefused as Reason;
+        use StatusCode as Status;
         match self {
-            Self::Head(error) => error.status(),
-            Self::UnknownPath(_) | Self::UnknownApp(_) | Self::NoHistory(_) => {
-                StatusCode::NOT_FOUND
-            }
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NotUpgraded => StatusCode::UPGRADE_REQUIRED,
-            Self::AppDisabled | Self::PlainToken => StatusCode::FORBIDDEN,
-            Self::Unauthorized(..) | Self::Secret { .. } => StatusCode::UNAUTHORIZED,
-            Self::BadRequest(_) | Self::ChannelName { .. } | Self::EventName(_) => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::BodyTooLarge(_) | Self::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::KeyReused(_) => StatusCode::CONFLICT,
-            Self::TooManyTokens(_) | Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable(_) | Self::SourceFull => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UnknownSource(_) => StatusCode::NOT_FOUND,
-            Self::Source(refused) => source_status(refused),
+            Self::Head(error) => (Reason::HeadTooLarge, error.status()),
+            Self::UnknownPath(_) => (Reason::UnknownPath, Status::NOT_FOUND),
+            Self::Method(_) => (Reason::Method, Status::METHOD_NOT_ALLOWED),
+            Self::NotUpgraded => (Reason::NotUpgraded, Status::UPGRADE_REQUIRED),
+            Self::UnknownApp(_) => (Reason::UnknownApp, Status::NOT_FOUND),
+            Self::Secret { .. } => (Reason::Secret, Status::UNAUTHORIZED),
+            Self::AppDisabled => (Reason::AppDisabled, Status::FORBIDDEN),
+            Self::Unauthorized(reason, _) => (*reason, Status::UNAUTHORIZED),
+            Self::TooManyTokens(_) => (Reason::TooManyTokens, Status::TOO_MANY_REQUESTS),
+            Self::PlainToken => (Reason::PlainToken, Status::FORBIDDEN),
+            Self::NoHistory(_) => (Reason::NoHistory, Status::NOT_FOUND),
+            Self::BadRequest(_) => (Reason::BadRequest, Status::BAD_REQUEST),
+            Self::ChannelName { .. } => (Reason::ChannelName, Status::BAD_REQUEST),
+            Self::EventName(_) => (Reason::EventName, Status::BAD_REQUEST),
+            Self::Encoding(_) => (Reason::Encoding, Status::UNSUPPORTED_MEDIA_TYPE),
+            Self::BodyTooLarge(_) => (Reason::BodyTooLarge, Status::PAYLOAD_TOO_LARGE),
+            Self::DataTooLarge(_) => (Reason::DataTooLarge, Status::PAYLOAD_TOO_LARGE),
+            Self::BodyTimeout => (Reason::BodyTimeout, Status::REQUEST_TIMEOUT),
+            Self::TooFast(too_fast) => match too_fast.rate {
+                AppRate::Events => (Reason::TooFast, Status::TOO_MANY_REQUESTS),
+                AppRate::Reads => (Reason::TooManyReads, Status::TOO_MANY_REQUESTS),
+            },
+            Self::KeyReused(_) => (Reason::KeyReused, Status::CONFLICT),
+            Self::Unavailable(unavailable) => (reason_of(unavailable), Status::SERVICE_UNAVAILABLE),
+            Self::UnknownSource(_) => (Reason::UnknownSource, Status::NOT_FOUND),
+            Self::SourceFull => (Reason::SourceFull, Status::SERVICE_UNAVAILABLE),
+            Self::Source(refused) => class_of_source(refused),
         }
     }
 
@@ -222,23 +205,7 @@ impl ApiError {
             Self::Encoding(_) => Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))),
             Self::Method(allow) => Some((ALLOW, HeaderValue::from_static(allow))),
             Self::NotUpgraded => Some((UPGRADE, HeaderValue::from_static("websocket"))),
-            Self::Head(_)
-            | Self::UnknownPath(_)
-            | Self::NoHistory(_)
-            | Self::UnknownApp(_)
-            | Self::Secret { .. }
-            | Self::AppDisabled
-            | Self::Unauthorized(..)
-            | Self::PlainToken
-            | Self::BadRequest(_)
-            | Self::ChannelName { .. }
-            | Self::EventName(_)
-            | Self::BodyTooLarge(_)
-            | Self::DataTooLarge(_)
-            | Self::BodyTimeout
-            | Self::KeyReused(_)
-            | Self::UnknownSource(_)
-            | Self::Source(_) => None,
+            _ => None,
         }
     }
 
@@ -262,28 +229,34 @@ impl ApiError {
     }
 }
 
-fn source_reason(refused: &source::Refused) -> RequestRefused {
-    use source::Refused;
-    match refused {
-        Refused::HeaderMissing(_) | Refused::NoDigest { .. } => RequestRefused::SourceUnsigned,
-        Refused::NoTimestamp | Refused::Timestamp { .. } => RequestRefused::SourceTimestamp,
-        Refused::Digest(_) | Refused::SnsSignature => RequestRefused::SourceSignature,
-        Refused::Credentials { .. } => RequestRefused::SourceCredentials,
-        Refused::NotSns(_) => RequestRefused::SourceMessage,
-        Refused::Topic => RequestRefused::SourceTopic,
-        Refused::Address { .. } => RequestRefused::SourceAddress,
-        Refused::Unreachable(_) => RequestRefused::SourceUnreachable,
-        Refused::Template { .. } => RequestRefused::SourceTemplate,
+fn reason_of(unavailable: &Unavailable) -> RequestRefused {
+    match unavailable {
+        Unavailable::Key(..) => RequestRefused::TooManyKeys,
+        Unavailable::Overloaded(_) | Unavailable::PresenceFull => RequestRefused::Overloaded,
+        Unavailable::Unreachable(_) => RequestRefused::Unreachable,
     }
 }
 
-fn source_status(refused: &source::Refused) -> StatusCode {
-    match source_reason(refused) {
-        RequestRefused::SourceMessage => StatusCode::BAD_REQUEST,
-        RequestRefused::SourceTopic | RequestRefused::SourceAddress => StatusCode::FORBIDDEN,
-        RequestRefused::SourceUnreachable => StatusCode::SERVICE_UNAVAILABLE,
-        RequestRefused::SourceTemplate => StatusCode::UNPROCESSABLE_ENTITY,
-        _ => StatusCode::UNAUTHORIZED,
+fn class_of_source(refused: &source::Refused) -> (RequestRefused, StatusCode) {
+    use RequestRefused as Reason;
+    use StatusCode as Status;
+    use source::Refused;
+    match refused {
+        Refused::HeaderMissing(_) | Refused::NoDigest { .. } => {
+            (Reason::SourceUnsigned, Status::UNAUTHORIZED)
+        }
+        Refused::NoTimestamp | Refused::Timestamp { .. } => {
+            (Reason::SourceTimestamp, Status::UNAUTHORIZED)
+        }
+        Refused::Digest(_) | Refused::SnsSignature => {
+            (Reason::SourceSignature, Status::UNAUTHORIZED)
+        }
+        Refused::Credentials { .. } => (Reason::SourceCredentials, Status::UNAUTHORIZED),
+        Refused::NotSns(_) => (Reason::SourceMessage, Status::BAD_REQUEST),
+        Refused::Topic => (Reason::SourceTopic, Status::FORBIDDEN),
+        Refused::Address { .. } => (Reason::SourceAddress, Status::FORBIDDEN),
+        Refused::Unreachable(_) => (Reason::SourceUnreachable, Status::SERVICE_UNAVAILABLE),
+        Refused::Template { .. } => (Reason::SourceTemplate, Status::UNPROCESSABLE_ENTITY),
     }
 }
 

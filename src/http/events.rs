@@ -26,17 +26,11 @@ use crate::protocol::{
 struct EventBody<'a> {
     #[serde(borrow)]
     name: Option<&'a RawValue>,
-    #[serde(borrow)]
     data: Option<&'a RawValue>,
-    #[serde(borrow)]
     channels: Option<&'a RawValue>,
-    #[serde(borrow)]
     channel: Option<&'a RawValue>,
-    #[serde(borrow)]
     socket_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     info: Option<&'a RawValue>,
-    #[serde(borrow)]
     idempotency_key: Option<&'a RawValue>,
 }
 
@@ -46,11 +40,20 @@ struct BatchBody<'a> {
     batch: Option<Vec<&'a RawValue>>,
 }
 
-/// Which counts a publisher wants back.
-#[derive(Clone, Copy, Default)]
-struct RequestedCounts {
-    user_count: bool,
-    subscription_count: bool,
+/// Which counts a publisher wants back, as an idempotency key remembers it: bits.
+#[derive(Clone, Copy)]
+struct Wanted(u8);
+
+impl Wanted {
+    const NOTHING: Self = Self(0);
+    /// Whether there is an `info` at all, perhaps an empty one.
+    const INFO: Self = Self(1);
+    const USERS: Self = Self(2);
+    const SUBSCRIPTIONS: Self = Self(4);
+
+    fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// A checked publish.
@@ -58,24 +61,14 @@ pub(super) struct Request {
     pub(super) publication: Publication,
     /// Its own idempotency key.
     pub(super) key: Option<Arc<str>>,
-    requested_counts: Option<RequestedCounts>,
+    wanted: Wanted,
 }
 
 impl Request {
-    /// Which counts it wants back, as [`noted`] reads it.
+    /// The bits of an answer that an idempotency key remembers for repeats.
     pub(super) fn note(&self) -> u8 {
-        self.requested_counts.map_or(0, |requested| {
-            1 | u8::from(requested.user_count) << 1 | u8::from(requested.subscription_count) << 2
-        })
+        self.wanted.0
     }
-}
-
-/// Which counts [`Request::note`] says.
-fn noted(note: u8) -> Option<RequestedCounts> {
-    (note & 1 != 0).then_some(RequestedCounts {
-        user_count: note & 2 != 0,
-        subscription_count: note & 4 != 0,
-    })
 }
 
 /// Checks a body and publishes it. `key` covers the request.
@@ -108,31 +101,31 @@ pub(super) async fn publish(signed: &Signed<'_>) -> Result<HttpResponse, ApiErro
     Ok(answer.json(&serde_json::json!({ "channels": channels })))
 }
 
-/// An event that an operator wants published.
+/// An event that an operator publishes from the console.
 pub struct OperatorPublish<'a> {
-    /// Where.
+    /// The name of the channel.
     pub channel: &'a str,
-    /// Its name.
+    /// The event's name.
     pub event: &'a str,
-    /// Its data.
+    /// The event's data.
     pub data: &'a str,
-    /// Recognises it if it comes again.
+    /// The idempotency key.
     pub idempotency_key: Option<&'a str>,
 }
 
-/// How the API would have answered.
+/// The answer that the API would have given.
 pub struct Outcome {
-    /// 200, or why not.
+    /// The status: 200, or that of an error.
     pub status: u16,
     /// The answer's body.
     pub body: String,
-    /// How many subscriptions the channel had, if it was published and that is known.
+    /// How many subscriptions the channel had; none if the event was not published or the count is not known.
     pub subscriptions: Option<usize>,
 }
 
 impl Api {
-    /// Publishes an operator's event as if the app's backend had sent it: the same body, the same checks, the same
-    /// limits, the same errors. Only the signature is left out, and nobody counts it as a request.
+    /// Publishes an operator's event as the app's backend would: with the same body, checks, limits and errors. It
+    /// needs no signature and is not counted as a request.
     pub async fn publish_for_operator(&self, app: &App, publish: &OperatorPublish<'_>) -> Outcome {
         let body = serde_json::json!({
             "name": publish.event, "channel": publish.channel, "data": publish.data,
@@ -254,27 +247,25 @@ async fn infos(
     published: &PublishOutcome,
 ) -> Result<Option<Vec<Value>>, ApiError> {
     let channels = request.publication.channels.iter();
-    let requested = match &published.first {
-        Some(first) => noted(first.note),
-        None => request.requested_counts,
-    };
-    let Some(requested) = requested else {
+    let first = published.first.as_ref();
+    let wanted = first.map_or(request.wanted, |first| Wanted(first.note));
+    if !wanted.has(Wanted::INFO) {
         return Ok(None);
-    };
+    }
     let mut infos = Vec::with_capacity(channels.len());
     for (at, channel) in channels.enumerate() {
-        let counts = match &published.first {
+        let counts = match first {
             Some(first) => first.counts.get(at).copied().unwrap_or_default(),
-            None if requested.user_count || requested.subscription_count => {
+            None if wanted.has(Wanted::USERS) || wanted.has(Wanted::SUBSCRIPTIONS) => {
                 signed.node().counts(&signed.app, channel).await?
             }
             None => Counts::default(),
         };
         let mut info = Map::new();
-        if requested.user_count && channel.kind() == ChannelKind::Presence {
+        if wanted.has(Wanted::USERS) && channel.kind() == ChannelKind::Presence {
             info.insert("user_count".to_owned(), counts.users.into());
         }
-        if requested.subscription_count {
+        if wanted.has(Wanted::SUBSCRIPTIONS) {
             info.insert("subscription_count".to_owned(), counts.subscriptions.into());
         }
         infos.push(Value::Object(info));
@@ -309,9 +300,10 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
         ),
         None => None,
     };
-    let requested_counts = string("info", body.info)?
-        .map(|info| requested_counts(&info))
-        .transpose()?;
+    let wanted = match string("info", body.info)? {
+        Some(info) => wanted(&info)?,
+        None => Wanted::NOTHING,
+    };
     let key = string("idempotency_key", body.idempotency_key)?
         .map(|key| idempotency::checked("idempotency_key", &key))
         .transpose()?;
@@ -324,7 +316,7 @@ fn check(app: &App, body: &EventBody<'_>) -> Result<Request, ApiError> {
             once: None,
         },
         key,
-        requested_counts,
+        wanted,
     })
 }
 
@@ -382,20 +374,22 @@ pub(super) fn channel_name(app: &App, name: &str) -> Result<ChannelName, ApiErro
     })
 }
 
-fn requested_counts(info: &str) -> Result<RequestedCounts, ApiError> {
-    let mut requested_counts = RequestedCounts::default();
-    for attribute in info
-        .split(',')
-        .map(str::trim)
-        .filter(|attribute| !attribute.is_empty())
-    {
-        match attribute {
-            "user_count" => requested_counts.user_count = true,
-            "subscription_count" => requested_counts.subscription_count = true,
+fn wanted(info: &str) -> Result<Wanted, ApiError> {
+    let mut wanted = Wanted::INFO;
+    for attribute in attributes(info) {
+        wanted.0 |= match attribute {
+            "user_count" => Wanted::USERS.0,
+            "subscription_count" => Wanted::SUBSCRIPTIONS.0,
             _ => return Err(unknown_info(attribute, "user_count, subscription_count")),
-        }
+        };
     }
-    Ok(requested_counts)
+    Ok(wanted)
+}
+
+/// The attributes of an `info`.
+pub(super) fn attributes(info: &str) -> impl Iterator<Item = &str> {
+    let attributes = info.split(',').map(str::trim);
+    attributes.filter(|attribute| !attribute.is_empty())
 }
 
 pub(super) fn unknown_info(attribute: &str, known: &str) -> ApiError {

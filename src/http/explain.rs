@@ -4,6 +4,7 @@
 //! the signature that would have been right.
 
 use actix_http::Method;
+use serde::Serialize;
 
 use super::Api;
 use super::error::ApiError;
@@ -14,11 +15,11 @@ use crate::app::{App, Apps};
 use crate::auth::{self, Secret};
 use crate::protocol::excerpt;
 
-/// A request that somebody wonders about.
+/// A request whose signature is to be checked step by step.
 pub struct ExplainRequest<'a> {
-    /// The app that it should be for; none: the one that it names.
+    /// The id of the app that it should be for; none: the app that the request names.
     pub app: Option<&'a str>,
-    /// `POST`.
+    /// The method, such as `POST`.
     pub method: &'a str,
     /// A whole URL, or a path with its query.
     pub url: &'a str,
@@ -26,39 +27,38 @@ pub struct ExplainRequest<'a> {
     pub body: &'a str,
 }
 
-/// What is right and wrong with it.
+/// The result of each check, and the text that has to be signed.
 pub struct Explanation {
-    /// Each part, in the order in which the server looks at them.
+    /// The checks, in the order in which the server makes them.
     pub steps: Vec<Step>,
-    /// What has to be signed.
+    /// The text that has to be signed.
     pub string_to_sign: String,
 }
 
-/// One part.
+/// The result of one check.
+#[derive(Serialize)]
 pub struct Step {
-    /// Which.
+    /// The name of the check: `path`, `app`, or a parameter of the query.
     pub name: &'static str,
-    /// Whether it is right.
+    /// Whether the request passes it.
     pub ok: bool,
-    /// What the request has.
+    /// The value in the request.
     pub given: Option<String>,
-    /// What it should have, where that is no secret.
+    /// The value that is expected, unless it is secret.
     pub expected: Option<String>,
-    /// What to do, or what it means.
+    /// What is wrong and what to do, or what the value means.
     pub help: String,
 }
 
 impl Explanation {
-    /// Whether all of it is right.
-    #[must_use]
+    /// Whether the request passes every check.
     pub fn is_ok(&self) -> bool {
         self.steps.iter().all(|step| step.ok)
     }
 }
 
 impl Api {
-    /// Looks at a request as the API would, but at all of it.
-    #[must_use]
+    /// Makes all checks that the API makes, and does not stop at the first one that fails.
     pub fn explain(&self, asked: &ExplainRequest<'_>) -> Explanation {
         let apps = self.node.apps();
         let (path, query_text) = target(asked.url);

@@ -35,8 +35,7 @@ struct Page {
 }
 
 impl PastEvent {
-    /// None if it is no event, which nobody logs.
-    #[must_use]
+    /// The event of a log entry. None if the entry holds no event, which is never logged.
     pub fn of(event: &LogEvent) -> Option<Self> {
         let content = event.content()?;
         Some(Self {

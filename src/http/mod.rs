@@ -35,10 +35,10 @@ use crate::net::{Client, Secure, TrustedProxies, check_head};
 use crate::node::{ApiTokens, Node};
 use route::{Endpoint, Route};
 use signed::{Admitted, Signed};
-pub use sources::dry_run;
-use sources::{Sought, SourceQueues};
+use sources::Sought;
+pub use sources::{SourceQueues, dry_run};
 
-/// What all requests share.
+/// The public HTTP API, as all workers share it. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     node: Arc<Node>,
@@ -49,8 +49,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// `path_prefix` is empty or begins with a slash and does not end with one.
-    #[must_use]
+    /// An API for this node. `path_prefix` is empty, or begins with a slash and does not end with one.
     pub fn new(
         node: Arc<Node>,
         path_prefix: &str,
@@ -66,14 +65,12 @@ impl Api {
         }
     }
 
-    /// What looks at API tokens.
-    #[must_use]
+    /// The check of API tokens.
     pub fn tokens(&self) -> &ApiTokens {
         &self.tokens
     }
 
-    /// What the requests are for.
-    #[must_use]
+    /// The node that the API publishes to.
     pub fn node(&self) -> &Arc<Node> {
         &self.node
     }

@@ -74,7 +74,7 @@ impl Call<'_> {
     }
 }
 
-/// Counts a connection that ended with a fault of its client's, and says so to those who watch and in the log.
+/// Counts, logs and records in the feed that a connection ended with a fault of its client.
 pub fn record_fault(node: &Node, fault: Fault, peer: Option<SocketAddr>) {
     let reason = match fault {
         Fault::Malformed => RequestRefused::Malformed,

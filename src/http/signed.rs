@@ -16,6 +16,8 @@ use actix_http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_http::{Method, Payload, RequestHead};
 use actix_web::HttpResponse;
 use bytes::{Bytes, BytesMut};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::debug;
 
 use super::error::ApiError;
@@ -367,14 +369,10 @@ fn finer_unit(given: u64, now: u64) -> Option<(&'static str, u64)> {
 }
 
 fn iso(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| {
-            time.format(&time::format_description::well_known::Rfc3339)
-                .ok()
-        })
-        .unwrap_or_else(|| seconds.to_string())
+    let seconds_since_1970 = i64::try_from(seconds).ok();
+    let time = seconds_since_1970.and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    let text = time.and_then(|time| time.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| seconds.to_string())
 }
 
 /// What is wrong with a body that ends in the middle of a character.

@@ -36,25 +36,25 @@ super::counters! {
 }
 
 impl AppCounters {
-    /// Notes frames of one size that were handed to sockets.
+    /// Counts frames of one size that were handed to sockets.
     pub fn sent(&self, frames: u64, bytes_each: usize) {
         self.messages_sent.inc_by(frames);
         self.bytes_sent.inc_by(frames * bytes_each as u64);
     }
 }
 
-/// An app's share of the metrics.
+/// One app's counters. Clones of a snapshot share them.
 #[derive(Debug, Default)]
 pub struct AppMetrics(OnceLock<Arc<AppCounters>>);
 
 impl AppMetrics {
-    /// Goes on with the numbers of the same app in an earlier snapshot. Without effect once something was counted.
+    /// Continues the counters of the same app in an earlier snapshot. Has no effect once something was counted.
     pub fn continue_from(&self, former: &Self) {
         // An error means that these are in use already: as said.
         let _ = self.0.set(Arc::clone(former.shared()));
     }
 
-    /// The numbers themselves, for those who outlive a snapshot.
+    /// The counters, for those that outlive a snapshot.
     pub fn shared(&self) -> &Arc<AppCounters> {
         self.0.get_or_init(Arc::default)
     }

@@ -8,24 +8,25 @@ pub const BOUNDS: [f64; 15] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
-/// How long things took.
+/// Durations, counted by bucket.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [Cell<u64>; BOUNDS.len() + 1],
     sum: Cell<Duration>,
 }
 
-/// The same at one moment.
+/// The numbers of a [`Histogram`] at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Observed {
-    /// How many were within each bound and above the one before it; then those above all.
+    /// The count of each bucket: durations up to its bound and above the one before it; the last count is of those
+    /// above all bounds.
     pub buckets: [u64; BOUNDS.len() + 1],
-    /// All durations together.
+    /// The sum of all durations.
     pub sum: Duration,
 }
 
 impl Histogram {
-    /// Notes one.
+    /// Counts a duration.
     pub fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let within = BOUNDS.partition_point(|bound| *bound < seconds);
@@ -34,8 +35,7 @@ impl Histogram {
         self.sum.set(self.sum.get() + duration);
     }
 
-    /// As of now.
-    #[must_use]
+    /// The numbers as of now.
     pub fn observed(&self) -> Observed {
         let mut observed = Observed {
             sum: self.sum.get(),

@@ -34,30 +34,29 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.inc_by(1);
     }
 
-    /// Some more.
+    /// Adds `count`.
     pub fn inc_by(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// How many.
-    #[must_use]
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// One counter of a set: its name, its help, and the way to it.
+/// One counter of a set: its name, its help, and how to read it.
 pub struct Field<T: 'static> {
-    /// Without prefix and without `_total`.
+    /// The name without prefix and without `_total`.
     pub name: &'static str,
-    /// A sentence without its full stop.
+    /// The help text: a sentence without its full stop.
     pub help: &'static str,
-    /// The counter.
+    /// Finds the counter in its set.
     pub of: fn(&T) -> &Counter,
 }
 
@@ -185,7 +184,6 @@ macro_rules! tallies {
 
         impl $set {
             /// All of them. Most are a family of their own: its name, and its help.
-            #[must_use]
             pub fn each(&self) -> Vec<(Option<&'static str>, &'static str, &dyn AnyTally)> {
                 vec![$((tallies!(@ $($family)?), $help.trim_ascii(), &self.$field),)+]
             }
@@ -239,7 +237,6 @@ impl Deref for Metrics {
 
 impl Metrics {
     /// What is counted by reason.
-    #[must_use]
     pub fn by_reason(&self) -> &Tallies {
         &self.0.tallies
     }

@@ -282,12 +282,11 @@ impl Reason for Transport {
     }
 
     fn label(self) -> &'static str {
-        // Qualified: the transport's own.
-        Self::label(self)
+        self.name()
     }
 
     fn text(self) -> &'static str {
-        Self::label(self)
+        self.name()
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::{Counter, Reason};
 
-/// Counts by reason.
+/// Counts events by their reason, and bounds the log lines for each reason.
 #[derive(Debug)]
 pub struct Tally<R> {
     counts: Box<[ReasonCount]>,
@@ -35,15 +35,15 @@ impl<R: Reason> Default for Tally<R> {
     }
 }
 
-/// A [`Tally`], whatever its reasons are.
+/// A [`Tally`] of any set of reasons.
 pub trait AnyTally {
-    /// Each reason's label and how often it was counted.
+    /// The label of each reason, and its count.
     fn counts(&self) -> Vec<(&'static str, u64)>;
-    /// The same of the reasons that are about who somebody is.
+    /// The label and count of each reason that is a failed authentication.
     fn authentication_failures(&self) -> Vec<(&'static str, u64)>;
-    /// How many lines were not logged.
+    /// The number of lines that were not logged.
     fn suppressed(&self) -> u64;
-    /// Logs one line for each reason of which there were more than may be logged, and begins anew.
+    /// Logs one line for each reason whose lines were suppressed, and starts the next window.
     fn end_window(&self);
 }
 
@@ -73,14 +73,14 @@ impl<R: Reason> AnyTally for Tally<R> {
 }
 
 impl<R: Reason> Tally<R> {
-    /// Counts one that nobody logs.
+    /// Counts an event that is not logged.
     pub fn count(&self, reason: R) {
         self.counts[reason.index()]
             .count
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts one; whether a line may say so.
+    /// Counts an event. Returns whether a line may be logged for it.
     #[must_use]
     pub fn count_and_allow_log(&self, reason: R) -> bool {
         self.count(reason);
@@ -92,8 +92,7 @@ impl<R: Reason> Tally<R> {
         logged
     }
 
-    /// How often.
-    #[must_use]
+    /// The count of one reason.
     pub fn get(&self, reason: R) -> u64 {
         self.counts[reason.index()].count.load(Ordering::Relaxed)
     }

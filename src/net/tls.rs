@@ -29,14 +29,21 @@ thread_local! {
 /// The server's side of one connection.
 pub(super) struct Tls {
     session: UnbufferedServerConnection,
+    /// Boxed: most of the time there is nothing.
+    kept: Option<Box<Kept>>,
+    /// The peer has said that no more comes.
+    is_ended: bool,
+}
+
+/// What cannot stay in the buffer of the thread.
+#[derive(Default)]
+struct Kept {
     /// What was read and is not a whole record.
     incomplete: Vec<u8>,
     /// What came with the end of the handshake.
     early: BytesMut,
     /// What the kernel has not taken yet: a record at most, and what the session says itself.
     unsent: Vec<u8>,
-    /// The peer has said that no more comes.
-    is_ended: bool,
 }
 
 impl fmt::Debug for Tls {
@@ -52,9 +59,7 @@ impl Tls {
         let session = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         Ok(Self {
             session,
-            incomplete: Vec::new(),
-            early: BytesMut::new(),
-            unsent: Vec::new(),
+            kept: None,
             is_ended: false,
         })
     }
@@ -65,9 +70,11 @@ impl Tls {
 
     /// Goes on with the handshake as far as it can with what has come.
     pub(super) fn try_handshake(&mut self, stream: &TcpStream) -> io::Result<()> {
-        let mut early = mem::take(&mut self.early);
+        let mut early = BytesMut::new();
         let read = self.try_read(stream, &mut early, usize::MAX);
-        self.early = early;
+        if !early.is_empty() {
+            self.kept.get_or_insert_default().early = early;
+        }
         match read {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
@@ -77,7 +84,8 @@ impl Tls {
 
     /// Whether a read has something to say without the stream.
     pub(super) fn has_news(&self) -> bool {
-        self.is_ended || !self.early.is_empty()
+        let has_early = |kept: &Box<Kept>| !kept.early.is_empty();
+        self.is_ended || self.kept.as_ref().is_some_and(has_early)
     }
 
     /// Appends what has come, as [`super::Socket::try_read_some`] does.
@@ -88,12 +96,16 @@ impl Tls {
         most: usize,
     ) -> io::Result<usize> {
         let before = plaintext.len();
-        plaintext.extend_from_slice(&mem::take(&mut self.early));
+        if let Some(kept) = &mut self.kept {
+            plaintext.extend_from_slice(&mem::take(&mut kept.early));
+            self.tidy();
+        }
         BUFFER.with_borrow_mut(|buffer| {
             while plaintext.len() == before && !self.is_ended {
-                let kept = self.incomplete.len();
-                let (begun, rest) = buffer.split_at_mut(kept);
-                begun.copy_from_slice(&self.incomplete);
+                let incomplete = self.kept.as_ref().map_or(&[][..], |kept| &kept.incomplete);
+                let begun = incomplete.len();
+                buffer[..begun].copy_from_slice(incomplete);
+                let rest = &mut buffer[begun..];
                 if rest.is_empty() {
                     return Err(io::Error::other("a TLS message is too long"));
                 }
@@ -102,7 +114,7 @@ impl Tls {
                 if read == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                let received = &mut buffer[..kept + read];
+                let received = &mut buffer[..begun + read];
                 let used = match self.digest(received, plaintext) {
                     Ok(used) => used,
                     Err(error) => {
@@ -111,7 +123,9 @@ impl Tls {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                     }
                 };
-                self.incomplete = received[used..].to_vec();
+                if used < received.len() || begun > 0 {
+                    self.kept.get_or_insert_default().incomplete = received[used..].to_vec();
+                }
                 match self.try_flush(stream) {
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
                     Ok(()) | Err(_) => {}
@@ -141,7 +155,8 @@ impl Tls {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(&mut self.unsent, |to| data.encode(to));
+                    let kept = self.kept.get_or_insert_default();
+                    append(&mut kept.unsent, |to| data.encode(to));
                     // Behind an error there is an alert, and nothing to go on with.
                     goes_on = failed.is_none();
                 }
@@ -188,7 +203,11 @@ impl Tls {
     ) -> io::Result<()> {
         BUFFER.with_borrow_mut(|buffer| {
             // With what is incomplete: the session may point into it.
-            let status = self.session.process_tls_records(&mut self.incomplete);
+            let incomplete = match &mut self.kept {
+                Some(kept) => &mut kept.incomplete[..],
+                None => &mut [],
+            };
+            let status = self.session.process_tls_records(incomplete);
             let Ok(ConnectionState::WriteTraffic(traffic)) = status.state else {
                 return Err(io::ErrorKind::BrokenPipe.into());
             };
@@ -202,14 +221,17 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
                 sent => sent?,
             };
-            self.unsent.extend_from_slice(&encrypted[sent..]);
+            if sent < length {
+                let kept = self.kept.get_or_insert_default();
+                kept.unsent.extend_from_slice(&encrypted[sent..]);
+            }
             Ok(())
         })
     }
 
     /// Whether the kernel has everything.
     pub(super) fn is_flushed(&self) -> bool {
-        self.unsent.is_empty()
+        self.kept.as_ref().is_none_or(|kept| kept.unsent.is_empty())
     }
 
     /// Writes what waits.
@@ -217,12 +239,22 @@ impl Tls {
     /// # Errors
     /// `WouldBlock` if the kernel does not take all of it. With any other error the connection is broken.
     pub(super) fn try_flush(&mut self, stream: &TcpStream) -> io::Result<()> {
-        while !self.unsent.is_empty() {
-            let sent = stream.try_write(&self.unsent)?;
-            self.unsent.drain(..sent);
+        if let Some(kept) = &mut self.kept {
+            while !kept.unsent.is_empty() {
+                let sent = stream.try_write(&kept.unsent)?;
+                kept.unsent.drain(..sent);
+            }
+            kept.unsent = Vec::new();
+            self.tidy();
         }
-        self.unsent = Vec::new();
         Ok(())
+    }
+
+    fn tidy(&mut self) {
+        let is_empty = |kept: &mut Box<Kept>| {
+            kept.incomplete.is_empty() && kept.early.is_empty() && kept.unsent.is_empty()
+        };
+        self.kept.take_if(is_empty);
     }
 }
 

@@ -196,12 +196,12 @@ impl Node {
     }
 
     /// Takes a connection out of everything: the same way for each subscription as when it had left by itself.
-    pub async fn disconnect(&self, mut session: Session) {
+    pub fn disconnect(&self, mut session: Session) {
         session.update_tokens(|tokens| *tokens = TokensInUse::default());
         while let Some(at) = session.subscriptions.len().checked_sub(1) {
-            self.unsubscribe_at(&mut session, at).await;
+            self.unsubscribe_at(&mut session, at);
         }
-        self.sign_out(&mut session).await;
+        self.sign_out(&mut session);
         let app = session.app();
         self.registry.disconnect(&app.id);
         session.peer.hub().dismiss(&session.peer);

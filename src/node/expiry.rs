@@ -38,7 +38,7 @@ impl Session {
 impl Node {
     /// Ends what rested on the tokens that have ended: the subscriptions, which it returns, and a connection that signed
     /// in with one.
-    pub async fn end_tokens(&self, session: &mut Session) -> Vec<(ChannelName, SubscribeError)> {
+    pub fn end_tokens(&self, session: &mut Session) -> Vec<(ChannelName, SubscribeError)> {
         if !session.peer.has_tokens() {
             return Vec::new();
         }
@@ -59,7 +59,7 @@ impl Node {
         let mut subscriptions = Vec::new();
         for channel in session.update_tokens(|tokens| tokens.take_ended(by)) {
             if let Some(at) = session.position(channel.as_str()) {
-                self.unsubscribe_at(session, at).await;
+                self.unsubscribe_at(session, at);
                 let error = SubscribeError::TokenEnded(channel.clone());
                 subscriptions.push((channel, error));
             }

@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// Forgets the held subscription to a channel. Returns whether there was one.
-    pub(super) fn release(&mut self, channel: &str) -> bool {
+    pub(super) fn forget_held(&mut self, channel: &str) -> bool {
         let at = self.held_at(channel);
         at.is_some_and(|at| self.take_held(at).is_some())
     }

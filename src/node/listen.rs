@@ -6,11 +6,11 @@ use bytes::Bytes;
 use super::connect::Session;
 use super::rates::ConnectionRate;
 use super::signin::SigninError;
-use super::subscribe::{admit, cached, parse_name, past_wanted, room};
+use super::subscribe::{admit, cached, past_wanted, room};
 use super::{Node, SubscribeError};
 use crate::adapter::Subscribed;
 use crate::channel_log::LogId;
-use crate::protocol::{ChannelKind, ChannelName, UserId};
+use crate::protocol::{ChannelKind, ChannelName, UserId, excerpt};
 use crate::token::Token;
 
 /// A subscription that is registered and has not begun: [`Node::begin`] must follow.
@@ -44,6 +44,31 @@ impl Listening {
 }
 
 impl Session {
+    /// Reads and checks a channel's name.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn channel_name(&self, text: &str) -> Result<ChannelName, SubscribeError> {
+        let most = self.app().limits.channel_name_length;
+        ChannelName::parse(text, most).map_err(|reason| SubscribeError::Name {
+            name: excerpt(text).to_owned(),
+            reason,
+        })
+    }
+
+    /// Counts a subscription against the rate of the connection.
+    ///
+    /// # Errors
+    /// They come too fast.
+    pub fn take_subscribe(&mut self) -> Result<(), SubscribeError> {
+        match self.app().limits.subscribes_per_second {
+            Some(limit) if !self.take(ConnectionRate::Subscribes, limit.get()) => {
+                Err(SubscribeError::TooFast(limit))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How many bytes of the past the connection can be sent.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -73,31 +98,6 @@ impl Node {
         Ok(None)
     }
 
-    /// Reads and checks a channel's name.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn channel_name(
-        &self,
-        session: &Session,
-        text: &str,
-    ) -> Result<ChannelName, SubscribeError> {
-        parse_name(text, session.app().limits.channel_name_length)
-    }
-
-    /// Counts a subscription against the rate of its connection.
-    ///
-    /// # Errors
-    /// They come too fast.
-    pub fn take_subscribe(&self, session: &mut Session) -> Result<(), SubscribeError> {
-        match session.app().limits.subscribes_per_second {
-            Some(limit) if !session.take(ConnectionRate::Subscribes, limit.get()) => {
-                Err(SubscribeError::TooFast(limit))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Subscribes a listener to a channel, without beginning delivery. `token` is its own, if it shows one for this;
     /// `after` is the last place in the channel's log that it knows, `room` how many bytes of the past it can be sent.
     ///
@@ -110,19 +110,14 @@ impl Node {
         token: Option<&Token>,
         (after, room): (Option<LogId>, usize),
     ) -> Result<Listening, SubscribeError> {
-        if session.position(channel.as_str()).is_some() {
-            return Err(SubscribeError::Existing(channel.clone()));
-        }
+        session.check_new(channel)?;
+        session.check_room()?;
         let app = session.app();
-        let most = app.limits.channels_per_connection;
-        if session.subscriptions_and_held() >= most {
-            return Err(SubscribeError::TooManyChannels(most));
-        }
         self.may_listen(session, channel, token)?;
         let token = token.filter(|token| token.names(channel.as_str()));
         let after = after.filter(|_| app.resume.seconds > 0);
         let past = past_wanted(&app, channel, room, after);
-        let (at, subscribed) = self.join(session, channel, (None, token), past).await?;
+        let (at, subscribed) = self.register(session, channel, (None, token), past).await?;
         Ok(Listening {
             at,
             subscribed,

@@ -81,7 +81,7 @@ use crate::webhook::Webhooks;
 /// One running server's decisions. Shared by all workers; everything in it is immutable or has its own owner.
 pub struct Node {
     apps: Arc<CurrentApps>,
-    adapter: Arc<dyn Adapter>,
+    adapter: Adapter,
     registry: Arc<Registry>,
     inboxes: Inboxes,
     webhooks: Webhooks,
@@ -99,7 +99,7 @@ impl Node {
     )]
     pub fn new(
         apps: Arc<CurrentApps>,
-        adapter: Arc<dyn Adapter>,
+        adapter: Adapter,
         registry: Arc<Registry>,
         inboxes: Inboxes,
         webhooks: Webhooks,
@@ -127,7 +127,7 @@ impl Node {
 
     /// The other nodes, one by one; `None` if there can be none.
     #[must_use]
-    pub fn peers(&self) -> Option<&dyn Peers> {
+    pub fn peers(&self) -> Option<&Peers> {
         self.adapter.peers()
     }
 

@@ -129,7 +129,7 @@ impl Node {
             Some(other) => return Err(SigninError::AlreadySignedIn(other.user.member.id.clone())),
             None => {
                 self.inboxes.wait_for_capacity().await?;
-                self.register(session, user, user_data).await?;
+                self.sign_in_first(session, user, user_data).await?;
             }
         }
         session.update_tokens(|tokens| tokens.signed_in(token));
@@ -139,7 +139,8 @@ impl Node {
         Ok(())
     }
 
-    async fn register(
+    /// Signs in a connection as which nobody is signed in yet.
+    async fn sign_in_first(
         &self,
         session: &mut Session,
         mut user: User,
@@ -161,15 +162,10 @@ impl Node {
         let slots = std::iter::once(connections).chain(watches).collect();
         let signed_in = session.user.insert(Box::new(SignedIn { user, slots }));
         let user = &signed_in.user;
-        let watched = match self.adapter.sign_in(&app, user, hub.index()).await {
-            Ok(Some(watched)) => watched,
-            Ok(None) => {
-                take_user(session);
-                let most = app.limits.connections_per_user.map_or(0, NonZeroU32::get);
-                return Err(SigninError::TooManyConnections(most));
-            }
-            // A cluster that cannot be asked knows nobody online; what changes later is told.
-            Err(_) => Vec::new(),
+        let Some(watched) = self.adapter.sign_in(&app, user, hub.index()).await else {
+            take_user(session);
+            let most = app.limits.connections_per_user.map_or(0, NonZeroU32::get);
+            return Err(SigninError::TooManyConnections(most));
         };
 
         session.peer.set_user_id(&signed_in.user.member.id);
@@ -194,16 +190,14 @@ impl Node {
     }
 
     /// Undoes a sign-in at the end of a connection.
-    pub(super) async fn sign_out(&self, session: &mut Session) {
+    pub(super) fn sign_out(&self, session: &mut Session) {
         let Some(signed_in) = take_user(session) else {
             return;
         };
         let hub = session.peer.hub();
         // As with a subscription: the cluster learns it or reaps it.
-        let _ = self
-            .adapter
-            .sign_out(&session.app(), &signed_in.user, hub.index())
-            .await;
+        self.adapter
+            .sign_out(&session.app(), &signed_in.user, hub.index());
     }
 }
 

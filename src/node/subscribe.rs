@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::connect::{Session, Subscription};
 use super::held::Authorized;
-use super::rates::ConnectionRate;
 use super::resume::Resuming;
 use super::subscribe_error::SubscribeError;
 use super::{AuthFault, Node};
@@ -33,24 +32,12 @@ impl Node {
         session: &mut Session,
         command: &Subscribe,
     ) -> Result<(), SubscribeError> {
-        let app = session.app();
-        let limits = &app.limits;
         // Whatever comes of it: to refuse one costs as much as a signature does.
-        if let Some(limit) = limits.subscribes_per_second
-            && !session.take(ConnectionRate::Subscribes, limit.get())
-        {
-            return Err(SubscribeError::TooFast(limit));
-        }
-        let channel = parse_name(&command.channel, limits.channel_name_length)?;
-        if session.position(channel.as_str()).is_some() || session.holds(channel.as_str()) {
-            return Err(SubscribeError::Existing(channel));
-        }
+        session.take_subscribe()?;
+        let channel = session.channel_name(&command.channel)?;
+        session.check_new(&channel)?;
         let (member, token) = self.authorize(session, &channel, command).await?;
-        if session.subscriptions_and_held() >= limits.channels_per_connection {
-            return Err(SubscribeError::TooManyChannels(
-                limits.channels_per_connection,
-            ));
-        }
+        session.check_room()?;
         let member = member.map(Box::new);
         let subscription = Authorized {
             channel,
@@ -63,7 +50,7 @@ impl Node {
                 session.hold(subscription);
                 Ok(())
             }
-            _ => self.enter(session, subscription).await,
+            _ => self.subscribe_authorized(session, subscription).await,
         }
     }
 
@@ -78,14 +65,14 @@ impl Node {
             };
             if let Some(at) = session.subscriptions.iter().position(has_lost_place) {
                 let channel = session.subscriptions[at].slot.channel().clone();
-                self.unsubscribe_at(session, at).await;
+                self.unsubscribe_at(session, at);
                 let most = session.app().limits.presence_members;
                 return Some((channel, SubscribeError::PresenceFull(most)));
             }
             let is_muted = |one: &Subscription| session.peer.hub().is_muted(&one.slot);
             if let Some(at) = session.subscriptions.iter().position(is_muted) {
                 let channel = session.subscriptions[at].slot.channel().clone();
-                self.unsubscribe_at(session, at).await;
+                self.unsubscribe_at(session, at);
                 let error = match session.peer.transport().is_listeners() {
                     true => self.may_listen(session, &channel, None).err(),
                     false => admit(session, &channel, false).err(),
@@ -97,7 +84,7 @@ impl Node {
         }
         while let Some(held) = session.take_decidable() {
             let channel = held.channel.clone();
-            if let Err(error) = self.enter(session, held).await {
+            if let Err(error) = self.subscribe_authorized(session, held).await {
                 return Some((channel, error));
             }
         }
@@ -105,7 +92,7 @@ impl Node {
     }
 
     /// Registers a subscription that its prefix allows, if its rule does.
-    async fn enter(
+    async fn subscribe_authorized(
         &self,
         session: &mut Session,
         Authorized {
@@ -127,7 +114,7 @@ impl Node {
         let after = resuming.as_ref().and_then(|resuming| resuming.after);
         let past = past_wanted(&app, &channel, room(&session.peer), after);
         let (at, subscribed) = self
-            .join(session, &channel, (member, token.as_ref()), past)
+            .register(session, &channel, (member, token.as_ref()), past)
             .await?;
         let subscription = &session.subscriptions[at];
         self.activate(session, subscription, subscribed, resuming);
@@ -136,7 +123,7 @@ impl Node {
 
     /// Registers a subscription with the hub and the adapter, without beginning delivery. Where it is among those of the
     /// session, and what it is to be sent first.
-    pub(super) async fn join(
+    pub(super) async fn register(
         &self,
         session: &mut Session,
         channel: &ChannelName,
@@ -146,6 +133,10 @@ impl Node {
         let app = session.app();
         self.inboxes.wait_for_capacity().await?;
         let slot = session.peer.hub().subscribe(channel, &session.peer);
+        if session.subscriptions.is_empty() {
+            // Many have no other.
+            session.subscriptions.reserve_exact(1);
+        }
         // In the list before anything is awaited: whatever ends the connection then finds it there.
         session.subscriptions.push(Subscription {
             slot,
@@ -170,7 +161,7 @@ impl Node {
         if !Arc::ptr_eq(&app, &session.app())
             && let Err(error) = admit(session, channel, token.is_some())
         {
-            self.unsubscribe_at(session, at).await;
+            self.unsubscribe_at(session, at);
             return Err(error);
         }
         let subscription = &mut session.subscriptions[at];
@@ -214,19 +205,19 @@ impl Node {
         session: &mut Session,
         channel: &str,
     ) -> Result<(), SubscribeError> {
-        if session.release(channel) {
+        if session.forget_held(channel) {
             return Ok(());
         }
         let at = session
             .position(channel)
             .ok_or_else(|| SubscribeError::NotSubscribed(excerpt(channel).to_owned()))?;
         self.inboxes.wait_for_capacity().await?;
-        self.unsubscribe_at(session, at).await;
+        self.unsubscribe_at(session, at);
         Ok(())
     }
 
     /// Ends one subscription: the only way there is, for a command and for a connection's end.
-    pub(super) async fn unsubscribe_at(&self, session: &mut Session, at: usize) {
+    pub(super) fn unsubscribe_at(&self, session: &mut Session, at: usize) {
         let subscription = session.subscriptions.swap_remove(at);
         self.let_go(session, &subscription);
         session.peer.hub().unsubscribe(&subscription.slot);
@@ -236,10 +227,8 @@ impl Node {
         let (app, subscriber) = (session.app(), subscription.subscriber(&session.peer));
         self.record_in_feed(Kind::Unsubscribed, &app.id, session, &subscription);
         // A node that cannot tell the cluster now is reaped by the others or tells it later: nobody waits here.
-        let _ = self
-            .adapter
-            .unsubscribe(&app, subscription.slot.channel(), subscriber)
-            .await;
+        self.adapter
+            .unsubscribe(&app, subscription.slot.channel(), subscriber);
     }
 }
 
@@ -264,13 +253,6 @@ impl Node {
             }
         });
     }
-}
-
-pub(super) fn parse_name(text: &str, max_len: usize) -> Result<ChannelName, SubscribeError> {
-    ChannelName::parse(text, max_len).map_err(|reason| SubscribeError::Name {
-        name: excerpt(text).to_owned(),
-        reason,
-    })
 }
 
 /// What a subscription is sent of its channel's past, in so many bytes; behind `after`, if it is resumed.
@@ -341,6 +323,24 @@ pub(super) fn cached(channel: &ChannelName, past: &Past) -> Option<Encoded> {
 }
 
 impl Session {
+    /// Refuses a channel that the connection is subscribed to, or waits for.
+    pub(super) fn check_new(&self, channel: &ChannelName) -> Result<(), SubscribeError> {
+        let name = channel.as_str();
+        match self.position(name).is_some() || self.holds(name) {
+            true => Err(SubscribeError::Existing(channel.clone())),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses one more than the app allows.
+    pub(super) fn check_room(&self) -> Result<(), SubscribeError> {
+        let most = self.app().limits.channels_per_connection;
+        match self.subscriptions_and_held() >= most {
+            true => Err(SubscribeError::TooManyChannels(most)),
+            false => Ok(()),
+        }
+    }
+
     /// What the rule of a channel says to the connection now; `has_token`: it shows a token for the channel, on which
     /// nothing rests yet.
     pub(super) fn admission(&self, channel: &ChannelName, has_token: bool) -> Admission {

@@ -1,27 +1,29 @@
 //! `ChannelName`: the text, its kind and its cache flag, decided once by the only constructors.
 
 use std::borrow::Borrow;
-use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use super::named::{named, shown_as_text};
 use super::user::UserId;
 
-/// What a channel's prefix makes of it. Whether it also caches is a separate flag ([`ChannelName::is_cache`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelKind {
-    /// No prefix: anybody may subscribe.
-    Public,
-    /// `private-`: needs a signature.
-    Private,
-    /// `private-encrypted-`: as private; the payload is opaque and client events are refused.
-    Encrypted,
-    /// `presence-`: as private, and has members.
-    Presence,
-    /// `#server-to-user-{user id}`: only for the connections signed in as that user.
-    ServerToUser,
-    /// Never on the wire: what tells a worker about the connections or the watchers of one user.
-    Internal,
+named! {
+    /// What a channel's prefix makes of it. Whether it also caches is a separate flag ([`ChannelName::is_cache`]).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum ChannelKind {
+        /// No prefix: anybody may subscribe.
+        Public = "public",
+        /// `private-`: needs a signature.
+        Private = "private",
+        /// `private-encrypted-`: as private; the payload is opaque and client events are refused.
+        Encrypted = "encrypted",
+        /// `presence-`: as private, and has members.
+        Presence = "presence",
+        /// `#server-to-user-{user id}`: only for the connections signed in as that user.
+        ServerToUser = "server_to_user",
+        /// Never on the wire: what tells a worker about the connections or the watchers of one user.
+        Internal = "internal",
+    }
 }
 
 impl ChannelKind {
@@ -29,38 +31,21 @@ impl ChannelKind {
     pub const LISTED: [Self; 4] = [Self::Public, Self::Private, Self::Encrypted, Self::Presence];
 
     /// What a client takes a channel for, whether its name is legal or not.
-    #[must_use]
     pub fn of(text: &str) -> Self {
         classify(text).0
     }
 
-    /// Its name in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Public => "public",
-            Self::Private => "private",
-            Self::Encrypted => "encrypted",
-            Self::Presence => "presence",
-            Self::ServerToUser => "server_to_user",
-            Self::Internal => "internal",
-        }
-    }
-
     /// Whether a subscription must carry an `auth` signature.
-    #[must_use]
     pub fn needs_auth(self) -> bool {
         matches!(self, Self::Private | Self::Encrypted | Self::Presence)
     }
 
     /// Whether clients may send `client-` events on it.
-    #[must_use]
     pub fn allows_client_events(self) -> bool {
         matches!(self, Self::Private | Self::Presence)
     }
 
     /// Whether it is listed, counted and told about: channels that an application made, not plumbing of ours.
-    #[must_use]
     pub fn is_listed(self) -> bool {
         Self::LISTED.contains(&self)
     }
@@ -142,19 +127,16 @@ impl ChannelName {
     }
 
     /// The channel that carries server-to-user events for a user.
-    #[must_use]
     pub fn server_to_user(user: &UserId) -> Self {
         Self::made(format!("{SERVER_TO_USER}{user}"), ChannelKind::ServerToUser)
     }
 
     /// Internal: reaches the connections signed in as a user.
-    #[must_use]
     pub fn connections_of(user: &UserId) -> Self {
         Self::made(format!("#connections-{user}"), ChannelKind::Internal)
     }
 
     /// Internal: reaches the connections whose watchlist has a user.
-    #[must_use]
     pub fn watchers_of(user: &UserId) -> Self {
         Self::made(format!("#watchers-{user}"), ChannelKind::Internal)
     }
@@ -168,25 +150,21 @@ impl ChannelName {
     }
 
     /// The name as on the wire.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// What the prefix makes of it.
-    #[must_use]
     pub fn kind(&self) -> ChannelKind {
         self.kind
     }
 
     /// Whether the last event is kept for later subscribers.
-    #[must_use]
     pub fn is_cache(&self) -> bool {
         self.cache
     }
 
     /// The user of a `#server-to-user-` channel.
-    #[must_use]
     pub fn server_to_user_id(&self) -> Option<&str> {
         match self.kind {
             ChannelKind::ServerToUser => self.text.strip_prefix(SERVER_TO_USER),
@@ -233,17 +211,7 @@ impl Borrow<str> for ChannelName {
     }
 }
 
-impl fmt::Display for ChannelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for ChannelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
-    }
-}
+shown_as_text!(ChannelName);
 
 #[cfg(test)]
 mod tests {

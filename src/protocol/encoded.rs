@@ -3,26 +3,25 @@
 
 use bytes::Bytes;
 
+use super::beginning;
+
 /// One WebSocket frame from the server, ready for any number of sockets. Cloning shares the bytes.
 #[derive(Debug, Clone)]
 pub struct Encoded(Bytes);
 
 impl Encoded {
     /// The frame's bytes.
-    #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.0
     }
 
     /// A frame that another server made with [`Encoded::text`]; none if the bytes are not one whole text frame.
-    #[must_use]
     pub fn checked(bytes: Bytes) -> Option<Self> {
         let frame = Self(bytes);
         frame.text_payload().is_some().then_some(frame)
     }
 
     /// The text that it carries; none if it is not one whole text frame.
-    #[must_use]
     pub fn text_payload(&self) -> Option<&str> {
         let bytes = &self.0;
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
@@ -47,33 +46,24 @@ impl Encoded {
     }
 
     /// This frame behind bytes of another kind, for one write: the response to the upgrade.
-    #[must_use]
     pub fn behind(&self, head: &[u8]) -> Self {
         Self([head, &self.0].concat().into())
     }
 
     /// A ping, whose payload (at most 125 bytes) the answer repeats.
-    #[must_use]
     pub fn ping(payload: &[u8]) -> Self {
         Self::frame(0x9, payload)
     }
 
     /// The answer to a ping, with its payload (at most 125 bytes, as the frame parser has checked).
-    #[must_use]
     pub fn pong(payload: &[u8]) -> Self {
         Self::frame(0xA, payload)
     }
 
     /// A close frame; the reason is cut to the 123 bytes that fit.
-    #[must_use]
     pub fn close(code: u16, reason: &str) -> Self {
-        let end = (0..=reason.len().min(123))
-            .rev()
-            .find(|&i| reason.is_char_boundary(i))
-            .unwrap_or(0);
-        let mut payload = code.to_be_bytes().to_vec();
-        payload.extend_from_slice(&reason.as_bytes()[..end]);
-        Self::frame(0x8, &payload)
+        let reason = beginning(reason, 123).as_bytes();
+        Self::frame(0x8, &[&code.to_be_bytes(), reason].concat())
     }
 
     fn frame(opcode: u8, payload: &[u8]) -> Self {

@@ -1,9 +1,9 @@
 //! `EventName`: a name that an application may publish.
 
-use std::fmt;
+use super::named::shown_as_text;
 
 /// A published or client event's name: any characters, within the app's length, not in a reserved namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EventName(String);
 
 /// Why a text is not an event name.
@@ -46,17 +46,12 @@ impl EventName {
     }
 
     /// The name as on the wire.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for EventName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+shown_as_text!(EventName);
 
 #[cfg(test)]
 mod tests {

@@ -26,7 +26,6 @@ pub enum Form {
 
 impl Form {
     /// The bytes of a frame in this form; none if it means nothing there.
-    #[must_use]
     pub fn bytes_of(self, frame: &Encoded) -> Option<Bytes> {
         match self {
             Self::Frame => Some(frame.bytes().clone()),
@@ -56,7 +55,6 @@ type Made = Vec<(Form, Option<Bytes>)>;
 
 impl Forms {
     /// The bytes of `frame`, which is the same at each call, in a form; none if it means nothing there.
-    #[must_use]
     pub fn bytes_of(&self, form: Form, frame: &Encoded) -> Option<Bytes> {
         let mut made = self.0.borrow_mut();
         let made = made.get_or_insert_default();

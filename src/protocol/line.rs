@@ -20,7 +20,6 @@ const END: &str = "\r\n";
 
 impl Line {
     /// `o` or `o{"hostname":"n1.example.com"}`: the session is open.
-    #[must_use]
     pub fn open(hostname: Option<&str>) -> Self {
         match hostname {
             Some(name) => Self::of(&format!("o{{\"hostname\":{}}}\n", quoted(name))),
@@ -29,31 +28,26 @@ impl Line {
     }
 
     /// `a["…"]`: one frame's JSON.
-    #[must_use]
     pub fn message(text: &str) -> Self {
         Self::of(&format!("a[{}]\n", quoted(text)))
     }
 
     /// `a[]`: an answer to the client's `[]`.
-    #[must_use]
     pub fn pong() -> Self {
         Self::of("a[]\n")
     }
 
     /// `h`: a streaming client answers with `[]`, a polling one with its next poll.
-    #[must_use]
     pub fn heartbeat() -> Self {
         Self::of("h\n")
     }
 
     /// `c[4001,"why"]`: the end of the session.
-    #[must_use]
     pub fn close(code: u16, text: &str) -> Self {
         Self::of(&format!("c[{code},{}]\n", quoted(text)))
     }
 
     /// A line that another node made, `\n` included.
-    #[must_use]
     pub fn relayed(text: &str) -> Self {
         Self::of(text)
     }
@@ -72,32 +66,27 @@ impl Line {
     }
 
     /// A line from [`Self::into_bytes`].
-    #[must_use]
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
     /// What it is kept as while it waits.
-    #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
 
     /// Its length as the client counts: in UTF-16 units.
-    #[must_use]
     pub fn units(&self) -> usize {
         let units = self.0.first_chunk::<4>();
         units.map_or(0, |units| u32::from_be_bytes(*units) as usize)
     }
 
     /// It as a chunk of a body.
-    #[must_use]
     pub fn chunk(&self) -> Bytes {
         self.0.slice(PREFIX.min(self.0.len())..)
     }
 
     /// It alone.
-    #[must_use]
     pub fn text(&self) -> Bytes {
         let head = self.0.get(PREFIX - 1).copied().unwrap_or_default();
         let end = self.0.len().saturating_sub(END.len());

@@ -11,6 +11,7 @@ pub mod event;
 pub mod form;
 mod json;
 pub mod line;
+mod named;
 pub mod plain;
 pub mod resume;
 pub mod server;
@@ -28,6 +29,7 @@ pub use event::EventName;
 pub use form::{Form, Forms};
 pub(crate) use json::{parse, parse_object};
 pub use line::Line;
+pub(crate) use named::{named, shown_as_text};
 pub use plain::{PlainAnswer, PlainCommand};
 pub use resume::{PositionKey, ResumeToken, Resumed};
 pub use server::ServerFrame;
@@ -48,14 +50,7 @@ pub(crate) fn excerpt(text: &str) -> &str {
 
 /// As much of a text as has so many bytes, up to a character boundary.
 pub(crate) fn beginning(text: &str, max_bytes: usize) -> &str {
-    if text.len() <= max_bytes {
-        return text;
-    }
-    let end = (0..=max_bytes)
-        .rev()
-        .find(|&i| text.is_char_boundary(i))
-        .unwrap_or(0);
-    &text[..end]
+    &text[..text.floor_char_boundary(max_bytes)]
 }
 
 /// A request's path without the prefix that the server is mounted at; the path itself where it is not below that. A

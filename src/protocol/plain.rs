@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::server::push_quoted;
+use super::server::json_of;
 use super::{Encoded, parse_object};
 
 /// What a server frame says to whoever only listens.
@@ -18,12 +18,26 @@ pub(super) enum Told<'a> {
     Error(&'a str),
 }
 
-/// An event of a channel, with the publisher's string.
+/// An event of a channel, with the publisher's string: `{"channel":…,"event":…,"data":…}`, and `user_id` where the sender
+/// is known.
+#[derive(Serialize)]
 pub(super) struct Event<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<Cow<'a, str>>,
+    #[serde(rename = "event")]
     pub(super) name: Cow<'a, str>,
+    #[serde(serialize_with = "as_json")]
     pub(super) data: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<Cow<'a, str>>,
+}
+
+/// JSON stays what it is, any other text becomes a string.
+fn as_json<S: Serializer>(data: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<&RawValue>(data) {
+        Ok(json) => json.serialize(serializer),
+        Err(_) => data.serialize(serializer),
+    }
 }
 
 #[derive(Deserialize)]
@@ -63,16 +77,10 @@ impl<'a> Told<'a> {
 
     /// The JSON of an event, or `{"error":{"code":4200,"message":"…"}}`.
     fn json(&self) -> String {
-        let mut out = Vec::with_capacity(128);
         match self {
-            Self::Error(error) => {
-                out.extend_from_slice(br#"{"error":"#);
-                out.extend_from_slice(error.as_bytes());
-                out.push(b'}');
-            }
-            Self::Event(event) => event.push_json(&mut out),
+            Self::Error(error) => format!(r#"{{"error":{error}}}"#),
+            Self::Event(event) => event.json(),
         }
-        text(out)
     }
 }
 
@@ -87,53 +95,31 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// `{"channel":…,"event":…,"data":…}`, and `user_id` where the sender is known.
     pub(super) fn json(&self) -> String {
-        let mut out = Vec::with_capacity(64 + self.name.len() + self.data.len());
-        self.push_json(&mut out);
-        text(out)
-    }
-
-    fn push_json(&self, out: &mut Vec<u8>) {
-        out.push(b'{');
-        if let Some(channel) = &self.channel {
-            out.extend_from_slice(br#""channel":"#);
-            push_quoted(out, channel);
-            out.push(b',');
-        }
-        out.extend_from_slice(br#""event":"#);
-        push_quoted(out, &self.name);
-        out.extend_from_slice(br#","data":"#);
-        match serde_json::from_str::<&RawValue>(&self.data) {
-            Ok(json) => out.extend_from_slice(json.get().as_bytes()),
-            Err(_) => push_quoted(out, &self.data),
-        }
-        if let Some(user_id) = &self.user_id {
-            out.extend_from_slice(br#","user_id":"#);
-            push_quoted(out, user_id);
-        }
-        out.push(b'}');
+        json_of(self, 64 + self.name.len() + self.data.len())
     }
 }
 
 /// The text of a plain frame for that of a server frame; none if it means nothing there.
-#[must_use]
 pub fn plain_text(frame: &str) -> Option<String> {
     Told::of(frame).map(|told| told.json())
 }
 
 /// What the server answers on a plain socket, beside events.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PlainAnswer<'a> {
     /// `{"subscribed":"orders"}`.
     Subscribed(&'a str),
     /// `{"unsubscribed":"orders"}`.
     Unsubscribed(&'a str),
     /// `{"pong":1}`.
+    #[serde(serialize_with = "one")]
     Pong,
     /// `{"error":{"channel":"private-x","code":401,"message":"…"}}`.
     Error {
         /// Which subscription it is about.
+        #[serde(skip_serializing_if = "Option::is_none")]
         channel: Option<&'a str>,
         /// As an HTTP status.
         code: u16,
@@ -144,47 +130,13 @@ pub enum PlainAnswer<'a> {
 
 impl PlainAnswer<'_> {
     /// The frame for the socket.
-    #[must_use]
     pub fn encode(self) -> Encoded {
-        Encoded::text(&self.json())
-    }
-
-    fn json(self) -> String {
-        let mut out = Vec::new();
-        match self {
-            Self::Pong => out.extend_from_slice(br#"{"pong":1"#),
-            Self::Subscribed(channel) => {
-                out.extend_from_slice(br#"{"subscribed":"#);
-                push_quoted(&mut out, channel);
-            }
-            Self::Unsubscribed(channel) => {
-                out.extend_from_slice(br#"{"unsubscribed":"#);
-                push_quoted(&mut out, channel);
-            }
-            Self::Error {
-                channel,
-                code,
-                message,
-            } => {
-                out.extend_from_slice(br#"{"error":{"#);
-                if let Some(channel) = channel {
-                    out.extend_from_slice(br#""channel":"#);
-                    push_quoted(&mut out, channel);
-                    out.push(b',');
-                }
-                out.extend_from_slice(format!(r#""code":{code},"message":"#).as_bytes());
-                push_quoted(&mut out, message);
-                out.push(b'}');
-            }
-        }
-        out.push(b'}');
-        text(out)
+        Encoded::text(&json_of(&self, 64))
     }
 }
 
-/// `serde_json` writes UTF-8 only; lossy costs one check and cannot panic.
-fn text(out: Vec<u8>) -> String {
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+fn one<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(1)
 }
 
 /// What a client says on a plain socket.
@@ -366,7 +318,7 @@ mod tests {
                 r#"{"error":{"channel":"a","code":401,"message":"\"m\""}}"#,
             ),
         ] {
-            assert_eq!(answer.json(), expected);
+            assert_eq!(answer.encode().text_payload(), Some(expected));
         }
     }
 

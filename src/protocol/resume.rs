@@ -35,7 +35,6 @@ const PREFIX: &str = "/resume/";
 
 impl ResumeToken {
     /// Splits `/resume/{token}` off a path. None: the path does not begin so.
-    #[must_use]
     pub fn split(path: &str) -> Option<(Result<Self, InvalidResumeToken>, &str)> {
         let rest = path.strip_prefix(PREFIX)?;
         let end = rest.find('/').unwrap_or(rest.len());
@@ -56,7 +55,6 @@ impl ResumeToken {
     }
 
     /// The key of its position on an app's channel.
-    #[must_use]
     pub fn position_key(&self, app: &str, channel: &ChannelName) -> PositionKey {
         PositionKey(digest(&[
             &self.0,
@@ -69,7 +67,6 @@ impl ResumeToken {
 
 impl PositionKey {
     /// One of `of` parts that all keys are spread over.
-    #[must_use]
     pub fn part(&self, of: usize) -> usize {
         usize::from(self.0[0]) % of
     }

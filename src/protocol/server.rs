@@ -129,7 +129,6 @@ pub enum ServerFrame<'a> {
 
 impl ServerFrame<'_> {
     /// The frame for the socket.
-    #[must_use]
     pub fn encode(&self) -> Encoded {
         Encoded::text(&self.json())
     }
@@ -138,18 +137,19 @@ impl ServerFrame<'_> {
         match *self {
             Self::Error { code, message } => error(code.number(), message),
             Self::Closing { code, message } => error(Some(code.number()), message),
-            Self::Event {
-                channel,
-                event: name,
-                data,
-                user_id: Some(user),
-            } => {
-                let mut out = event(name, Some(channel.as_str()), data);
-                out.pop();
-                let _ = write!(out, r#","user_id":{}}}"#, quoted(user.as_str()));
-                out
+            _ => {
+                let data = &*self.data();
+                let event = Event {
+                    event: self.event(),
+                    channel: self.channel(),
+                    data,
+                    user_id: match self {
+                        Self::Event { user_id, .. } => user_id.map(UserId::as_str),
+                        _ => None,
+                    },
+                };
+                json_of(&event, 64 + data.len() + data.len() / 4)
             }
-            _ => event(self.event(), self.channel(), &self.data()),
         }
     }
 
@@ -257,20 +257,15 @@ impl ServerFrame<'_> {
     }
 }
 
-/// `{"event":…,"channel":…,"data":"…"}`, the data as a string.
-fn event(name: &str, channel: Option<&str>, data: &str) -> String {
-    let mut out = Vec::with_capacity(64 + name.len() + data.len() + data.len() / 4);
-    out.extend_from_slice(br#"{"event":"#);
-    push_quoted(&mut out, name);
-    if let Some(channel) = channel {
-        out.extend_from_slice(br#","channel":"#);
-        push_quoted(&mut out, channel);
-    }
-    out.extend_from_slice(br#","data":"#);
-    push_quoted(&mut out, data);
-    out.push(b'}');
-    // serde_json writes UTF-8 only; lossy costs one check and cannot panic.
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+/// The data as a string.
+#[derive(Serialize)]
+struct Event<'a> {
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    data: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
 }
 
 fn error(code: Option<u16>, message: &str) -> String {
@@ -321,14 +316,16 @@ fn ids<'a>(users: impl Iterator<Item = &'a UserId>) -> String {
 
 /// A JSON string literal.
 pub(super) fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    push_quoted(&mut out, text);
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    json_of(text, text.len() + 2)
 }
 
-pub(super) fn push_quoted(out: &mut Vec<u8>, text: &str) {
-    // Writing a str into a Vec cannot fail: neither the serializer nor the writer has a reason to.
-    let _ = text.serialize(&mut serde_json::Serializer::new(out));
+/// The JSON of texts and numbers, for which there is room at first in `capacity` bytes.
+pub(super) fn json_of<T: Serialize + ?Sized>(value: &T, capacity: usize) -> String {
+    let mut out = Vec::with_capacity(capacity);
+    // Writing texts and numbers into a Vec cannot fail: neither the serializer nor the writer has a reason to.
+    let _ = serde_json::to_writer(&mut out, value);
+    // serde_json writes UTF-8 only; lossy costs one check and cannot panic.
+    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 #[cfg(test)]

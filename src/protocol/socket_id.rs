@@ -19,7 +19,6 @@ const BOUND: u64 = 10_000_000_000;
 
 impl SocketId {
     /// A fresh id.
-    #[must_use]
     pub fn random() -> Self {
         Self(rand::random_range(1..BOUND), rand::random_range(1..BOUND))
     }

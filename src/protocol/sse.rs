@@ -1,7 +1,5 @@
 //! Server-Sent Events: the blocks that a stream consists of, and the ids by which it is resumed.
 
-use std::fmt::Write as _;
-
 use super::plain::{Event, Told};
 
 /// How a stream shows its events.
@@ -15,7 +13,6 @@ pub enum SseStyle {
 }
 
 /// The block of a server frame, without an id; none if it means nothing there.
-#[must_use]
 pub fn sse_block(frame: &str, style: SseStyle) -> Option<String> {
     match Told::of(frame)? {
         Told::Event(event) => Some(match style {
@@ -27,7 +24,6 @@ pub fn sse_block(frame: &str, style: SseStyle) -> Option<String> {
 }
 
 /// The block of something that the server says of the stream itself; `data` is JSON.
-#[must_use]
 pub fn sse_notice(name: &str, data: &str, style: SseStyle) -> String {
     match style {
         SseStyle::Named => named(name, data),
@@ -77,20 +73,12 @@ fn push_data(block: &mut String, data: &str) {
 
 /// The line before a block that says up to where a stream has been sent: its channels' places in their logs, in the order
 /// in which they were asked for, `17-5`.
-#[must_use]
 pub fn sse_id(places: impl IntoIterator<Item = u64>) -> String {
-    let mut line = "id: ".to_owned();
-    for (at, place) in places.into_iter().enumerate() {
-        let between = if at == 0 { "" } else { "-" };
-        // Writing to a String cannot fail.
-        let _ = write!(line, "{between}{place}");
-    }
-    line.push('\n');
-    line
+    let places: Vec<String> = places.into_iter().map(|place| place.to_string()).collect();
+    format!("id: {}\n", places.join("-"))
 }
 
 /// Reads an id of a stream with so many channels; none if it is no such id.
-#[must_use]
 pub fn read_sse_id(text: &str, channels: usize) -> Option<Vec<u64>> {
     // What is far too long is not even taken apart.
     const MOST_DIGITS: usize = 20;

@@ -1,12 +1,12 @@
 //! Who somebody is: `UserId`, a presence `Member`, and the signed-in `User`.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::named::shown_as_text;
 use super::{parse, parse_object};
 
 /// The longest user id on a presence channel, in characters (docs: presence channels).
@@ -22,29 +22,17 @@ pub struct UserId(Arc<str>);
 
 impl UserId {
     /// An id as an HTTP path or an adapter names it: any non-empty text.
-    #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| Self(text.into()))
     }
 
     /// The id as on the wire.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
+shown_as_text!(UserId);
 
 /// One user on a presence channel, however many connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +105,6 @@ pub enum InvalidUser {
 struct ChannelData<'a> {
     #[serde(borrow)]
     user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     user_info: Option<&'a RawValue>,
 }
 
@@ -125,9 +112,7 @@ struct ChannelData<'a> {
 struct UserData<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
     user_info: Option<&'a RawValue>,
-    #[serde(borrow)]
     watchlist: Option<Vec<&'a RawValue>>,
 }
 
@@ -225,7 +210,6 @@ impl User {
 
     /// `user_data` as a client reads it back in `signin_success`: the very text, but with an id that is a number as a
     /// string, since pusher-js throws a sign-in with any other id away.
-    #[must_use]
     pub fn read_back(user_data: &str) -> Cow<'_, str> {
         let data: Result<UserData<'_>, _> = parse_object(user_data);
         let raw = data.ok().and_then(|data| data.id).map(RawValue::get);

@@ -3,52 +3,28 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::named::named;
 use super::{ChannelName, SocketId, UserId};
 
-/// The name of a [`WebhookEvent`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WebhookKind {
-    /// A channel got its first subscription.
-    ChannelOccupied,
-    /// A channel has lost its last subscription and stayed so.
-    ChannelVacated,
-    /// A user's first connection joined a presence channel.
-    MemberAdded,
-    /// A user's last connection left a presence channel and stayed away.
-    MemberRemoved,
-    /// A client event was accepted.
-    ClientEvent,
-    /// A cache channel had nothing for a subscriber.
-    CacheMiss,
-    /// The number of a channel's subscriptions changed.
-    SubscriptionCount,
-}
-
-impl WebhookKind {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::ChannelOccupied,
-        Self::ChannelVacated,
-        Self::MemberAdded,
-        Self::MemberRemoved,
-        Self::ClientEvent,
-        Self::CacheMiss,
-        Self::SubscriptionCount,
-    ];
-
-    /// As in an event's `name`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ChannelOccupied => "channel_occupied",
-            Self::ChannelVacated => "channel_vacated",
-            Self::MemberAdded => "member_added",
-            Self::MemberRemoved => "member_removed",
-            Self::ClientEvent => "client_event",
-            Self::CacheMiss => "cache_miss",
-            Self::SubscriptionCount => "subscription_count",
-        }
+named! {
+    /// The name of a [`WebhookEvent`].
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum WebhookKind {
+        /// A channel got its first subscription.
+        ChannelOccupied = "channel_occupied",
+        /// A channel has lost its last subscription and stayed so.
+        ChannelVacated = "channel_vacated",
+        /// A user's first connection joined a presence channel.
+        MemberAdded = "member_added",
+        /// A user's last connection left a presence channel and stayed away.
+        MemberRemoved = "member_removed",
+        /// A client event was accepted.
+        ClientEvent = "client_event",
+        /// A cache channel had nothing for a subscriber.
+        CacheMiss = "cache_miss",
+        /// The number of a channel's subscriptions changed.
+        SubscriptionCount = "subscription_count",
     }
 }
 
@@ -98,7 +74,6 @@ struct Entry<'a> {
 
 impl WebhookEvent<'_> {
     /// Its name.
-    #[must_use]
     pub fn kind(&self) -> WebhookKind {
         match self {
             Self::ChannelOccupied => WebhookKind::ChannelOccupied,
@@ -112,7 +87,6 @@ impl WebhookEvent<'_> {
     }
 
     /// The JSON object.
-    #[must_use]
     pub fn to_json(&self, channel: &ChannelName) -> String {
         let mut entry = Entry {
             name: self.kind().name(),
@@ -147,7 +121,6 @@ impl WebhookEvent<'_> {
 }
 
 /// The body of a request: `{"time_ms":1327078148132,"events":[…]}`.
-#[must_use]
 pub fn body<'a>(time_ms: u64, events: impl Iterator<Item = &'a str>) -> String {
     let mut out = format!(r#"{{"time_ms":{time_ms},"events":["#);
     for (index, event) in events.enumerate() {

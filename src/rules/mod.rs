@@ -94,7 +94,6 @@ impl Default for Rules {
 
 impl WhoMaySubscribe {
     /// As the configuration says it.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Anyone => "anyone",
@@ -123,7 +122,6 @@ pub enum Admission {
 
 impl Rules {
     /// Takes the rules in their order.
-    #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
         Self {
             index: PatternIndex::new(rules.iter().map(|rule| &rule.pattern)),
@@ -133,13 +131,11 @@ impl Rules {
 
     /// The rule of a channel: the first whose pattern fits the whole name, its prefix included. The server's own
     /// channels have none.
-    #[must_use]
     pub fn of(&self, channel: &ChannelName) -> Option<&Rule> {
         self.rules.get(self.number(channel)?)
     }
 
     /// How many rules are before that of a channel.
-    #[must_use]
     pub fn number(&self, channel: &ChannelName) -> Option<usize> {
         if self.rules.is_empty() || !channel.kind().is_listed() {
             return None;
@@ -156,7 +152,6 @@ impl Rules {
 impl ChannelPolicy<'_> {
     /// How much of the channel is kept by its rule for whoever reads it back; none if it keeps nothing. `cache` keeps one
     /// event to be read as well.
-    #[must_use]
     pub fn kept(&self) -> Option<Retention> {
         let cache = self.rule.is_some_and(|rule| rule.cache);
         let cache = cache.then_some(Retention::LAST_EVENT);
@@ -209,7 +204,6 @@ pub struct PolicyReport<'a> {
 impl ChannelPolicy<'_> {
     /// What the rule says of a subscription to the channel, of a connection that has signed in as `user`, or not yet, and
     /// that has shown a token for the channel, or not.
-    #[must_use]
     pub fn admission(
         &self,
         channel: &ChannelName,
@@ -229,7 +223,6 @@ impl ChannelPolicy<'_> {
     }
 
     /// The id of the user whom the channel is for, if its rule says so.
-    #[must_use]
     pub fn owner<'n>(&self, channel: &'n ChannelName) -> Option<&'n str> {
         let rule = self
             .rule

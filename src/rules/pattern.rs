@@ -1,6 +1,6 @@
 //! `ChannelPattern`: the names that a rule or a token is for, as text like `user.{user_id}.invoices`.
 
-use std::fmt;
+use crate::protocol::shown_as_text;
 
 use serde::{Deserialize, Serialize};
 
@@ -95,13 +95,11 @@ impl ChannelPattern {
     }
 
     /// The pattern as it was written.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Whether it has a placeholder of this name.
-    #[must_use]
     pub fn has_placeholder(&self, name: &str) -> bool {
         let is_it = |part: &Part| matches!(part, Part::Placeholder(known) if &**known == name);
         self.parts.iter().any(is_it)
@@ -115,7 +113,6 @@ impl ChannelPattern {
     ///
     /// It does if it is the only wildcard between two dots, and if these dots can be counted from one end of the name,
     /// because no `*` is on that side: placeholders hold no dots.
-    #[must_use]
     pub fn is_definite(&self, placeholder: &str) -> bool {
         let is_it = |part: &Part| matches!(part, Part::Placeholder(name) if **name == *placeholder);
         let Some(at) = self.parts.iter().position(is_it) else {
@@ -133,13 +130,12 @@ impl ChannelPattern {
     }
 
     /// Whether a whole name fits.
-    #[must_use]
     pub fn fits(&self, name: &str) -> bool {
         self.walk(name, |_, _| ())
     }
 
-    /// What a placeholder stands for in a name that fits; each wildcard takes as little as it can, from the left.
-    #[must_use]
+    /// The text that a placeholder matches in a name; each wildcard takes as few characters as it can, from the left.
+    /// None if the name does not fit.
     pub fn value_of<'n>(&self, placeholder: &str, name: &'n str) -> Option<&'n str> {
         let mut found = None;
         let fits = self.walk(name, |part, value| {
@@ -236,17 +232,7 @@ fn literal(text: &str) -> Result<(Part, &str), InvalidPattern> {
     }
 }
 
-impl fmt::Display for ChannelPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for ChannelPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
-    }
-}
+shown_as_text!(ChannelPattern);
 
 #[cfg(test)]
 mod tests {

@@ -14,8 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::adapter::redis::{self, ClusterState, Deps, Redis, Settings as RedisSettings};
-use crate::adapter::{Adapter, Local};
+use crate::adapter::{self, Adapter, Deps};
 use crate::admin::{self, Admin, ConfigState};
 use crate::app::{Apps, CurrentApps};
 use crate::app_store::{self, AppStore};
@@ -72,7 +71,7 @@ pub enum Error {
     Spool(#[from] spool::Error),
     /// The cluster is not for this node.
     #[error("cannot join the cluster of [redis]: {0}")]
-    Cluster(#[from] redis::Error),
+    Cluster(#[from] adapter::redis::Error),
     /// The system refuses threads, signals or the like.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -112,7 +111,7 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
     let services = Services::new(settings, files, &node_name(public_port)).await?;
     let parts = &services.worker;
-    parts.api.reload_sources(&parts.node.apps())?;
+    parts.api.sources().reload(&parts.node.apps())?;
     let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
     let admin = Admin::new(admin::Deps {
         api: services.worker.api.clone(),
@@ -218,7 +217,7 @@ impl Running {
             if let Err(problem) = self.node.webhooks().reload(&apps).await {
                 error!("the webhooks stay as they were: {problem}");
             }
-            if let Err(problem) = self.api.reload_sources(&apps) {
+            if let Err(problem) = self.api.sources().reload(&apps) {
                 error!("new sources cannot store: {problem}");
             }
             self.node.reload(apps).await;
@@ -298,58 +297,10 @@ struct Services {
     /// How the public listener receives, and the one beside it.
     acceptors: [Acceptor; 2],
     certificates: Option<Arc<Certificates>>,
-    adapter: Cluster,
+    adapter: Adapter,
     inboxes: Inboxes,
     inbox_pool: Arc<InboxPool>,
     workers: usize,
-}
-
-/// The other nodes, or that there are none.
-enum Cluster {
-    Alone(Arc<Local>),
-    Nodes(Arc<Redis>),
-}
-
-impl Cluster {
-    async fn start(settings: Option<RedisSettings>, deps: Deps) -> Result<Self, Error> {
-        if let Some(settings) = settings {
-            return Ok(Self::Nodes(Redis::start(settings, deps).await?));
-        }
-        let Deps {
-            registry,
-            inboxes,
-            webhooks,
-            metrics,
-            linger,
-            feed: _,
-            apps: _,
-        } = deps;
-        let local = Arc::new(Local::new(registry, inboxes, webhooks, metrics));
-        spawn_critical("counts", Arc::clone(&local).send_due_counts());
-        spawn_critical("lingering", Arc::clone(&local).post_vacated(linger));
-        Ok(Self::Alone(local))
-    }
-
-    fn adapter(&self) -> Arc<dyn Adapter> {
-        match self {
-            Self::Alone(local) => Arc::clone(local) as _,
-            Self::Nodes(redis) => Arc::clone(redis) as _,
-        }
-    }
-
-    fn cluster(&self) -> Option<ClusterState> {
-        match self {
-            Self::Alone(_) => None,
-            Self::Nodes(redis) => Some(redis.state()),
-        }
-    }
-
-    async fn finish(&self) {
-        match self {
-            Self::Alone(local) => local.post_left(Duration::ZERO),
-            Self::Nodes(redis) => redis.finish().await,
-        }
-    }
 }
 
 /// How the public listener receives, and the one beside it.
@@ -404,14 +355,14 @@ impl Services {
             feed: feed.clone(),
             apps: Arc::clone(&apps),
         };
-        let adapter = Cluster::start(settings.redis, deps).await?;
+        let adapter = Adapter::start(settings.redis, deps).await?;
         let certificates = server.tls.as_ref();
         let certificates = certificates.map(|tls| Certificates::new(Arc::clone(&tls.certificate)));
         let acceptors = acceptors(&server, files.connections, certificates.as_ref(), &metrics)?;
         let proxies = Arc::new(server.trusted_proxies());
         let node = Arc::new(Node::new(
             apps,
-            adapter.adapter(),
+            adapter.clone(),
             registry,
             inboxes.clone(),
             webhooks,
@@ -485,10 +436,8 @@ impl Services {
     /// Tells webhooks what is still to be told, in what is left of the drain's time.
     async fn finish(&self, left: Duration) {
         let begun = Instant::now();
-        self.worker
-            .api
-            .finish_sources(left.max(WEBHOOK_TIMEOUT))
-            .await;
+        let sources = self.worker.api.sources();
+        sources.finish(left.max(WEBHOOK_TIMEOUT)).await;
         self.adapter.finish().await;
         let left = left.saturating_sub(begun.elapsed());
         let webhooks = self.worker.node.webhooks();

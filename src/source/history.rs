@@ -12,25 +12,25 @@ const ATTEMPTS: usize = 20;
 #[derive(Debug, Default)]
 pub struct History(watch::Sender<VecDeque<Attempt>>);
 
-/// One delivery.
+/// One delivery and what came of it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Attempt {
     /// When it came, in milliseconds since 1970.
     pub time_ms: u64,
-    /// What it was answered with.
+    /// The status of the answer.
     pub status: u16,
-    /// What became of it, or why nothing did.
+    /// What happened to it, or why it was refused.
     pub outcome: String,
     /// Its id, if it was verified and has one.
     pub id: Option<String>,
-    /// Where its events went to: `event → channel`.
+    /// The events that were published for it, each as `event → channel`.
     pub events: Vec<String>,
-    /// The beginning of its body, without what looks like a secret; none of what was not verified.
+    /// The beginning of its body with secrets masked; none if it was not verified.
     pub excerpt: Option<String>,
 }
 
 impl History {
-    /// Adds one, and forgets the oldest if there are too many.
+    /// Adds a delivery and drops the oldest beyond the bound.
     pub fn push(&self, attempt: Attempt) {
         self.0.send_modify(|attempts| {
             attempts.push_front(attempt);
@@ -38,13 +38,12 @@ impl History {
         });
     }
 
-    /// All that are kept.
-    #[must_use]
+    /// Copies of all deliveries that are kept, the newest first.
     pub fn list(&self) -> Vec<Attempt> {
         self.0.borrow().iter().cloned().collect()
     }
 
-    /// Goes on from the same source in an earlier snapshot.
+    /// Takes over the deliveries of the same source in an earlier snapshot.
     pub fn continue_from(&self, former: &Self) {
         let former = former.0.borrow().clone();
         self.0.send_replace(former);

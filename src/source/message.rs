@@ -2,7 +2,6 @@
 
 use actix_http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue};
 use minijinja::{Value, context};
-use percent_encoding::percent_decode_str;
 use serde_json::Value as Json;
 
 use super::Delivery;
@@ -22,7 +21,7 @@ const SECRET_KEYS: [&str; 8] = [
     "unsubscribeurl",
 ];
 
-/// What was delivered. There is one only of what was verified, or for a dry run.
+/// What a delivery says. It exists only for deliveries that were verified, and for dry runs.
 #[derive(Debug)]
 pub struct Message {
     /// The delivery's id, if a header or an envelope has it.
@@ -89,30 +88,12 @@ pub fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
 /// JSON, the fields of a form, or a text. Some senders of JSON call it a form, as curl does.
 fn parsed(bytes: &[u8], is_form: bool) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_| match is_form {
-        true => form(bytes),
+        true => Value::from_pairs(form_urlencoded::parse(bytes)),
         false => Value::from(String::from_utf8_lossy(bytes)),
     })
 }
 
-/// The fields of a form.
-fn form(body: &[u8]) -> Value {
-    let text = String::from_utf8_lossy(body);
-    let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    let fields = pairs.map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(key), decoded(value))
-    });
-    Value::from_pairs(fields)
-}
-
-/// A name or a value of a form.
-fn decoded(text: &str) -> String {
-    let text = text.replace('+', " ");
-    percent_decode_str(&text).decode_utf8_lossy().into_owned()
-}
-
-/// The beginning of a body for people, without what looks like a secret. What is neither JSON nor a text is not shown.
-#[must_use]
+/// The beginning of a body for people, with secrets masked. A body that is neither JSON nor text is not shown.
 pub fn excerpt(body: &[u8]) -> String {
     let shown = match serde_json::from_slice::<Json>(body) {
         Ok(mut json) => {
@@ -128,9 +109,7 @@ pub fn excerpt(body: &[u8]) -> String {
             Err(_) => String::new(),
         },
     };
-    let mut ends = (0..=EXCERPT_BYTES.min(shown.len())).rev();
-    let end = ends.find(|end| shown.is_char_boundary(*end));
-    shown[..end.unwrap_or_default()].to_owned()
+    shown[..shown.floor_char_boundary(EXCERPT_BYTES)].to_owned()
 }
 
 fn is_secret(key: &str) -> bool {
@@ -169,13 +148,14 @@ fn masked_text(text: &str) -> Option<String> {
 }
 
 fn masked_field(field: &str) -> String {
-    let Some((key, value)) = field.split_once('=') else {
+    let decoded = form_urlencoded::parse(field.as_bytes()).next();
+    let (Some((key, _)), Some((name, value))) = (field.split_once('='), decoded) else {
         return field.to_owned();
     };
-    if is_secret(&decoded(key)) {
+    if is_secret(&name) {
         return format!("{key}=***");
     }
-    masked_text(&decoded(value)).map_or_else(|| field.to_owned(), |value| format!("{key}={value}"))
+    masked_text(&value).map_or_else(|| field.to_owned(), |value| format!("{key}={value}"))
 }
 
 #[cfg(test)]

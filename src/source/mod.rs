@@ -352,7 +352,6 @@ impl Source {
 
     /// The headers with which its provider would send a body; none for SNS, which signs with a key of its own. `id` is
     /// the delivery's, `now` in seconds since 1970.
-    #[must_use]
     pub fn sign(&self, body: &[u8], id: &str, now: u64) -> Option<Vec<(HeaderName, String)>> {
         match &self.proof {
             Proof::Signature(signature) => Some(signature.sign(body, id, now)),
@@ -381,14 +380,12 @@ impl Source {
     }
 
     /// Whether it is proved by a text that anybody on the way could read, unless TLS hides it.
-    #[must_use]
     pub fn sends_its_secret(&self) -> bool {
         matches!(self.proof, Proof::Password { .. } | Proof::Token { .. })
     }
 }
 
 /// A text of a bounded length that stands for an id.
-#[must_use]
 pub fn digest(id: &str) -> String {
     hex::encode(Sha256::digest(id))
 }

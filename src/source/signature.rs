@@ -15,24 +15,24 @@ use crate::auth::SigningKey;
 /// More digests than any provider sends while it replaces a secret.
 const DIGESTS: usize = 16;
 
-/// How one provider signs.
+/// The signature scheme of one provider.
 #[derive(Debug, Clone)]
 pub struct Signature {
-    /// Where the digests are.
+    /// The header that holds the digests.
     pub header: HeaderName,
-    /// What stands between several of them.
+    /// The character between several digests.
     pub separator: Option<char>,
-    /// What a digest begins with; others are of another scheme.
+    /// The prefix of a digest of this scheme; texts without it are ignored.
     pub prefix: String,
-    /// How a digest is written.
+    /// How digests are encoded.
     pub encoding: Encoding,
-    /// What is signed, part by part.
+    /// The parts of the text that is signed, in their order.
     pub signed: Vec<Part>,
-    /// Where the time of signing stands, in seconds since 1970.
+    /// Where the time of signing is found, in seconds since 1970.
     pub timestamp: Option<TimestampPlace>,
-    /// Where the delivery's id stands.
+    /// The header with the delivery's id.
     pub id_header: Option<HeaderName>,
-    /// The keys, each of which verifies. The first signs.
+    /// The keys. All of them verify, the first one signs.
     pub keys: Vec<SigningKey>,
 }
 
@@ -61,7 +61,7 @@ pub enum Part {
     Id,
 }
 
-/// Where a timestamp stands.
+/// Where the timestamp of a signature is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimestampPlace {
     /// In a header of its own.
@@ -72,7 +72,6 @@ pub enum TimestampPlace {
 
 impl Encoding {
     /// The bytes of a text; none if it is not in this encoding.
-    #[must_use]
     pub fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
             Self::Text => Some(text.as_bytes().to_vec()),
@@ -90,7 +89,7 @@ impl Encoding {
 }
 
 impl Part {
-    /// Reads `{timestamp}.{body}`.
+    /// Reads the parts of a text such as `{timestamp}.{body}`.
     ///
     /// # Errors
     /// There is something else in braces, or the body is not signed.
@@ -135,7 +134,8 @@ impl Signature {
         let value = text_of(headers, &self.header)?;
         let timestamp = self.timestamp(headers, value)?;
         if let Some(timestamp) = timestamp {
-            check_age(timestamp, now, tolerance)?;
+            let seconds = timestamp.parse().map_err(|_| Refused::NoTimestamp)?;
+            check_age(seconds, now, tolerance)?;
         }
         let id = match &self.id_header {
             Some(header) if self.signed.contains(&Part::Id) => text_of(headers, header)?,
@@ -236,8 +236,8 @@ fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Ref
     value.ok_or_else(|| Refused::HeaderMissing(name.clone()))
 }
 
-fn check_age(timestamp: &str, now: u64, tolerance: Duration) -> Result<(), Refused> {
-    let seconds: u64 = timestamp.parse().map_err(|_| Refused::NoTimestamp)?;
+/// Whether a time is near enough to another, both in seconds since 1970.
+pub(super) fn check_age(seconds: u64, now: u64, tolerance: Duration) -> Result<(), Refused> {
     if now.abs_diff(seconds) <= tolerance.as_secs() {
         return Ok(());
     }

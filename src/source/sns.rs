@@ -9,8 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::header::HeaderMap;
-use actix_http::{Method, Uri};
+use actix_http::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -25,7 +24,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use webpki::EndEntityCert;
 
-use super::Refused;
+use super::{Refused, signature};
 use crate::limits::ConcurrencyLimit;
 use crate::{fetch, pem};
 
@@ -38,7 +37,7 @@ const CERTIFICATES: usize = 16;
 /// How many requests to SNS may be under way for one source.
 const REQUESTS: usize = 4;
 
-/// The topics whose messages a source takes, and the way to SNS.
+/// Verifies messages of Amazon SNS, and confirms subscriptions to its topics.
 pub struct Sns {
     topics: Vec<String>,
     /// Instead of SNS itself: who stands in for it in a test.
@@ -114,7 +113,8 @@ impl Envelope {
 }
 
 impl Sns {
-    /// No topics: any will do. `authorities` vouch for SNS, or for `stand_in`, host and port of what is asked instead.
+    /// Accepts messages of these topics, or of any if the list is empty. `authorities` vouch for SNS, or for
+    /// `stand_in`: the host and port that are asked instead of SNS.
     ///
     /// # Errors
     /// The TLS library refuses its own defaults.
@@ -257,21 +257,11 @@ impl Sns {
         let exchange = async {
             let server = fetch::Server::of(&url, &self.tls);
             let server = server.ok_or_else(|| failed("it is no address".to_owned()))?;
-            let request = fetch::Request {
-                method: Method::GET,
-                url,
-                headers: HeaderMap::new(),
-                body: Bytes::new(),
-            };
-            let answer = server
-                .send(request)
-                .await
-                .map_err(|error| failed(error.to_string()))?;
+            let broken = |error: fetch::Error| failed(error.to_string());
+            let answer = server.send(fetch::Request::get(url)).await;
+            let answer = answer.map_err(broken)?;
             let status = answer.status;
-            let body = answer
-                .body(ANSWER_BYTES)
-                .await
-                .map_err(|error| failed(error.to_string()))?;
+            let body = answer.body(ANSWER_BYTES).await.map_err(broken)?;
             match status.is_success() {
                 true => Ok(body),
                 false => Err(failed(format!("it answers {status}"))),
@@ -297,15 +287,7 @@ fn is_host_of_sns(authority: &str) -> bool {
 fn check_age(timestamp: &str, now: u64, most: Duration) -> Result<(), Refused> {
     let time = OffsetDateTime::parse(timestamp, &Rfc3339);
     let time = time.map_err(|_| Refused::NoTimestamp)?.unix_timestamp();
-    let seconds = u64::try_from(time).unwrap_or_default();
-    match now.abs_diff(seconds) <= most.as_secs() {
-        true => Ok(()),
-        false => Err(Refused::Timestamp {
-            seconds: now.abs_diff(seconds),
-            is_old: seconds < now,
-            tolerance: most.as_secs(),
-        }),
-    }
+    signature::check_age(u64::try_from(time).unwrap_or_default(), now, most)
 }
 
 /// RSA with SHA-1, in which SNS signs by default. The TLS library has no name for it any more.

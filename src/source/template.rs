@@ -9,17 +9,17 @@ use minijinja::{Environment, UndefinedBehavior, Value};
 /// makes is longer than 3 MB.
 const FUEL: u64 = 50_000;
 
-/// The templates of one source.
+/// The compiled templates of one source.
 pub struct Templates {
     environment: Environment<'static>,
     count: usize,
 }
 
-/// A template that is one of its source's [`Templates`].
+/// The number of a template among the [`Templates`] of its source.
 #[derive(Debug, Clone)]
 pub struct Template(String);
 
-/// A condition that could be compiled.
+/// The text of a condition that compiles.
 #[derive(Debug, Clone)]
 pub struct Condition(String);
 

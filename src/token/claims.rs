@@ -16,18 +16,18 @@ const MAX_PATTERNS: usize = 100;
 /// The claims by their names, each as its JSON text.
 pub(super) type Claims = HashMap<String, Box<RawValue>>;
 
-/// What is expected of the claims.
+/// What the claims of a token must be, and which of them are used.
 #[derive(Debug)]
 pub struct ClaimRules {
-    /// What `aud` must be or contain; none: whatever it is.
+    /// What `aud` must be or contain; none: `aud` is not checked.
     pub audience: Option<String>,
-    /// What `iss` must be; none: whatever it is.
+    /// What `iss` must be; none: `iss` is not checked.
     pub issuer: Option<String>,
-    /// The claim that says who the user is.
+    /// The name of the claim that holds the user.
     pub user_claim: String,
-    /// The claim with the patterns of the channels.
+    /// The name of the claim that holds the patterns of channels.
     pub channels_claim: String,
-    /// How far clocks may differ.
+    /// How far the clock of the issuer may differ.
     pub leeway: Duration,
     /// Whether a token without `exp` is refused.
     pub require_exp: bool,

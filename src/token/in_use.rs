@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Token;
 use crate::protocol::ChannelName;
 
-/// What rests on the tokens that one connection has shown.
+/// The tokens that one connection depends on: for its sign-in, and for subscriptions.
 #[derive(Default)]
 pub struct TokensInUse {
     /// That of its sign-in.
@@ -15,55 +15,50 @@ pub struct TokensInUse {
 }
 
 impl TokensInUse {
-    /// The sign-in rests on this one from now on, or on none.
+    /// Notes the token that the sign-in depends on; none: it depends on no token.
     pub fn signed_in(&mut self, token: Option<Token>) {
         self.sign_in = token;
     }
 
-    /// A subscription rests on this one from now on.
+    /// Notes that a subscription depends on a token.
     pub fn subscribed(&mut self, channel: &ChannelName, token: &Token) {
         self.channels.push((channel.clone(), token.end()));
     }
 
-    /// A subscription has ended.
+    /// Forgets the subscription of a channel.
     pub fn unsubscribed(&mut self, channel: &ChannelName) {
         self.channels.retain(|(of, _)| of != channel);
     }
 
-    /// Whether one of them names a channel: its subscription's own, or that of the sign-in.
-    #[must_use]
+    /// Whether a token allows a channel: the one that it was subscribed with, or the sign-in's.
     pub fn names(&self, channel: &ChannelName) -> bool {
         let sign_in = self.sign_in.as_ref();
         sign_in.is_some_and(|token| token.names(channel.as_str()))
             || self.channels.iter().any(|(of, _)| of == channel)
     }
 
-    /// Whether the sign-in rests on one.
-    #[must_use]
+    /// Whether the sign-in depends on a token.
     pub fn has_sign_in(&self) -> bool {
         self.sign_in.is_some()
     }
 
-    /// Whether nothing rests on any.
-    #[must_use]
+    /// Whether nothing depends on a token.
     pub fn is_empty(&self) -> bool {
         self.sign_in.is_none() && self.channels.is_empty()
     }
 
-    /// When the first of them ends.
-    #[must_use]
+    /// When the first of the tokens expires.
     pub fn next_end(&self) -> Option<Instant> {
         let channels = self.channels.iter().filter_map(|(_, end)| *end);
         channels.chain(self.sign_in_end()).min()
     }
 
-    /// When that of the sign-in ends.
-    #[must_use]
+    /// When the sign-in's token expires.
     pub fn sign_in_end(&self) -> Option<Instant> {
         self.sign_in.as_ref()?.end()
     }
 
-    /// The channels whose tokens have ended by then. They are not known any more.
+    /// Removes the channels whose tokens have expired `by` then, and returns them.
     pub fn take_ended(&mut self, by: Instant) -> Vec<ChannelName> {
         let ends = |(_, end): &mut (ChannelName, Option<Instant>)| end.is_some_and(|end| end <= by);
         let ended = self.channels.extract_if(.., ends);

@@ -5,9 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::header::{ACCEPT, HeaderMap, HeaderValue};
-use actix_http::{Method, StatusCode, Uri};
-use bytes::Bytes;
+use actix_http::header::{ACCEPT, HeaderValue};
+use actix_http::{StatusCode, Uri};
 use jsonwebtoken::jwk::Jwk;
 use rustls::ClientConfig;
 use serde::Deserialize;
@@ -41,7 +40,7 @@ const UNKNOWN_INTERVAL: Duration = Duration::from_secs(60);
 /// After a reading that failed there is none for so long.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The keys at one URL.
+/// The JWK set at one URL, fetched when it is needed and kept.
 #[derive(Debug)]
 pub struct Jwks {
     url: Uri,
@@ -106,8 +105,7 @@ impl Set {
 }
 
 impl Jwks {
-    /// The keys at an `http` or `https` URL; nothing is read yet.
-    #[must_use]
+    /// The set at an `http` or `https` URL. Nothing is fetched yet.
     pub fn new(url: Uri, tls: Arc<ClientConfig>) -> Self {
         Self {
             url,
@@ -187,14 +185,9 @@ impl Jwks {
 
     async fn fetch(&self) -> Result<Vec<Key>, Problem> {
         let server = fetch::Server::of(&self.url, &self.tls).ok_or(Problem::NoHost)?;
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let request = fetch::Request {
-            method: Method::GET,
-            url: self.url.clone(),
-            headers,
-            body: Bytes::new(),
-        };
+        let mut request = fetch::Request::get(self.url.clone());
+        let json = HeaderValue::from_static("application/json");
+        request.headers.insert(ACCEPT, json);
         let answer = server.send(request).await?;
         // A redirect too: the keys are those of the URL that was configured.
         if answer.status != StatusCode::OK {

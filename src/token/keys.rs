@@ -21,7 +21,6 @@ pub struct Key {
 
 impl Key {
     /// A shared secret, for HS256, HS384 and HS512. None for an empty text.
-    #[must_use]
     pub fn of_secret(secret: &str) -> Option<Self> {
         let key = Self::new(None, DecodingKey::from_secret(secret.as_bytes()).ok()?)?;
         let secret = Some(Secret::new(secret));
@@ -90,8 +89,7 @@ impl Key {
         })
     }
 
-    /// What it is for.
-    #[must_use]
+    /// The algorithms that it may verify.
     pub fn algorithms(&self) -> &[Algorithm] {
         &self.algorithms
     }

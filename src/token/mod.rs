@@ -123,7 +123,6 @@ pub enum Fault {
 
 impl Fault {
     /// What came along names somebody else.
-    #[must_use]
     pub fn another_user(field: &str) -> Self {
         Self::Claim(format!("{field} names another user than the token"))
     }
@@ -140,7 +139,6 @@ struct Header<'a> {
 
 impl Tokens {
     /// Takes keys, the algorithms that are allowed, and what is expected of the claims.
-    #[must_use]
     pub fn new(
         keys: Keys,
         algorithms: Vec<Algorithm>,
@@ -157,7 +155,6 @@ impl Tokens {
     }
 
     /// Whether a given text is one of the shared secrets.
-    #[must_use]
     pub fn include(&self, given: &str) -> bool {
         let Keys::Fixed(keys) = &self.keys else {
             return false;
@@ -223,7 +220,6 @@ impl Tokens {
 }
 
 /// The algorithms for people.
-#[must_use]
 pub fn listed(algorithms: &[Algorithm]) -> String {
     let names = algorithms.iter().map(|algorithm| format!("{algorithm:?}"));
     names.collect::<Vec<_>>().join(", ")
@@ -242,13 +238,11 @@ impl From<&ErrorKind> for Fault {
 
 impl Token {
     /// When it ends; none: never.
-    #[must_use]
     pub fn end(&self) -> Option<Instant> {
         self.verified.checked_add(self.lasts?)
     }
 
     /// Whether its `channels` name a channel.
-    #[must_use]
     pub fn names(&self, channel: &str) -> bool {
         self.channels.iter().any(|pattern| pattern.fits(channel))
     }

@@ -1,5 +1,6 @@
 //! Who is let in: what a request for a connection says, the gate, and what is noted of refusals.
 
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,11 +12,11 @@ use super::xhr::sessions::Sessions;
 use crate::feed::{Entry, Kind};
 use crate::hub::Hub;
 use crate::limits::{Admission, AdmissionGate, AdmissionRefused};
-use crate::metrics::{Reason, UpgradeRefused};
+use crate::metrics::{Reason, Tallies, Tally, UpgradeRefused};
 use crate::net::{Client, TrustedProxies};
 use crate::node::{ApiTokens, Node, Refusal, UpgradeParams};
 use crate::protocol::resume::InvalidResumeToken;
-use crate::protocol::{CloseCode, ResumeToken, Transport, unmounted};
+use crate::protocol::{ResumeToken, Transport, unmounted};
 
 /// What one worker lets connections in with.
 pub struct Door {
@@ -122,70 +123,49 @@ impl<'a> Attempt<'a> {
         self.request.head().headers.get(name)?.to_str().ok()
     }
 
-    /// Tells those who watch the app that the path names; if there is none, all who watch.
-    fn record_in_feed<R: Reason>(&self, reason: R, code: Option<u16>) {
-        let feed = self.door.node.feed();
-        if !feed.is_watched() {
-            return;
-        }
-        let apps = self.door.node.apps();
-        let app = self.key.and_then(|key| apps.by_key(key));
-        feed.record(app.map(|app| &app.id), Kind::Refused, || Entry {
-            event: Some(
-                format!(
-                    "{} {}",
-                    self.request.method(),
-                    apps.shown_path(self.request.path())
-                )
-                .into(),
-            ),
-            key: self.key.map(|key| apps.masked_key(key)),
-            address: self.client.address,
-            code,
-            ..Entry::refused(reason)
-        });
-    }
-
     /// Counts an attempt that is answered with an HTTP error, and says why.
     pub(super) fn refused(&self, reason: UpgradeRefused) {
-        self.record_in_feed(reason, None);
-        let node = &self.door.node;
-        if node
-            .metrics()
-            .by_reason()
-            .upgrades
-            .count_and_allow_log(reason)
-        {
-            warn!(
-                path = node.apps().shown_path(self.request.path()),
-                reason = reason.label(),
-                address = self.client.address.map(display),
-                "{}: {}",
-                UpgradeRefused::WHAT,
-                reason.text()
-            );
-        }
+        self.note(|tallies| &tallies.upgrades, (reason, None), &reason.text());
     }
 
     /// Counts a connection that is accepted only to be closed, and says why.
     pub(super) fn rejected(&self, refusal: &Refusal) {
-        let code = refusal.code;
-        self.record_in_feed(code, Some(code.number()));
-        let node = &self.door.node;
-        if node
-            .metrics()
-            .by_reason()
-            .connections
-            .count_and_allow_log(code)
-        {
+        let (code, text) = (refusal.code, refusal.text.escape_debug());
+        let reason = (code, Some(code.number()));
+        self.note(|tallies| &tallies.connections, reason, &text);
+    }
+
+    /// Counts a refusal, and says so in the log and to those who watch the app that the path names; if there is none, to
+    /// all who watch.
+    fn note<R: Reason>(
+        &self,
+        tally: fn(&Tallies) -> &Tally<R>,
+        (reason, code): (R, Option<u16>),
+        text: &dyn fmt::Display,
+    ) {
+        let (node, address) = (&self.door.node, self.client.address);
+        let path = self.request.path();
+        if node.feed().is_watched() {
+            let apps = node.apps();
+            let app = self.key.and_then(|key| apps.by_key(key));
+            let (method, path) = (self.request.method(), apps.shown_path(path));
+            node.feed()
+                .record(app.map(|app| &app.id), Kind::Refused, || Entry {
+                    event: Some(format!("{method} {path}").into()),
+                    key: self.key.map(|key| apps.masked_key(key)),
+                    address,
+                    code,
+                    ..Entry::refused(reason)
+                });
+        }
+        if tally(node.metrics().by_reason()).count_and_allow_log(reason) {
             warn!(
-                path = node.apps().shown_path(self.request.path()),
-                code = code.number(),
-                reason = code.label(),
-                address = self.client.address.map(display),
-                "{}: {}",
-                CloseCode::WHAT,
-                refusal.text.escape_debug()
+                path = node.apps().shown_path(path),
+                code,
+                reason = reason.label(),
+                address = address.map(display),
+                "{}: {text}",
+                R::WHAT
             );
         }
     }

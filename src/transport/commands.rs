@@ -1,9 +1,14 @@
 //! What a client of Pusher's protocol says: a message → `ClientFrame` → verb → reply, whatever carried it.
 
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
 use std::num::NonZeroU32;
 use std::str::Utf8Error;
 use std::sync::Arc;
+use std::task::Poll;
 
+use bytes::BytesMut;
 use tracing::warn;
 
 use super::listening::Refused;
@@ -11,7 +16,8 @@ use super::plain;
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
 use crate::metrics::{MessageRefused, Reason, Tallies, Tally};
-use crate::node::{ClientEventError, FrameRate, Node, Session, SubscribeError};
+use crate::net::Socket;
+use crate::node::{FrameRate, Node, Session, SubscribeError};
 use crate::protocol::client::InvalidClientFrame;
 use crate::protocol::{ClientFrame, CloseCode, ErrorCode, ServerFrame, Transport};
 
@@ -59,9 +65,18 @@ impl Commands {
         Ok(())
     }
 
+    /// Waits until its socket can be read from; none: something else is to be reviewed.
+    pub(super) async fn readable(&mut self, socket: &Socket) -> Option<io::Result<()>> {
+        poll_fn(|cx| match self.session.poll_review(cx) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => socket.poll_readable(cx).map(Some),
+        })
+        .await
+    }
+
     /// Decides what waited for a sign-in or is ruled otherwise now, and ends what rested on a token that has ended.
     pub(super) async fn review(&mut self) {
-        for (channel, error) in self.node.end_tokens(&mut self.session).await {
+        for (channel, error) in self.node.end_tokens(&mut self.session) {
             self.refuse_subscription(channel.as_str(), &error);
         }
         while let Some((channel, error)) = self.node.review(&mut self.session).await {
@@ -75,13 +90,8 @@ impl Commands {
         let frame = match ClientFrame::parse(text) {
             Ok(frame) => frame,
             Err(error) => {
-                self.refuse_command(ErrorCode::None, &error.to_string());
-                self.log(
-                    |tallies| &tallies.messages,
-                    reason(&error),
-                    ErrorCode::None,
-                    None,
-                );
+                let said = (ErrorCode::None, None);
+                self.refuse(|tallies| &tallies.messages, reason(&error), said, &error);
                 return Ok(());
             }
         };
@@ -96,34 +106,31 @@ impl Commands {
             }
             ClientFrame::Unsubscribe { channel } => {
                 if let Err(error) = self.node.unsubscribe(session, &channel).await {
-                    self.refuse_command(ErrorCode::None, &error.to_string());
-                    self.log_subscription(&channel, &error);
+                    let said = (error.code(), Some(channel.as_str()));
+                    self.refuse(
+                        |tallies| &tallies.subscriptions,
+                        error.reason(),
+                        said,
+                        &error,
+                    );
                 }
             }
             ClientFrame::Signin { auth, user_data } => {
                 if let Err(error) = self.node.sign_in(session, &auth, user_data).await {
-                    self.refuse_command(ErrorCode::None, &error.to_string());
-                    self.log(
-                        |tallies| &tallies.signins,
-                        error.reason(),
-                        ErrorCode::None,
-                        None,
-                    );
+                    let said = (ErrorCode::None, None);
+                    self.refuse(|tallies| &tallies.signins, error.reason(), said, &error);
                 } else {
                     self.review().await;
                 }
             }
             ClientFrame::ClientEvent(command) => {
-                let relayed: Result<(), ClientEventError> =
-                    self.node.relay(session, &command).await;
-                if let Err(error) = relayed {
-                    self.refuse_command(error.code(), &error.to_string());
-                    let channel = Some(command.channel.as_str());
-                    self.log(
+                if let Err(error) = self.node.relay(session, &command).await {
+                    let said = (error.code(), Some(command.channel.as_str()));
+                    self.refuse(
                         |tallies| &tallies.client_events,
                         error.reason(),
-                        error.code(),
-                        channel,
+                        said,
+                        &error,
                     );
                 }
             }
@@ -133,15 +140,24 @@ impl Commands {
 
     /// Drops a message that came too fast.
     pub(super) fn refuse_fast(&self, limit: NonZeroU32) {
-        let (reason, code) = (MessageRefused::TooFast, ErrorCode::TooFast);
-        self.refuse_command(
-            code,
-            &format!("Too many messages: the connection may send {limit} per second"),
-        );
-        self.log(|tallies| &tallies.messages, reason, code, None);
+        let (reason, said) = (MessageRefused::TooFast, (ErrorCode::TooFast, None));
+        let text = format!("Too many messages: the connection may send {limit} per second");
+        self.refuse(|tallies| &tallies.messages, reason, said, &text);
     }
 
-    pub(super) fn refuse_command(&self, code: ErrorCode, message: &str) {
+    /// Tells the client why a command is refused, and counts and logs the refusal.
+    pub(super) fn refuse<R: Reason>(
+        &self,
+        tally: fn(&Tallies) -> &Tally<R>,
+        reason: R,
+        (code, channel): (ErrorCode, Option<&str>),
+        why: &dyn fmt::Display,
+    ) {
+        self.refuse_command(code, &why.to_string());
+        self.log(tally, reason, code, channel);
+    }
+
+    fn refuse_command(&self, code: ErrorCode, message: &str) {
         self.node.metrics().commands_refused.inc();
         if self.peer().transport() == Transport::Plain {
             let status = if code == ErrorCode::TooFast { 429 } else { 400 };
@@ -162,7 +178,15 @@ impl Commands {
         channel: Option<&str>,
     ) {
         let peer = &self.session.peer;
-        self.record_in_feed(reason, code, channel);
+        let feed = self.node.feed();
+        feed.record(Some(&peer.app().id), Kind::Refused, || Entry {
+            socket_id: Some(peer.socket_id()),
+            user_id: self.session.user_id().map(|user| user.as_str()),
+            channel,
+            code: code.number(),
+            address: peer.address(),
+            ..Entry::refused(reason)
+        });
         if !tally(self.node.metrics().by_reason()).count_and_allow_log(reason) {
             return;
         }
@@ -179,34 +203,16 @@ impl Commands {
         );
     }
 
-    fn record_in_feed<R: Reason>(&self, reason: R, code: ErrorCode, channel: Option<&str>) {
-        let peer = &self.session.peer;
-        let app = peer.app();
-        self.node
-            .feed()
-            .record(Some(&app.id), Kind::Refused, || Entry {
-                socket_id: Some(peer.socket_id()),
-                user_id: self.session.user_id().map(|user| user.as_str()),
-                channel,
-                code: code.number(),
-                address: peer.address(),
-                ..Entry::refused(reason)
-            });
-    }
-
-    fn log_subscription(&self, channel: &str, error: &SubscribeError) {
-        self.log(
-            |tallies| &tallies.subscriptions,
-            error.reason(),
-            error.code(),
-            Some(channel),
-        );
-    }
-
     /// Counts the refusal of a subscription whose client has no library; what it is told.
     pub(super) fn refuse_listener(&self, channel: &str, error: &SubscribeError) -> Refused {
         self.node.metrics().commands_refused.inc();
-        self.log_subscription(channel, error);
+        let (reason, code) = (error.reason(), error.code());
+        self.log(
+            |tallies| &tallies.subscriptions,
+            reason,
+            code,
+            Some(channel),
+        );
         Refused::from(error)
     }
 
@@ -217,9 +223,13 @@ impl Commands {
             let refused = self.refuse_listener(channel, error);
             return plain::refuse(self, Some(channel), &refused);
         }
-        let text = error.to_string();
-        self.refuse_command(error.code(), &text);
-        self.log_subscription(channel, error);
+        let said = (error.code(), Some(channel));
+        self.refuse(
+            |tallies| &tallies.subscriptions,
+            error.reason(),
+            said,
+            error,
+        );
         let Some((kind, status)) = error.kind() else {
             return;
         };
@@ -228,12 +238,28 @@ impl Commands {
             &ServerFrame::SubscriptionError {
                 channel,
                 kind,
-                error: &text,
+                error: &error.to_string(),
                 status,
             }
             .encode(),
         );
         peer.send(&ServerFrame::InternalSubscriptionError { channel }.encode());
+    }
+}
+
+/// Reads what a client has sent, which proves that it is alive. Returns the bytes, 0 if nothing has come.
+///
+/// # Errors
+/// The client has gone.
+pub(super) fn read(peer: &Peer, socket: &Socket, buffer: &mut BytesMut) -> Result<usize, Ending> {
+    match socket.try_read(buffer) {
+        Ok(0) => Err(Ending::Gone),
+        Ok(bytes) => {
+            peer.on_read(bytes);
+            Ok(bytes)
+        }
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(_) => Err(Ending::Gone),
     }
 }
 

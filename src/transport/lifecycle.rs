@@ -1,7 +1,12 @@
 //! How a connection begins and ends for those who watch: log, feed, counters.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
 use tracing::info;
 
+use super::CLOSE_TIMEOUT;
 use crate::feed::{Entry, Kind};
 use crate::hub::{Ending, Peer};
 use crate::metrics::{Closed, Lifecycle, Reason as _};
@@ -16,7 +21,7 @@ pub(super) fn connected(node: &Node, peer: &Peer) {
         info!(
             app.id = %app.id,
             socket.id = %peer.socket_id(),
-            transport = transport.label(),
+            transport = transport.name(),
             address = peer.address().map(display),
             "connected"
         );
@@ -25,13 +30,38 @@ pub(super) fn connected(node: &Node, peer: &Peer) {
         .record(Some(&app.id), Kind::Connected, || Entry {
             socket_id: Some(peer.socket_id()),
             address: peer.address(),
-            transport: Some(transport.label()),
+            transport: Some(transport.name()),
             ..Entry::default()
         });
 }
 
+/// Waits until a connection ends: from this side, which its task reads for, or because its peer was ended.
+pub(super) async fn until_ended(
+    peer: &Peer,
+    mut reading: Pin<&mut impl Future<Output = Ending>>,
+) -> Ending {
+    poll_fn(|cx| match peer.poll(cx) {
+        Poll::Ready(ending) => Poll::Ready(ending),
+        Poll::Pending => reading.as_mut().poll(cx),
+    })
+    .await
+}
+
+/// Tells the client of a socket how its connection has ended, and waits for the other side's end, for a while.
+pub(super) async fn close(peer: &Peer, ending: &Ending) {
+    let closing = async {
+        if peer.send_close(ending).await.is_ok()
+            && *ending != Ending::Gone
+            && let Some(socket) = peer.socket()
+        {
+            socket.discard().await;
+        }
+    };
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+}
+
 /// Takes a connection that has ended out of everything, and tells it. What its client is told is its transport's affair.
-pub(super) async fn disconnected(node: &Node, session: Session, ending: &Ending) {
+pub(super) fn disconnected(node: &Node, session: Session, ending: &Ending) {
     let peer = &session.peer;
     // Nothing more is sent to it by others, and what they still try is in vain.
     peer.end(ending.clone());
@@ -43,7 +73,7 @@ pub(super) async fn disconnected(node: &Node, session: Session, ending: &Ending)
     node.feed().record(Some(&app.id), Kind::Disconnected, || {
         entry(&session, ending)
     });
-    node.disconnect(session).await;
+    node.disconnect(session);
 }
 
 fn entry<'a>(session: &'a Session, ending: &'a Ending) -> Entry<'a> {

@@ -60,9 +60,8 @@ pub(super) async fn command(commands: &mut Commands, text: &str) {
             }
         }
         Err(error) => {
-            commands.refuse_command(ErrorCode::None, &error);
-            let reason = MessageRefused::Malformed;
-            commands.log(|tallies| &tallies.messages, reason, ErrorCode::None, None);
+            let (reason, said) = (MessageRefused::Malformed, (ErrorCode::None, None));
+            commands.refuse(|tallies| &tallies.messages, reason, said, &error);
         }
     }
 }
@@ -71,8 +70,8 @@ async fn subscribe(commands: &mut Commands, text: &str, token: Option<&Token>) {
     let node = Arc::clone(&commands.node);
     let session = &mut commands.session;
     let listening = async {
-        node.take_subscribe(session)?;
-        let name = node.channel_name(session, text)?;
+        session.take_subscribe()?;
+        let name = session.channel_name(text)?;
         let room = session.room();
         node.listen(session, &name, token, (None, room)).await
     };

@@ -4,12 +4,9 @@
 //! chunks: its end is that of its connection.
 
 use std::fmt::Write as _;
-use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix_http::header::{ACCEPT, ORIGIN};
@@ -19,10 +16,10 @@ use serde_json::json;
 
 use super::admission::{Attempt, Door};
 use super::answer::say;
-use super::commands::Commands;
+use super::commands::{self, Commands};
 use super::cors::Cors;
 use super::listening::{Refused, Wish, identify};
-use super::{CLOSE_TIMEOUT, lifecycle, spawn};
+use super::{lifecycle, spawn};
 use crate::hub::{Ending, EventStream, Identity, Outlet, Peer};
 use crate::limits::Admission;
 use crate::metrics::UpgradeRefused;
@@ -219,9 +216,8 @@ impl Stream {
         } = self;
         if let Err(refused) = begun {
             let answer = reply.refusal(&refused);
-            let node = Arc::clone(&commands.node);
             peer.end(Ending::Gone);
-            Box::pin(node.disconnect(commands.session)).await;
+            commands.node.disconnect(commands.session);
             if let Some(socket) = peer.socket() {
                 Box::pin(say(socket, answer.as_bytes())).await;
             }
@@ -230,24 +226,11 @@ impl Stream {
         drop(reply);
         lifecycle::connected(&commands.node, &peer);
         let ending = {
-            let mut reader = pin!(watch(&mut commands, &peer));
-            poll_fn(|cx| match peer.poll(cx) {
-                Poll::Ready(ending) => Poll::Ready(ending),
-                Poll::Pending => reader.as_mut().poll(cx),
-            })
-            .await
+            let watching = pin!(watch(&mut commands, &peer));
+            lifecycle::until_ended(&peer, watching).await
         };
-        let node = Arc::clone(&commands.node);
-        Box::pin(lifecycle::disconnected(&node, commands.session, &ending)).await;
-        let closing = async {
-            if peer.send_close(&ending).await.is_ok()
-                && ending != Ending::Gone
-                && let Some(socket) = peer.socket()
-            {
-                socket.discard().await;
-            }
-        };
-        let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+        lifecycle::disconnected(&commands.node, commands.session, &ending);
+        Box::pin(lifecycle::close(&peer, &ending)).await;
         drop(admission);
     }
 
@@ -279,10 +262,9 @@ impl Stream {
         let token = identify(commands, &self.tokens, wish, self.client).await?;
         let mut names = Vec::with_capacity(wish.channels.len());
         for text in &wish.channels {
-            let node = &commands.node;
-            let name = node.channel_name(&commands.session, text);
-            let name = name.and_then(|name| {
-                node.may_listen(&commands.session, &name, token.as_ref())?;
+            let Commands { node, session } = &*commands;
+            let name = session.channel_name(text).and_then(|name| {
+                node.may_listen(session, &name, token.as_ref())?;
                 Ok(name)
             });
             names.push(name.map_err(|error| commands.refuse_listener(text, &error))?);
@@ -336,11 +318,7 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
     };
     let mut read = 0;
     loop {
-        let readable = poll_fn(|cx| match commands.session.poll_review(cx) {
-            Poll::Ready(()) => Poll::Ready(None),
-            Poll::Pending => socket.poll_readable(cx).map(Some),
-        });
-        match readable.await {
+        match commands.readable(socket).await {
             None => {
                 if let Some(ending) = Box::pin(review(commands)).await {
                     return ending;
@@ -349,17 +327,12 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
             Some(Err(_)) => return Ending::Gone,
             Some(Ok(())) => {
                 let mut buffer = peer.hub().take_buffer();
-                let taken = socket.try_read(&mut buffer);
+                let taken = commands::read(peer, socket, &mut buffer);
                 buffer.clear();
                 peer.hub().return_buffer(buffer);
                 match taken {
-                    Ok(0) => return Ending::Gone,
-                    Ok(bytes) => {
-                        peer.on_read(bytes);
-                        read += bytes;
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return Ending::Gone,
+                    Ok(bytes) => read += bytes,
+                    Err(ending) => return ending,
                 }
                 if read > MOST_READ {
                     return Ending::Close {
@@ -375,7 +348,7 @@ async fn watch(commands: &mut Commands, peer: &Peer) -> Ending {
 /// How the stream ends if one of its subscriptions does: what it would go on with is less than was asked for.
 async fn review(commands: &mut Commands) -> Option<Ending> {
     let node = Arc::clone(&commands.node);
-    let ended = node.end_tokens(&mut commands.session).await;
+    let ended = node.end_tokens(&mut commands.session);
     let (code, (channel, error)) = match ended.into_iter().next() {
         Some(ended) => (CloseCode::TokenEnded, ended),
         None => {

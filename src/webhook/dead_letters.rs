@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A request or a delivery that was given up.
+use tokio::sync::{mpsc, oneshot};
+
+/// A webhook request or a delivery of a source that was given up.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
     /// Unique among all until the process ends.
@@ -23,7 +25,7 @@ pub struct DeadLetter {
     pub error: String,
 }
 
-/// The dead letters of one endpoint, or of one source, with what they are made of.
+/// The dead letters of one endpoint or one source, each with the queued events that it is made of.
 #[derive(Debug)]
 pub struct DeadLetters<E>(VecDeque<(DeadLetter, Vec<E>)>);
 
@@ -33,7 +35,41 @@ impl<E> Default for DeadLetters<E> {
     }
 }
 
+/// What operators ask of the dead letters of one endpoint or one source.
+pub enum LettersCommand {
+    /// List them.
+    List(oneshot::Sender<Vec<DeadLetter>>),
+    /// Queue the events of one again, or of all. Answers with the number of letters.
+    Redeliver(Option<u64>, oneshot::Sender<usize>),
+}
+
+/// Sends a command to a task and waits for its answer. None if the task has ended.
+pub async fn ask<C, T>(
+    task: &mpsc::Sender<C>,
+    command: impl FnOnce(oneshot::Sender<T>) -> C,
+) -> Option<T> {
+    let (sender, answer) = oneshot::channel();
+    task.send(command(sender)).await.ok()?;
+    answer.await.ok()
+}
+
 impl<E> DeadLetters<E> {
+    /// Carries out a command. Returns the events that are to be queued again.
+    pub fn handle(&mut self, command: LettersCommand) -> Vec<E> {
+        // Whoever asked may have gone.
+        match command {
+            LettersCommand::List(answer) => {
+                let _ = answer.send(self.list());
+                Vec::new()
+            }
+            LettersCommand::Redeliver(id, answer) => {
+                let letters = self.take(id);
+                let _ = answer.send(letters.len());
+                letters.into_iter().flatten().collect()
+            }
+        }
+    }
+
     /// Adds a letter. If there are more than `max`, removes the oldest and returns its events.
     pub fn push(&mut self, letter: DeadLetter, events: Vec<E>, max: usize) -> Option<Vec<E>> {
         self.0.push_back((letter, events));
@@ -45,13 +81,12 @@ impl<E> DeadLetters<E> {
     }
 
     /// Copies of all letters, the oldest first.
-    #[must_use]
-    pub fn list(&self) -> Vec<DeadLetter> {
+    fn list(&self) -> Vec<DeadLetter> {
         self.0.iter().map(|(letter, _)| letter.clone()).collect()
     }
 
     /// Removes one letter, or all. Returns their events, letter by letter.
-    pub fn take(&mut self, id: Option<u64>) -> Vec<Vec<E>> {
+    fn take(&mut self, id: Option<u64>) -> Vec<Vec<E>> {
         let all = std::mem::take(&mut self.0);
         let mut taken = Vec::new();
         for (letter, events) in all {

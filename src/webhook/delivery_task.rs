@@ -416,14 +416,9 @@ impl DeliveryTask {
                 self.flush_now.notify_one();
                 self.aside.retry_now();
             }
-            // The caller may have gone.
-            EndpointCommand::ListDeadLetters(answer) => drop(answer.send(self.dead.list())),
-            EndpointCommand::Redeliver(id, answer) => {
-                let letters = self.dead.take(id);
-                let count = letters.len();
-                let events = letters.into_iter().flatten();
+            EndpointCommand::Letters(command) => {
+                let events = self.dead.handle(command).into_iter();
                 self.restore(events.map(|event| QueuedEvent::new(event.spooled, event.tag)));
-                let _ = answer.send(count);
             }
         }
     }

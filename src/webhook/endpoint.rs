@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Settings;
-use super::dead_letters::DeadLetter;
+use super::dead_letters::{LettersCommand, ask};
 use super::delivery_task::{DeliveryContext, DeliveryTask};
 use super::queue::QueuedEvent;
 use super::sender::Sender;
@@ -35,10 +35,8 @@ pub(super) enum EndpointCommand {
     Reconfigure(Arc<App>, Box<Webhook>),
     /// Send without pauses: the server is about to end.
     FlushNow,
-    /// List the dead letters.
-    ListDeadLetters(oneshot::Sender<Vec<DeadLetter>>),
-    /// Queue one dead letter again, or all. Answers with their number.
-    Redeliver(Option<u64>, oneshot::Sender<usize>),
+    /// Look after the dead letters.
+    Letters(LettersCommand),
 }
 
 /// An event on its way to the task.
@@ -235,10 +233,11 @@ impl Endpoint {
 
     pub(super) async fn ask<T>(
         &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> EndpointCommand,
+        command: impl FnOnce(oneshot::Sender<T>) -> LettersCommand,
     ) -> Option<T> {
-        let (sender, answer) = oneshot::channel();
-        self.send(command(sender)).await;
-        answer.await.ok()
+        ask(&self.commands, |answer| {
+            EndpointCommand::Letters(command(answer))
+        })
+        .await
     }
 }

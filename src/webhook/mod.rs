@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use dead_letters::{DeadLetter, DeadLetters};
+pub use dead_letters::{DeadLetter, DeadLetters, LettersCommand, ask};
 
 use crate::app::{AppId, Apps};
 use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds, section};
@@ -285,19 +285,16 @@ impl Webhooks {
     }
 
     /// The number of events that wait for endpoints.
-    #[must_use]
     pub fn queued(&self) -> usize {
         self.all().iter().map(|endpoint| endpoint.queued()).sum()
     }
 
     /// The number of refused requests that have stepped aside.
-    #[must_use]
     pub fn aside(&self) -> usize {
         self.all().iter().map(|endpoint| endpoint.aside()).sum()
     }
 
     /// The spool files of all webhooks.
-    #[must_use]
     pub fn spools(&self) -> Vec<PathBuf> {
         self.all()
             .iter()
@@ -306,31 +303,26 @@ impl Webhooks {
     }
 
     /// The folder of the spool, if one is configured.
-    #[must_use]
     pub fn folder(&self) -> Option<&Arc<Folder>> {
         self.0.folder.as_ref()
     }
 
     /// What is configured.
-    #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
     /// A number for a dead letter that no other has.
-    #[must_use]
     pub fn next_letter(&self) -> u64 {
         self.0.letters.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Why the configured spool cannot be written at present. None if it can, or if there is none.
-    #[must_use]
     pub fn spool_problem(&self) -> Option<String> {
         self.0.folder.as_ref()?.problem()
     }
 
     /// The age of the oldest undelivered event.
-    #[must_use]
     pub fn lag(&self) -> Duration {
         let lags = self.all();
         let lags = lags.iter().map(|endpoint| endpoint.lag());
@@ -374,12 +366,8 @@ impl Webhooks {
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = Vec::new();
         for endpoint in self.all() {
-            letters.extend(
-                endpoint
-                    .ask(EndpointCommand::ListDeadLetters)
-                    .await
-                    .unwrap_or_default(),
-            );
+            let listed = endpoint.ask(LettersCommand::List).await;
+            letters.extend(listed.unwrap_or_default());
         }
         letters.sort_by_key(|letter| letter.id);
         letters
@@ -389,10 +377,8 @@ impl Webhooks {
     pub async fn redeliver(&self, id: Option<u64>) -> usize {
         let mut letters = 0;
         for endpoint in self.all() {
-            let redelivered = endpoint
-                .ask(|answer| EndpointCommand::Redeliver(id, answer))
-                .await;
-            letters += redelivered.unwrap_or_default();
+            let command = |answer| LettersCommand::Redeliver(id, answer);
+            letters += endpoint.ask(command).await.unwrap_or_default();
         }
         letters
     }

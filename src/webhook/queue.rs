@@ -119,12 +119,7 @@ impl Queue {
         if event.tag.pair.is_some_and(|pair| self.owed.settle(pair)) {
             return vec![event];
         }
-        let own = event.tag.line();
-        let line = self
-            .homes
-            .get(&event.tag.channel)
-            .map_or(own, |home| home.0);
-        self.insert(event, line, false);
+        self.insert(event, false);
         let mut dropped = Vec::new();
         while !self.events.is_empty()
             && (self.events.len() + elsewhere.0 > self.max_events
@@ -138,12 +133,7 @@ impl Queue {
     /// Puts events back, before the other events of their channels.
     pub(super) fn put_back(&mut self, events: impl DoubleEndedIterator<Item = QueuedEvent>) {
         for event in events.rev() {
-            let own = event.tag.line();
-            let line = self
-                .homes
-                .get(&event.tag.channel)
-                .map_or(own, |home| home.0);
-            self.insert(event, line, true);
+            self.insert(event, true);
         }
     }
 
@@ -190,13 +180,17 @@ impl Queue {
         taken.collect()
     }
 
-    fn insert(&mut self, mut event: QueuedEvent, line: LineKey, first: bool) {
+    /// Adds an event to the line in which its channel's events wait, or else to its own.
+    fn insert(&mut self, mut event: QueuedEvent, first: bool) {
+        let own = event.tag.line();
+        let home = self.homes.entry(event.tag.channel).or_insert((own, 0));
+        home.1 += 1;
+        let line = home.0;
         let at = event.at.unwrap_or(self.next);
         self.next = self.next.max(at + 1);
         event.at = Some(at);
         self.bytes += event.spooled.json.len();
         self.counts[usize::from(line.0)] += 1;
-        self.homes.entry(event.tag.channel).or_insert((line, 0)).1 += 1;
         self.events.insert(at, event);
         let turn = match first {
             true => self.turns.first_key_value().map_or(0, |(turn, _)| turn - 1),

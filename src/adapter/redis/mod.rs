@@ -33,29 +33,16 @@ pub use cluster_state::ClusterState;
 pub use link::node_directory::LiveNode;
 pub use settings::{Address, LogLimits, Login, OnOutage, Settings, Tls, Topology};
 
-use super::fanout::Fanout;
-use super::{
-    Adapter, AdapterFuture, Answerer, Claims, Counts, DeliveryScope, Event, KeyRefused, NodeId,
-    Peers, Position, PositionChange, Published, Subscribed, Subscriber, Watched,
-};
-use crate::app::{App, CurrentApps};
-use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent};
-use crate::feed::Feed;
-use crate::hub::inbox::Inboxes;
+use super::{Answerer, Deps, NodeId};
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, Member, ResumeToken, User, UserId};
 use crate::registry::Registry;
 use crate::supervise::spawn_critical;
-use crate::webhook::Webhooks;
 use cluster_state::LinkState;
 use link::local_delivery::LocalDelivery;
-use link::request::{LocalOnlyEvent, PublishReply, Request};
+use link::request::Request;
 use link::{Link, LinkDeps};
 use ops::peers::MAX_QUESTIONS;
-use ops::publish::{Extras, Unsent};
-use ops::queries::try_all;
-use wire::keys::{Bucket, Subject};
-use wire::message::Content;
+use wire::keys::Bucket;
 
 /// KiB of events that may wait for Redis, in all links together. Publishers wait beyond it.
 const BUDGET_KIB: u32 = 64 * 1024;
@@ -78,24 +65,6 @@ pub enum Error {
     /// The system refused a thread.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-}
-
-/// What the adapter needs of the server.
-pub struct Deps {
-    /// This node's counts and members.
-    pub registry: Arc<Registry>,
-    /// The inboxes of this node's workers.
-    pub inboxes: Inboxes,
-    /// Receives the webhook events that this node is the one to report.
-    pub webhooks: Webhooks,
-    /// The process's metrics.
-    pub metrics: Metrics,
-    /// How long a leaving waits for a return before webhooks report it.
-    pub linger: Duration,
-    /// The console's feed.
-    pub feed: Feed,
-    /// The configured apps, which nodes compare with each other.
-    pub apps: Arc<CurrentApps>,
 }
 
 /// The adapter of one node of a cluster.
@@ -143,7 +112,7 @@ impl Redis {
                 answerer: Arc::clone(&answerer),
                 linger: deps.linger,
                 bucket: bucket.clone(),
-                delivery: deps.delivery(),
+                delivery: LocalDelivery::new(&deps),
                 // One link of a node relays the feed and introduces the node.
                 feed: link_deps.is_empty().then(|| deps.feed.clone()),
                 apps: link_deps.is_empty().then(|| Arc::clone(&deps.apps)),
@@ -217,40 +186,32 @@ impl Redis {
         &self.links[Bucket::index(topic_id, self.links.len())]
     }
 
+    fn link_state(&self, topic_id: &str) -> watch::Ref<'_, LinkState> {
+        self.state.links[Bucket::index(topic_id, self.links.len())].borrow()
+    }
+
     /// Whether a topic's Redis has been away for longer than `publish_timeout`.
     fn is_away(&self, topic_id: &str) -> bool {
-        let at = Bucket::index(topic_id, self.links.len());
-        self.state.links.get(at).is_some_and(|link| {
-            let link = link.borrow();
-            !link.is_up && link.since.elapsed() >= self.settings.publish_timeout
-        })
+        let link = self.link_state(topic_id);
+        !link.is_up && link.since.elapsed() >= self.settings.publish_timeout
+    }
+
+    /// If a topic's Redis has been away for longer than it is waited for, nobody waits again.
+    fn check_here(&self, topic_id: &str) -> Result<(), super::Error> {
+        match self.is_away(topic_id) {
+            true => Err(super::Error::Unreachable(self.outage(topic_id).into())),
+            false => Ok(()),
+        }
     }
 
     fn outage(&self, topic_id: &str) -> String {
-        let at = Bucket::index(topic_id, self.links.len());
         let seconds = self.settings.publish_timeout.as_secs();
-        let reason = self.state.links.get(at).map(|link| {
-            let link = link.borrow();
-            match link.is_up {
-                true => "it is slow or overloaded".to_owned(),
-                false => link.reason.to_string(),
-            }
-        });
-        format!(
-            "Redis did not take it within {seconds} s: {}",
-            reason.unwrap_or_default()
-        )
-    }
-}
-
-impl Deps {
-    fn delivery(&self) -> LocalDelivery {
-        LocalDelivery::new(
-            Arc::clone(&self.registry),
-            Fanout::new(self.inboxes.clone()),
-            self.webhooks.clone(),
-            self.metrics.clone(),
-        )
+        let link = self.link_state(topic_id);
+        let reason = match link.is_up {
+            true => "it is slow or overloaded",
+            false => &*link.reason,
+        };
+        format!("Redis did not take it within {seconds} s: {reason}")
     }
 }
 
@@ -283,191 +244,5 @@ impl Handle {
 impl From<connection::ConnectionError> for super::Error {
     fn from(connection::ConnectionError(why): connection::ConnectionError) -> Self {
         Self::Unreachable(why.into())
-    }
-}
-
-impl Adapter for Redis {
-    fn subscribe<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        subscriber: Subscriber<'a>,
-    ) -> AdapterFuture<'a, Subscribed> {
-        Box::pin(self.join(app, channel, subscriber))
-    }
-
-    fn unsubscribe<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        subscriber: Subscriber<'a>,
-    ) -> AdapterFuture<'a, ()> {
-        // No need to wait: the link registers later changes of the same channel after this one.
-        self.leave(app, channel, subscriber);
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn publish<'a>(&'a self, app: &'a App, event: Event<'a>) -> AdapterFuture<'a, Published> {
-        Box::pin(async move {
-            let Event {
-                channel,
-                frame,
-                except,
-                keep,
-                kept,
-                // The delivery is measured from the moment when the event has come back from Redis.
-                accepted: _,
-                once,
-            } = event;
-            let subject = Subject::Channel(channel.clone());
-            let topic_id = subject.topic_id(&app.id);
-            let content = Content::Event {
-                except,
-                frame: frame.clone(),
-            };
-            let once = once.map(|once| self.once_record(&app.id, channel, &topic_id, once));
-            let has_key = once.is_some();
-            let keep = keep.as_ref();
-            let sent = self
-                .publish_to_link(&app.id, &subject, content, Extras { keep, kept, once })
-                .await;
-            let published = |subscriptions, taken| Published {
-                scope: DeliveryScope::Everywhere,
-                subscriptions,
-                taken,
-            };
-            let Unsent { id, why } = match sent {
-                Ok(PublishReply::Taken(subscriptions)) => {
-                    return Ok(published(subscriptions, None));
-                }
-                Ok(PublishReply::Once(taken)) => {
-                    return Ok(published(Some(taken.counts.subscriptions), Some(taken)));
-                }
-                Ok(PublishReply::OtherContent) => {
-                    return Err(super::Error::Key(0, KeyRefused::Reused));
-                }
-                Err(unsent) => unsent,
-            };
-            // Nobody would know of a repeat that it is one.
-            if has_key || self.settings.on_outage == OnOutage::Error {
-                self.metrics.cluster_publish_refused.inc();
-                return Err(super::Error::Unreachable(why.into()));
-            }
-            self.link(&topic_id)
-                .post(Request::LocalOnlyEvent(LocalOnlyEvent {
-                    app: app.id.clone(),
-                    channel: channel.clone(),
-                    frame,
-                    except,
-                    id,
-                }));
-            Ok(Published {
-                scope: DeliveryScope::ThisNode,
-                subscriptions: None,
-                taken: None,
-            })
-        })
-    }
-
-    fn claim<'a>(&'a self, app: &'a App, claims: &'a Claims<'a>) -> AdapterFuture<'a, ()> {
-        Box::pin(self.claim_keys(&app.id, claims))
-    }
-
-    fn release(&self, app: &App, claims: &Claims<'_>) {
-        self.release_keys(&app.id, claims);
-    }
-
-    fn counts<'a>(&'a self, app: &'a App, channel: &'a ChannelName) -> AdapterFuture<'a, Counts> {
-        Box::pin(self.channel_counts(&app.id, channel))
-    }
-
-    fn channels<'a>(
-        &'a self,
-        app: &'a App,
-        prefix: &'a str,
-    ) -> AdapterFuture<'a, Vec<(ChannelName, Counts)>> {
-        Box::pin(async move {
-            let buckets = self.links.iter();
-            let lists = buckets.map(|link| self.list_bucket(link, &app.id, prefix));
-            Ok(try_all(lists).await?.concat())
-        })
-    }
-
-    fn members<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        with_info: bool,
-    ) -> AdapterFuture<'a, Vec<Member>> {
-        Box::pin(self.channel_members(&app.id, channel, with_info))
-    }
-
-    fn last_event<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-    ) -> AdapterFuture<'a, Option<LastEvent>> {
-        Box::pin(self.kept_event(&app.id, channel))
-    }
-
-    fn history<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        query: HistoryQuery,
-    ) -> AdapterFuture<'a, Option<HistoryPage>> {
-        Box::pin(self.read_log(&app.id, channel, query))
-    }
-
-    fn sign_in<'a>(
-        &'a self,
-        app: &'a App,
-        user: &'a User,
-        worker: u16,
-    ) -> AdapterFuture<'a, Option<Vec<Watched>>> {
-        Box::pin(async move { Ok(self.sign_in_user(app, user, worker).await) })
-    }
-
-    fn sign_out<'a>(&'a self, app: &'a App, user: &'a User, worker: u16) -> AdapterFuture<'a, ()> {
-        self.sign_out_user(app, user, worker);
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn recall<'a>(
-        &'a self,
-        app: &'a App,
-        channel: &'a ChannelName,
-        token: ResumeToken,
-    ) -> AdapterFuture<'a, Option<Position>> {
-        Box::pin(self.kept_position(&app.id, channel, token))
-    }
-
-    fn remember(
-        &self,
-        app: &App,
-        channel: &ChannelName,
-        token: ResumeToken,
-        change: PositionChange,
-    ) {
-        let topic_id = wire::keys::topic_id_of(&app.id, channel.as_str());
-        let key = token.position_key(app.id.as_str(), channel);
-        self.link(&topic_id).post(Request::Remember(key, change));
-    }
-
-    fn peers(&self) -> Option<&dyn Peers> {
-        Some(self)
-    }
-
-    fn terminate<'a>(&'a self, app: &'a App, user: &'a UserId) -> AdapterFuture<'a, ()> {
-        Box::pin(async move {
-            let subject = Subject::User(user.clone());
-            let sent = self
-                .publish_to_link(&app.id, &subject, Content::Terminate, Extras::default())
-                .await;
-            sent.map(drop).map_err(|Unsent { why, .. }| {
-                self.metrics.cluster_publish_refused.inc();
-                super::Error::Unreachable(why.into())
-            })
-        })
     }
 }

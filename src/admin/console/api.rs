@@ -13,7 +13,7 @@ use crate::admin::Admin;
 use crate::admin::access::SameOrigin;
 use crate::admin::problem::{Problem, read};
 use crate::app::App;
-use crate::http::{ExplainRequest, OperatorPublish, PastEvent, Step};
+use crate::http::{ExplainRequest, OperatorPublish, PastEvent};
 use crate::node::{ConnectionInfo, ConnectionQuery, Order, Unavailable};
 use crate::protocol::{ChannelKind, ChannelName, Member, SocketId, excerpt};
 
@@ -170,7 +170,7 @@ fn connection(connection: &ConnectionInfo) -> Value {
         "user_id": connection.user_id.as_ref().map(|user| user.as_str()),
         "address": connection.address.map(|address| address.to_string()),
         "origin": connection.origin,
-        "transport": connection.transport.label(),
+        "transport": connection.transport.name(),
         "protocol": connection.protocol,
         "client": connection.client,
         "subscriptions": connection.subscriptions,
@@ -249,15 +249,9 @@ pub(super) async fn signature(admin: Data<Admin>, _: SameOrigin, payload: Payloa
         url: &pasted.url,
         body: &pasted.body,
     });
-    let step = |step: &Step| {
-        json!({
-            "name": step.name, "ok": step.ok, "given": step.given, "expected": step.expected,
-            "help": step.help,
-        })
-    };
     Ok(HttpResponse::Ok().json(json!({
         "ok": explained.is_ok(),
-        "steps": explained.steps.iter().map(step).collect::<Vec<Value>>(),
+        "steps": explained.steps,
         "string_to_sign": explained.string_to_sign,
     })))
 }

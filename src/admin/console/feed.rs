@@ -16,6 +16,7 @@ use crate::admin::access::SameOrigin;
 use crate::admin::sessions::{Sessions, Ticket};
 use crate::feed::{Filter, Seen, Watch};
 use crate::limits::Permit;
+use crate::protocol::beginning;
 use crate::supervise;
 
 /// How often a watcher is sent what there is.
@@ -77,14 +78,8 @@ pub(super) async fn watch(
 
 fn reason(code: CloseCode, text: String) -> CloseReason {
     // The reason of a close frame has 123 bytes at most.
-    let mut end = text.len().min(123);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    CloseReason {
-        code,
-        description: Some(text[..end].to_owned()),
-    }
+    let description = Some(beginning(&text, 123).to_owned());
+    CloseReason { code, description }
 }
 
 struct Watcher {

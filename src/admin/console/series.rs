@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -27,14 +28,16 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub(in crate::admin) struct Series(Arc<watch::Sender<VecDeque<Point>>>);
 
 /// What was between two moments.
+#[derive(Serialize)]
 struct Point {
+    #[serde(rename = "t")]
     time_ms: u64,
     connections: usize,
     /// Each in a second.
     messages_in: f64,
     messages_out: f64,
     deliveries: f64,
-    p99: Option<Duration>,
+    p99_ms: Option<f64>,
 }
 
 /// Counters at one moment.
@@ -70,21 +73,7 @@ impl Series {
 
     /// All points, the oldest first.
     pub(super) fn json(&self) -> Value {
-        let points: Vec<Value> = self.0.borrow().iter().map(Point::json).collect();
-        json!({ "step_seconds": STEP.as_secs(), "points": points })
-    }
-}
-
-impl Point {
-    fn json(&self) -> Value {
-        json!({
-            "t": self.time_ms,
-            "connections": self.connections,
-            "messages_in": self.messages_in,
-            "messages_out": self.messages_out,
-            "deliveries": self.deliveries,
-            "p99_ms": self.p99.map(|p99| p99.as_secs_f64() * 1000.0),
-        })
+        json!({ "step_seconds": STEP.as_secs(), "points": *self.0.borrow() })
     }
 }
 
@@ -123,7 +112,7 @@ impl Sample {
             messages_in: rate(self.messages_in, before.messages_in),
             messages_out: rate(self.messages_out, before.messages_out),
             deliveries: rate(self.deliveries, before.deliveries),
-            p99: quantile(&buckets, 0.99),
+            p99_ms: quantile(&buckets, 0.99).map(|p99| p99.as_secs_f64() * 1000.0),
         }
     }
 }

@@ -8,57 +8,27 @@ use serde_json::{Value, json};
 use crate::cli::Error;
 use crate::cli::text::{printable, printable_json, wrapped};
 use crate::client::Address;
+use crate::protocol::named;
 
-/// The steps, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    Resolve,
-    Tcp,
-    Tls,
-    Upgrade,
-    Protocol,
-    Subscribe,
-    Publish,
-    Event,
+named! {
+    /// The steps, in their order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Step {
+        Resolve = "resolve",
+        Tcp = "tcp",
+        Tls = "tls",
+        Upgrade = "upgrade",
+        Protocol = "protocol",
+        Subscribe = "subscribe",
+        Publish = "publish",
+        Event = "event",
+    }
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
-        Self::Resolve,
-        Self::Tcp,
-        Self::Tls,
-        Self::Upgrade,
-        Self::Protocol,
-        Self::Subscribe,
-        Self::Publish,
-        Self::Event,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Resolve => "resolve",
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
-            Self::Upgrade => "upgrade",
-            Self::Protocol => "protocol",
-            Self::Subscribe => "subscribe",
-            Self::Publish => "publish",
-            Self::Event => "event",
-        }
-    }
-
-    /// Part of the interface: `--help` lists them.
+    /// From 10 on in their order. Part of the interface: `--help` lists them.
     fn exit_code(self) -> u8 {
-        match self {
-            Self::Resolve => 10,
-            Self::Tcp => 11,
-            Self::Tls => 12,
-            Self::Upgrade => 13,
-            Self::Protocol => 14,
-            Self::Subscribe => 15,
-            Self::Publish => 16,
-            Self::Event => 17,
-        }
+        10 + self as u8
     }
 }
 

@@ -61,51 +61,45 @@ impl Diagnosis {
         Ended
     }
 
+    /// Takes a step. Returns what came of it and how long it took, unless it failed.
+    async fn step<T>(
+        &self,
+        report: &mut Report,
+        step: Step,
+        work: impl Future<Output = Result<T, client::Error>>,
+    ) -> Result<(T, Duration), Ended> {
+        let begun = Instant::now();
+        let done = work.await;
+        let done = done.map_err(|error| self.fail(report, step, begun, &error))?;
+        Ok((done, begun.elapsed()))
+    }
+
     /// From the name to a WebSocket.
     async fn socket(&self, report: &mut Report) -> Result<(Socket, Answer), Ended> {
         let dialer = &self.dialer;
-        let begun = Instant::now();
-        let addresses = match dialer.resolve().await {
-            Ok(addresses) => addresses,
-            Err(error) => return Err(self.fail(report, Step::Resolve, begun, &error)),
-        };
+        let (addresses, took) = self.step(report, Step::Resolve, dialer.resolve()).await?;
         let shown: Vec<String> = addresses.iter().map(|a| a.ip().to_string()).collect();
         let found = format!("{} is {}", dialer.address.host, shown.join(", "));
-        report.ok(Step::Resolve, begun.elapsed(), &found, None);
+        report.ok(Step::Resolve, took, &found, None);
 
-        let begun = Instant::now();
-        let (stream, address) = match dialer.reach(&addresses).await {
-            Ok(reached) => reached,
-            Err(error) => return Err(self.fail(report, Step::Tcp, begun, &error)),
-        };
-        report.ok(
-            Step::Tcp,
-            begun.elapsed(),
-            &format!("connected to {address}"),
-            None,
-        );
+        let reach = dialer.reach(&addresses);
+        let ((stream, address), took) = self.step(report, Step::Tcp, reach).await?;
+        report.ok(Step::Tcp, took, &format!("connected to {address}"), None);
 
-        let begun = Instant::now();
-        let stream = match dialer.secure(stream).await {
-            Ok(stream) => stream,
-            Err(error) => return Err(self.fail(report, Step::Tls, begun, &error)),
-        };
+        let secure = dialer.secure(stream);
+        let (stream, took) = self.step(report, Step::Tls, secure).await?;
         match &stream.tls {
             Some(facts) => {
                 let (found, advice) = about_tls(facts);
-                report.ok(Step::Tls, begun.elapsed(), &found, advice);
+                report.ok(Step::Tls, took, &found, advice);
             }
             None => report.skipped(Step::Tls, "the URL asks for none"),
         }
 
-        let begun = Instant::now();
-        match dialer.upgrade(stream, self.credentials.key.as_str()).await {
-            Ok((socket, answer)) => {
-                report.ok(Step::Upgrade, begun.elapsed(), &answer.to_string(), None);
-                Ok((socket, answer))
-            }
-            Err(error) => Err(self.fail(report, Step::Upgrade, begun, &error)),
-        }
+        let upgrade = dialer.upgrade(stream, self.credentials.key.as_str());
+        let ((socket, answer), took) = self.step(report, Step::Upgrade, upgrade).await?;
+        report.ok(Step::Upgrade, took, &answer.to_string(), None);
+        Ok((socket, answer))
     }
 
     async fn established(
@@ -114,11 +108,8 @@ impl Diagnosis {
         answer: &Answer,
         report: &mut Report,
     ) -> Result<Connection, Ended> {
-        let begun = Instant::now();
-        let connection = match Connection::establish(socket, &self.credentials).await {
-            Ok(connection) => connection,
-            Err(error) => return Err(self.fail(report, Step::Protocol, begun, &error)),
-        };
+        let establish = Connection::establish(socket, &self.credentials);
+        let (connection, took) = self.step(report, Step::Protocol, establish).await?;
         let silence = connection.activity_timeout();
         let found = format!(
             "socket id {}, activity_timeout {} s",
@@ -126,7 +117,7 @@ impl Diagnosis {
             silence.as_secs()
         );
         let idle = advice::idle(answer, silence);
-        report.ok(Step::Protocol, begun.elapsed(), &found, idle);
+        report.ok(Step::Protocol, took, &found, idle);
         Ok(connection)
     }
 

@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::target::{Authorities, Configuration, Identity, ServerTarget};
 use super::text::{printable, printable_lines};
-use super::{Error, advice};
+use super::{Error, advice, complain};
 use crate::client::{self, Credentials, Dialer, Retry, ServerMessage};
 use crate::protocol::error::{Comeback, comeback};
-use output::{Output, Printed};
+use output::Output;
 use plan::Plan;
 
 const AFTER_HELP: &str = "\
@@ -174,8 +174,7 @@ impl Run {
                     } else {
                         format!("in {:.1} s", pause.as_secs_f64())
                     };
-                    self.output
-                        .complain(&format!("{text}; trying again {when}"));
+                    complain(&format!("{text}; trying again {when}"));
                     sleep(pause).await;
                 }
                 None => {
@@ -224,7 +223,7 @@ impl Run {
 
     /// What to make of something said; an end, if it is one.
     fn take(&mut self, said: ServerMessage) -> Option<Result<End, Error>> {
-        let printed = match said {
+        let goes_on = match said {
             ServerMessage::Event(frame) => self.output.event(&frame),
             ServerMessage::Notice(frame) => self.output.notice(&frame),
             ServerMessage::Subscribed { channel, members } => {
@@ -235,23 +234,23 @@ impl Run {
                 });
                 let who = who.unwrap_or_default();
                 self.output.note(&format!("subscribed to {channel}{who}"));
-                Ok(Printed::More)
+                Ok(true)
             }
             ServerMessage::SignedIn => {
                 self.output.note("signed in");
-                Ok(Printed::More)
+                Ok(true)
             }
             ServerMessage::Refused {
                 channel,
                 code,
                 message,
             } => return self.refused(channel, code, &message),
-            ServerMessage::Nothing => Ok(Printed::More),
+            ServerMessage::Nothing => Ok(true),
         };
-        match printed {
-            Ok(Printed::More) => None,
-            Ok(Printed::Enough) => Some(Ok(End::Enough)),
-            Err(error) => Some(Err(Error::Output(error))),
+        match goes_on {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(End::Enough)),
+            Err(error) => Some(Err(error)),
         }
     }
 
@@ -272,8 +271,7 @@ impl Run {
                 _ => {
                     let code = code.map_or_else(String::new, |code| format!(" ({code})"));
                     let advice = advice::refused_subscription(&message);
-                    self.output
-                        .complain(&format!("refused{code}: {message}\n{advice}"));
+                    complain(&format!("refused{code}: {message}\n{advice}"));
                 }
             }
         }

@@ -1,14 +1,15 @@
 //! Where things are printed: events on stdout, everything else on stderr. Nothing that a server sends reaches a
 //! terminal as it is.
 
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::cli::text::{printable, printable_json, printable_lines};
+use crate::cli::text::{printable, printable_json, time_of_day};
+use crate::cli::{Error, complain, is_read};
 use crate::client::Frame;
 use crate::clock;
 use crate::protocol::{ChannelKind, ChannelName};
@@ -23,13 +24,6 @@ struct Line<'a> {
     data: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<String>,
-}
-
-/// Whether to go on.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Printed {
-    More,
-    Enough,
 }
 
 /// The two ends of a run.
@@ -60,8 +54,8 @@ impl Output {
         self.events
     }
 
-    /// Prints an event, which counts.
-    pub(super) fn event(&mut self, frame: &Frame) -> io::Result<Printed> {
+    /// Prints an event, which counts. False: there have been enough, or nobody reads them any more.
+    pub(super) fn event(&mut self, frame: &Frame) -> Result<bool, Error> {
         let is_encrypted = frame.channel.as_deref().is_some_and(is_encrypted);
         if is_encrypted && !self.said_encrypted {
             self.said_encrypted = true;
@@ -69,30 +63,24 @@ impl Output {
                 "data of encrypted channels is encrypted: only who has the master key can read it",
             );
         }
-        let printed = self.line(frame)?;
+        let is_read = self.line(frame)?;
         self.events += 1;
         let is_enough = self.count.is_some_and(|count| self.events >= count);
-        Ok(if is_enough { Printed::Enough } else { printed })
+        Ok(is_read && !is_enough)
     }
 
-    /// Tells what the protocol itself says.
-    pub(super) fn notice(&mut self, frame: &Frame) -> io::Result<Printed> {
+    /// Tells what the protocol itself says. False: nobody reads it any more.
+    pub(super) fn notice(&mut self, frame: &Frame) -> Result<bool, Error> {
         if self.all {
             return self.line(frame);
         }
         self.note(&in_words(frame));
-        Ok(Printed::More)
+        Ok(true)
     }
 
-    fn line(&self, frame: &Frame) -> io::Result<Printed> {
+    fn line(&self, frame: &Frame) -> Result<bool, Error> {
         let now = clock::date(SystemTime::now());
-        let time = format!(
-            "{:02}:{:02}:{:02}.{:03}",
-            now.hour(),
-            now.minute(),
-            now.second(),
-            now.millisecond()
-        );
+        let time = time_of_day(now);
         let line = if self.json {
             let line = Line {
                 time: format!("{}T{time}Z", now.date()),
@@ -102,7 +90,8 @@ impl Output {
                 user_id: frame.user_id(),
             };
             // What was read as JSON can be written as JSON; and a raw value may hold line ends between its parts.
-            let json = serde_json::to_string(&line).map_err(io::Error::other)?;
+            let json = serde_json::to_string(&line).map_err(io::Error::other);
+            let json = json.map_err(Error::Output)?;
             printable_json(&json.replace(['\n', '\r'], " "))
         } else {
             let channel = printable(frame.channel.as_deref().unwrap_or("-"));
@@ -116,25 +105,14 @@ impl Output {
                 printable(&frame.text())
             )
         };
-        match writeln!(io::stdout(), "{line}") {
-            Ok(()) => Ok(Printed::More),
-            // A reader that went away has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Printed::Enough),
-            Err(error) => Err(error),
-        }
+        is_read(&line)
     }
 
     /// Says something by the way.
     pub(super) fn note(&self, text: &str) {
         if !self.quiet {
-            self.complain(text);
+            complain(text);
         }
-    }
-
-    /// Says what is wrong.
-    pub(super) fn complain(&self, text: &str) {
-        // Whoever does not read stderr does not miss the events.
-        let _ = writeln!(io::stderr(), "tidewire: {}", printable_lines(text));
     }
 }
 

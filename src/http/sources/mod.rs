@@ -14,7 +14,7 @@ use super::events::{channels, check_data};
 use super::route::Route;
 use super::signed::{app_of_path, check_encoding, content_length, read_body};
 use super::{Api, Call, Refused};
-use crate::app::{App, Apps};
+use crate::app::App;
 use crate::clock;
 use crate::feed::{Entry, Kind};
 use crate::node::{Node, Once, Publication, PublishOutcome};
@@ -22,9 +22,8 @@ use crate::protocol::EventName;
 use crate::source::{
     self, Attempt, BODY_BYTES, Delivery, Message, Routed, RoutedEvent, Source, Verified,
 };
-use crate::spool;
 use crate::webhook::DeadLetter;
-pub(super) use queue::SourceQueues;
+pub use queue::SourceQueues;
 
 /// A source that was found, as a place among those of its app.
 pub(super) struct Sought {
@@ -204,7 +203,7 @@ fn checked(app: &App, routed: &Routed) -> Result<Vec<Publication>, ApiError> {
     routed.events.iter().map(publication).collect()
 }
 
-/// What would be published for a delivery if it proved where it comes from.
+/// What would be published for a delivery if it were verified.
 ///
 /// # Errors
 /// Says which template fails, or what of its event is wrong.
@@ -271,26 +270,12 @@ impl Identity<'_> {
 }
 
 impl Api {
-    /// Starts what the sources of these apps need, on this thread, which is that of every call.
-    ///
-    /// # Errors
-    /// The spool cannot be used for a source.
-    pub fn reload_sources(&self, apps: &Apps) -> Result<(), spool::Error> {
-        self.queues.reload(apps)
+    /// The deliveries of sources that wait to be published.
+    pub fn sources(&self) -> &SourceQueues {
+        &self.queues
     }
 
-    /// How many deliveries of sources wait to be published.
-    #[must_use]
-    pub fn waiting_deliveries(&self) -> usize {
-        self.queues.waiting()
-    }
-
-    /// Publishes what waits, until nothing is left or `timeout` is over. Called before the end.
-    pub async fn finish_sources(&self, timeout: Duration) {
-        self.queues.finish(timeout).await;
-    }
-
-    /// The requests to webhooks and the deliveries of sources that were given up.
+    /// The dead letters of webhooks and of sources, in the order of their ids.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = self.node.webhooks().dead_letters().await;
         letters.extend(self.queues.dead_letters().await);
@@ -298,7 +283,7 @@ impl Api {
         letters
     }
 
-    /// Queues one dead letter again, or all. Returns their number.
+    /// Queues one dead letter again, or all. Returns how many there were.
     pub async fn redeliver(&self, id: Option<u64>) -> usize {
         self.node.webhooks().redeliver(id).await + self.queues.redeliver(id).await
     }

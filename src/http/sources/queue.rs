@@ -24,7 +24,7 @@ use crate::node::Node;
 use crate::source::{Routed, Source};
 use crate::spool::{self, Spool, SpooledEvent};
 use crate::supervise::spawn_critical;
-use crate::webhook::{DeadLetter, DeadLetters};
+use crate::webhook::{DeadLetter, DeadLetters, LettersCommand, ask};
 
 /// Bytes of deliveries that may wait for one source.
 const QUEUE_BYTES: usize = 64 * 1024 * 1024;
@@ -37,9 +37,9 @@ const FINISH_TICK: Duration = Duration::from_millis(20);
 
 type Key = (AppId, String);
 
-/// The queues of all sources that store.
+/// The queues of all sources that store their deliveries. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::http) struct SourceQueues(Arc<Shared>);
+pub struct SourceQueues(Arc<Shared>);
 
 struct Shared {
     node: Arc<Node>,
@@ -51,9 +51,7 @@ struct Shared {
 enum Command {
     /// Keep this, and say whether there was room.
     Keep(Stored, oneshot::Sender<bool>),
-    ListDeadLetters(oneshot::Sender<Vec<DeadLetter>>),
-    /// Try one dead letter again, or all. Answers with their number.
-    Redeliver(Option<u64>, oneshot::Sender<usize>),
+    Letters(LettersCommand),
 }
 
 /// A delivery as the spool has it.
@@ -76,11 +74,12 @@ impl SourceQueues {
         }))
     }
 
-    /// Starts a task for each source that stores and has none, on this thread. What is in its spool is published first.
+    /// Starts a task for each source that stores and has none, on this thread, which must be that of every call. What is in
+    /// its spool is published first.
     ///
     /// # Errors
     /// The spool cannot be used for a source.
-    pub(in crate::http) fn reload(&self, apps: &Apps) -> Result<(), spool::Error> {
+    pub fn reload(&self, apps: &Apps) -> Result<(), spool::Error> {
         let folder = self.0.node.webhooks().folder();
         let mut spools: Vec<PathBuf> = Vec::new();
         for app in apps.iter() {
@@ -125,23 +124,21 @@ impl SourceQueues {
             dedupe_seconds: source.dedupe.as_secs(),
             routed,
         };
-        let (answer, kept) = oneshot::channel();
+        let kept = ask(&queue, |answer| Command::Keep(stored, answer)).await;
         // The task ends only with the process.
-        let _ = queue.send(Command::Keep(stored, answer)).await;
-        kept.await.unwrap_or(false)
+        kept.unwrap_or(false)
     }
 
-    /// How many deliveries wait.
-    pub(in crate::http) fn waiting(&self) -> usize {
+    /// How many deliveries wait to be published.
+    pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
     }
 
     pub(in crate::http) async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut letters = Vec::new();
         for queue in self.all() {
-            let (answer, listed) = oneshot::channel();
-            let _ = queue.send(Command::ListDeadLetters(answer)).await;
-            letters.extend(listed.await.unwrap_or_default());
+            let command = |answer| Command::Letters(LettersCommand::List(answer));
+            letters.extend(ask(&queue, command).await.unwrap_or_default());
         }
         letters
     }
@@ -149,15 +146,14 @@ impl SourceQueues {
     pub(in crate::http) async fn redeliver(&self, id: Option<u64>) -> usize {
         let mut letters = 0;
         for queue in self.all() {
-            let (answer, redelivered) = oneshot::channel();
-            let _ = queue.send(Command::Redeliver(id, answer)).await;
-            letters += redelivered.await.unwrap_or_default();
+            let command = |answer| Command::Letters(LettersCommand::Redeliver(id, answer));
+            letters += ask(&queue, command).await.unwrap_or_default();
         }
         letters
     }
 
-    /// Waits until nothing waits, or `timeout` is over.
-    pub(in crate::http) async fn finish(&self, timeout: Duration) {
+    /// Waits until nothing waits, or `timeout` is over. Called before the end.
+    pub async fn finish(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         while self.waiting() > 0 && Instant::now() < deadline {
             sleep(FINISH_TICK).await;
@@ -235,13 +231,8 @@ impl Task {
             Command::Keep(stored, answer) => {
                 let _ = answer.send(self.keep(&stored));
             }
-            Command::ListDeadLetters(answer) => {
-                let _ = answer.send(self.dead.list());
-            }
-            Command::Redeliver(id, answer) => {
-                let letters = self.dead.take(id);
-                let _ = answer.send(letters.len());
-                for event in letters.into_iter().flatten() {
+            Command::Letters(command) => {
+                for event in self.dead.handle(command) {
                     self.push(renewed(event));
                 }
             }

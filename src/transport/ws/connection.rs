@@ -2,12 +2,10 @@
 //!
 //! The task keeps no buffer while nothing comes: it reads into its worker's buffer and keeps only what is incomplete.
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::BytesMut;
 
@@ -18,9 +16,9 @@ use crate::limits::Admission;
 use crate::net::Socket;
 use crate::node::{FrameRate, Node, Session};
 use crate::protocol::CloseCode;
-use crate::transport::commands::Commands;
+use crate::transport::commands::{Commands, read};
+use crate::transport::lifecycle;
 use crate::transport::plain::Start;
-use crate::transport::{CLOSE_TIMEOUT, lifecycle};
 
 /// The whole life of an accepted connection. Not an `async fn`, whose future has room for its arguments twice.
 pub(super) fn serve(
@@ -44,29 +42,12 @@ pub(super) fn serve(
     };
     async move {
         let ending = {
-            let mut reader = pin!(connection.read(start));
-            poll_fn(|cx| match peer.poll(cx) {
-                Poll::Ready(ending) => Poll::Ready(ending),
-                Poll::Pending => reader.as_mut().poll(cx),
-            })
-            .await
+            let reading = pin!(connection.read(start));
+            lifecycle::until_ended(&peer, reading).await
         };
+        lifecycle::disconnected(&node, connection.commands.session, &ending);
         // Boxed, as all that a connection does not need while it is idle: its task is the larger part of its memory.
-        Box::pin(lifecycle::disconnected(
-            &node,
-            connection.commands.session,
-            &ending,
-        ))
-        .await;
-        let closing = async {
-            if peer.send_close(&ending).await.is_ok()
-                && ending != Ending::Gone
-                && let Some(socket) = peer.socket()
-            {
-                socket.discard().await;
-            }
-        };
-        let _ = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+        Box::pin(lifecycle::close(&peer, &ending)).await;
         drop(admission);
     }
 }
@@ -101,11 +82,8 @@ impl Connection {
                 return Ending::Gone;
             }
             buffer = peer.hub().take_buffer();
-            match socket.try_read(&mut buffer) {
-                Ok(0) => return Ending::Gone,
-                Ok(bytes) => peer.on_read(bytes),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Ending::Gone,
+            if read(&peer, socket, &mut buffer).is_err() {
+                return Ending::Gone;
             }
             (buffer, length) = self.behind_rest(buffer);
         }
@@ -114,11 +92,7 @@ impl Connection {
     /// Waits for bytes, and meanwhile looks after what waits for something else.
     async fn readable(&mut self, socket: &Socket) -> io::Result<()> {
         loop {
-            let readable = poll_fn(|cx| match self.commands.session.poll_review(cx) {
-                Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => socket.poll_readable(cx).map(Some),
-            });
-            match readable.await {
+            match self.commands.readable(socket).await {
                 Some(readable) => return readable,
                 None => Box::pin(self.commands.review()).await,
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Sleep, sleep};
 
-use super::sessions::{Ask, Batch, Parting, ReceiverId};
+use super::sessions::{Ask, Batch, Parting, ReceiverId, Written};
 use crate::hub::Peer;
 
 /// How long a session lives without a receiver when its client may come back.
@@ -86,30 +86,30 @@ impl Desk {
     fn take(&mut self, ask: Ask) {
         match ask {
             Ask::Fetch {
-                receiver,
+                fetch,
                 attach,
-                acknowledged,
-                room,
                 answer,
             } => {
+                let receiver = fetch.receiver;
                 if attach.is_some() || self.receiver.is_none() {
                     self.attach(receiver, attach);
                 }
                 let holds = self.lent.as_ref().filter(|lent| lent.receiver == receiver);
                 if let Some(lines) = holds.map(|lent| lent.lines)
-                    && acknowledged == self.number
+                    && fetch.acknowledged == self.number
                 {
                     self.settle(lines);
                 }
                 if self.receiver.as_ref().is_some_and(|now| now.id == receiver) {
+                    let room = fetch.room;
                     self.waiting = Some(Waiting { room, answer });
                 }
             }
-            Ask::Written {
+            Ask::Written(Written {
                 receiver,
                 lines,
                 parting,
-            } => {
+            }) => {
                 if self
                     .lent
                     .as_ref()

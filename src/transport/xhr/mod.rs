@@ -33,7 +33,7 @@ use remote::Remote;
 pub(super) use remote::keep;
 pub(super) use requests::{serve, serves};
 use route::{Kind, Route};
-use sessions::{Content, Found, Handle, Opening, Sent};
+use sessions::{Found, Handle, Opening};
 
 /// Whether a request's connection is taken over: it is for lines.
 pub(super) fn takes(door: &Door, request: &Request) -> bool {
@@ -112,12 +112,7 @@ fn begin(
             return Taken::Lent(Box::pin(answer.refuse(refusal, socket, unread)));
         }
     };
-    let sent = Sent {
-        number,
-        content: Content::Number,
-    };
-    // If there is no room for it, what follows waits a moment for it.
-    let _ = handle.sends.try_send(Box::new(sent));
+    handle.skip(number);
     let receiver = Receiver::new(handle);
     match transport {
         Transport::XhrStreaming => {

@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 
-use super::sessions::{Ask, Batch, Handle, Parting, ReceiverId};
+use super::sessions::{Ask, Batch, Fetch, Handle, Parting, ReceiverId, Written};
 use crate::net::Socket;
 use crate::protocol::Line;
 use crate::transport::CLOSE_TIMEOUT;
-use crate::transport::answer::write_all;
+use crate::transport::answer::{say, write_all};
 
 /// The client comes back with another request when it has been sent more than so many UTF-16 units, at a line's end
 /// (pusher-js, `core/http/http_request.ts`). What followed would be lost.
@@ -67,10 +67,12 @@ impl Receiver {
     async fn fetch(&mut self, room: usize) -> Result<Batch, Over> {
         let (answer, answered) = oneshot::channel();
         let ask = Ask::Fetch {
-            receiver: self.id,
+            fetch: Fetch {
+                receiver: self.id,
+                acknowledged: self.acknowledged,
+                room,
+            },
             attach: self.attach.take(),
-            acknowledged: self.acknowledged,
-            room,
             answer,
         };
         self.handle
@@ -78,8 +80,7 @@ impl Receiver {
             .try_send(Box::new(ask))
             .map_err(|_| Over::Stopped)?;
         self.written = 0;
-        let batch = answered.await.map_err(|_| Over::Stopped)?;
-        Ok(batch)
+        answered.await.map_err(|_| Over::Stopped)
     }
 
     fn is_stopped(&mut self, cx: &mut Context<'_>) -> bool {
@@ -139,7 +140,7 @@ impl Receiver {
                 // Nothing is lost: the client polls again, if it is still there.
                 self.part(over);
                 let (head, _) = head(0);
-                crate::transport::answer::say(&socket, head.as_bytes()).await;
+                say(&socket, head.as_bytes()).await;
                 return None;
             }
         };
@@ -206,12 +207,11 @@ impl Receiver {
     }
 
     fn say_written(&mut self, parting: Parting) {
-        let lines = std::mem::take(&mut self.written);
-        let ask = Ask::Written {
+        let ask = Ask::Written(Written {
             receiver: self.id,
-            lines,
+            lines: std::mem::take(&mut self.written),
             parting,
-        };
+        });
         // If it cannot be said, the session takes back what it lent after a while.
         let _ = self.handle.asks.try_send(Box::new(ask));
     }
@@ -288,5 +288,5 @@ async fn unless_gone<T>(
 /// Ends a stream of lines.
 async fn end(socket: &Socket, chunked: bool) {
     let last = if chunked { "0\r\n\r\n" } else { "" };
-    crate::transport::answer::say(socket, last.as_bytes()).await;
+    say(socket, last.as_bytes()).await;
 }

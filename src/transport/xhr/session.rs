@@ -48,13 +48,7 @@ pub(super) async fn serve(node: Arc<Node>, peer: Rc<Peer>, opening: Opening, adm
         })
         .await
     };
-    // Boxed, as all that an idle session does not need.
-    Box::pin(lifecycle::disconnected(
-        &node,
-        reader.commands.session,
-        &ending,
-    ))
-    .await;
+    lifecycle::disconnected(&node, reader.commands.session, &ending);
     let closing = async {
         let mut closing = pin!(peer.send_close(&ending));
         poll_fn(|cx| {

@@ -78,37 +78,42 @@ pub(super) enum Found {
 }
 
 /// Who writes the lines of a session to its client. One that comes replaces the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ReceiverId(pub(super) u64);
 
 /// What a receiver says to a session.
 pub(super) enum Ask {
-    /// It wants the lines that wait, or the next ones.
     Fetch {
-        /// Who.
-        receiver: ReceiverId,
+        fetch: Fetch,
         /// There at its first question: dropped when another receiver has replaced it, or the session has ended.
         attach: Option<oneshot::Sender<()>>,
-        /// The number of its last batch, of which all has been written. While that is another than the session's last
-        /// one, the same batch is the answer again.
-        acknowledged: u32,
-        /// For how many UTF-16 units there is room. The line that crosses it is the last.
-        room: usize,
         /// Dropped without an answer if the receiver was replaced or the session has ended.
         answer: oneshot::Sender<Batch>,
     },
-    /// So many lines of its last batch have been written, and no more will be.
-    Written {
-        /// Who.
-        receiver: ReceiverId,
-        /// How many.
-        lines: usize,
-        /// How its client's request ended.
-        parting: Parting,
-    },
+    Written(Written),
 }
 
-/// How a receiver leaves, as nodes tell each other too.
+/// A receiver wants the lines that wait, or the next ones. Nodes tell each other the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Fetch {
+    pub(super) receiver: ReceiverId,
+    /// The number of its last batch, of which all has been written. While that is another than the session's last
+    /// one, the same batch is the answer again.
+    pub(super) acknowledged: u32,
+    /// For how many UTF-16 units there is room. The line that crosses it is the last.
+    pub(super) room: usize,
+}
+
+/// So many lines of a receiver's last batch have been written, and no more will be. Nodes tell each other the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Written {
+    pub(super) receiver: ReceiverId,
+    pub(super) lines: usize,
+    /// How its client's request ended.
+    pub(super) parting: Parting,
+}
+
+/// How a receiver leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Parting {
@@ -248,11 +253,11 @@ impl Sessions {
                 let Some((receiver, heard)) = known.remote else {
                     continue;
                 };
-                let gone = Ask::Written {
+                let gone = Ask::Written(Written {
                     receiver,
                     lines: 0,
                     parting: Parting::Back,
-                };
+                });
                 // If there is no room for it now, it is said again.
                 if now.saturating_duration_since(heard) >= time
                     && known.handle.asks.try_send(Box::new(gone)).is_ok()
@@ -276,6 +281,13 @@ fn lock(shard: &Shard) -> impl DerefMut<Target = HashMap<Arc<str>, Known>> + '_ 
 }
 
 impl Handle {
+    /// Says that a request with this number was for a receiver, so that nobody waits for it. If there is no room for it,
+    /// what follows waits a moment for it.
+    pub(super) fn skip(&self, number: Option<u64>) {
+        let content = Content::Number;
+        let _ = self.sends.try_send(Box::new(Sent { number, content }));
+    }
+
     /// Sends what a request of the page holds.
     ///
     /// # Errors
@@ -310,11 +322,11 @@ mod tests {
     }
 
     fn asked() -> Box<Ask> {
-        Box::new(Ask::Written {
+        Box::new(Ask::Written(Written {
             receiver: ReceiverId(1),
             lines: 0,
             parting: Parting::Stays,
-        })
+        }))
     }
 
     #[test]
@@ -358,10 +370,10 @@ mod tests {
         sessions.end_silent(now, time);
         assert!(opening.asks.try_recv().is_err());
         sessions.end_silent(now + time, time);
-        let Ok(Ask::Written { receiver, .. }) = opening.asks.try_recv().map(|ask| *ask) else {
+        let Ok(Ask::Written(written)) = opening.asks.try_recv().map(|ask| *ask) else {
             panic!("it is told that its receiver has gone");
         };
-        assert_eq!(receiver, b);
+        assert_eq!(written.receiver, b);
         // Once.
         sessions.end_silent(now + time, time);
         assert!(opening.asks.try_recv().is_err());

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tidewire::adapter::redis::{
-    Address, Deps, LogLimits, Login, OnOutage, Redis, Settings, Topology,
-};
-use tidewire::adapter::{Adapter as _, AskError, Error, NodeId, Owner, Peers, Question};
+use tidewire::adapter::redis::{Address, LogLimits, Login, OnOutage, Redis, Settings, Topology};
+use tidewire::adapter::{AskError, Deps, Error, NodeId, Owner, Question};
 use tidewire::app::{Apps, CurrentApps};
 use tidewire::feed::Feed;
 use tidewire::hub::inbox::inboxes;
@@ -77,10 +75,6 @@ fn prefix() -> String {
     format!("peers-{:x}", rand::random::<u64>())
 }
 
-fn peers(node: &Redis) -> &dyn Peers {
-    node.peers().unwrap()
-}
-
 /// The node that asks, the one that is asked, and the id of the latter.
 async fn two(redis: SocketAddr, redis_of_asked: SocketAddr) -> (Arc<Redis>, Arc<Redis>, NodeId) {
     let prefix = prefix();
@@ -88,8 +82,8 @@ async fn two(redis: SocketAddr, redis_of_asked: SocketAddr) -> (Arc<Redis>, Arc<
         node(redis, &prefix).await,
         node(redis_of_asked, &prefix).await,
     );
-    assert_eq!(peers(&asked).own(SESSION).await, Ok(Owner::ThisNode));
-    let Ok(Owner::Other(id)) = peers(&asks).own(SESSION).await else {
+    assert_eq!(asked.own(SESSION).await, Ok(Owner::ThisNode));
+    let Ok(Owner::Other(id)) = asks.own(SESSION).await else {
         panic!("the session is the other node's");
     };
     (asks, asked, id)
@@ -108,7 +102,7 @@ fn question(node: NodeId, text: &'static [u8]) -> Question<'static> {
 fn echo(node: &Redis) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
-    peers(node).answer_with(Arc::new(move |text| {
+    node.answer_with(Arc::new(move |text| {
         counted.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move { [b"re: ", &text[..]].concat().into() })
     }));
@@ -121,28 +115,25 @@ fn a_session_has_one_owner_until_that_gives_it_up() {
         let redis = RedisServer::shared().address();
         let (a, b, id) = two(redis, redis).await;
         for _ in 0..2 {
-            assert_eq!(peers(&b).own(SESSION).await, Ok(Owner::ThisNode));
-            assert_eq!(peers(&a).own(SESSION).await, Ok(Owner::Other(id)));
-            assert_eq!(peers(&a).owner(SESSION).await, Ok(Some(Owner::Other(id))));
+            assert_eq!(b.own(SESSION).await, Ok(Owner::ThisNode));
+            assert_eq!(a.own(SESSION).await, Ok(Owner::Other(id)));
+            assert_eq!(a.owner(SESSION).await, Ok(Some(Owner::Other(id))));
         }
-        assert_eq!(peers(&a).owner("key/1/other").await, Ok(None));
+        assert_eq!(a.owner("key/1/other").await, Ok(None));
         // It is not the owner, so this is nothing.
-        peers(&a).give_up(SESSION, Owner::ThisNode);
-        assert_eq!(peers(&a).owner(SESSION).await, Ok(Some(Owner::Other(id))));
-        peers(&b).give_up(SESSION, Owner::ThisNode);
+        a.give_up(SESSION, Owner::ThisNode);
+        assert_eq!(a.owner(SESSION).await, Ok(Some(Owner::Other(id))));
+        b.give_up(SESSION, Owner::ThisNode);
         let until = Instant::now() + TIMEOUT;
-        while peers(&a).owner(SESSION).await != Ok(None) {
+        while a.owner(SESSION).await != Ok(None) {
             assert!(Instant::now() < until, "it was given up");
         }
-        assert_eq!(peers(&a).own(SESSION).await, Ok(Owner::ThisNode));
+        assert_eq!(a.own(SESSION).await, Ok(Owner::ThisNode));
         // Renewing is for what this node owns, and for what Redis has forgotten.
         let new: Arc<str> = "key/2/new".into();
-        peers(&b)
-            .renew(&[SESSION.into(), Arc::clone(&new)])
-            .await
-            .unwrap();
-        assert_eq!(peers(&a).owner(SESSION).await, Ok(Some(Owner::ThisNode)));
-        assert_eq!(peers(&a).owner(&new).await, Ok(Some(Owner::Other(id))));
+        b.renew(&[SESSION.into(), Arc::clone(&new)]).await.unwrap();
+        assert_eq!(a.owner(SESSION).await, Ok(Some(Owner::ThisNode)));
+        assert_eq!(a.owner(&new).await, Ok(Some(Owner::Other(id))));
     });
 }
 
@@ -152,7 +143,7 @@ fn questions_get_their_own_answers() {
         let redis = RedisServer::shared().address();
         let (a, b, id) = two(redis, redis).await;
         // Whoever does not answer yet says so.
-        assert_eq!(peers(&a).ask(question(id, b"x")).await, Err(AskError::Busy));
+        assert_eq!(a.ask(question(id, b"x")).await, Err(AskError::Busy));
         let count = echo(&b);
         let texts: Vec<Bytes> = (0..500).map(|n| format!("{n}").into()).collect();
         let asked = texts.iter().map(|text| {
@@ -163,7 +154,7 @@ fn questions_get_their_own_answers() {
                     text,
                     ..question(id, b"")
                 };
-                peers(&a).ask(question).await
+                a.ask(question).await
             })
         });
         let asked: Vec<_> = asked.collect();
@@ -183,7 +174,7 @@ fn a_question_that_may_have_arrived_is_answered_once() {
         let (a, b, id) = two(proxy.address(), redis.address()).await;
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
-        peers(&b).answer_with(Arc::new(move |_| {
+        b.answer_with(Arc::new(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
             Box::pin(async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
@@ -192,7 +183,7 @@ fn a_question_that_may_have_arrived_is_answered_once() {
         }));
         let asks = {
             let a = Arc::clone(&a);
-            tokio::task::spawn_local(async move { peers(&a).ask(question(id, b"do it")).await })
+            tokio::task::spawn_local(async move { a.ask(question(id, b"do it")).await })
         };
         while count.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
@@ -216,7 +207,7 @@ fn a_node_that_is_away_costs_a_bounded_time() {
         let nobody = question(NodeId::of(7), b"x");
         let takes = Duration::from_secs(10);
         let nobody = Question { takes, ..nobody };
-        assert_eq!(peers(&a).ask(nobody).await, Err(AskError::Gone));
+        assert_eq!(a.ask(nobody).await, Err(AskError::Gone));
         assert!(
             begun.elapsed() < Duration::from_secs(5),
             "{:?}",
@@ -225,7 +216,7 @@ fn a_node_that_is_away_costs_a_bounded_time() {
         // It stands still, so Redis thinks that it listens.
         proxy.stall();
         let begun = Instant::now();
-        let stalled = peers(&a).ask(question(id, b"x")).await;
+        let stalled = a.ask(question(id, b"x")).await;
         assert!(
             matches!(stalled, Err(AskError::Unreachable(_))),
             "{stalled:?}"
@@ -233,7 +224,7 @@ fn a_node_that_is_away_costs_a_bounded_time() {
         assert!(begun.elapsed() < TIMEOUT * 3, "{:?}", begun.elapsed());
         proxy.pass();
         let begun = Instant::now();
-        while peers(&a).ask(question(id, b"x")).await.is_err() {
+        while a.ask(question(id, b"x")).await.is_err() {
             assert!(begun.elapsed() < Duration::from_secs(30), "it is back");
         }
     });
@@ -248,14 +239,14 @@ fn without_redis_nothing_is_asked() {
         let _count = echo(&b);
         proxy.cut();
         let begun = Instant::now();
-        let cut = peers(&a).ask(question(id, b"x")).await;
+        let cut = a.ask(question(id, b"x")).await;
         assert!(matches!(cut, Err(AskError::Unreachable(_))), "{cut:?}");
-        let owner = peers(&a).owner(SESSION).await;
+        let owner = a.owner(SESSION).await;
         assert!(matches!(owner, Err(Error::Unreachable(_))), "{owner:?}");
         assert!(begun.elapsed() < TIMEOUT * 4, "{:?}", begun.elapsed());
         proxy.pass();
         let begun = Instant::now();
-        while peers(&a).ask(question(id, b"x")).await.is_err() {
+        while a.ask(question(id, b"x")).await.is_err() {
             assert!(begun.elapsed() < Duration::from_secs(30), "it is back");
         }
     });
@@ -274,7 +265,7 @@ fn a_question_that_nobody_waits_for_is_withdrawn() {
         let (a, b, id) = two(redis, redis).await;
         let (begun, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (counted, ended) = (Arc::clone(&begun), Arc::clone(&gone));
-        peers(&b).answer_with(Arc::new(move |_| {
+        b.answer_with(Arc::new(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
             let gone = Gone(Arc::clone(&ended));
             Box::pin(async move {
@@ -289,7 +280,7 @@ fn a_question_that_nobody_waits_for_is_withdrawn() {
                 takes,
                 ..question(id, b"x")
             };
-            peers(&a).ask(question).await
+            a.ask(question).await
         });
         while begun.load(Ordering::Relaxed) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -321,7 +312,7 @@ async fn ask_in_vain(
                 takes,
                 ..question(id, b"x")
             };
-            peers(&asks).ask(question).await
+            asks.ask(question).await
         })
     };
     let before = arrived.load(Ordering::Relaxed);
@@ -338,7 +329,7 @@ async fn ask_in_vain(
 fn never(node: &Redis) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
-    peers(node).answer_with(Arc::new(move |_| {
+    node.answer_with(Arc::new(move |_| {
         counted.fetch_add(1, Ordering::Relaxed);
         Box::pin(std::future::pending())
     }));
@@ -352,11 +343,11 @@ fn so_many_questions_are_under_way_and_the_next_is_refused() {
         let (a, b, id) = two(redis, redis).await;
         let arrived = never(&b);
         let asked = ask_in_vain(&a, id, MOST, &arrived).await;
-        assert_eq!(peers(&a).ask(question(id, b"x")).await, Err(AskError::Busy));
+        assert_eq!(a.ask(question(id, b"x")).await, Err(AskError::Busy));
         // Those that nobody waits for make room.
         asked.iter().for_each(tokio::task::JoinHandle::abort);
         let next = loop {
-            match peers(&a).ask(question(id, b"x")).await {
+            match a.ask(question(id, b"x")).await {
                 Err(AskError::Busy) => tokio::task::yield_now().await,
                 next => break next,
             }
@@ -371,14 +362,14 @@ fn so_many_questions_are_answered_at_once_and_the_next_is_refused() {
         let redis = RedisServer::shared().address();
         let prefix = prefix();
         let b = node(redis, &prefix).await;
-        assert_eq!(peers(&b).own(SESSION).await, Ok(Owner::ThisNode));
+        assert_eq!(b.own(SESSION).await, Ok(Owner::ThisNode));
         let (a, c) = (node(redis, &prefix).await, node(redis, &prefix).await);
-        let Ok(Owner::Other(id)) = peers(&a).own(SESSION).await else {
+        let Ok(Owner::Other(id)) = a.own(SESSION).await else {
             panic!("the session is the other node's");
         };
         let arrived = never(&b);
         let asked = ask_in_vain(&a, id, MOST, &arrived).await;
-        assert_eq!(peers(&c).ask(question(id, b"x")).await, Err(AskError::Busy));
+        assert_eq!(c.ask(question(id, b"x")).await, Err(AskError::Busy));
         asked.iter().for_each(tokio::task::JoinHandle::abort);
     });
 }

@@ -15,7 +15,6 @@ use tracing::debug;
 
 use super::Link;
 use super::in_flight::PendingReply;
-use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::peer_message::{Content, PeerMessage};
 use crate::adapter::{Answerer, NodeId};
@@ -218,11 +217,7 @@ impl Asking {
 impl Link {
     /// Listens to what other nodes ask and answer.
     pub(super) fn listen_to_peers(&mut self, connection: &mut Connection) {
-        let verb = match self.deps.settings.topology {
-            Topology::Cluster(_) => "SSUBSCRIBE",
-            _ => "SUBSCRIBE",
-        };
-        connection.queue(redis::cmd(verb).arg(&self.asking.topic));
+        connection.queue(&self.deps.pubsub("SUBSCRIBE", &self.asking.topic));
         self.in_flight.push(PendingReply::Subscribe);
         self.asking.is_connected = true;
     }

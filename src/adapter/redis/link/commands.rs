@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Link;
 use super::in_flight::{Call, PendingReply, Registration};
 use super::register::RegisterCommand;
 use super::request::Publish;
 use super::shutdown::Shutdown;
+use super::topic::Turn;
+use super::{Link, LinkDeps};
 use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::settings::Settings;
@@ -54,20 +55,16 @@ impl Link {
         let Some(topic) = self.topics.get_mut(name) else {
             return;
         };
-        topic.queued = false;
+        topic.turn = Turn::Idle;
         if topic.released && !topic.registered && topic.waiters.is_empty() {
             self.topics.remove(name);
             return;
         }
         let releases = topic.released;
-        let sharded = matches!(self.deps.settings.topology, Topology::Cluster(_));
-        let verb = |verb: &'static str, sharded_verb| if sharded { sharded_verb } else { verb };
-        let mut subscribes = false;
         if !releases && !topic.subscribed {
-            let mut command = redis::cmd(verb("SUBSCRIBE", "SSUBSCRIBE"));
-            connection.queue(command.arg(&**name));
+            connection.queue(&self.deps.pubsub("SUBSCRIBE", name));
+            self.in_flight.push(PendingReply::Subscribe);
             topic.subscribed = true;
-            subscribes = true;
         }
         let after = topic.position.filter(|_| !topic.synced && !releases);
         let (restores, asks_log) = (topic.restored, topic.degraded_since.is_some());
@@ -76,23 +73,9 @@ impl Link {
         let registration =
             RegisterCommand::of(topic, &self.deps.node, &changes, restores, after.as_ref());
         connection.queue(&registration.build(&self.deps, connection));
-        topic.registering = true;
-        // Redis may have the registration from now on, even if the reply is lost.
-        topic.registered = true;
-        let mut unsubscribes = false;
-        if releases && topic.subscribed {
-            let mut command = redis::cmd(verb("UNSUBSCRIBE", "SUNSUBSCRIBE"));
-            connection.queue(command.arg(&**name));
-            (topic.subscribed, topic.synced, topic.members_complete) = (false, false, false);
-            unsubscribes = true;
-        }
-        let waiters = std::mem::take(&mut topic.waiters);
-        if subscribes {
-            self.in_flight.push(PendingReply::Subscribe);
-        }
         self.in_flight.push(PendingReply::Register(Registration {
             topic: Rc::clone(name),
-            waiters,
+            waiters: std::mem::take(&mut topic.waiters),
             releases,
             after,
             asks_log,
@@ -100,8 +83,13 @@ impl Link {
             whole: changes.whole,
             restores,
         }));
-        if unsubscribes {
+        topic.turn = Turn::InFlight;
+        // Redis may have the registration from now on, even if the reply is lost.
+        topic.registered = true;
+        if releases && topic.subscribed {
+            connection.queue(&self.deps.pubsub("UNSUBSCRIBE", name));
             self.in_flight.push(PendingReply::Unsubscribe);
+            (topic.subscribed, topic.synced, topic.members_complete) = (false, false, false);
         }
     }
 
@@ -182,6 +170,15 @@ impl Link {
             .arg(self.publish_verb());
         connection.queue(&command);
         self.in_flight.push(PendingReply::FlushCount(topic_id));
+    }
+}
+
+impl LinkDeps {
+    /// A command of pub/sub about a topic; in a Redis Cluster the sharded one.
+    pub(super) fn pubsub(&self, verb: &str, topic: &str) -> redis::Cmd {
+        let is_sharded = matches!(self.settings.topology, Topology::Cluster(_));
+        let shard = if is_sharded { "S" } else { "" };
+        redis::cmd(&format!("{shard}{verb}")).arg(topic).clone()
     }
 }
 

@@ -17,7 +17,6 @@ use serde_json::value::RawValue;
 
 use super::Link;
 use super::in_flight::PendingReply;
-use crate::adapter::redis::Topology;
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::wire::message::VERSION_BYTE;
 use crate::app::AppId;
@@ -194,18 +193,12 @@ impl Link {
         if std::mem::replace(&mut feed_relay.subscribed, wants) == wants {
             return;
         }
-        let is_sharded = matches!(self.deps.settings.topology, Topology::Cluster(_));
-        let verb = match (wants, is_sharded) {
-            (true, false) => "SUBSCRIBE",
-            (true, true) => "SSUBSCRIBE",
-            (false, false) => "UNSUBSCRIBE",
-            (false, true) => "SUNSUBSCRIBE",
+        let (verb, reply) = match wants {
+            true => ("SUBSCRIBE", PendingReply::Subscribe),
+            false => ("UNSUBSCRIBE", PendingReply::Unsubscribe),
         };
-        connection.queue(redis::cmd(verb).arg(&self.deps.bucket.feed));
-        self.in_flight.push(match wants {
-            true => PendingReply::Subscribe,
-            false => PendingReply::Unsubscribe,
-        });
+        connection.queue(&self.deps.pubsub(verb, &self.deps.bucket.feed));
+        self.in_flight.push(reply);
     }
 
     /// Sends this node's feed entries to other nodes' consoles.

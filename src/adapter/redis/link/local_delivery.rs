@@ -13,7 +13,7 @@ use super::topic::{Members, Topic};
 use crate::adapter::fanout::{Fanout, Outgoing};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Content, EventId, Logged};
-use crate::adapter::{Error, count_frame};
+use crate::adapter::{Deps, Error, Subscribed, count_frame};
 use crate::app::AppId;
 use crate::channel_log::{LastEvent, LogBounds, LogEvent, LogId, Past, PastWanted};
 use crate::metrics::Metrics;
@@ -43,17 +43,12 @@ pub(crate) struct LocalDelivery {
 }
 
 impl LocalDelivery {
-    pub(crate) fn new(
-        registry: Arc<Registry>,
-        fanout: Fanout,
-        webhooks: Webhooks,
-        metrics: Metrics,
-    ) -> Self {
+    pub(crate) fn new(deps: &Deps) -> Self {
         Self {
-            registry,
-            fanout,
-            webhooks,
-            metrics,
+            registry: Arc::clone(&deps.registry),
+            fanout: Fanout::new(deps.inboxes.clone()),
+            webhooks: deps.webhooks.clone(),
+            metrics: deps.metrics.clone(),
             delivered_local_only: VecDeque::new(),
         }
     }
@@ -255,10 +250,12 @@ impl LocalDelivery {
             let answer = match &waiter.member {
                 Some(user) if !is_there(user) => Err(Error::PresenceFull),
                 _ => Ok(TopicSnapshot {
-                    since,
-                    at: known.bounds.end,
-                    members: topic.snapshot(),
-                    past: known.past(&waiter.past, now),
+                    subscribed: Subscribed {
+                        since,
+                        at: known.bounds.end,
+                        members: topic.snapshot(),
+                        past: known.past(&waiter.past, now),
+                    },
                     online: topic.online,
                     refused: false,
                 }),

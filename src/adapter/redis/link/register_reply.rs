@@ -10,7 +10,7 @@ use super::catch_up::LogTail;
 use super::commands::millis;
 use super::in_flight::Registration;
 use super::local_delivery::{KnownPast, LocalDelivery};
-use super::topic::{Members, Topic};
+use super::topic::{Members, Topic, Turn};
 use super::{Link, Resync};
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _};
 use crate::adapter::redis::wire::keys::Subject;
@@ -49,7 +49,7 @@ impl Link {
         let Some(topic) = self.topics.get_mut(name) else {
             return Ok(());
         };
-        topic.registering = false;
+        topic.turn = Turn::Idle;
         if status != "OK" {
             // The lease had ended, and Redis has dropped what this node held. The next heartbeat renews the lease, and
             // everything is registered again.

@@ -12,6 +12,7 @@ use super::commands::HEARTBEAT_BATCH;
 use super::in_flight::{Call, PendingReply};
 use super::request::PublishReply;
 use super::shutdown::Shutdown;
+use super::topic::Turn;
 use crate::adapter::redis::connection::{Connection, ConnectionError, ValueExt as _, error_text};
 use crate::adapter::redis::wire::keys::Subject;
 use crate::adapter::redis::wire::message::{Message, Position, WIRE_VERSION};
@@ -193,7 +194,7 @@ impl Link {
                     "Redis refuses a registration, it is tried again"
                 );
                 if let Some(topic) = self.topics.get_mut(&registration.topic) {
-                    topic.registering = false;
+                    topic.turn = Turn::Idle;
                     topic.full_resync = true;
                     topic.waiters.splice(0..0, registration.waiters);
                     self.refused_topics.push(registration.topic);

@@ -15,9 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::asking::Ask;
 use crate::adapter::redis::wire::keys::{Subject, TopicKeys};
 use crate::adapter::redis::wire::message::{Content, EventId};
-use crate::adapter::{Error, NodeId, PositionChange, Taken};
+use crate::adapter::{Error, NodeId, PositionChange, Subscribed, Taken};
 use crate::app::AppId;
-use crate::channel_log::{LogId, Past, PastWanted};
+use crate::channel_log::PastWanted;
 use crate::protocol::{ChannelName, Encoded, Member, PositionKey, SocketId, UserId};
 use crate::rules::Retention;
 
@@ -89,12 +89,7 @@ pub(crate) struct Waiter {
 /// The topic at the moment of the registration.
 #[derive(Debug, Default)]
 pub(crate) struct TopicSnapshot {
-    /// Deliveries up to this sequence number preceded the registration.
-    pub(crate) since: u64,
-    /// The last event that Redis had taken.
-    pub(crate) at: LogId,
-    pub(crate) members: Vec<Member>,
-    pub(crate) past: Past,
+    pub(crate) subscribed: Subscribed,
     /// Whether the user of a user's topic is signed in anywhere.
     pub(crate) online: bool,
     /// Whether the sign-in is refused, as the user has as many connections as the app allows.

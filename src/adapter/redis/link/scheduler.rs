@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::in_flight::Call;
 use super::request::{LocalChange, Request, Waiter};
 use super::shutdown::Shutdown;
-use super::topic::Topic;
+use super::topic::{Topic, Turn};
 use super::{Link, Resync};
 use crate::adapter::redis::connection::Connection;
 use crate::adapter::redis::wire::keys::Subject;
@@ -33,8 +33,8 @@ impl Link {
             if !topic.local.interested {
                 topic.released = true;
             }
-            if !topic.queued && !topic.registering {
-                topic.queued = true;
+            if topic.turn == Turn::Idle {
+                topic.turn = Turn::Queued;
                 self.register_queue.push_back(Rc::clone(name));
             }
         }
@@ -104,7 +104,7 @@ impl Link {
             self.deps.delivery.apply_degraded(topic, change.as_ref());
         }
         if !topic.local.interested {
-            if !topic.registered && !topic.registering && topic.waiters.is_empty() {
+            if !topic.registered && topic.turn != Turn::InFlight && topic.waiters.is_empty() {
                 self.topics.remove(&name);
                 return;
             }
@@ -120,10 +120,9 @@ impl Link {
     /// Queues a topic for a registration, unless it is queued or one is in flight.
     pub(super) fn enqueue(&mut self, name: &Rc<str>) {
         if let Some(topic) = self.topics.get_mut(name)
-            && !topic.queued
-            && !topic.registering
+            && topic.turn == Turn::Idle
         {
-            topic.queued = true;
+            topic.turn = Turn::Queued;
             self.register_queue.push_back(Rc::clone(name));
         }
     }

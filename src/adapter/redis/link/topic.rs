@@ -48,10 +48,8 @@ pub(super) struct Topic {
     pub(super) degraded_since: Option<Instant>,
     /// When the last client lost interest.
     pub(super) idle_since: Option<Instant>,
-    /// Whether the topic is in the link's `register_queue`.
-    pub(super) queued: bool,
-    /// Whether a registration is in flight. A topic has one at a time.
-    pub(super) registering: bool,
+    /// Where its next registration is.
+    pub(super) turn: Turn,
     /// Whether this connection is subscribed to the topic.
     pub(super) subscribed: bool,
     /// Whether the next message follows the last delivered one. If not, the registration in flight fetches what is between
@@ -65,6 +63,15 @@ pub(super) struct Topic {
     pub(super) restored: bool,
     /// Whether the topic is to be released.
     pub(super) released: bool,
+}
+
+/// Where the registration of a topic is. A topic has one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Idle,
+    /// In the link's `register_queue`.
+    Queued,
+    InFlight,
 }
 
 /// The members that a registration contains.
@@ -91,8 +98,7 @@ impl Topic {
             position: None,
             degraded_since: None,
             idle_since: None,
-            queued: false,
-            registering: false,
+            turn: Turn::Idle,
             subscribed: false,
             synced: false,
             full_resync: false,
@@ -106,11 +112,7 @@ impl Topic {
     pub(super) fn apply(&mut self, local_change: LocalChange, now: Instant) {
         self.dirty = true;
         self.local = local_change.local;
-        self.idle_since = if local_change.local.interested {
-            None
-        } else {
-            Some(now)
-        };
+        self.idle_since = (!local_change.local.interested).then_some(now);
         self.released &= !local_change.local.interested;
         if let Some(change) = local_change.change {
             match &change {
@@ -209,12 +211,11 @@ impl Topic {
 
     /// Resets what depended on the connection that broke.
     pub(super) fn on_disconnected(&mut self) {
-        self.registering = false;
+        self.turn = Turn::Idle;
         self.subscribed = false;
         self.synced = false;
         self.full_resync = true;
         self.members_complete = false;
-        self.queued = false;
     }
 }
 

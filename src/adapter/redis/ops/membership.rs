@@ -22,7 +22,7 @@ impl Redis {
         self.link(&topic_id).post(Request::LocalChange(change));
     }
 
-    pub(in crate::adapter::redis) async fn join(
+    pub(in crate::adapter) async fn subscribe(
         &self,
         app: &App,
         channel: &ChannelName,
@@ -61,25 +61,18 @@ impl Redis {
         });
         counted.map_err(|registry::PresenceFull| Error::PresenceFull)?;
         match answered.await {
-            Ok(Ok(answered)) => Ok(Subscribed {
-                since: answered.since,
-                at: answered.at,
-                members: answered.members,
-                past: answered.past,
-            }),
-            Ok(Err(error)) => {
-                self.leave(app, channel, subscriber);
-                Err(error)
-            }
-            // A link ends only with the process.
-            Err(_) => {
-                self.leave(app, channel, subscriber);
-                Err(Error::Unreachable("the server is stopping".into()))
+            Ok(Ok(snapshot)) => Ok(snapshot.subscribed),
+            refused => {
+                self.unsubscribe(app, channel, subscriber);
+                // A link ends only with the process.
+                let stopping = || Error::Unreachable("the server is stopping".into());
+                Err(refused.ok().and_then(Result::err).unwrap_or_else(stopping))
             }
         }
     }
 
-    pub(in crate::adapter::redis) fn leave(
+    // No need to wait: the link registers later changes of the same channel after this one.
+    pub(in crate::adapter) fn unsubscribe(
         &self,
         app: &App,
         channel: &ChannelName,
@@ -135,7 +128,7 @@ impl Redis {
         });
     }
 
-    pub(in crate::adapter::redis) async fn sign_in_user(
+    pub(in crate::adapter) async fn sign_in(
         &self,
         app: &App,
         user: &User,
@@ -143,18 +136,15 @@ impl Redis {
     ) -> Option<Vec<Watched>> {
         let waiter = |signs_in| {
             let (answer, answered) = oneshot::channel();
-            let (member, since) = (None, Instant::now());
-            (
-                Some(Waiter {
-                    member,
-                    source: None,
-                    past: PastWanted::default(),
-                    since,
-                    signs_in,
-                    answer,
-                }),
-                answered,
-            )
+            let waiter = Waiter {
+                member: None,
+                source: None,
+                past: PastWanted::default(),
+                since: Instant::now(),
+                signs_in,
+                answer,
+            };
+            (Some(waiter), answered)
         };
         let id = &user.member.id;
         let (own_waiter, confirmed) = waiter(true);
@@ -178,7 +168,10 @@ impl Redis {
         let mut known = Vec::new();
         for answered in watching {
             known.push(match answered.await {
-                Ok(Ok(TopicSnapshot { since, online, .. })) => Watched { since, online },
+                Ok(Ok(snapshot)) => Watched {
+                    since: snapshot.subscribed.since,
+                    online: snapshot.online,
+                },
                 Ok(Err(_)) | Err(_) => Watched {
                     since: self.registry.next_sequence(),
                     online: false,
@@ -187,13 +180,13 @@ impl Redis {
         }
         // A client that receives its sign-in must be reachable for events to its user.
         if let Ok(Ok(TopicSnapshot { refused: true, .. })) = confirmed.await {
-            self.sign_out_user(app, user, worker);
+            self.sign_out(app, user, worker);
             return None;
         }
         Some(known)
     }
 
-    pub(in crate::adapter::redis) fn sign_out_user(&self, app: &App, user: &User, worker: u16) {
+    pub(in crate::adapter) fn sign_out(&self, app: &App, user: &User, worker: u16) {
         for watched in &user.watchlist {
             self.registry.unwatch(&app.id, watched, worker, |state| {
                 self.post_user_change(app, watched, state, None);

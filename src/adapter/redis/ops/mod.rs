@@ -1,7 +1,7 @@
-//! The operations behind the methods of the adapter. Each posts requests to the links and awaits their answers.
+//! What the adapter asks of Redis. Each operation posts requests to the links and awaits their answers.
 
 mod membership;
 mod once;
 pub(super) mod peers;
-pub(super) mod publish;
-pub(super) mod queries;
+mod publish;
+mod queries;

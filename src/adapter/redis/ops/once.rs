@@ -27,17 +27,14 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::oneshot;
-
 use crate::adapter::redis::Redis;
 use crate::adapter::redis::connection::ValueExt as _;
 use crate::adapter::redis::link::commands::millis;
-use crate::adapter::redis::link::request::{OnceRecord, Query, Request};
+use crate::adapter::redis::link::request::OnceRecord;
 use crate::adapter::redis::wire::keys::Bucket;
 use crate::adapter::{Claims, Error, KeyRefused, Once};
 use crate::app::AppId;
 use crate::protocol::ChannelName;
-use crate::supervise;
 
 /// Decides over the keys of one bucket.
 const CLAIM: &str = include_str!("../wire/scripts/claim_keys.lua");
@@ -66,7 +63,7 @@ impl Redis {
         }
     }
 
-    pub(in crate::adapter::redis) async fn claim_keys(
+    pub(in crate::adapter) async fn claim(
         &self,
         app: &AppId,
         claims: &Claims<'_>,
@@ -77,16 +74,16 @@ impl Redis {
         }
         for keys in self.by_bucket(app, claims) {
             let (id, command) = self.claim_command(app, claims, "claim", &keys);
-            let refused = match self.query(&id, vec![command]).await {
-                Ok(mut reply) => reply.swap_remove(0).number()?,
+            let refused = match self.query(&id, command).await {
+                Ok(refused) => refused.number()?,
                 Err(error) => {
-                    self.release_keys(app, claims);
+                    self.release(app, claims);
                     return Err(error);
                 }
             };
             let refused = usize::try_from(refused).unwrap_or_default();
             if let Some((index, _)) = refused.checked_sub(1).and_then(|at| keys.get(at)) {
-                self.release_keys(app, claims);
+                self.release(app, claims);
                 return Err(Error::Key(*index, KeyRefused::Reused));
             }
         }
@@ -94,20 +91,10 @@ impl Redis {
     }
 
     /// Gives claims back. An answer is not awaited here: nobody could do anything with it.
-    pub(in crate::adapter::redis) fn release_keys(&self, app: &AppId, claims: &Claims<'_>) {
+    pub(in crate::adapter) fn release(&self, app: &AppId, claims: &Claims<'_>) {
         for keys in self.by_bucket(app, claims) {
             let (id, command) = self.claim_command(app, claims, "release", &keys);
-            let (answer, answered) = oneshot::channel();
-            self.link(&id).post(Request::Query(Query {
-                commands: vec![command],
-                replies: Vec::new(),
-                answer,
-            }));
-            // The link keeps it while somebody waits: at most as long as it keeps a publish.
-            supervise::spawn(tokio::time::timeout(
-                self.settings.publish_timeout,
-                answered,
-            ));
+            self.send(&id, command);
         }
     }
 

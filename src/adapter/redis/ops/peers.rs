@@ -11,20 +11,21 @@ use redis::Value;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout_at};
 
-use crate::adapter::peers::{AskError, AskFuture, SESSION_LEASE};
 use crate::adapter::redis::connection::ValueExt as _;
 use crate::adapter::redis::link::asking::{Ask, NotAnswered};
 use crate::adapter::redis::link::commands::millis;
-use crate::adapter::redis::link::request::{Query, Request};
+use crate::adapter::redis::link::request::Request;
 use crate::adapter::redis::{Handle, Redis};
-use crate::adapter::{AdapterFuture, Answerer, Error, NodeId, Owner, Peers, Question};
-use crate::supervise;
+use crate::adapter::{Answerer, AskError, Error, NodeId, Owner, Question};
 
 /// See the script's head.
 const OWN: &str = include_str!("../wire/scripts/own_sessions.lua");
 
 /// Questions of this node that are under way at once. Further ones are refused.
 pub(in crate::adapter::redis) const MAX_QUESTIONS: usize = 10_000;
+
+/// How long a session's owner is known without being renewed.
+const SESSION_LEASE: Duration = Duration::from_secs(90);
 
 /// Sessions that one call renews, so that no call holds up Redis.
 const BATCH: usize = 256;
@@ -77,11 +78,8 @@ impl Redis {
 
     /// Sends a command about a session's owner. If Redis has been away for longer than it is waited for, nobody waits again.
     async fn query_owner(&self, session: &str, command: redis::Cmd) -> Result<Value, Error> {
-        if self.is_away(session) {
-            return Err(Error::Unreachable(self.outage(session).into()));
-        }
-        let reply = self.query(session, vec![command]).await?;
-        Ok(reply.into_iter().next().unwrap_or(Value::Nil))
+        self.check_here(session)?;
+        self.query(session, command).await
     }
 
     async fn ask_node(&self, question: Question<'_>) -> Result<bytes::Bytes, AskError> {
@@ -144,70 +142,73 @@ impl Redis {
     }
 }
 
-impl Peers for Redis {
-    fn own<'a>(&'a self, session: &'a str) -> AdapterFuture<'a, Owner> {
-        Box::pin(async move {
-            let command = self.own_command(&[session], self.id(), SESSION_LEASE);
-            let owners = self.query_owner(session, command).await?.texts()?;
-            let owner = owners.first().and_then(|id| self.owner_of(id));
-            Ok(owner.unwrap_or(Owner::ThisNode))
-        })
+/// The other nodes, one by one.
+impl Redis {
+    /// Makes this node the owner of a session that has none. Returns who owns it now.
+    ///
+    /// # Errors
+    /// Redis did not answer in time.
+    pub async fn own(&self, session: &str) -> Result<Owner, Error> {
+        let command = self.own_command(&[session], self.id(), SESSION_LEASE);
+        let owners = self.query_owner(session, command).await?.texts()?;
+        let owner = owners.first().and_then(|id| self.owner_of(id));
+        Ok(owner.unwrap_or(Owner::ThisNode))
     }
 
-    fn owner<'a>(&'a self, session: &'a str) -> AdapterFuture<'a, Option<Owner>> {
-        Box::pin(async move {
-            let mut command = redis::cmd("GET");
-            command.arg(self.link(session).bucket.session(session));
-            let id = self.query_owner(session, command).await?.text()?;
-            Ok(self.owner_of(&id))
-        })
+    /// Returns who owns a session; `None` if nobody does.
+    ///
+    /// # Errors
+    /// Redis did not answer in time.
+    pub async fn owner(&self, session: &str) -> Result<Option<Owner>, Error> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.link(session).bucket.session(session));
+        let id = self.query_owner(session, command).await?.text()?;
+        Ok(self.owner_of(&id))
     }
 
-    fn renew<'a>(&'a self, sessions: &'a [Arc<str>]) -> AdapterFuture<'a, ()> {
-        Box::pin(async move {
-            for link in &self.links {
-                let of_link = |session: &&str| std::ptr::eq(self.link(session), link);
-                let sessions = sessions.iter().map(|session| &**session);
-                let sessions: Vec<&str> = sessions.filter(of_link).collect();
-                for batch in sessions.chunks(BATCH) {
-                    let command = self.own_command(batch, self.id(), SESSION_LEASE);
-                    self.query_link(link, batch[0], vec![command]).await?;
-                }
+    /// Renews the leases of sessions of this node, many in one call, and tells again what Redis has forgotten.
+    ///
+    /// # Errors
+    /// Redis did not answer in time.
+    pub async fn renew(&self, sessions: &[Arc<str>]) -> Result<(), Error> {
+        for link in &self.links {
+            let of_link = |session: &&str| std::ptr::eq(self.link(session), link);
+            let sessions = sessions.iter().map(|session| &**session);
+            let sessions: Vec<&str> = sessions.filter(of_link).collect();
+            for batch in sessions.chunks(BATCH) {
+                let command = self.own_command(batch, self.id(), SESSION_LEASE);
+                self.query_link(link, batch[0], vec![command]).await?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
-    fn give_up(&self, session: &str, owner: Owner) {
+    /// Says that a session has ended with its owner, or that its owner has. It does not wait: if it is lost, the lease
+    /// ends by itself.
+    pub fn give_up(&self, session: &str, owner: Owner) {
         let owner = match owner {
             Owner::ThisNode => self.id(),
             Owner::Other(node) => node,
         };
-        let (answer, answered) = oneshot::channel();
-        self.link(session).post(Request::Query(Query {
-            commands: vec![self.own_command(&[session], owner, Duration::ZERO)],
-            replies: Vec::new(),
-            answer,
-        }));
-        // The link keeps it while somebody waits. If it is lost, the lease ends by itself.
-        supervise::spawn(tokio::time::timeout(
-            self.settings.publish_timeout,
-            answered,
-        ));
+        let command = self.own_command(&[session], owner, Duration::ZERO);
+        self.send(session, command);
     }
 
-    fn ask<'a>(&'a self, question: Question<'a>) -> AskFuture<'a> {
-        Box::pin(async move {
-            self.metrics.cluster_questions.inc();
-            let answered = self.ask_node(question).await;
-            if answered.is_err() {
-                self.metrics.cluster_questions_unanswered.inc();
-            }
-            answered
-        })
+    /// Asks another node. A question that may not have arrived is sent again, and answered once.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask(&self, question: Question<'_>) -> Result<bytes::Bytes, AskError> {
+        self.metrics.cluster_questions.inc();
+        let answered = self.ask_node(question).await;
+        if answered.is_err() {
+            self.metrics.cluster_questions_unanswered.inc();
+        }
+        answered
     }
 
-    fn answer_with(&self, answerer: Answerer) {
+    /// Answers the questions of other nodes from now on. Only the first call counts.
+    pub fn answer_with(&self, answerer: Answerer) {
         let _ = self.answerer.set(answerer);
     }
 }

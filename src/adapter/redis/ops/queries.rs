@@ -14,26 +14,39 @@ use crate::adapter::redis::link::request::{Query, Request};
 use crate::adapter::redis::wire::scripts::READ_LOG;
 use crate::adapter::redis::wire::{keys, last_event_codec};
 use crate::adapter::redis::{Handle, Redis};
-use crate::adapter::{Counts, Error, Position};
+use crate::adapter::{Counts, Error, Position, PositionChange};
 use crate::app::AppId;
 use crate::channel_log::{HistoryPage, HistoryQuery, LastEvent, LogBounds, LogEvent, LogId, Order};
-use crate::protocol::{ChannelName, Member, ResumeToken, UserId};
+use crate::protocol::{ChannelName, Member, PositionKey, ResumeToken, UserId};
+use crate::supervise;
 
 /// Channels that one command lists.
 const PAGE: usize = 1000;
 
 impl Redis {
-    /// Sends read-only commands over the link of a topic, and returns their replies.
-    pub(in crate::adapter::redis) async fn query(
-        &self,
-        topic_id: &str,
-        commands: Vec<redis::Cmd>,
-    ) -> Result<Vec<Value>, Error> {
-        self.query_link(self.link(topic_id), topic_id, commands)
-            .await
+    /// Sends a command that may be sent twice over the link of a topic, and returns its reply.
+    pub(super) async fn query(&self, topic_id: &str, command: redis::Cmd) -> Result<Value, Error> {
+        let link = self.link(topic_id);
+        let mut replies = self.query_link(link, topic_id, vec![command]).await?;
+        Ok(replies.pop().unwrap_or(Value::Nil))
     }
 
-    pub(in crate::adapter::redis) async fn query_link(
+    /// Sends a command whose reply nobody needs.
+    pub(super) fn send(&self, topic_id: &str, command: redis::Cmd) {
+        let (answer, answered) = oneshot::channel();
+        self.link(topic_id).post(Request::Query(Query {
+            commands: vec![command],
+            replies: Vec::new(),
+            answer,
+        }));
+        // The link keeps it while somebody waits: at most as long as it keeps a publish.
+        supervise::spawn(tokio::time::timeout(
+            self.settings.publish_timeout,
+            answered,
+        ));
+    }
+
+    pub(super) async fn query_link(
         &self,
         link: &Handle,
         topic_id: &str,
@@ -60,19 +73,28 @@ impl Redis {
         }
     }
 
-    pub(in crate::adapter::redis) async fn channel_counts(
+    pub(in crate::adapter) async fn counts(
         &self,
         app: &AppId,
         channel: &ChannelName,
     ) -> Result<Counts, Error> {
         let topic_id = keys::topic_id_of(app, channel.as_str());
         let command = counts_command(&self.link(&topic_id).bucket.state(&topic_id));
-        let reply = self.query(&topic_id, vec![command]).await?;
-        read_counts(reply.into_iter().next().unwrap_or(Value::Nil))
+        read_counts(self.query(&topic_id, command).await?)
+    }
+
+    pub(in crate::adapter) async fn channels(
+        &self,
+        app: &AppId,
+        prefix: &str,
+    ) -> Result<Vec<(ChannelName, Counts)>, Error> {
+        let buckets = self.links.iter();
+        let lists = buckets.map(|link| self.list_bucket(link, app, prefix));
+        Ok(try_all(lists).await?.concat())
     }
 
     /// Lists the occupied channels of one bucket, page by page, so that no command holds up Redis.
-    pub(in crate::adapter::redis) async fn list_bucket(
+    async fn list_bucket(
         &self,
         link: &Handle,
         app: &AppId,
@@ -93,8 +115,8 @@ impl Redis {
                 .arg("LIMIT")
                 .arg(0)
                 .arg(PAGE);
-            let reply = self.query_link(link, &index, vec![command]).await?;
-            let names = reply.into_iter().next().unwrap_or(Value::Nil).texts()?;
+            let mut reply = self.query_link(link, &index, vec![command]).await?;
+            let names = reply.swap_remove(0).texts()?;
             let Some(last) = names.last() else {
                 return Ok(found);
             };
@@ -122,7 +144,7 @@ impl Redis {
 
     /// Returns the members of a presence channel. Their `user_info` may be long, so it is read only if `with_info` is
     /// set.
-    pub(in crate::adapter::redis) async fn channel_members(
+    pub(in crate::adapter) async fn members(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -131,8 +153,7 @@ impl Redis {
         let topic_id = keys::topic_id_of(app, channel.as_str());
         let mut command = redis::cmd(if with_info { "HGETALL" } else { "HKEYS" });
         command.arg(self.link(&topic_id).bucket.members(&topic_id));
-        let reply = self.query(&topic_id, vec![command]).await?;
-        let reply = reply.into_iter().next().unwrap_or(Value::Nil);
+        let reply = self.query(&topic_id, command).await?;
         if with_info {
             let members = read_members(reply.pairs()?)?.into_iter();
             return Ok(members.map(|(id, info)| Member { id, info }).collect());
@@ -143,19 +164,17 @@ impl Redis {
     }
 
     /// Returns a cache channel's last event, with the rest of its lifetime.
-    pub(in crate::adapter::redis) async fn kept_event(
+    pub(in crate::adapter) async fn last_event(
         &self,
         app: &AppId,
         channel: &ChannelName,
     ) -> Result<Option<LastEvent>, Error> {
         let topic_id = keys::topic_id_of(app, channel.as_str());
-        let key = self
-            .link(&topic_id)
-            .bucket
-            .topic_keys(topic_id.clone())
-            .event;
+        let link = self.link(&topic_id);
+        let key = link.bucket.topic_keys(topic_id.clone()).event;
         let commands = ["GET", "PTTL"].map(|name| redis::cmd(name).arg(&key).clone());
-        let mut reply = self.query(&topic_id, commands.into()).await?.into_iter();
+        let reply = self.query_link(link, &topic_id, commands.into()).await?;
+        let mut reply = reply.into_iter();
         let mut next = || reply.next().unwrap_or(Value::Nil);
         let event = next()
             .bytes()?
@@ -166,29 +185,35 @@ impl Redis {
             ..event
         }))
     }
-}
 
-impl Redis {
     /// Returns what a token has confirmed. If Redis has been away for longer than it is waited for, nobody waits again.
-    pub(in crate::adapter::redis) async fn kept_position(
+    pub(in crate::adapter) async fn recall(
         &self,
         app: &AppId,
         channel: &ChannelName,
         token: ResumeToken,
     ) -> Result<Option<Position>, Error> {
         let topic_id = keys::topic_id_of(app, channel.as_str());
-        if self.is_away(&topic_id) {
-            return Err(Error::Unreachable(self.outage(&topic_id).into()));
-        }
+        self.check_here(&topic_id)?;
         let key = token.position_key(app.as_str(), channel);
         let mut command = redis::cmd("GET");
         command.arg(self.link(&topic_id).bucket.position(&key));
-        let reply = self.query(&topic_id, vec![command]).await?;
-        Ok(reply.into_iter().next().and_then(read_position))
+        Ok(read_position(self.query(&topic_id, command).await?))
+    }
+
+    pub(in crate::adapter) fn remember(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        key: PositionKey,
+        change: PositionChange,
+    ) {
+        let topic_id = keys::topic_id_of(app, channel.as_str());
+        self.link(&topic_id).post(Request::Remember(key, change));
     }
 
     /// Returns a page of a channel's log.
-    pub(in crate::adapter::redis) async fn read_log(
+    pub(in crate::adapter) async fn history(
         &self,
         app: &AppId,
         channel: &ChannelName,
@@ -200,6 +225,7 @@ impl Redis {
             Order::Ascending => "asc",
             Order::Descending => "desc",
         };
+        let after = query.after.map(|place| place.0.to_string());
         let mut command = redis::cmd("EVAL");
         command
             .arg(READ_LOG)
@@ -210,19 +236,9 @@ impl Redis {
             .arg(query.kept.map_or(0, |kept| kept.seconds.get()))
             .arg(order)
             .arg(query.limit)
-            .arg(
-                query
-                    .after
-                    .map(|place| place.0.to_string())
-                    .unwrap_or_default(),
-            );
-        let reply = self.query(&topic_keys.topic_id, vec![command]).await?;
-        let mut page = reply
-            .into_iter()
-            .next()
-            .unwrap_or(Value::Nil)
-            .list()?
-            .into_iter();
+            .arg(after.unwrap_or_default());
+        let reply = self.query(&topic_keys.topic_id, command).await?;
+        let mut page = reply.list()?.into_iter();
         let Some(end) = page.next() else {
             return Ok(None);
         };
@@ -251,7 +267,7 @@ impl Redis {
 }
 
 /// Asks at once and returns the answers in their order, or the first refusal that comes.
-pub(in crate::adapter::redis) async fn try_all<T, E>(
+async fn try_all<T, E>(
     futures: impl Iterator<Item = impl Future<Output = Result<T, E>>>,
 ) -> Result<Vec<T>, E> {
     let mut pending: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();

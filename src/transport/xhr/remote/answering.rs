@@ -8,12 +8,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::wire::{Answer, Content, Question};
+use super::wire::{Answer, Attaches, Content, Question};
 use super::{SILENCE, WAIT};
 use crate::node::Node;
-use crate::transport::xhr::sessions::{
-    self, Ask, Handle, NotSent, Parting, ReceiverId, Sent, Sessions,
-};
+use crate::transport::xhr::sessions::{self, Ask, Fetch, Handle, NotSent, Parting, Sent, Sessions};
 
 /// How often receivers of other nodes are looked after.
 const TICK: Duration = Duration::from_secs(1);
@@ -58,42 +56,24 @@ async fn answer(sessions: &Sessions, text: &Bytes) -> Answer {
         return Answer::Unknown;
     };
     match content {
-        Content::Fetch {
-            receiver,
-            attaches,
-            acknowledged,
-            room,
-        } => {
-            let receiver = ReceiverId(receiver);
+        Content::Fetch { fetch, attaches } => {
             let is_new = attaches.is_some();
-            if !sessions.heard(&session, receiver, is_new, Instant::now()) {
+            if !sessions.heard(&session, fetch.receiver, is_new, Instant::now()) {
                 return Answer::Over;
             }
-            if let Some(attaches) = attaches {
-                let number = attaches.number;
-                let content = sessions::Content::Number;
-                // If there is no room for it, what follows waits a moment for it.
-                let _ = handle.sends.try_send(Box::new(Sent { number, content }));
+            if let Some(Attaches { number }) = attaches {
+                handle.skip(number);
             }
-            fetch(&handle, receiver, is_new, acknowledged, room).await
+            lines(&handle, fetch, is_new).await
         }
-        Content::Written {
-            receiver,
-            lines,
-            parting,
-        } => {
-            let receiver = ReceiverId(receiver);
-            if parting != Parting::Stays {
-                sessions.leaves(&session, receiver);
+        Content::Written(written) => {
+            if written.parting != Parting::Stays {
+                sessions.leaves(&session, written.receiver);
             }
-            told(handle.asks.try_send(Box::new(Ask::Written {
-                receiver,
-                lines,
-                parting,
-            })))
+            told(handle.asks.try_send(Box::new(Ask::Written(written))))
         }
         Content::Here { receiver } => {
-            match sessions.heard(&session, ReceiverId(receiver), false, Instant::now()) {
+            match sessions.heard(&session, receiver, false, Instant::now()) {
                 true => Answer::Done,
                 false => Answer::Over,
             }
@@ -120,21 +100,13 @@ async fn send(handle: &Handle, sent: Sent) -> Answer {
     }
 }
 
-async fn fetch(
-    handle: &Handle,
-    receiver: ReceiverId,
-    is_new: bool,
-    acknowledged: u32,
-    room: usize,
-) -> Answer {
+async fn lines(handle: &Handle, mut fetch: Fetch, is_new: bool) -> Answer {
     let (answer, answered) = oneshot::channel();
-    // Whoever replaces it is seen when it asks again.
-    let attach = is_new.then(|| oneshot::channel().0);
+    fetch.room = fetch.room.min(ANSWER_UNITS);
     let ask = Ask::Fetch {
-        receiver,
-        attach,
-        acknowledged,
-        room: room.min(ANSWER_UNITS),
+        fetch,
+        // Whoever replaces it is seen when it asks again.
+        attach: is_new.then(|| oneshot::channel().0),
         answer,
     };
     match told(handle.asks.try_send(Box::new(ask))) {

@@ -13,7 +13,7 @@ use crate::node::{AskError, Node, NodeId, Owner, PeerQuestion, Unavailable};
 use crate::protocol::{CloseCode, Line};
 use crate::transport::spawn;
 use crate::transport::xhr::sessions::{
-    self, Ask, Batch, Handle, NotSent, Parting, ROOM_PATIENCE, ReceiverId, Sent,
+    self, Ask, Batch, Fetch, Handle, NotSent, Parting, ROOM_PATIENCE, ReceiverId, Sent, Written,
 };
 
 /// Questions of a receiver that wait; it has one at a time.
@@ -135,20 +135,10 @@ impl Remote {
     }
 
     /// Asks until there are lines.
-    async fn fetch(
-        &self,
-        receiver: ReceiverId,
-        mut attaches: Option<Attaches>,
-        acknowledged: u32,
-        room: usize,
-    ) -> Fetched {
+    async fn fetch(&self, fetch: Fetch, mut attaches: Option<Attaches>) -> Fetched {
         loop {
-            let answer = self.ask(Content::Fetch {
-                receiver: receiver.0,
-                attaches: attaches.take(),
-                acknowledged,
-                room,
-            });
+            let attaches = attaches.take();
+            let answer = self.ask(Content::Fetch { fetch, attaches });
             match answer.await {
                 Ok(Answer::NotYet) => {}
                 Ok(Answer::Batch(batch)) => return Fetched::Batch(batch),
@@ -159,14 +149,8 @@ impl Remote {
     }
 
     /// Says what a receiver has written. If that gets lost, the owner takes back after a while what it lent.
-    async fn say_written(&self, ReceiverId(receiver): ReceiverId, lines: usize, parting: Parting) {
-        let _ = self
-            .ask(Content::Written {
-                receiver,
-                lines,
-                parting,
-            })
-            .await;
+    async fn say_written(&self, written: Written) {
+        let _ = self.ask(Content::Written(written)).await;
     }
 
     /// Carries what one receiver asks to the session's node, until it leaves.
@@ -184,17 +168,16 @@ impl Remote {
         while let Some(ask) = next.take() {
             match *ask {
                 Ask::Fetch {
-                    receiver,
+                    fetch,
                     attach,
-                    acknowledged,
-                    room,
                     answer,
                 } => {
+                    let receiver = fetch.receiver;
                     who = Some(receiver);
                     let attaches = attach.is_some().then_some(Attaches { number });
                     until = attach.or(until);
                     let fetched = tokio::select! {
-                        fetched = self.fetch(receiver, attaches, acknowledged, room) => fetched,
+                        fetched = self.fetch(fetch, attaches) => fetched,
                         () = &mut draining => Fetched::Draining,
                         later = asks.recv() => Fetched::Left(later),
                     };
@@ -209,20 +192,22 @@ impl Remote {
                         Fetched::Lost => return last(Line::open(None), answer, asks).await,
                         Fetched::Draining => {
                             // Before the client is told, since this node may be gone soon after.
-                            self.say_written(receiver, 0, Parting::Back).await;
+                            let (lines, parting) = (0, Parting::Back);
+                            self.say_written(Written {
+                                receiver,
+                                lines,
+                                parting,
+                            })
+                            .await;
                             let code = CloseCode::ShuttingDown;
                             let line = Line::close(code.number(), code.text());
                             return last(line, answer, asks).await;
                         }
                     }
                 }
-                Ask::Written {
-                    receiver,
-                    lines,
-                    parting,
-                } => {
-                    self.say_written(receiver, lines, parting).await;
-                    if parting != Parting::Stays {
+                Ask::Written(written) => {
+                    self.say_written(written).await;
+                    if written.parting != Parting::Stays {
                         return;
                     }
                 }
@@ -245,7 +230,7 @@ impl Remote {
             if let Ok(ask) = timeout(HERE_EVERY, asks.recv()).await {
                 return ControlFlow::Continue(ask);
             }
-            let Some(ReceiverId(receiver)) = who else {
+            let Some(receiver) = who else {
                 continue;
             };
             match self.ask(Content::Here { receiver }).await {

@@ -5,7 +5,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::Line;
-use crate::transport::xhr::sessions::{Batch, Parting};
+use crate::transport::xhr::sessions::{Batch, Fetch, ReceiverId, Written};
 
 /// Before the lines of a batch.
 const BATCH_HEAD: usize = 6;
@@ -23,23 +23,17 @@ pub(super) struct Question {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Content {
-    /// A receiver wants lines.
     Fetch {
-        receiver: u64,
+        #[serde(flatten)]
+        fetch: Fetch,
         /// There at its first question, to take the place of another one: the number of its request, if it has one.
         attaches: Option<Attaches>,
-        acknowledged: u32,
-        /// In UTF-16 units.
-        room: usize,
     },
-    /// A receiver has written so many lines of its last batch, and no more.
-    Written {
-        receiver: u64,
-        lines: usize,
-        parting: Parting,
-    },
+    Written(Written),
     /// A receiver is there, and has not written its last batch yet.
-    Here { receiver: u64 },
+    Here {
+        receiver: ReceiverId,
+    },
     /// A request of the page with messages.
     Send {
         number: Option<u64>,
@@ -132,28 +126,35 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::xhr::sessions::Parting;
 
     #[test]
     fn questions_are_read_back() {
         for content in [
             Content::Fetch {
-                receiver: u64::MAX,
+                fetch: Fetch {
+                    receiver: ReceiverId(u64::MAX),
+                    acknowledged: 7,
+                    room: 1,
+                },
                 attaches: Some(Attaches { number: None }),
-                acknowledged: 7,
-                room: 1,
             },
             Content::Fetch {
-                receiver: 0,
+                fetch: Fetch {
+                    receiver: ReceiverId(0),
+                    acknowledged: u32::MAX,
+                    room: usize::MAX,
+                },
                 attaches: None,
-                acknowledged: u32::MAX,
-                room: usize::MAX,
             },
-            Content::Written {
-                receiver: 1,
+            Content::Written(Written {
+                receiver: ReceiverId(1),
                 lines: 2,
                 parting: Parting::ForGood,
+            }),
+            Content::Here {
+                receiver: ReceiverId(1),
             },
-            Content::Here { receiver: 1 },
             Content::Send {
                 number: Some(3),
                 messages: Some(vec!["{\"event\":\"\u{1f30a}\"}".to_owned()]),
@@ -170,6 +171,20 @@ mod tests {
             assert_eq!(Question::decode(&question.encode()), Some(question));
         }
         assert_eq!(Question::decode(b"{}"), None);
+        // As nodes of other releases say it.
+        let fetch = Question {
+            session: "k/1/a".to_owned(),
+            content: Content::Fetch {
+                fetch: Fetch {
+                    receiver: ReceiverId(1),
+                    acknowledged: 2,
+                    room: 3,
+                },
+                attaches: Some(Attaches { number: Some(4) }),
+            },
+        };
+        let text = br#"{"session":"k/1/a","fetch":{"receiver":1,"attaches":{"number":4},"acknowledged":2,"room":3}}"#;
+        assert_eq!(Question::decode(text), Some(fetch));
     }
 
     #[test]
