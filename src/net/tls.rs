@@ -84,8 +84,8 @@ impl Tls {
 
     /// Whether a read has something to say without the stream.
     pub(super) fn has_news(&self) -> bool {
-        let has_early = |kept: &Box<Kept>| !kept.early.is_empty();
-        self.is_ended || self.kept.as_ref().is_some_and(has_early)
+        let kept = self.kept.as_ref();
+        self.is_ended || kept.is_some_and(|kept| !kept.early.is_empty())
     }
 
     /// Appends what has come, as [`super::Socket::try_read_some`] does.
@@ -251,10 +251,9 @@ impl Tls {
     }
 
     fn tidy(&mut self) {
-        let is_empty = |kept: &mut Box<Kept>| {
+        self.kept.take_if(|kept| {
             kept.incomplete.is_empty() && kept.early.is_empty() && kept.unsent.is_empty()
-        };
-        self.kept.take_if(is_empty);
+        });
     }
 }
 
