@@ -51,6 +51,22 @@ impl Loss {
     pub(super) fn excuses(&self, event: &Accepted) -> bool {
         event.begun <= self.0 && event.done + BACK > self.0
     }
+
+    /// Whether an event was on its way at that moment. Redis does not know any more that it had taken it, so whoever had
+    /// got it may get it again when its node sends it once more.
+    pub(super) fn doubles(&self, number: u64, accepted: &[Accepted]) -> bool {
+        let at = accepted.partition_point(|event| event.number < number);
+        let (before, from) = accepted.split_at(at);
+        // One that was refused was on its way between those that were accepted.
+        let (begun, done) = match from.first() {
+            Some(event) if event.number == number => (Some(event.begun), Some(event.done)),
+            next => (
+                before.last().map(|event| event.done),
+                next.map(|event| event.begun),
+            ),
+        };
+        begun.is_none_or(|begun| begun <= self.0) && done.is_none_or(|done| self.0 <= done)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -86,6 +86,34 @@ fn a_link_that_breaks_again_and_again_loses_nothing() {
     assert_all_complete(&nodes, subscribers, &sent);
 }
 
+/// What was sent first arrives when it has been sent again: a network may hold the bytes of a connection that is gone.
+#[test]
+fn an_event_that_arrives_behind_its_repetition_is_taken_once() {
+    let redis = RedisServer::shared();
+    let proxy = Proxy::start(redis.address());
+    let nodes = Nodes::linked(&Config::new(), &[proxy.url(), redis.url()]);
+    let mut subscriber = Ws::subscribed(&nodes[1], "x");
+    // Much more than all else that is on its way.
+    let data = "a".repeat(9000);
+    let size = data.len() as u64;
+    proxy.delay(Duration::from_millis(1500));
+    thread::scope(|scope| {
+        let published = scope.spawn(|| publish(&nodes[0], "x", &data).status());
+        eventually(PATIENCE, "the event is on its way", || {
+            (proxy.held() > size).then_some(())
+        });
+        proxy.delay(Duration::ZERO);
+        proxy.reset();
+        assert_eq!(published.join().unwrap(), 200);
+    });
+    eventually(PATIENCE, "the event has arrived twice", || {
+        (proxy.held() < size).then_some(())
+    });
+    assert_eq!(publish(&nodes[1], "x", "after").status(), 200);
+    assert_eq!(subscriber.text(), event("x", &data));
+    assert_eq!(subscriber.text(), event("x", "after"));
+}
+
 /// Cut for so long that the logs do not reach back.
 #[test]
 fn what_the_log_no_longer_holds_is_counted_and_said() {

@@ -24,6 +24,7 @@ pub(crate) struct Proxy {
 struct Weather {
     stalled: AtomicBool,
     delay_ms: AtomicU64,
+    held: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,11 @@ impl Proxy {
     pub(crate) fn delay(&self, time: Duration) {
         let ms = u64::try_from(time.as_millis()).unwrap();
         self.weather.delay_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// The bytes that have come here and are not passed on yet.
+    pub(crate) fn held(&self) -> u64 {
+        self.weather.held.load(Ordering::SeqCst)
     }
 
     /// Returns when it is done.
@@ -202,6 +208,7 @@ impl Weather {
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let delay = Duration::from_millis(self.delay_ms.load(Ordering::SeqCst));
             let chunk = (Instant::now() + delay, buffer[..length].to_vec());
+            self.held.fetch_add(length as u64, Ordering::SeqCst);
             if chunks.send(chunk).is_err() {
                 return;
             }
@@ -215,6 +222,7 @@ impl Weather {
             if to.write_all(&chunk).is_err() {
                 break;
             }
+            self.held.fetch_sub(chunk.len() as u64, Ordering::SeqCst);
         }
         self.wait_out_the_stall();
         // A reset has been announced to the system and comes with the last reference instead.

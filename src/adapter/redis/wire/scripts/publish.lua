@@ -18,8 +18,8 @@ local function ms(number) return string.format('%.0f', number) end
 if KEYS[4] then
     redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[13])
 end
-local seq, bytes, ends, total, nodes, left, resume =
-    unpack(redis.call('HMGET', state, 'seq', 'bytes', 'ends', 'total', 'nodes', 'left', 'resume'))
+local seq, bytes, ends, total, nodes, left, resume, again =
+    unpack(redis.call('HMGET', state, 'seq', 'bytes', 'ends', 'total', 'nodes', 'left', 'resume', 'again'))
 if not seq then
     -- No node is interested, and none was a moment ago. But if Redis has just lost its memory, interested nodes may not
     -- have come back yet, and will read the log.
@@ -34,11 +34,13 @@ if not seq then
 elseif KEYS[4] then
     redis.call('HDEL', state, 'missed')
 end
-if ARGV[9] == '1' then
+-- What was sent first may be late: it arrives behind what was sent again.
+if ARGV[9] == '1' or now < tonumber(again or 0) then
     local id = string.sub(body, 1, 16)
     for _, entry in ipairs(redis.call('LRANGE', log, 0, -1)) do
         if string.sub(entry, 27, 42) == id then return -1 end
     end
+    if ARGV[9] == '1' then redis.call('HSET', state, 'again', ms(now + 10000)) end
 end
 
 seq = seq + 1
