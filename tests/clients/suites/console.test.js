@@ -239,7 +239,8 @@ describe("the console", { timeout: 300_000 }, () => {
     // It stays when the list is asked for again.
     await page.waitForResponse((response) => response.url().includes("/channels?") && response.ok());
     await shows(page, "#channels-total", /Invalid channel name/);
-    assert.match(page.problems.splice(0).join(), /^[^,]*400[^,]*$/);
+    // A page that was slow has asked for that name more than once.
+    for (const problem of page.problems.splice(0)) assert.match(problem, /400/);
   });
 
   test("a connection is found, closed after a question, and its client comes back", async () => {
