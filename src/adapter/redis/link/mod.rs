@@ -42,7 +42,7 @@ mod shares;
 mod shutdown;
 mod topic;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -131,8 +131,11 @@ pub(super) struct Link {
     /// What resumable connections have confirmed and Redis has not been told.
     positions: WaitingPositions,
     in_flight: InFlight,
-    /// The number up to which this node knows what only it is told.
+    /// The number up to which heartbeats have told what only this node is told. Only they acknowledge: a command of a
+    /// connection that is gone may be carried out late, below what replies have said meanwhile.
     told: u64,
+    /// What replies have said above that.
+    told_by_replies: BTreeSet<u64>,
     asking: Asking,
     feed_relay: Option<FeedRelay>,
     directory: Option<NodeDirectory>,
@@ -183,6 +186,7 @@ impl Link {
             positions: WaitingPositions::default(),
             in_flight: InFlight::default(),
             told: 0,
+            told_by_replies: BTreeSet::new(),
             asking,
             share_calls: 0,
             waiter_deadlines: VecDeque::new(),

@@ -62,7 +62,9 @@ impl Link {
             return Ok(());
         }
         let registered = Registered::read(&mut reply, connection.run)?;
-        self.told = self.told.max(registered.told);
+        if registered.told > self.told {
+            self.told_by_replies.insert(registered.told);
+        }
         if registration.releases {
             return self.on_released(name, &registered);
         }

@@ -284,10 +284,10 @@ impl Link {
             let digits = text.bytes().take_while(u8::is_ascii_digit).count();
             let (number, rest) = text.split_at(digits);
             let number = number.parse().unwrap_or_default();
-            if number <= known {
+            self.told = self.told.max(number);
+            if number <= known || self.told_by_replies.contains(&number) {
                 continue;
             }
-            self.told = self.told.max(number);
             let kind = rest.bytes().next();
             let subject = rest.get(1..).unwrap_or_default();
             let (topic_id, user) = match subject.split_once('\0') {
@@ -306,6 +306,7 @@ impl Link {
             self.post_webhook(topic_id, &event);
             posted += 1;
         }
+        self.told_by_replies = self.told_by_replies.split_off(&(self.told + 1));
         posted
     }
 
