@@ -343,8 +343,13 @@ describe("the console's feed", { timeout: 300_000 }, () => {
     await page.keyboard.press("Enter");
     await shows(page, "#live-inspector", /first[^]*"n": 1/);
     await page.keyboard.press("Escape");
-    // Without any focus: the row that was there last.
-    await page.evaluate(() => document.activeElement.blur());
+    // Without any focus: the row that was there last, also in a list that has been drawn again.
+    await page.evaluate(() => {
+      document.activeElement.blur();
+      window.drawn = document.querySelector("#rows-body [role=row]");
+      document.querySelector("#filter-event").dispatchEvent(new Event("input"));
+    });
+    await page.waitForFunction(() => !window.drawn.isConnected);
     await page.keyboard.press("Enter");
     await shows(page, "#live-inspector", /first/);
     await page.keyboard.press("Escape");

@@ -14,6 +14,8 @@ export class Rows {
   #body;
   #selected = null;
   #select;
+  /** The number of the entry whose row was there last, until newer ones come while nobody is in the list. */
+  #visited = null;
 
   /** @param {Function} select gets the entry that was chosen */
   constructor(body, select) {
@@ -22,7 +24,11 @@ export class Rows {
     body.addEventListener("click", ({ target }) => this.#choose(target.closest("[role=row]")));
     body.addEventListener("keydown", (event) => this.#key(event));
     // One row is a stop for Tab: the one that was there last, and the newest as long as nobody is in the list.
-    body.addEventListener("focusin", ({ target }) => this.#reachable(target.closest("[role=row]")));
+    body.addEventListener("focusin", ({ target }) => {
+      const row = target.closest("[role=row]");
+      if (row) this.#visited = entryOf.get(row).seq;
+      this.#reachable(row);
+    });
   }
 
   get length() {
@@ -41,16 +47,19 @@ export class Rows {
     this.#body.prepend(...rowsOf(entries));
     const extra = this.#body.childElementCount - MOST_ROWS;
     if (extra > 0) this.#trim(extra);
-    this.#keepReachable();
+    if (this.#focused) return;
+    this.#visited = null;
+    this.#reachable(this.#body.firstElementChild);
   }
 
   /** Shows these and nothing else. */
   replace(entries) {
-    const focused = this.#focused && entryOf.get(this.#focused).seq;
+    const wasInside = this.#focused !== null;
     this.#body.replaceChildren(...rowsOf(entries.slice(-MOST_ROWS)));
     this.#mark();
-    if (focused) (this.#rowOf(focused) ?? this.#body.firstElementChild)?.focus({ preventScroll: true });
-    this.#keepReachable();
+    const row = this.#rowOf(this.#visited) ?? this.#body.firstElementChild;
+    if (wasInside) row?.focus({ preventScroll: true });
+    else this.#reachable(row);
   }
 
   /** Marks an entry's row, or none. */
@@ -88,10 +97,6 @@ export class Rows {
     if (!row) return;
     this.#current?.setAttribute("tabindex", "-1");
     row.setAttribute("tabindex", "0");
-  }
-
-  #keepReachable() {
-    if (!this.#focused) this.#reachable(this.#body.firstElementChild);
   }
 
   /** Puts the focus so many rows down, or up, and on the row that Tab would reach if it is in none; whether there is one. */
