@@ -2,6 +2,16 @@
 //!
 //! What is refused is refused by the status of the answer, before the stream begins. The answer has no length and no
 //! chunks: its end is that of its connection.
+//!
+//! The connection of a `GET /sse/{key}` is taken over before it is answered, and a peer is admitted to which nothing is
+//! sent yet. `Node::show_token` signs it in as the user of its token, and `Node::listen` registers all channels, each
+//! behind its place of `Last-Event-ID`; what is refused until here is refused by a status. Then in one synchronous step
+//! the head is written, the first block, and of each channel what was missed; `Hub::activate` begins delivery.
+//!
+//! `hub/stream.rs` remembers up to which place of each log the stream was sent, which is the id of each event. The
+//! block itself is made once for all streams (`protocol/form.rs`); with one channel it holds the id too. The store
+//! keeps nothing of a stream: its client says where it was, and the channels' logs are kept as for a connection with a
+//! token.
 
 use std::fmt::Write as _;
 use std::pin::pin;

@@ -3,6 +3,21 @@
 //!
 //! A session is opened by the first request for lines, on the worker that got it (`session`, `desk`, `order`); requests
 //! that come to another worker find it by `sessions`, and those that come to another node by `remote`.
+//!
+//! A client's way: its `POST …/xhr_streaming` comes to any worker; `Transports::takes` says that it is for lines, and
+//! `net/http1` hands the connection over. `Sessions::find_or_open` knows the session or opens one on this worker: a
+//! `Peer` whose outlet is `Fetched`, so its frames wait in the outbox as lines, and a task (`session`). A `Receiver`
+//! asks the session's `Desk` for lines through a bounded queue, writes what it is lent, and says how many lines the
+//! kernel took; what it did not write goes to the next receiver. When the client's text is longer than 262,144 UTF-16
+//! units at a line's end it stops; the client comes back, perhaps to another worker, and that receiver replaces it.
+//!
+//! A `POST …/xhr_send` is answered by `requests`: its messages go to the session's queue, `Order` puts them right by
+//! the page's numbers, and `transport/commands.rs` carries them out as those of a WebSocket.
+//!
+//! On a node that does not have the session, `Remote::find` asks Redis who owns it, and makes this node the owner of
+//! one that nobody has. `Remote::receiver` then stands in for the session: it carries what the `Receiver` asks of the
+//! desk to the owner as questions (`Peers::ask`), whose `answering` does there what a receiver of its own would do. A
+//! batch that gets lost is lent again.
 
 mod desk;
 mod order;
