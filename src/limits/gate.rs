@@ -55,19 +55,18 @@ impl AdmissionGate {
         self.draining.send_replace(true);
     }
 
-    /// Ends when the gate is closed; for whoever comes later, after a while that suffices for one request.
-    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+    /// Ends when the gate is closed; for whoever comes later or `is_new` then, after a while that suffices for one
+    /// request.
+    pub fn closed<F: Fn() -> bool>(&self, is_new: F) -> impl Future<Output = ()> + use<F> {
         const LATE: Duration = Duration::from_secs(1);
-        let late = if self.is_closed() {
-            LATE
-        } else {
-            Duration::ZERO
-        };
+        let comes_later = self.is_closed();
         let mut draining = self.draining.subscribe();
         async move {
             // An error means that the gate is gone, and with it the server.
             let _ = draining.wait_for(|draining| *draining).await;
-            tokio::time::sleep(late).await;
+            if comes_later || is_new() {
+                tokio::time::sleep(LATE).await;
+            }
         }
     }
 

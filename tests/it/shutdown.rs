@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Config, Http, PATIENCE, Server, TARGET, Ws, eventually};
+use crate::harness::{Config, Http, PATIENCE, Server, TARGET, Ws, eventually, request};
 
 #[test]
 fn sigterm_closes_with_4200_and_exits_with_0() {
@@ -94,6 +94,27 @@ fn idle_connections_of_backends_hold_nothing_up() {
     server.terminate();
     idle.ended();
     assert_eq!(server.admin("/ready").status(), 503, "it still drains");
+    drop(silent);
+    assert!(server.exit_status().success());
+}
+
+#[test]
+fn a_request_on_its_way_when_it_begins_to_drain_is_answered() {
+    let mut server = Server::start(&Config::new());
+    let mut new = Http::connect(server.public);
+    // It does not answer its close, so that the drain goes on for a while.
+    let silent = Ws::connect(&server);
+    let signalled = Instant::now();
+    server.terminate();
+    eventually(PATIENCE, "/ready fails while draining", || {
+        (server.admin("/ready").status() == 503).then_some(())
+    });
+    new.write(&request("GET", "/", &[], ""));
+    // It is waited for as long as this, which a machine with too much to do may miss.
+    if signalled.elapsed() < Duration::from_secs(1) {
+        assert_eq!(new.read().status(), 200);
+        new.ended();
+    }
     drop(silent);
     assert!(server.exit_status().success());
 }

@@ -11,7 +11,7 @@ mod alarm;
 mod body;
 mod wire;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -211,11 +211,14 @@ where
         S::Response: Into<Response<B>>,
         B: MessageBody,
     {
-        let mut closed = pin!(self.gate.closed());
+        // Who has just connected has a request on its way, and cannot know whether one that nobody answers was carried out.
+        let is_new = Cell::new(true);
+        let mut closed = pin!(self.gate.closed(|| is_new.get()));
         let mut wait = HEAD_TIMEOUT;
         let mut alarm = Alarm::default();
         while let Some(mut request) = next_request(wire, wait, &mut alarm, closed.as_mut()).await? {
             wait = KEEP_ALIVE_TIMEOUT;
+            is_new.set(false);
             request.head_mut().peer_addr = peer;
             if let Some(taker) = self.taker.as_deref()
                 && taker.takes(&request, wire.borrow().is_upgrade_offered())

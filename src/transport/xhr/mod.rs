@@ -113,7 +113,7 @@ fn begin(
     let number = requests::number(request);
     let is_remote = remote.is_some();
     let found = match remote {
-        Some(remote) => Ok(remote.receiver(number, door.gate.closed())),
+        Some(remote) => Ok(remote.receiver(number, door.gate.closed(|| false))),
         None => find_or_open(&attempt, route),
     };
     let handle = match found {
