@@ -38,6 +38,7 @@ const SUITES = {
   console: ALONE,
   "console-apps": ALONE,
   "console-live": ALONE,
+  "console-quick": ALONE,
   "console-server": ALONE_AND_TWO,
   docs: ALONE,
   examples: ALONE,

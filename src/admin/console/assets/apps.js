@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { AppForm, Invalid } from "./app-form.js";
 import { APP_SNIPPETS } from "./app-snippets.js";
-import { byId, copyButton, el, facts, settled, setUpCopying, text } from "./dom.js";
+import { byId, copyButton, el, facts, onTyped, refill, setUpCopying, text } from "./dom.js";
 import { count, counted, dateAndClock, visible, visibleLines } from "./format.js";
 import { panelHead } from "./inspector.js";
 import { confirmed, notice } from "./notices.js";
@@ -33,11 +33,11 @@ export class Apps {
     this.#shell = shell;
     this.#table = new Table({ label: "Apps", key: ({ id }) => id, empty: "", columns: this.#columns() });
     byId("apps-list").append(this.#table.node);
-    byId("apps-find").addEventListener("input", settled(200, () => {
+    onTyped(byId("apps-find"), () => {
       this.#limit = PAGE;
       this.#note();
       this.#refresher.now();
-    }));
+    });
     byId("apps-filters").addEventListener("submit", (event) => event.preventDefault());
     byId("apps-new").addEventListener("click", () => this.#begin());
     byId("apps-more").addEventListener("click", () => {
@@ -175,7 +175,8 @@ export class Apps {
     const isOpen = !this.#panel.hidden;
     // What was typed stays; a change by others is noticed when it is saved.
     if (isOpen && (drawn === this.#drawn || this.#form?.isTouched)) {
-      if (app) this.#panel.querySelector("[data-numbers]")?.replaceWith(numbers(app));
+      const shown = this.#panel.querySelector("[data-numbers]");
+      if (app && shown) refill(shown, [...numbers(app).children]);
       return;
     }
     const hadFocus = this.#panel.contains(document.activeElement) && document.activeElement.dataset.focus;
@@ -222,10 +223,10 @@ export class Apps {
       return this.#snippet.write({ base: address, id, key, secret });
     };
     const draw = () => (code.textContent = visibleLines(written()));
-    base.addEventListener("input", settled(200, () => {
+    onTyped(base, () => {
       if (base.validity.valid) write("base", base.value);
       draw();
-    }));
+    });
     const kinds = el("div", { class: "segments", role: "group", "aria-label": "Kind" }, APP_SNIPPETS.map((snippet) => {
       const button = el("button", { type: "button", "aria-pressed": String(snippet === this.#snippet) }, snippet.name);
       button.addEventListener("click", () => {

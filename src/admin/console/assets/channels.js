@@ -1,7 +1,7 @@
 // The section Channels: who is on what, cluster-wide, which rule holds there, and what is kept of it.
 
 import * as api from "./api.js";
-import { byId, el, facts, settled, text } from "./dom.js";
+import { byId, el, facts, onTyped, refill, text } from "./dom.js";
 import { count, counted, dateAndClock, visible } from "./format.js";
 import { panelHead } from "./inspector.js";
 import { payload } from "./json.js";
@@ -36,7 +36,7 @@ export class Channels {
       this.#refresher.now();
     };
     prefix.addEventListener("input", () => (this.#refused = null));
-    prefix.addEventListener("input", settled(200, changed));
+    onTyped(prefix, changed);
     // Enter opens the name that was typed, also of a channel that nobody is on.
     byId("channels-filters").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -129,7 +129,7 @@ export class Channels {
     if (told === this.#drawn && !this.#panel.hidden) return;
     this.#drawn = told;
     const { name, subscriptions, members, policy, last_event: last, history } = detail;
-    this.#panel.replaceChildren(
+    refill(this.#panel, [
       panelHead(name, null, () => this.escape()),
       facts(["Kind", badges(detail)], ["Subscriptions", count(subscriptions)], ["Members", members && count(members.length)], ...held(policy)),
       el("div", { class: "row" },
@@ -138,7 +138,7 @@ export class Channels {
       ...lastEvent(detail.cache, last),
       ...pastEvents(history),
       ...memberList(members),
-    );
+    ]);
     this.#panel.hidden = false;
   }
 }

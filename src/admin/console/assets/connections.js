@@ -1,7 +1,7 @@
 // The section Connections: this node's, what they are subscribed to and how far they lag behind; closes one.
 
 import * as api from "./api.js";
-import { byId, el, facts, settled, text } from "./dom.js";
+import { byId, el, facts, onTyped, refill, text } from "./dom.js";
 import { age, bytes, count, counted, visible } from "./format.js";
 import { panelHead } from "./inspector.js";
 import { confirmed, notice } from "./notices.js";
@@ -22,10 +22,10 @@ export class Connections {
     this.#shell = shell;
     this.#table = new Table({ label: "Connections of this node", key: ({ socket_id: id }) => id, empty: "", columns: this.#columns() });
     byId("connections-list").append(this.#table.node);
-    byId("connections-find").addEventListener("input", settled(200, () => {
+    onTyped(byId("connections-find"), () => {
       this.#note();
       this.#refresher.now();
-    }));
+    });
     byId("connections-filters").addEventListener("submit", (event) => event.preventDefault());
   }
 
@@ -76,7 +76,7 @@ export class Connections {
 
   #closer({ socket_id: id, user_id: user }) {
     const close = () => this.#close(id, user);
-    return el("button", { type: "button", class: "plain small above", "data-focus": "close", "aria-label": `Close connection ${visible(id)}`, onclick: close }, "Close…");
+    return el("button", { type: "button", class: "plain small above", "data-focus": "close", "aria-label": `Close connection ${visible(id)}${whose(user)}`, onclick: close }, "Close…");
   }
 
   #note() {
@@ -106,7 +106,7 @@ export class Connections {
 
   #inspect(app, row, socketId) {
     const hadFocus = this.#panel.contains(document.activeElement) && document.activeElement.dataset.focus;
-    this.#panel.replaceChildren(panelHead(socketId, null, () => this.escape()), ...(row ? this.#details(app, row) : [text("p", "quiet", "This connection has ended.")]));
+    refill(this.#panel, [panelHead(socketId, null, () => this.escape()), ...(row ? this.#details(app, row) : [text("p", "quiet", "This connection has ended.")])]);
     this.#panel.hidden = false;
     if (hadFocus) this.#panel.querySelector(`[data-focus="${CSS.escape(hadFocus)}"]`)?.focus({ preventScroll: true });
   }
@@ -135,10 +135,9 @@ export class Connections {
   }
 
   async #close(socketId, user) {
-    const whose = user ? ` of user ${visible(user)}` : "";
     const sure = await confirmed({
       title: "Close this connection?",
-      text: `${visible(socketId)}${whose} is closed by the server. Clients of Pusher's libraries connect again by themselves.`,
+      text: `${visible(socketId)}${whose(user)} is closed by the server. Clients of Pusher's libraries connect again by themselves.`,
       yes: "Close connection",
     });
     if (!sure) return;
@@ -151,6 +150,8 @@ export class Connections {
     this.#refresher.now();
   }
 }
+
+const whose = (user) => (user ? ` of user ${visible(user)}` : "");
 
 function said(shown, { find, total, all, here }) {
   if (all !== null) return `None of ${counted(all, "connection")}${here} matches the filter`;

@@ -1,7 +1,7 @@
 // The section Create: writes an event, sends it as the HTTP API would take it, and says what became of it.
 
 import * as api from "./api.js";
-import { byId, el, setUpCopying, settled, text } from "./dom.js";
+import { byId, el, onTyped, setUpCopying, text } from "./dom.js";
 import { reach } from "./entry.js";
 import { clock, visible, visibleLines } from "./format.js";
 import { forget, remember, sentBefore } from "./history.js";
@@ -83,10 +83,10 @@ export class Create {
   #setUpCode() {
     const base = byId("copy-base");
     base.value = read("base", `${location.protocol}//${location.hostname}:6001`);
-    base.addEventListener("input", settled(200, () => {
+    onTyped(base, () => {
       if (base.validity.valid) write("base", base.value);
       this.#showCode();
-    }));
+    });
     for (const snippet of SNIPPETS) {
       const button = el("button", { type: "button", "aria-pressed": String(snippet === this.#snippet) }, snippet.name);
       button.addEventListener("click", () => {

@@ -37,13 +37,39 @@ export function facts(...rows) {
   return el("dl", { class: "facts" }, known.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))));
 }
 
-/** A function that runs when it has not been called again for so long. */
-export function settled(ms, work) {
-  let timer;
-  return (...args) => {
+/**
+ * Makes these a place's children, in this order. What stays is not taken out and put in again, so that it keeps the focus,
+ * a selection, and a press of the mouse that has begun on it.
+ */
+export function arrange(place, nodes) {
+  const wanted = new Set(nodes);
+  for (const child of [...place.children]) if (!wanted.has(child)) child.remove();
+  let next = place.firstElementChild;
+  for (const node of nodes) {
+    if (node === next) next = next.nextElementSibling;
+    else place.insertBefore(node, next);
+  }
+}
+
+/** The same, where those stay which say what is to stand in their place already. */
+export function refill(place, nodes) {
+  const there = [...place.children];
+  arrange(place, nodes.map((node, at) => (there[at]?.isEqualNode(node) ? there[at] : node)));
+}
+
+/** Does something a moment after the last key that was typed in a field, and before somebody goes on to something else. */
+export function onTyped(field, work, ms = 200) {
+  let timer = null;
+  const run = () => {
     clearTimeout(timer);
-    timer = setTimeout(work, ms, ...args);
+    timer = null;
+    work();
   };
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(run, ms);
+  });
+  field.addEventListener("change", () => timer !== null && run());
 }
 
 /** Puts a text on the clipboard; whether that went well. */
@@ -72,9 +98,10 @@ export function copyButton(label, content) {
 
 export function setUpCopying(button, content) {
   const label = button.textContent;
-  const back = settled(1_500, () => (button.textContent = label));
+  let timer;
   button.addEventListener("click", async () => {
     button.textContent = (await copy(content())) ? "Copied" : "Not allowed";
-    back();
+    clearTimeout(timer);
+    timer = setTimeout(() => (button.textContent = label), 1_500);
   });
 }

@@ -1,6 +1,6 @@
 // The section Live: the feed of one app, filtered, held when somebody reads, and honest about what it does not show.
 
-import { byId, el, settled } from "./dom.js";
+import { byId, el, onTyped } from "./dom.js";
 import { GROUPS } from "./entry.js";
 import { Feed } from "./feed.js";
 import { asked, matcher } from "./filter.js";
@@ -104,14 +104,13 @@ export class Live {
       this.#chips.set(name, chip);
     }
     byId("filter-groups").append(...this.#chips.values());
-    const typed = settled(120, () => this.#filterChanged());
-    for (const field of FIELDS) byId(`filter-${field}`).addEventListener("input", typed);
+    for (const field of FIELDS) onTyped(byId(`filter-${field}`), () => this.#filterChanged(), 120);
     byId("live-filters").addEventListener("submit", (event) => event.preventDefault());
   }
 
   #filterChanged() {
     const fields = Object.fromEntries(FIELDS.map((field) => [field, byId(`filter-${field}`).value.trim()]));
-    if (this.#shell.section() === "live") note("live", { app: this.#app, ...fields, types: [...this.#groups].join(",") });
+    note("live", { app: this.#app, ...fields, types: [...this.#groups].join(",") });
     this.#refilter();
   }
 
@@ -129,6 +128,10 @@ export class Live {
 
   #take(entries) {
     this.#journal.add(entries);
+    this.#drawSoon();
+  }
+
+  #drawSoon() {
     if (this.#isDue) return;
     this.#isDue = true;
     // A hidden page draws nothing; what came meanwhile is in the journal and is drawn when it is seen again.
@@ -137,7 +140,10 @@ export class Live {
 
   #draw() {
     this.#isDue = false;
-    if (!this.#held) {
+    // A row that moves away while it is pressed is not clicked.
+    const isPressed = byId("rows-body").matches(":active");
+    if (isPressed) this.#drawSoon();
+    else if (!this.#held) {
       this.#rows.add(this.#journal.since(this.#drawn).filter(this.#wants));
       this.#drawn = this.#journal.last;
     }

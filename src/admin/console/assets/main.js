@@ -13,7 +13,7 @@ import { meansList, setUpKeys, showKeys } from "./keys.js";
 import { Live } from "./live.js";
 import { setUpLogin } from "./login.js";
 import { notice } from "./notices.js";
-import { back, go, here, note, onMove, startOver } from "./route.js";
+import { arrive, back, go, here, onMove, startOver } from "./route.js";
 import { Server } from "./server.js";
 import { Signature } from "./signature.js";
 import { Sources } from "./sources.js";
@@ -29,7 +29,6 @@ let shown = null;
 /** What sections may ask of the page. */
 const shell = {
   app: () => session.apps.find(({ id }) => id === byId("app").value),
-  section: () => shown,
   isClustered: () => session.clustered,
   /** Finds out whether one is still logged in. */
   ask: () => api.session().catch(() => {}),
@@ -117,7 +116,7 @@ function move() {
     byId("app").dataset.chosen = app;
     write("app", app);
   }
-  note(name, { ...Object.fromEntries(params), app });
+  arrive(name, { ...Object.fromEntries(params), app });
   const before = shown;
   if (before && before !== name) views[before].hide();
   shown = name;
@@ -152,7 +151,13 @@ byId("logout").addEventListener("click", async () => {
 byId("help").addEventListener("click", showKeys);
 
 /** Does something with the list that is shown, if there is one and the key means it; whether it did. */
-const inList = (event, act) => Boolean(views[shown]?.list) && meansList(event) && act(views[shown].list);
+function inList(event, act) {
+  const list = views[shown]?.list;
+  if (!list || !meansList(event)) return false;
+  // Whoever goes on from a filter means what it finds.
+  if (event.target.matches("input")) event.target.dispatchEvent(new Event("change"));
+  return act(list);
+}
 
 setUpTheme(byId("theme"));
 setUpKeys([

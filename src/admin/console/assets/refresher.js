@@ -28,8 +28,9 @@ export class Refresher {
     this.#running?.abort();
   }
 
-  /** At once, instead of what is under way. */
+  /** At once, instead of what is under way, if anybody looks. */
   async now() {
+    if (!this.#isOn) return;
     clearTimeout(this.#timer);
     this.#running?.abort();
     const running = new AbortController();

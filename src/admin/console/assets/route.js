@@ -3,6 +3,8 @@
 
 /** Where each section was left. */
 const left = new Map();
+/** The section that is shown. */
+let shown = null;
 
 /** `{ section, params }` of the address. */
 export function here() {
@@ -21,11 +23,17 @@ export function go(section, params) {
   location.hash = link(section, params);
 }
 
-/** Changes the address without a step in the history and without being told. */
+/** A section is shown from now on, and this is its address. */
+export function arrive(section, params) {
+  shown = section;
+  note(section, params);
+}
+
+/** Changes the address without a step in the history and without being told; of a section that is not shown, for later. */
 export function note(section, params) {
   const address = link(section, params);
   left.set(section, address);
-  history.replaceState(null, "", address);
+  if (section === shown) history.replaceState(null, "", address);
 }
 
 /** Where a section was left, or its beginning. */

@@ -2,7 +2,7 @@
 // keeps at most 500 rows, however much arrives. Knows nothing of where entries come from.
 
 import { cells, label, tone } from "./entry.js";
-import { el } from "./dom.js";
+import { arrange, el } from "./dom.js";
 import { clockWithMillis, count, visible } from "./format.js";
 
 export const MOST_ROWS = 500;
@@ -55,7 +55,8 @@ export class Rows {
   /** Shows these and nothing else. */
   replace(entries) {
     const wasInside = this.#focused !== null;
-    this.#body.replaceChildren(...rowsOf(entries.slice(-MOST_ROWS)));
+    const there = new Map([...this.#body.children].map((row) => [entryOf.get(row).seq, row]));
+    arrange(this.#body, entries.slice(-MOST_ROWS).map((entry) => there.get(entry.seq) ?? rowOf(entry)).reverse());
     this.#mark();
     const row = this.#rowOf(this.#visited) ?? this.#body.firstElementChild;
     if (wasInside) row?.focus({ preventScroll: true });

@@ -1,6 +1,6 @@
 // A table that is filled again and again: columns that sort, rows that stay where the keyboard is.
 
-import { el } from "./dom.js";
+import { arrange, el, refill } from "./dom.js";
 
 export class Table {
   #columns;
@@ -76,13 +76,16 @@ export class Table {
 
   #draw() {
     const focused = this.#body.contains(document.activeElement) && document.activeElement;
-    const focusedKey = focused && focused.closest("tr").dataset.key;
-    const focusedRole = focused && focused.dataset.focus;
-    this.#body.replaceChildren(...this.#sorted().map((row) => this.#row(row)));
-    this.#empty.hidden = this.#rows.length > 0;
-    if (!focused) return;
-    const row = [...this.#body.children].find((one) => one.dataset.key === focusedKey);
-    row?.querySelector(`[data-focus="${focusedRole}"]`)?.focus({ preventScroll: true });
+    const there = [...this.#body.children];
+    const from = focused && focused.closest("tr");
+    const known = new Map(there.map((row) => [row.dataset.key, row]));
+    const rows = this.#sorted().map((row) => this.#row(row, known.get(this.#key(row))));
+    arrange(this.#body, rows);
+    this.#empty.hidden = rows.length > 0;
+    if (!focused || document.activeElement === focused) return;
+    // Where a row has gone, the next one has its place.
+    const row = from.isConnected ? from : rows[Math.min(there.indexOf(from), rows.length - 1)];
+    row?.querySelector(from.isConnected ? `[data-focus="${focused.dataset.focus}"]` : "[data-focus]")?.focus({ preventScroll: true });
   }
 
   #sorted() {
@@ -93,10 +96,13 @@ export class Table {
     return this.#rows.toSorted((a, b) => sign * (column.number ? value(a) - value(b) : value(a).localeCompare(value(b), "en", { numeric: true })));
   }
 
-  #row(row) {
+  /** A row, which is the one that there was if there was one. */
+  #row(row, known) {
     const key = this.#key(row);
-    return el("tr", { "data-key": key, "data-selected": key === this.#selected },
-      this.#columns.map((column) => el("td", { class: classes(column), "data-label": column.label }, column.cell(row))));
+    const node = known ?? el("tr", { "data-key": key });
+    node.toggleAttribute("data-selected", key === this.#selected);
+    refill(node, this.#columns.map((column) => el("td", { class: classes(column), "data-label": column.label }, column.cell(row))));
+    return node;
   }
 }
 
