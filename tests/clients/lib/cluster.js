@@ -14,17 +14,32 @@ const START_DEADLINE = 20_000;
 const UNTIL_EOF =
   'redis-server --port "$0" --dir "$1" --bind 127.0.0.1 --save "" --appendonly no & read -r _; kill "$!" 2>/dev/null; wait';
 
-function listen(server) {
+function listen(server, port = 0) {
   return new Promise((resolve, reject) => {
-    server.once("error", reject).listen(0, "127.0.0.1", () => resolve(server.address().port));
+    server.once("error", reject).listen(port, "127.0.0.1", () => resolve(server.address().port));
   });
 }
 
+let tried = 0;
+
+/**
+ * A port below those that the system gives away by itself: until somebody listens on it, and while that one is away,
+ * nobody else gets it by chance.
+ */
 export async function freePort() {
-  const server = net.createServer();
-  const port = await listen(server);
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (let left = 10_000; ; left--) {
+    // Suites that run at the same time begin at different places.
+    const port = 20_000 + ((process.pid * 97 + (tried += 1)) % 10_000);
+    const server = net.createServer();
+    try {
+      await listen(server, port);
+    } catch (error) {
+      if (left > 0) continue;
+      throw error;
+    }
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 /** Whether something there answers as Redis does. */

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { Redis, Splitter } from "./cluster.js";
+import { Redis, Splitter, freePort } from "./cluster.js";
 import { Proxy, roundRobin } from "./proxies.js";
 import { NODES, OVER_REDIS, TRANSPORT } from "./topologies.js";
 import { eventually } from "./wait.js";
@@ -70,15 +70,17 @@ class Node {
     return `http://${this.admin.host}:${this.admin.port}`;
   }
 
-  /** Writes a configuration and serves it; port 0 is any free one. The admin port stays what it was before. */
-  async spawn({ apps, toml, server: { tls, ...server }, admin, webhooks }, port, redis) {
+  /** Writes a configuration and serves it, on the ports that it had before. */
+  async spawn({ apps, toml, server: { tls, ...server }, admin, webhooks }, redis) {
     this.#token = admin.token;
+    const port = this.port ?? (await freePort());
+    const adminPort = this.admin?.port ?? (await freePort());
     writeFileSync(
       this.configFile,
       [
         table("[server]", { host: "127.0.0.1", drain_seconds: 1, ...server, port }),
         tls ? table("[server.tls]", tls) : "",
-        table("[admin]", { host: "127.0.0.1", ...admin, port: this.admin?.port ?? 0 }),
+        table("[admin]", { host: "127.0.0.1", ...admin, port: adminPort }),
         webhooks ? table("[webhooks]", webhooks) : "",
         redis ? table("[redis]", { url: redis.url, lease_seconds: 3 }) : "",
         ...apps.map(({ limits, channels = [], webhooks = [], sources = [], ...rest }) =>
@@ -173,7 +175,7 @@ export class Server {
     if (OVER_REDIS > 0) it.#redis = await Redis.start();
     for (let number = 0; number < NODES; number++) {
       const node = new Node();
-      await node.spawn(it.#options, 0, it.#redis);
+      await node.spawn(it.#options, it.#redis);
       it.#nodes.push(node);
     }
     if (NODES > 1) it.#balancer = await (TRANSPORT === "ws" ? Splitter.start(it.#nodes) : Proxy.start(roundRobin(it.#nodes)));
@@ -228,7 +230,7 @@ export class Server {
 
   /** Starts it again on the very port that it had, after it has ended. */
   async respawn() {
-    for (const node of this.#nodes) await node.spawn(this.#options, node.port, this.#redis);
+    for (const node of this.#nodes) await node.spawn(this.#options, this.#redis);
   }
 
   /** The processes, each with `host` and `port`. */
@@ -238,7 +240,7 @@ export class Server {
 
   /** Starts one of them again, after it has ended. */
   async revive(node) {
-    await node.spawn(this.#options, node.port, this.#redis);
+    await node.spawn(this.#options, this.#redis);
   }
 
   /** Ends Redis, which keeps its memory. */
