@@ -154,6 +154,7 @@ describe("examples/invoices", { timeout: 180_000 }, () => {
     // Other news than payments call nobody.
     await open.ask("PATCH", `/api/invoices/${id}`, { cookie, body: { title: "Tables", amount: 9_000 } });
     await shows(list, "#toasts", /Invoice changed/);
+    await eventually("the tones of the last payment", DEADLINE, async () => (await called())[0] === 6);
     assert.deepEqual(await called(), [6, 1]);
     await list.locator("[name=sound]").click();
     await list.reload();

@@ -53,8 +53,8 @@ describe("reconnect", { timeout: 120_000 }, () => {
   test("SIGTERM closes with 4200, and the clients come back by themselves", async () => {
     const before = await subscribed();
     await server.restart();
-    for (const { client } of before) assert.deepEqual([...new Set(client.errors.map((error) => error.code))], [4200]);
     await back(before);
+    for (const { client } of before) assert.deepEqual([...new Set(client.errors.map((error) => error.code))], [4200]);
   });
 
   test("after a crash the clients come back by themselves", async () => {

@@ -46,11 +46,12 @@ describe("Server-Sent Events", { timeout: 300_000 }, () => {
     await server.stop();
   });
 
-  /** A page with an EventSource that records what it hears. */
+  /** A page with an EventSource that records what it hears. A query that is a function is made when the page is there. */
   async function page(query, { base = server.url, names = ["e", "tidewire:opened", "pusher:error"] } = {}) {
     const it = await browser.newPage();
     ends.push(() => it.close());
     await it.goto(`http://127.0.0.1:${site.address().port}/`);
+    const asked = typeof query === "string" ? query : await query();
     await it.evaluate(
       ([url, names]) => {
         window.heard = [];
@@ -58,7 +59,7 @@ describe("Server-Sent Events", { timeout: 300_000 }, () => {
         const hear = ({ type, data, lastEventId }) => window.heard.push({ type, data, id: lastEventId });
         for (const name of [...names, "message"]) window.source.addEventListener(name, hear);
       },
-      [`${base}/sse/${main.key}?${query}`, names],
+      [`${base}/sse/${main.key}?${asked}`, names],
     );
     return {
       heard: (type) => it.evaluate((type) => window.heard.filter((event) => event.type === type).map((event) => event.data), type),
@@ -84,7 +85,7 @@ describe("Server-Sent Events", { timeout: 300_000 }, () => {
       child.kill();
       await eventually("curl's end", BACK_DEADLINE, () => it.status !== undefined || child.signalCode);
     });
-    it.data = (name) => it.text.split("\n\n").filter((block) => block.includes(`event: ${name}\n`)).map((block) => /^data: (.*)$/m.exec(block)[1]);
+    it.data = (name) => it.text.split("\n\n").slice(0, -1).filter((block) => block.includes(`event: ${name}\n`)).map((block) => /^data: (.*)$/m.exec(block)[1]);
     it.id = () => [...it.text.matchAll(/^id: (.*)$/gm)].at(-1)[1];
     return it;
   }
@@ -120,7 +121,7 @@ describe("Server-Sent Events", { timeout: 300_000 }, () => {
     await numbers("orders", 0, 3);
     await eventually("the events", BACK_DEADLINE, async () => (await it.heard("e")).length === 3);
     await server.restart();
-    assert.match((await it.heard("pusher:error")).at(-1), /"code":4200/);
+    await eventually("why it ends", BACK_DEADLINE, async () => /"code":4200/.test((await it.heard("pusher:error")).at(-1)));
     await numbers("orders", 3, 3);
     const all = await opened(it, 2);
     assert.equal(all.at(-1).resumed, OVER_REDIS > 0);
@@ -141,7 +142,7 @@ describe("Server-Sent Events", { timeout: 300_000 }, () => {
     // The SDK sends a string as it is.
     assert.deepEqual(text, { channel: "b", event: "text", data: "not\r\nJSON" });
 
-    const short = await page(`channels=private-a&token=${await jwt({ sub: "7", channels: ["private-*"] }, "2s")}`);
+    const short = await page(async () => `channels=private-a&token=${await jwt({ sub: "7", channels: ["private-*"] }, "3s")}`);
     await opened(short, 1);
     await eventually("it gives up: the token has ended", BACK_DEADLINE, async () => (await short.state()) === 2);
     assert.match((await short.heard("pusher:error")).at(-1), /"code":4200/);
