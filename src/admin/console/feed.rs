@@ -1,5 +1,5 @@
 //! One who watches the feed: a WebSocket that gets arrays of entries, ten times a second at most, and says what it looks
-//! for.
+//! for. The first array is empty: that it was let in.
 //!
 //! Whoever does not read loses the oldest entries and is told how many. Nothing waits for a watcher.
 
@@ -96,6 +96,9 @@ struct Watcher {
 
 impl Watcher {
     async fn serve(mut self, mut incoming: MessageStream) {
+        if !self.flush().await {
+            return;
+        }
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut beats, mut heard) = (0_u32, Instant::now());

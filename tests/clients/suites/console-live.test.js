@@ -201,15 +201,18 @@ describe("the console's feed", { timeout: 300_000 }, () => {
     const batches = 250;
     const batch = Array.from({ length: 100 }, (_, n) => ({ channel: `flood-${n % 7}`, name: "tick", data: JSON.stringify({ n, text: "x".repeat(80) }) }));
     await page.evaluate(() => {
-      window.gaps = [];
-      let last = performance.now();
-      requestAnimationFrame(function tick(now) {
-        window.gaps.push(now - last);
-        last = now;
+      window.frames = 0;
+      requestAnimationFrame(function tick() {
+        window.frames += 1;
         window.most = Math.max(window.most ?? 0, document.querySelectorAll("#rows-body > *").length);
         requestAnimationFrame(tick);
       });
     });
+    // How busy the page's thread is, in seconds of its own: how long its frames take is up to what else the machine does.
+    const session = await page.context().newCDPSession(page);
+    await session.send("Performance.enable", { timeDomain: "threadTicks" });
+    const busy = async () => (await session.send("Performance.getMetrics")).metrics.find(({ name }) => name === "TaskDuration").value;
+    const before = await busy();
     const began = performance.now();
     const due = (n) => new Promise((resume) => setTimeout(resume, began + n * 16 - performance.now()));
     const sent = [];
@@ -219,8 +222,8 @@ describe("the console's feed", { timeout: 300_000 }, () => {
       if (sent.length >= 8) await sent.shift();
     }
     // It still does what it is told while they come.
-    await page.locator("#pause").click({ timeout: 5_000 });
-    await page.locator("#pause").click({ timeout: 5_000 });
+    await page.locator("#pause").click();
+    await page.locator("#pause").click();
     await Promise.all(sent);
     const seconds = (performance.now() - began) / 1_000;
     // Each event is either told or counted as skipped.
@@ -229,11 +232,11 @@ describe("the console's feed", { timeout: 300_000 }, () => {
       return (await number(told)) + (await number(page.locator("#live-skipped"))) === batches * batch.length;
     });
     assert.ok((await number(page.locator("#live-skipped"))) > 0);
-    const { gaps, most } = await page.evaluate(() => ({ gaps: window.gaps.toSorted((a, b) => a - b), most: window.most }));
-    const median = gaps[Math.floor(gaps.length / 2)];
-    t.diagnostic(`${Math.round((batches * batch.length) / seconds)} events/s, ${gaps.length} frames, median ${Math.round(median)} ms, longest ${Math.round(gaps.at(-1))} ms, ${most} rows`);
+    const { frames, most } = await page.evaluate(() => ({ frames: window.frames, most: window.most }));
+    const cost = (await busy()) - before;
+    t.diagnostic(`${Math.round((batches * batch.length) / seconds)} events/s, ${frames} frames, ${cost.toFixed(2)} s busy, ${most} rows`);
     assert.ok(most <= 500, `${most} rows`);
-    assert.ok(median < 250 && gaps[Math.floor(gaps.length * 0.9)] < 1_000, `frames ${gaps.slice(-20).map(Math.round)}`);
+    assert.ok(cost < 5, `busy for ${cost} s`);
   });
 
   test("keys alone are enough", async () => {
@@ -432,11 +435,18 @@ describe("many consoles", { timeout: 120_000 }, () => {
       }, main.id);
       assert.equal(others, 15);
       const last = await (await browser.newContext()).newPage();
+      // A network on which the refusal takes its time.
+      await last.routeWebSocket(/api\/feed/, (page) => {
+        const server = page.connectToServer();
+        server.onClose((code, reason) => setTimeout(() => page.close({ code, reason }), 500));
+      });
       await last.goto(`${server.adminUrls[0]}/console/`);
       await shows(last, "#feed-text", /Not connected: 16 consoles watch already/);
-      assert.equal(await entries(last, "note").count(), 0);
       await first.evaluate(() => window.others[0].close());
       await last.locator("#feed[data-state=live]").waitFor({ timeout: 30_000 });
+      await backend(server, main).trigger("a", "first", {});
+      await listed(last, 1, "published");
+      assert.equal(await entries(last, "note").count(), 0, "no feed was lost");
     } finally {
       await browser.close();
       await server.stop();

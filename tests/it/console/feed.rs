@@ -326,11 +326,13 @@ fn another_app_s_flood_takes_no_room() {
 fn there_are_so_many_watchers_and_the_next_one_is_told() {
     let server = Server::start(&Config::new());
     let mut watchers: Vec<Watcher> = (0..16).map(|_| Watcher::of(&server)).collect();
-    let (code, text) = Watcher::of(&server).closed();
+    // Who is let in is told so before anything else, who is refused is not.
+    let (code, text) = Watcher::of(&server).ws.closed();
     assert_eq!(code, 1013);
     assert!(text.contains("16 consoles"), "{text}");
     server.trigger("x", "e", "1");
     for watcher in &mut watchers {
+        assert_eq!(watcher.ws.text(), "[]");
         watcher.next("published");
     }
     watchers.pop();
@@ -340,7 +342,8 @@ fn there_are_so_many_watchers_and_the_next_one_is_told() {
     let mut last = Watcher::of(&server);
     server.trigger("x", "again", "1");
     assert_eq!(last.next("published")["event"], "again");
-    let (code, text) = Watcher::with(&server, "nobody", &[]).unwrap().closed();
+    let mut nobody = Watcher::with(&server, "nobody", &[]).unwrap();
+    let (code, text) = nobody.ws.closed();
     assert_eq!(code, 1008);
     assert!(text.contains("nobody"), "{text}");
     let no_app = Http::connect(server.admin).request("GET", "/console/api/feed", &[], "");

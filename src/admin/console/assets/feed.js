@@ -6,8 +6,6 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
 /** A connection that held for so long counts as well: the next failure begins with the shortest wait again. */
 const HELD_MS = 5_000;
-/** The server accepts a feed to refuse it with a reason, as browsers show no other; one that holds for so long is none of those. */
-const ACCEPTED_MS = 250;
 
 export class Feed {
   #app = null;
@@ -61,22 +59,15 @@ export class Feed {
     const socket = new WebSocket(feedUrl(this.#app));
     this.#socket = socket;
     let opened = null;
-    let accepting = null;
-    const accepted = () => {
-      if (socket !== this.#socket || opened !== null) return;
-      opened = performance.now();
-      this.#told.state({ name: "live" });
-    };
-    socket.addEventListener("open", () => {
-      accepting = setTimeout(accepted, ACCEPTED_MS);
-      socket.send(this.#filter);
-    });
+    socket.addEventListener("open", () => socket.send(this.#filter));
     socket.addEventListener("message", ({ data }) => {
-      accepted();
-      if (socket === this.#socket) this.#told.entries(entriesOf(data));
+      if (socket !== this.#socket) return;
+      // Only now: the server accepts a feed also to refuse it with a reason, as browsers show no other.
+      if (opened === null) this.#told.state({ name: "live" });
+      opened ??= performance.now();
+      this.#told.entries(entriesOf(data));
     });
     socket.addEventListener("close", ({ reason }) => {
-      clearTimeout(accepting);
       // One that was given up for another tells nothing any more.
       if (socket !== this.#socket) return;
       if (opened !== null && performance.now() - opened >= HELD_MS) this.#failures = 0;
