@@ -56,9 +56,11 @@ fn share(node: &Server, limit: &str) -> u64 {
 /// Waits until the nodes have so much of a limit.
 fn await_shares(nodes: &[Server], limit: &str, expected: &[u64]) {
     let what = format!("{limit} of {expected:?}");
+    let find = |node: &Server| node.find_labelled("cluster_limit_share", &[("limit", limit)]);
+    // Of a limit that is new there is none at first.
     eventually(PATIENCE, &what, || {
-        let shares = nodes.iter().map(|node| share(node, limit));
-        shares.eq(expected.iter().copied()).then_some(())
+        let shares = nodes.iter().map(find);
+        shares.eq(expected.iter().copied().map(Some)).then_some(())
     });
 }
 

@@ -174,7 +174,8 @@ fn joining_and_leaving_one_channel_is_told_seldom() {
 /// Over Redis nobody knows who has left last, so what is vacated on public channels shares one line.
 #[test]
 fn over_redis_it_displaces_no_members() {
-    let receiver = Receiver::start(&[Reply::Status(200)]);
+    // By way of Redis a flood may be slower than an endpoint that takes all: this one takes nothing until it is healed.
+    let receiver = Receiver::start(&[Reply::Close]);
     let nodes =
         crate::harness::Nodes::over(crate::harness::RedisServer::shared(), 2, &config(&receiver));
     let flooding = std::thread::scope(|scope| {
@@ -184,6 +185,7 @@ fn over_redis_it_displaces_no_members() {
         });
         others(&nodes[0]);
         others(&nodes[1]);
+        receiver.heal();
         flooding.join().unwrap()
     });
     let mut all = told(&nodes, &receiver, &["channel_occupied"]);

@@ -51,6 +51,11 @@ impl Place {
         fleet
             .until(LONG, "the node has gone", || server.has_ended())
             .await;
+        // What it said last is on its way through the balancer.
+        let told = || fleet.closes().len() - closed_before;
+        fleet
+            .until(LONG, "each is told", || told() >= clients)
+            .await;
         let status = server.exit_status();
         assert_eq!(status.code(), Some(0), "{status}");
         drop(server);
