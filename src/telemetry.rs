@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
 
@@ -15,10 +17,10 @@ const QUIET: &str = "actix_http=off";
 pub enum Error {
     /// The filter is none; `config` refuses such ones.
     #[error("not a log filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// Something else in this process logs already.
     #[error("logging was started twice: {0}")]
-    Started(Box<dyn std::error::Error + Send + Sync>),
+    Started(#[from] TryInitError),
 }
 
 /// Starts logging, once per process.
@@ -26,14 +28,14 @@ pub enum Error {
 /// # Errors
 /// If the filter is none, or logging was started before.
 pub fn start(log: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", log.filter))?;
+    let filter: Targets = format!("{QUIET},{}", log.filter).parse()?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     match log.format {
-        LogFormat::Human => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    }
-    .map_err(Error::Started)
+        LogFormat::Human => builder.finish().with(filter).try_init(),
+        LogFormat::Json => builder.json().finish().with(filter).try_init(),
+    }?;
+    Ok(())
 }
