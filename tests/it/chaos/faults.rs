@@ -1,5 +1,6 @@
 //! The scene of a run, and what happens to it: a schedule of faults that a seed makes.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
@@ -9,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::client::{Accepted, Shared};
-use super::hooks::Excuse;
+use super::hooks::Disturbances;
 use crate::clocks::Clock;
 use crate::cluster::{LEASE, impatient};
 use crate::harness::{Config, Proxy, Receiver, RedisServer, Reply, Server};
@@ -33,8 +34,7 @@ pub(super) struct Scene {
     pub(super) receivers: [Receiver; 2],
     /// The faults so far, and when they began.
     pub(super) played: Vec<String>,
-    /// When a webhook may have been lost: with a node, or with what Redis knew.
-    pub(super) excuses: Vec<Excuse>,
+    pub(super) disturbances: Disturbances,
     pub(super) begun: Instant,
 }
 
@@ -125,7 +125,7 @@ impl Scene {
             shared: Arc::clone(shared),
             receivers,
             played: Vec::new(),
-            excuses: Vec::new(),
+            disturbances: Disturbances::default(),
             begun: Instant::now(),
         };
         scene.start_node(0);
@@ -162,7 +162,9 @@ impl Scene {
             let at = self.begun.elapsed();
             self.played
                 .push(format!("{at:.1?}: {fault:?} of node {node}, {time:?}"));
+            let begin = Instant::now();
             losses.extend(self.happen(fault, node, time));
+            self.note_delay(fault, node, begin);
             thread::sleep(pause);
         }
         losses
@@ -173,7 +175,7 @@ impl Scene {
         match fault {
             Fault::Kill => {
                 self.kill(node);
-                self.excuse(Duration::from_secs(1));
+                self.excuse(node..node + 1, Duration::from_secs(1));
                 thread::sleep(time);
                 self.start_node(node);
             }
@@ -195,7 +197,7 @@ impl Scene {
             Fault::RedisForgets => {
                 self.redis.kill();
                 let loss = Loss::at(Instant::now());
-                self.excuse(BACK);
+                self.excuse(0..2, BACK);
                 self.redis.restart_empty();
                 return Some(loss);
             }
@@ -222,10 +224,34 @@ impl Scene {
         None
     }
 
-    /// What was to be told by now, or for so long, may not be. A node that was cut off or stood still had not told it.
-    fn excuse(&mut self, time: Duration) {
+    /// What these nodes were to tell by now, or for so long, may not be told: who was cut off or stood still has it yet.
+    fn excuse(&mut self, nodes: Range<usize>, time: Duration) {
         let now = Instant::now();
-        self.excuses.push((now - BACK, now + time));
+        let since = nodes.map(|node| self.disturbances.since(node, now));
+        let from = since.min().unwrap_or(now).min(now - BACK);
+        self.disturbances.losses.push((from, now + time));
+    }
+
+    /// Of whom webhooks may come late. A killed node tells nothing more, and a loss of memory excuses all.
+    fn note_delay(&mut self, fault: Fault, node: usize, begin: Instant) {
+        let nodes = match fault {
+            Fault::RedisStandsStill => 0..2,
+            Fault::StandStill
+            | Fault::StandStillForLong
+            | Fault::Cut
+            | Fault::CutForLong
+            | Fault::Stall
+            | Fault::Delay
+            | Fault::Reset => node..node + 1,
+            Fault::Kill
+            | Fault::RedisForgets
+            | Fault::RedisIsFull
+            | Fault::ClockJumps
+            | Fault::Reload => 0..0,
+        };
+        for delays in &mut self.disturbances.delays[nodes] {
+            delays.push((begin, Instant::now() + BACK));
+        }
     }
 
     fn stand_still(&self, node: usize, time: Duration) {

@@ -6,27 +6,58 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cluster::LEASE;
 use crate::harness::{Received, Receiver};
 
-/// What two nodes tell may come in the other order, if one of them stands still before it tells.
-const OVERTAKES: Duration = LEASE.saturating_mul(2);
+/// How late a node may tell on a loaded machine, when all is well with it.
+const LATE: Duration = Duration::from_secs(2);
 
 /// A channel or a member comes or goes.
 #[derive(Debug, Clone, Copy)]
 struct Told {
     at: Instant,
-    node: usize,
+    /// The earliest that it may have happened: a node that was cut off or stood still tells late.
+    since: Instant,
     comes: bool,
 }
 
-/// A time in which what was to be told may have been lost.
-pub(super) type Excuse = (Instant, Instant);
+/// From when to when.
+pub(super) type Span = (Instant, Instant);
+
+/// When what was told may be wrong, and when it may be late.
+#[derive(Default)]
+pub(super) struct Disturbances {
+    /// When a webhook may have been lost: with a node, or with what Redis knew.
+    pub(super) losses: Vec<Span>,
+    /// When a node did not hear of Redis, or was not heard of, and until it had told what it had to tell.
+    pub(super) delays: [Vec<Span>; 2],
+}
+
+impl Disturbances {
+    /// The earliest that may have happened what a node tells at a moment.
+    pub(super) fn since(&self, node: usize, at: Instant) -> Instant {
+        let spans = self.delays[node].iter().rev();
+        let since = spans.fold(at, |since, (begin, end)| match *end >= since {
+            true => since.min(*begin),
+            false => since,
+        });
+        since - LATE
+    }
+
+    /// Whether something may have been lost between two of what was told.
+    fn excuses(&self, one: &Told, other: &Told) -> bool {
+        let (from, to) = (one.since.min(other.since), one.at.max(other.at));
+        let mut losses = self.losses.iter();
+        losses.any(|(begin, end)| *begin <= to && *end >= from)
+    }
+}
+
+/// What each node has told of a channel or a member.
+type OfNodes = [Vec<Told>; 2];
 
 /// What was told of each channel, and of each member by `channel member`.
 #[derive(Default)]
 pub(super) struct Backend {
-    told: BTreeMap<String, Vec<Told>>,
+    told: BTreeMap<String, [Vec<(Instant, bool)>; 2]>,
     last: [String; 2],
 }
 
@@ -49,13 +80,9 @@ impl Backend {
         for event in body["events"].as_array().expect("events") {
             let text = |key: &str| event[key].as_str().unwrap_or_default();
             let subject = format!("{} {}", text("channel"), text("user_id"));
-            let told = Told {
-                at: request.at,
-                node,
-                comes: matches!(text("name"), "channel_occupied" | "member_added"),
-            };
+            let comes = matches!(text("name"), "channel_occupied" | "member_added");
             let of_it = self.told.entry(subject.trim_end().to_owned());
-            of_it.or_default().push(told);
+            of_it.or_default()[node].push((request.at, comes));
         }
         self.last[node] = request.body;
     }
@@ -64,59 +91,124 @@ impl Backend {
     pub(super) fn judge(
         &self,
         there: &[String],
-        excuses: &[Excuse],
+        disturbances: &Disturbances,
         begun: Instant,
     ) -> Vec<String> {
         let mut all = self.told.clone();
         for subject in there {
             all.entry(subject.clone()).or_default();
         }
-        let judged = all.into_iter();
-        judged
-            .flat_map(|(subject, told)| {
-                let wrong = judge_one(told, excuses, begun);
-                wrong
-                    .into_iter()
-                    .map(move |wrong| format!("{subject}: {wrong}"))
-            })
-            .collect()
+        let mut broken = Vec::new();
+        for (subject, told) in all {
+            let told = [0, 1].map(|node| {
+                let of_node = told[node].iter().map(|&(at, comes)| Told {
+                    at,
+                    since: disturbances.since(node, at),
+                    comes,
+                });
+                of_node.collect()
+            });
+            let wrong = judge_one(&told, disturbances, (begun, Instant::now()));
+            broken.extend(wrong.iter().map(|wrong| format!("{subject}: {wrong}")));
+            if !wrong.is_empty() {
+                broken.push(format!("{subject}: {}", written(&told, begun)));
+            }
+        }
+        broken
     }
 }
 
-fn judge_one(mut told: Vec<Told>, excuses: &[Excuse], begun: Instant) -> Vec<String> {
-    let is_excused = |one: Instant, other: Instant| {
-        let (from, to) = (one.min(other), one.max(other));
-        excuses
-            .iter()
-            .any(|(begin, end)| *begin <= to && *end >= from)
+/// What was told, for people: when each node said that it came or went, and since when that may have been so.
+fn written(told: &OfNodes, begun: Instant) -> String {
+    let after = |at: Instant| at.saturating_duration_since(begun);
+    let of_node = |told: &Vec<Told>| {
+        let one = |told: &Told| {
+            let sign = if told.comes { '+' } else { '-' };
+            format!("{sign}{:.2?} ({:.1?})", after(told.at), after(told.since))
+        };
+        told.iter().map(one).collect::<Vec<_>>().join(", ")
     };
-    let mut wrong = Vec::new();
-    let (mut is_there, mut since) = (false, begun);
-    told.sort_by_key(|told| told.at);
-    for at in 0..told.len() {
-        if let Some(next) = told.get(at + 1)
-            && told[at].comes == is_there
-            && next.comes != is_there
-            && next.node != told[at].node
-            && next.at - told[at].at < OVERTAKES
-        {
-            told.swap(at, at + 1);
-        }
-        let now = told[at];
-        if now.comes == is_there && !is_excused(since, now.at) {
+    format!(
+        "node 0: {}; node 1: {}",
+        of_node(&told[0]),
+        of_node(&told[1])
+    )
+}
+
+/// One order in which it may have happened: each node tells in order, but not as soon as the other.
+struct Order {
+    last: Told,
+    /// The earliest that all this may have happened.
+    since: Instant,
+    wrong: Vec<String>,
+}
+
+impl Order {
+    /// If `now` was next.
+    fn then(&self, now: Told, node: usize, disturbances: &Disturbances, begun: Instant) -> Self {
+        let mut wrong = self.wrong.clone();
+        if now.comes == self.last.comes && !disturbances.excuses(&self.last, &now) {
             let after = now.at - begun;
-            let what = if is_there { "comes" } else { "goes" };
+            let what = if now.comes { "comes" } else { "goes" };
             wrong.push(format!(
-                "{what} twice, {after:.1?} after the start, says node {}",
-                now.node
+                "{what} twice, {after:.1?} after the start, says node {node}"
             ));
         }
-        (is_there, since) = (now.comes, now.at);
+        let since = self.since.max(now.since);
+        Self {
+            last: now,
+            since,
+            wrong,
+        }
     }
-    if !is_there && !is_excused(since, Instant::now()) {
-        wrong.push("is there, and nobody says so".to_owned());
+}
+
+/// What is wrong in the best of all orders in which it may have happened, if it is there in the end.
+fn judge_one(told: &OfNodes, disturbances: &Disturbances, (begun, ended): Span) -> Vec<String> {
+    let moment = |at: Instant, comes: bool| Told {
+        at,
+        since: at,
+        comes,
+    };
+    // By how much of each node's was told, and who said the last of it.
+    let mut orders = BTreeMap::from([(
+        (0, [0, 0], 0),
+        Order {
+            last: moment(begun, false),
+            since: begun - LATE,
+            wrong: Vec::new(),
+        },
+    )]);
+    let mut best: Option<Vec<String>> = None;
+    while let Some(((total, heard, _), mut order)) = orders.pop_first() {
+        for node in [0, 1] {
+            let next = told[node].get(heard[node]);
+            // Nothing can have happened after it was told.
+            if let Some(now) = next.filter(|now| order.since <= now.at) {
+                let mut heard = heard;
+                heard[node] += 1;
+                let next = order.then(*now, node, disturbances, begun);
+                let key = (total + 1, heard, node);
+                let is_better = |known: &Order| next.wrong.len() < known.wrong.len();
+                if orders.get(&key).is_none_or(is_better) {
+                    orders.insert(key, next);
+                }
+            }
+        }
+        if total == told[0].len() + told[1].len() {
+            let end = moment(ended, true);
+            if !order.last.comes && !disturbances.excuses(&order.last, &end) {
+                order.wrong.push("is there, and nobody says so".to_owned());
+            }
+            if best
+                .as_ref()
+                .is_none_or(|best| order.wrong.len() < best.len())
+            {
+                best = Some(order.wrong);
+            }
+        }
     }
-    wrong
+    best.expect("the order in which it was told is one")
 }
 
 /// The judge sees what is wrong.
@@ -124,28 +216,70 @@ fn judge_one(mut told: Vec<Told>, excuses: &[Excuse], begun: Instant) -> Vec<Str
 fn what_a_backend_cannot_believe_is_found() {
     let begun = Instant::now();
     let after = |seconds| begun + Duration::from_secs(seconds);
-    let found = |told: &[(usize, bool)], excuses: &[Excuse]| {
-        let told = (1..).zip(told).map(|(second, &(node, comes))| Told {
-            at: after(second),
-            node,
-            comes,
-        });
-        judge_one(told.collect(), excuses, begun).len()
+    // Told by this node, so many seconds after the start.
+    let found = |told: &[(usize, u64, bool)], disturbances: &Disturbances| {
+        let of_node = |node| {
+            let of_node = told.iter().filter(|told| told.0 == node);
+            let told = of_node.map(|&(node, second, comes)| Told {
+                at: after(second),
+                since: disturbances.since(node, after(second)),
+                comes,
+            });
+            told.collect()
+        };
+        judge_one(&[of_node(0), of_node(1)], disturbances, (begun, after(60))).len()
     };
-    assert_eq!(found(&[(0, true)], &[]), 0);
-    assert_eq!(found(&[(0, true), (1, false), (0, true)], &[]), 0);
-    assert_eq!(found(&[], &[]), 1);
-    assert_eq!(found(&[(0, true), (0, false)], &[]), 1);
-    assert_eq!(found(&[(0, true), (0, true)], &[]), 1);
-    assert_eq!(found(&[(0, false), (0, true)], &[]), 1);
-    // Of two nodes one may be late.
-    assert_eq!(found(&[(0, true), (0, true), (1, false)], &[]), 0);
-    assert_eq!(found(&[(0, true), (0, true), (0, false)], &[]), 2);
-    let excuse = (after(1), after(2));
-    assert_eq!(found(&[(0, true), (0, true)], &[excuse]), 0);
-    assert_eq!(found(&[(0, true), (0, false)], &[excuse]), 0);
+    let calm = Disturbances::default();
+    assert_eq!(found(&[(0, 1, true)], &calm), 0);
     assert_eq!(
-        found(&[(0, true), (0, false), (0, true), (0, true)], &[excuse]),
-        1
+        found(&[(0, 1, true), (1, 9, false), (0, 20, true)], &calm),
+        0
     );
+    assert_eq!(found(&[], &calm), 1);
+    assert_eq!(found(&[(0, 1, true), (0, 9, false)], &calm), 1);
+    assert_eq!(found(&[(0, 1, true), (0, 9, true)], &calm), 1);
+    assert_eq!(found(&[(0, 1, false), (0, 9, true)], &calm), 1);
+    // Of two nodes one may be a little late, but what one node tells is in order.
+    assert_eq!(
+        found(&[(0, 1, true), (0, 9, true), (1, 10, false)], &calm),
+        0
+    );
+    assert_eq!(
+        found(&[(0, 1, true), (0, 9, true), (0, 10, false)], &calm),
+        2
+    );
+    assert_eq!(
+        found(&[(0, 1, true), (0, 9, true), (1, 15, false)], &calm),
+        2
+    );
+    // One that was cut off is later, and others have gone on.
+    let cut = Disturbances {
+        delays: [
+            Vec::new(),
+            vec![(after(5), after(8)), (after(7), after(20))],
+        ],
+        ..Disturbances::default()
+    };
+    let late = [(0, 1, true), (0, 9, true), (0, 12, false), (1, 19, false)];
+    assert_eq!(
+        found(&[late.as_slice(), &[(0, 30, true)]].concat(), &cut),
+        0
+    );
+    assert_eq!(
+        found(&[late.as_slice(), &[(0, 30, true)]].concat(), &calm),
+        2
+    );
+    assert_eq!(
+        found(&[(0, 1, true), (1, 2, true), (1, 19, false)], &cut),
+        2
+    );
+    let lossy = Disturbances {
+        losses: vec![(after(4), after(5))],
+        ..Disturbances::default()
+    };
+    assert_eq!(found(&[(0, 1, true), (0, 9, true)], &lossy), 0);
+    assert_eq!(found(&[(0, 1, true), (0, 9, false)], &lossy), 1);
+    assert_eq!(found(&[(0, 1, true), (0, 6, false)], &lossy), 0);
+    let all = [(0, 1, true), (0, 9, false), (0, 15, true), (0, 20, true)];
+    assert_eq!(found(&all, &lossy), 1);
 }

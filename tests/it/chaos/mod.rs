@@ -162,7 +162,7 @@ fn told(scene: &Scene) -> Vec<String> {
     let end = Instant::now() + PATIENCE;
     loop {
         backend.read(&scene.receivers);
-        let broken = backend.judge(&there, &scene.excuses, scene.begun);
+        let broken = backend.judge(&there, &scene.disturbances, scene.begun);
         if broken.is_empty() || Instant::now() > end {
             return broken;
         }
