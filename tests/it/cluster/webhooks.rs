@@ -178,28 +178,15 @@ fn a_return_on_another_node_within_the_linger_is_not_told() {
 /// What Redis has decided and a connection that broke has not told, is told by the next one.
 #[test]
 fn a_change_whose_answer_was_lost_is_told_once() {
-    const DELAY: Duration = Duration::from_secs(1);
-    let redis = RedisServer::shared();
-    let proxy = Proxy::start(redis.address());
     let receiver = receiver();
-    let config = config(&receiver).webhooks("linger_seconds", "3");
-    let nodes = Nodes::linked(&config, &[proxy.url()]);
-    let are_there = |name: &str| {
-        let pattern = format!("{}:*:{name}", nodes.prefix());
-        !redis.keys(&pattern).is_empty()
-    };
-    let lose_the_answer = || {
-        proxy.cut();
-        proxy.delay(Duration::ZERO);
-        proxy.pass();
-    };
-    let mut ada = Observer::connect(&nodes[0]);
-    proxy.delay(DELAY);
+    let way = Way::with(&config(&receiver).webhooks("linger_seconds", "3"));
+    let mut ada = Observer::connect(&way.nodes[0]);
+    way.proxy.delay(DELAY);
     ada.send_join("ada");
     eventually(PATIENCE, "ada is a member", || {
-        are_there("members:*").then_some(())
+        way.has("members:*").then_some(())
     });
-    lose_the_answer();
+    way.lose_the_answer();
     ada.await_snapshot();
     assert_told(
         &receiver,
@@ -207,13 +194,13 @@ fn a_change_whose_answer_was_lost_is_told_once() {
     );
     drop(ada);
     eventually(PATIENCE, "her leaving waits", || {
-        are_there("linger").then_some(())
+        way.has("linger").then_some(())
     });
-    proxy.delay(DELAY);
+    way.proxy.delay(DELAY);
     eventually(PATIENCE, "her leaving is decided", || {
-        (!are_there("linger")).then_some(())
+        (!way.has("linger")).then_some(())
     });
-    lose_the_answer();
+    way.lose_the_answer();
     assert_told(
         &receiver,
         &[
@@ -221,4 +208,71 @@ fn a_change_whose_answer_was_lost_is_told_once() {
             "member_removed presence-x ada",
         ],
     );
+}
+
+/// What was under way on a connection that broke may reach Redis behind what was registered on the next one.
+#[test]
+fn a_registration_that_comes_late_changes_nothing() {
+    let receiver = receiver();
+    let way = Way::with(&config(&receiver));
+    let mut monitor = RedisServer::shared().connect();
+    monitor.ask(&["MONITOR"]).expect("redis-server answers");
+    let ada = Observer::joined(&way.nodes[0], "ada");
+    let registration = loop {
+        let line = monitor.read().expect("a line").text();
+        if line.contains("EVALSHA") && line.contains(way.nodes.prefix()) && line.contains("\"ada\"")
+        {
+            break line;
+        }
+    };
+    drop(monitor);
+    assert_told(
+        &receiver,
+        &["channel_occupied presence-x", "member_added presence-x ada"],
+    );
+    way.proxy.reset();
+    drop(ada);
+    assert_told(
+        &receiver,
+        &[
+            "channel_vacated presence-x",
+            "member_removed presence-x ada",
+        ],
+    );
+    let (_, words) = registration.split_once("] \"").expect("a command");
+    let words: Vec<&str> = words
+        .strip_suffix('"')
+        .unwrap_or(words)
+        .split("\" \"")
+        .collect();
+    RedisServer::shared().ask(&words);
+    assert_told(&receiver, &[]);
+    assert!(!way.has("members:*"), "she is back");
+}
+
+const DELAY: Duration = Duration::from_secs(1);
+
+/// One node, and its way to the shared Redis.
+struct Way {
+    proxy: Proxy,
+    nodes: Nodes,
+}
+
+impl Way {
+    fn with(config: &Config) -> Self {
+        let proxy = Proxy::start(RedisServer::shared().address());
+        let nodes = Nodes::linked(config, &[proxy.url()]);
+        Self { proxy, nodes }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let pattern = format!("{}:*:{name}", self.nodes.prefix());
+        !RedisServer::shared().keys(&pattern).is_empty()
+    }
+
+    fn lose_the_answer(&self) {
+        self.proxy.cut();
+        self.proxy.delay(Duration::ZERO);
+        self.proxy.pass();
+    }
 }

@@ -51,6 +51,8 @@ impl From<io::Error> for ConnectionError {
 pub(crate) struct Connection {
     /// Identifies the server's process; see [`Run`].
     pub(crate) run: Run,
+    /// Of all connections that its owner has had; each has a higher one.
+    pub(crate) number: u64,
     /// The local IP address.
     pub(crate) address: Option<IpAddr>,
     /// The scripts' SHA-1 digests, in the order of [`Script::ALL`].
@@ -69,6 +71,7 @@ impl Connection {
         let (sender, values) = mpsc::channel(READ_AHEAD);
         Self {
             run: Run::default(),
+            number: 0,
             address: None,
             digests: Vec::new(),
             out: Vec::new(),

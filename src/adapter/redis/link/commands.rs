@@ -24,6 +24,7 @@ impl Link {
         let last = matches!(self.shutdown, Shutdown::Flushing(_));
         let bucket = &self.deps.bucket;
         let untold = bucket.untold(&self.deps.node);
+        let number = bucket.connection(&self.deps.node);
         let mut keys = vec![
             &bucket.nodes,
             &bucket.wire,
@@ -31,6 +32,7 @@ impl Link {
             &bucket.due,
             &bucket.linger,
             &untold,
+            &number,
         ];
         if self.feed_relay.is_some() {
             keys.push(&bucket.watch);
@@ -43,7 +45,8 @@ impl Link {
             .arg(format!("{:016x}", rand::random::<u64>()))
             .arg(HEARTBEAT_BATCH)
             .arg(u8::from(last))
-            .arg(self.told);
+            .arg(self.told)
+            .arg(connection.number);
         if let Some(feed_relay) = &self.feed_relay {
             command.arg(feed_relay.watched(&self.deps.node));
         }

@@ -42,7 +42,7 @@ mod shares;
 mod shutdown;
 mod topic;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
@@ -131,11 +131,11 @@ pub(super) struct Link {
     /// What resumable connections have confirmed and Redis has not been told.
     positions: WaitingPositions,
     in_flight: InFlight,
-    /// The number up to which heartbeats have told what only this node is told. Only they acknowledge: a command of a
-    /// connection that is gone may be carried out late, below what replies have said meanwhile.
+    /// The number up to which this node knows what only it is told. Heartbeats say so, and Redis forgets it.
     told: u64,
-    /// What replies have said above that.
-    told_by_replies: BTreeSet<u64>,
+    /// Connections so far. Redis carries out no registration of an earlier one any more once it has a heartbeat of a later
+    /// one. So nothing is told below what replies have said, and nothing older overwrites what is registered.
+    connections: u64,
     asking: Asking,
     feed_relay: Option<FeedRelay>,
     directory: Option<NodeDirectory>,
@@ -186,7 +186,7 @@ impl Link {
             positions: WaitingPositions::default(),
             in_flight: InFlight::default(),
             told: 0,
-            told_by_replies: BTreeSet::new(),
+            connections: 0,
             asking,
             share_calls: 0,
             waiter_deadlines: VecDeque::new(),
@@ -272,6 +272,8 @@ impl Link {
 
     /// Sends a heartbeat, whose reply says what Redis remembers. Everything is registered again after it.
     fn on_connected(&mut self, connection: &mut Connection) {
+        self.connections += 1;
+        connection.number = self.connections;
         self.paused = true;
         self.listen_to_peers(connection);
         self.heartbeat(connection);

@@ -95,7 +95,9 @@ impl<'a> RegisterCommand<'a> {
         let Self { app, subject, .. } = self;
         // The keys are built for each registration, so that an idle topic stays small.
         let topic_keys = link.bucket.topic_keys(subject.topic_id(app));
-        let keys = link.bucket.register_keys(app, &topic_keys, self.node);
+        let keys = link
+            .bucket
+            .register_keys(app, &topic_keys, self.node, &link.node);
         let channel = subject.channel().map_or("", |channel| channel.as_str());
         let mut command = connection.script(Script::Register, &keys);
         command
@@ -118,7 +120,8 @@ impl<'a> RegisterCommand<'a> {
         command
             .arg(self.resume_seconds)
             .arg(self.latest)
-            .arg(behind.unwrap_or_default());
+            .arg(behind.unwrap_or_default())
+            .arg(connection.number);
         if matches!(subject, Subject::User(_)) {
             command.arg(self.signing_in);
         }

@@ -62,9 +62,7 @@ impl Link {
             return Ok(());
         }
         let registered = Registered::read(&mut reply, connection.run)?;
-        if registered.told > self.told {
-            self.told_by_replies.insert(registered.told);
-        }
+        self.told = self.told.max(registered.told);
         if registration.releases {
             return self.on_released(name, &registered);
         }
@@ -126,7 +124,6 @@ impl Link {
         delivery.answer_waiters(topic, waiters, &known);
         if registered.count_published {
             delivery.send_count(topic, count);
-            delivery.post_webhook(topic, &WebhookEvent::SubscriptionCount(count), source);
         }
         if topic.needs_registration() {
             self.enqueue(name);
@@ -144,10 +141,7 @@ impl Link {
             return Ok(());
         };
         topic.registered = false;
-        if registered.count_published {
-            let event = WebhookEvent::SubscriptionCount(registered.count);
-            self.deps.delivery.post_webhook(topic, &event, None);
-        }
+        registered.post_webhooks(&self.deps.delivery, topic, None);
         if topic.local.interested {
             topic.position = None;
             self.enqueue(name);
@@ -212,6 +206,10 @@ impl Registered {
         let is_cache = topic.subject.channel().is_some_and(ChannelName::is_cache);
         if self.cache_miss && is_cache {
             delivery.post_webhook(topic, &WebhookEvent::CacheMiss, source);
+        }
+        if self.count_published {
+            let event = WebhookEvent::SubscriptionCount(self.count);
+            delivery.post_webhook(topic, &event, source);
         }
     }
 

@@ -285,7 +285,7 @@ impl Link {
             let (number, rest) = text.split_at(digits);
             let number = number.parse().unwrap_or_default();
             self.told = self.told.max(number);
-            if number <= known || self.told_by_replies.contains(&number) {
+            if number <= known {
                 continue;
             }
             let kind = rest.bytes().next();
@@ -306,7 +306,6 @@ impl Link {
             self.post_webhook(topic_id, &event);
             posted += 1;
         }
-        self.told_by_replies = self.told_by_replies.split_off(&(self.told + 1));
         posted
     }
 

@@ -109,13 +109,19 @@ impl Bucket {
         format!("{}untold:{node}", self.prefix)
     }
 
-    /// The keys of `scripts/register.lua`, in its order.
+    /// The key of the number of a node's latest connection.
+    pub(crate) fn connection(&self, node: &str) -> String {
+        format!("{}connection:{node}", self.prefix)
+    }
+
+    /// The keys of `scripts/register.lua`, in its order, of what `node` holds. The caller is told what one node alone is.
     pub(crate) fn register_keys(
         &self,
         app: &AppId,
         topic_keys: &TopicKeys,
         node: &str,
-    ) -> [String; 10] {
+        caller: &str,
+    ) -> [String; 11] {
         [
             self.nodes.clone(),
             topic_keys.state.clone(),
@@ -126,7 +132,8 @@ impl Bucket {
             self.due.clone(),
             topic_keys.log.clone(),
             topic_keys.event.clone(),
-            self.untold(node),
+            self.untold(caller),
+            self.connection(caller),
         ]
     }
 

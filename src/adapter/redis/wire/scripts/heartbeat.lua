@@ -1,16 +1,18 @@
 -- Renews a node's lease in one bucket, and returns what is due there.
 --
--- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  6 what the node has not been told  [7 watches of consoles]
+-- KEYS  1 nodes  2 wire  3 epoch  4 due  5 linger  6 what the node has not been told
+--       7 number of the node's latest connection  [8 watches of consoles]
 -- ARGV  1 node  2 lease in ms  3 wire version  4 name for a new epoch  5 most of each kind
 --       6 '1': nothing lingers any longer if this node is the last one  7 number up to which it has been told
---       8… watches of this node's consoles
--- -> {'WIRE', version} when live nodes speak another version, else
+--       8 number of the connection of this call  9… watches of this node's consoles
+-- -> {'WIRE', version} when live nodes speak another version, {'LATE'} when the node has another connection by now, else
 --    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, what only this node is
 --     told, live nodes, watches of all nodes' consoles}
 -- What it is told: a number, a letter, a topic id, and of members '\0' and the user. C: the channel is occupied; M: the
 -- member was added; N: the channel has no last event; G: the channel or member has stayed away. A number comes again until
--- the node knows it, as replies get lost.
-local nodes, wire, epoch_key, due, linger, untold, watch = unpack(KEYS)
+-- the node knows it, as replies get lost. So these are no more than what registrations in flight can cause, and what stayed
+-- away since the last reply.
+local nodes, wire, epoch_key, due, linger, untold, connection, watch = unpack(KEYS)
 local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -19,6 +21,9 @@ local function ms(number) return string.format('%.0f', number) end
 -- A Redis that is full refuses a script at its first write, if that may take memory. This one takes none, and what follows is
 -- written: a node must not lose its lease because of a lack of memory.
 redis.call('ZREM', nodes, '')
+
+if tonumber(redis.call('GET', connection) or 0) > tonumber(ARGV[8]) then return {'LATE'} end
+redis.call('SET', connection, ARGV[8], 'EX', 600)
 
 local others = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', nodes, '(' .. ms(now), '+inf')) do
@@ -59,7 +64,7 @@ if #gone > 0 then redis.call('EXPIRE', untold, 600) end
 
 -- The watch of a console that was closed, or whose node is gone, ends after a few heartbeats.
 local watched = {}
-for i = 8, #ARGV do
+for i = 9, #ARGV do
     redis.call('ZADD', watch, ms(now + 3000), ARGV[i])
     redis.call('PEXPIRE', watch, 3000)
 end

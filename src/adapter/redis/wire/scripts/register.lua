@@ -2,7 +2,7 @@
 -- consequences for other nodes in the same step.
 --
 -- KEYS  1 nodes  2 topic's state  3 members  4 index of the app's channels  5 the node's own topics  6 linger  7 due
---       8 log  9 last event  10 what the node has not been told
+--       8 log  9 last event  10 what the caller has not been told  11 number of the caller's latest connection
 -- ARGV  1 node  2 topic id  3 channel  4 topic  5 PUBLISH or SPUBLISH
 --       6 'set', 'release' (set to nothing and no longer interested), 'drop' (the same, of a dead node)
 --       7 subscriptions  8 flags: l listed, p presence, c tell the count, k cache, s members wanted, r restored after
@@ -11,12 +11,13 @@
 --       12, 13 run and number of the last event seen  14 '1': the log is wanted although no event was seen
 --       15 seconds that an event is kept for clients that resume
 --       16, 17 of the log so many of its last entries are wanted, and what is behind this number, or ''
---       18… members: id, '+' or '-', user_info; of a user 18: how many of its connections sign in with this call
--- -> {'LAPSED'} or {'ALIVE'} when the lease is not as expected, else
+--       18 number of the connection of this call
+--       19… members: id, '+' or '-', user_info; of a user 19: how many of its connections sign in with this call
+-- -> {'LAPSED'} or {'ALIVE'} when the lease is not as expected, {'LATE'} when the caller has another connection by now, else
 --    {'OK', run, number, subscriptions, users (of a user: sign-ins that are refused, which the node undoes), occupied,
 --     count told, cache miss, members that appeared, members or false, log or false, last event or false, now,
 --     number of the last event that was one, number of what is told here}
-local nodes, state, members, index, own, linger, due, log, event, untold = unpack(KEYS)
+local nodes, state, members, index, own, linger, due, log, event, untold, connection = unpack(KEYS)
 local node, topic_id, channel, topic, publish, mode = unpack(ARGV, 1, 6)
 local flags = ARGV[8]
 local function flag(name) return string.find(flags, name, 1, true) ~= nil end
@@ -27,6 +28,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function ms(number) return string.format('%.0f', number) end
 local function say(kind, text) redis.call(publish, topic, '\1' .. kind .. text) end
 
+-- What a connection had under way when it broke may come behind what was registered on the next one, which is newer.
+if tonumber(redis.call('GET', connection) or 0) > tonumber(ARGV[18]) then return {'LATE'} end
 local lease_end = redis.call('ZSCORE', nodes, node)
 local alive = lease_end and tonumber(lease_end) > now
 if mode == 'drop' then
@@ -61,7 +64,7 @@ local before = tonumber(redis.call('HGET', state, 'total') or 0)
 local others = before - tonumber(old or 0)
 local users = 0
 if flag('u') and mode == 'set' and most > 0 then
-    users = math.max(0, math.min(tonumber(ARGV[18]), others + count - most))
+    users = math.max(0, math.min(tonumber(ARGV[19]), others + count - most))
     count = count - users
 end
 local total = others + count
@@ -142,7 +145,7 @@ local function remove(user)
 end
 if presence then
     local given = {}
-    for at = 18, #ARGV, 3 do
+    for at = 19, #ARGV, 3 do
         if ARGV[at + 1] == '+' then
             add(ARGV[at], ARGV[at + 2])
             given[ARGV[at]] = true
