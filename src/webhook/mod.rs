@@ -35,7 +35,7 @@ use crate::app::{AppId, Apps};
 use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds, section};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
-use crate::protocol::{ChannelName, SocketId, WebhookEvent};
+use crate::protocol::{ChannelName, SocketId, WebhookEvent, WebhookKind};
 use crate::spool::{self, Folder};
 use delivery_task::DeliveryContext;
 use endpoint::{Endpoint, EndpointCommand};
@@ -264,6 +264,13 @@ impl Webhooks {
                 endpoint.post(Arc::clone(json), *tag);
             }
         }
+    }
+
+    /// Whether an endpoint wants such events of the channel.
+    pub fn are_wanted(&self, app: &AppId, channel: &ChannelName, kind: WebhookKind) -> bool {
+        let table = self.0.table.borrow();
+        let mut endpoints = table.active.get(app).into_iter().flatten();
+        endpoints.any(|endpoint| endpoint.wants(kind, channel))
     }
 
     /// Records the event in the feed, whether the app has webhooks or not: exactly one node posts each event. Client

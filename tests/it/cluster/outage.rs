@@ -158,3 +158,19 @@ fn nodes_start_before_redis_does() {
     assert_eq!(early.text(), event("x", "1"));
     early.silent();
 }
+
+#[test]
+fn a_count_that_changed_while_a_node_was_away_is_told_when_it_is_back() {
+    const COUNT: &str = "pusher_internal:subscription_count";
+    let redis = RedisServer::shared();
+    let proxy = Proxy::start(redis.address());
+    let config = impatient().app("subscription_count", "true");
+    let nodes = Nodes::linked(&config, &[proxy.url(), redis.url()]);
+    let mut first = Ws::subscribed(&nodes[0], "x");
+    assert_eq!(first.told(COUNT)["subscription_count"], 1);
+    proxy.cut();
+    let mut second = Ws::subscribed(&nodes[1], "x");
+    assert_eq!(second.told(COUNT)["subscription_count"], 2);
+    proxy.pass();
+    assert_eq!(first.told(COUNT)["subscription_count"], 2);
+}

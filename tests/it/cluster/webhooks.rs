@@ -210,6 +210,45 @@ fn a_change_whose_answer_was_lost_is_told_once() {
     );
 }
 
+#[test]
+fn a_count_whose_answer_was_lost_is_told_once() {
+    let receiver = receiver();
+    let asked = receiver.webhook("events = [\"subscription_count\"]");
+    let config = super::impatient().webhook(&asked);
+    let way = Way::with(&config.app("subscription_count", "true"));
+    let _first = Ws::subscribed(&way.nodes[0], "x");
+    assert_told(&receiver, &["subscription_count x 1"]);
+    let mut second = Ws::connect(&way.nodes[0]);
+    way.proxy.delay(DELAY);
+    second.send_subscribe("x", None);
+    let state = format!("{}:{{0}}:state:app-id:x", way.nodes.prefix());
+    eventually(PATIENCE, "Redis counts it", || {
+        let total = RedisServer::shared().cli(&["HGET", &state, "total"]);
+        (total == "2").then_some(())
+    });
+    way.lose_the_answer();
+    assert_told(&receiver, &["subscription_count x 2"]);
+}
+
+#[test]
+fn a_count_that_was_held_back_is_told_though_answers_are_lost() {
+    /// From which on not each is told at once.
+    const MANY: usize = 101;
+    let receiver = receiver();
+    let asked = receiver.webhook("events = [\"subscription_count\"]");
+    let config = super::impatient().webhook(&asked);
+    let way = Way::with(&config.app("subscription_count", "true"));
+    let subscribed = || Ws::subscribed(&way.nodes[0], "x");
+    let _all: Vec<Ws> = (0..MANY).map(|_| subscribed()).collect();
+    way.proxy.delay(DELAY);
+    assert!(way.has("due"), "the last one is held back");
+    eventually(PATIENCE, "its time has come", || {
+        (!way.has("due")).then_some(())
+    });
+    way.lose_the_answer();
+    while short(&receiver.event()) != format!("subscription_count x {MANY}") {}
+}
+
 /// What was under way on a connection that broke may reach Redis behind what was registered on the next one.
 #[test]
 fn a_registration_that_comes_late_changes_nothing() {

@@ -167,10 +167,16 @@ impl Link {
 
     pub(super) fn flush_count(&mut self, topic_id: String, connection: &mut Connection) {
         let bucket = &self.deps.bucket;
-        let mut command = connection.script(Script::FlushCount, &[bucket.state(&topic_id)]);
+        let keys = [
+            bucket.state(&topic_id),
+            bucket.due.clone(),
+            bucket.untold(&self.deps.node),
+        ];
+        let mut command = connection.script(Script::FlushCount, &keys);
         command
             .arg(bucket.topic(&topic_id))
-            .arg(self.publish_verb());
+            .arg(self.publish_verb())
+            .arg(&topic_id);
         connection.queue(&command);
         self.in_flight.push(PendingReply::FlushCount(topic_id));
     }

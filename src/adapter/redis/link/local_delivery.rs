@@ -177,7 +177,8 @@ impl LocalDelivery {
             });
     }
 
-    pub(super) fn send_count(&self, topic: &Topic, count: usize) {
+    pub(super) fn send_count(&self, topic: &mut Topic, count: usize) {
+        topic.count_sent = count;
         if let Some(channel) = topic.subject.channel()
             && let Some(frame) = count_frame(channel, count)
         {

@@ -71,6 +71,7 @@ impl Link {
             return Ok(());
         }
         let registered = Registered::read(&mut reply, Run::default())?;
+        self.told = self.told.max(registered.told);
         self.deps.delivery.metrics.cluster_reaped.inc();
         if registered.count_published {
             self.post_webhook(topic_id, &WebhookEvent::SubscriptionCount(registered.count));

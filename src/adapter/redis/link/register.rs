@@ -12,6 +12,7 @@ use crate::adapter::redis::wire::message::Position;
 use crate::adapter::redis::wire::scripts::Script;
 use crate::app::AppId;
 use crate::channel_log::LogId;
+use crate::protocol::WebhookKind;
 
 /// The arguments that are not the same for each topic of a link. The head of the script explains each.
 pub(super) struct RegisterCommand<'a> {
@@ -98,17 +99,24 @@ impl<'a> RegisterCommand<'a> {
         let keys = link
             .bucket
             .register_keys(app, &topic_keys, self.node, &link.node);
-        let channel = subject.channel().map_or("", |channel| channel.as_str());
+        let channel = subject.channel();
+        let webhooks = &link.delivery.webhooks;
+        let are_told = |channel| webhooks.are_wanted(app, channel, WebhookKind::SubscriptionCount);
+        let told = if channel.is_some_and(are_told) {
+            "t"
+        } else {
+            ""
+        };
         let mut command = connection.script(Script::Register, &keys);
         command
             .arg(self.node)
             .arg(&topic_keys.topic_id)
-            .arg(channel)
+            .arg(channel.map_or("", |channel| channel.as_str()))
             .arg(&topic_keys.topic)
             .arg(publish_verb(&link.settings))
             .arg(self.mode)
             .arg(self.count)
-            .arg(&self.flags)
+            .arg(format!("{}{told}", self.flags))
             .arg(millis(link.linger))
             .arg(self.max_members)
             .arg(link.settings.log.seconds);

@@ -28,8 +28,8 @@ pub(in crate::adapter::redis) struct Registered {
     occupied: bool,
     pub(super) count_published: bool,
     cache_miss: bool,
-    /// The number of what only this reply says: occupied, cache miss, appeared.
-    told: u64,
+    /// The number of what only this reply says: occupied, count published, cache miss, appeared.
+    pub(super) told: u64,
     appeared: Vec<String>,
     members: Option<Members>,
     /// The last event of a cache channel, and its place.
@@ -122,7 +122,9 @@ impl Link {
             delivery.refuse_sign_ins(topic, &mut waiters, registered.refused);
         }
         delivery.answer_waiters(topic, waiters, &known);
-        if registered.count_published {
+        // Others may have changed it while this node was away.
+        let is_another = registration.whole && !registration.restores && topic.count_sent != count;
+        if registered.count_published || (is_another && topic.local.sends_count) {
             delivery.send_count(topic, count);
         }
         if topic.needs_registration() {

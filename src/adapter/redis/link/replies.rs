@@ -153,8 +153,11 @@ impl Link {
             PendingReply::OwnedTopics(node) => self.reap(&node, value.texts()?, connection),
             PendingReply::DropTopic(topic_id) => self.on_dropped(&topic_id, value.list()?),
             PendingReply::FlushCount(topic_id) => {
-                let count = usize::try_from(value.number()?).unwrap_or_default();
-                if count > 0 {
+                let mut reply = value.list()?.into_iter();
+                let mut next = || reply.next().unwrap_or(Value::Nil);
+                let (count, told) = (next().number()?, next().text()?);
+                self.told = self.told.max(told.parse().unwrap_or_default());
+                if let Ok(count @ 1..) = usize::try_from(count) {
                     self.post_webhook(&topic_id, &WebhookEvent::SubscriptionCount(count));
                 }
                 Ok(())
@@ -290,15 +293,16 @@ impl Link {
             }
             let kind = rest.bytes().next();
             let subject = rest.get(1..).unwrap_or_default();
-            let (topic_id, user) = match subject.split_once('\0') {
-                Some((topic_id, user)) => (topic_id, UserId::new(user)),
-                None => (subject, None),
-            };
+            let (topic_id, more) = subject.split_once('\0').unwrap_or((subject, ""));
+            let user = UserId::new(more);
             let event = match (kind, &user) {
                 (Some(b'C'), _) => WebhookEvent::ChannelOccupied,
                 (Some(b'M'), Some(user)) => WebhookEvent::MemberAdded(user),
                 // A rule that keeps the last event reports no misses.
                 (Some(b'N'), _) if is_cache(topic_id) => WebhookEvent::CacheMiss,
+                (Some(b'S'), _) => {
+                    WebhookEvent::SubscriptionCount(more.parse().unwrap_or_default())
+                }
                 (Some(b'G'), None) => WebhookEvent::ChannelVacated,
                 (Some(b'G'), Some(user)) => WebhookEvent::MemberRemoved(user),
                 _ => continue,

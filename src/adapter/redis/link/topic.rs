@@ -40,6 +40,8 @@ pub(super) struct Topic {
     pub(super) members: Members,
     /// Whether `members` is complete; if not, the next registration asks for all of them.
     pub(super) members_complete: bool,
+    /// The cluster's subscriptions, as clients here were told last.
+    pub(super) count_sent: usize,
     /// Whether the user is signed in anywhere, as this node's watchers know it.
     pub(super) online: bool,
     /// The last event that this node delivered.
@@ -94,6 +96,7 @@ impl Topic {
             waiters: Vec::new(),
             members: Members::new(),
             members_complete: false,
+            count_sent: 0,
             online: false,
             position: None,
             degraded_since: None,

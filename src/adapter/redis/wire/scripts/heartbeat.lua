@@ -8,10 +8,10 @@
 -- -> {'WIRE', version} when live nodes speak another version, {'LATE'} when the node has another connection by now, else
 --    {'OK', epoch, whether the node's own lease had ended, dead nodes, topic ids whose count is due, what only this node is
 --     told, live nodes, watches of all nodes' consoles}
--- What it is told: a number, a letter, a topic id, and of members '\0' and the user. C: the channel is occupied; M: the
--- member was added; N: the channel has no last event; G: the channel or member has stayed away. A number comes again until
--- the node knows it, as replies get lost. So these are no more than what registrations in flight can cause, and what stayed
--- away since the last reply.
+-- What it is told: a number, a letter, a topic id, and perhaps '\0' and more. C: the channel is occupied; M: the member,
+-- which follows, was added; N: the channel has no last event; S: the subscriptions, whose number follows, have changed;
+-- G: the channel or the member, which follows, has stayed away. A number comes again until the node knows it, as replies
+-- get lost. So these are no more than what registrations in flight can cause, and what stayed away since the last reply.
 local nodes, wire, epoch_key, due, linger, untold, connection, watch = unpack(KEYS)
 local node, lease, version, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[5])
 local time = redis.call('TIME')
@@ -55,7 +55,8 @@ local function take(key, upto)
     return found
 end
 local dead = redis.call('ZRANGEBYSCORE', nodes, '-inf', ms(now), 'LIMIT', 0, limit)
-local counts = take(due, ms(now))
+-- They are due until they are flushed; see flush_count.lua.
+local counts = redis.call('ZRANGEBYSCORE', due, '-inf', ms(now), 'LIMIT', 0, limit)
 local gone = take(linger, (ARGV[6] == '1' and others == 0) and '+inf' or ms(now))
 redis.call('ZREMRANGEBYSCORE', untold, '-inf', ARGV[7])
 local at = ms(math.max(time[1] * 1000000 + time[2], ARGV[7] + 1))

@@ -5,8 +5,8 @@
 --       8 log  9 last event  10 what the caller has not been told  11 number of the caller's latest connection
 -- ARGV  1 node  2 topic id  3 channel  4 topic  5 PUBLISH or SPUBLISH
 --       6 'set', 'release' (set to nothing and no longer interested), 'drop' (the same, of a dead node)
---       7 subscriptions  8 flags: l listed, p presence, c tell the count, k cache, s members wanted, r restored after
---       a loss of memory, w the members given are all there are, u a user
+--       7 subscriptions  8 flags: l listed, p presence, c tell the count, t to webhooks too, k cache, s members wanted,
+--       r restored after a loss of memory, w the members given are all there are, u a user
 --       9 linger in ms  10 most members, or connections of a user (0: any number)  11 seconds that a log lives
 --       12, 13 run and number of the last event seen  14 '1': the log is wanted although no event was seen
 --       15 seconds that an event is kept for clients that resume
@@ -190,12 +190,14 @@ end
 
 -- Nobody else is told this. It is kept until the node says that it has come; see heartbeat.lua.
 local told_at = 0
-if occupied == 1 or miss == 1 or #appeared > 0 then
+local is_count_kept = told == 1 and flag('t')
+if occupied == 1 or miss == 1 or #appeared > 0 or is_count_kept then
     told_at = time[1] * 1000000 + time[2]
     local at = ms(told_at)
     if occupied == 1 then redis.call('ZADD', untold, at, at .. 'C' .. topic_id) end
     for _, user in ipairs(appeared) do redis.call('ZADD', untold, at, at .. 'M' .. topic_id .. '\0' .. user) end
     if miss == 1 then redis.call('ZADD', untold, at, at .. 'N' .. topic_id) end
+    if is_count_kept then redis.call('ZADD', untold, at, at .. 'S' .. topic_id .. '\0' .. total) end
     redis.call('EXPIRE', untold, 600)
 end
 
