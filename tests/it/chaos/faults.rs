@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::client::{Accepted, Shared};
+use super::client::{Accepted, Life, Shared};
 use super::hooks::Disturbances;
 use crate::clocks::Clock;
 use crate::cluster::{LEASE, impatient};
@@ -40,16 +40,33 @@ pub(super) struct Scene {
 
 /// A moment in which Redis lost its memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Loss(Instant);
+pub(super) struct Loss {
+    at: Instant,
+    /// Since when each node need not have been given what was accepted.
+    behind: [Instant; 2],
+}
 
 impl Loss {
     pub(super) fn at(moment: Instant) -> Self {
-        Self(moment)
+        Self::of(moment, &Disturbances::default())
     }
 
-    /// Whether an event that was accepted before it need not have been delivered: to a node that was cut off then.
-    pub(super) fn excuses(&self, event: &Accepted) -> bool {
-        event.begun <= self.0 && event.done + BACK > self.0
+    fn of(at: Instant, disturbances: &Disturbances) -> Self {
+        let behind = |node| disturbances.since(node, at).min(at - BACK);
+        Self {
+            at,
+            behind: [behind(0), behind(1)],
+        }
+    }
+
+    /// Whether an event that was accepted before it need not have been delivered: to a node that was cut off then. One who
+    /// resumed may have been on either.
+    pub(super) fn excuses(&self, event: &Accepted, life: &Life) -> bool {
+        let behind = match life.is_resumed {
+            true => self.behind[0].min(self.behind[1]),
+            false => self.behind[life.node],
+        };
+        event.begun <= self.at && event.done > behind
     }
 
     /// Whether an event was on its way at that moment. Redis does not know any more that it had taken it, so whoever had
@@ -65,7 +82,7 @@ impl Loss {
                 next.map(|event| event.begun),
             ),
         };
-        begun.is_none_or(|begun| begun <= self.0) && done.is_none_or(|done| self.0 <= done)
+        begun.is_none_or(|begun| begun <= self.at) && done.is_none_or(|done| self.at <= done)
     }
 }
 
@@ -196,7 +213,7 @@ impl Scene {
             }
             Fault::RedisForgets => {
                 self.redis.kill();
-                let loss = Loss::at(Instant::now());
+                let loss = Loss::of(Instant::now(), &self.disturbances);
                 self.excuse(0..2, BACK);
                 self.redis.restart_empty();
                 return Some(loss);

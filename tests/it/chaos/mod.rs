@@ -212,7 +212,7 @@ fn judge(lives: &[Life], accepted: &[Accepted], losses: &[Loss]) -> Vec<String> 
         for event in accepted {
             let is_owed = event.begun > since
                 && event.number <= last
-                && !losses.iter().any(|loss| loss.excuses(event));
+                && !losses.iter().any(|loss| loss.excuses(event, life));
             if is_owed && !seen.contains(&event.number) {
                 broken.push(format!(
                     "{whose} missed {}, accepted by node {}, {:?} after it had subscribed",
