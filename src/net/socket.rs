@@ -12,6 +12,7 @@ use actix_rt::net::TcpStream;
 use bytes::{BufMut as _, BytesMut};
 use rustix::net::sockopt;
 use rustls::ServerConfig;
+use tokio::io::Interest;
 
 use super::tls::Tls;
 use crate::limits::Permit;
@@ -104,7 +105,12 @@ impl Socket {
     /// As [`Self::try_read`].
     pub fn try_read_some(&self, buffer: &mut BytesMut, most: usize) -> io::Result<usize> {
         match &self.tls {
-            None => self.stream.try_read_buf(&mut buffer.limit(most)),
+            None => {
+                let room = most.min(buffer.capacity() - buffer.len());
+                let read = self.stream.try_read_buf(&mut buffer.limit(most))?;
+                note_drained(&self.stream, read, room);
+                Ok(read)
+            }
             Some(tls) => tls.borrow_mut().try_read(&self.stream, buffer, most),
         }
     }
@@ -169,6 +175,16 @@ impl Socket {
     }
 }
 
+/// After a read that left room, all that had come is taken: the next one waits for news and does not ask the kernel.
+pub(super) fn note_drained(stream: &TcpStream, read: usize, room: usize) {
+    if (1..room).contains(&read) {
+        // What is refused so is what the runtime takes for not readable.
+        let _ = stream.try_io(Interest::READABLE, || {
+            io::Result::<()>::Err(io::ErrorKind::WouldBlock.into())
+        });
+    }
+}
+
 /// Flushes as often as the kernel takes more, until all is flushed.
 fn flushed(
     stream: &TcpStream,
@@ -187,13 +203,45 @@ fn flushed(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let (stream, _) = listener.accept().await.unwrap();
+        (Socket::plain(stream, false, None), client.unwrap())
+    }
+
+    async fn read(socket: &Socket, buffer: &mut BytesMut) -> usize {
+        loop {
+            poll_fn(|cx| socket.poll_readable(cx)).await.unwrap();
+            match socket.try_read_some(buffer, 4) {
+                Ok(read) => return read,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_emptied_waits_for_news() {
+        let (socket, mut client) = pair().await;
+        let mut buffer = BytesMut::with_capacity(4);
+        for (sent, waits) in [("abcd", false), ("abc", true)] {
+            client.write_all(sent.as_bytes()).await.unwrap();
+            assert_eq!(read(&socket, &mut buffer).await, sent.len());
+            poll_fn(|cx| Poll::Ready(assert_eq!(socket.poll_readable(cx).is_pending(), waits)))
+                .await;
+            buffer.clear();
+        }
+        drop(client);
+        assert_eq!(read(&socket, &mut buffer).await, 0);
+    }
 
     #[tokio::test]
     async fn the_kernel_knows_how_long_to_wait_for_an_acknowledgement() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await;
-        let socket = Socket::plain(stream.unwrap(), false, None);
+        let (socket, _client) = pair().await;
         socket.set_user_timeout(Duration::from_secs(60));
         assert_eq!(sockopt::tcp_user_timeout(&socket.stream), Ok(60_000));
     }

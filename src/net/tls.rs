@@ -13,6 +13,8 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, UnbufferedStatus, WriteTraffic,
 };
 
+use super::socket::note_drained;
+
 /// The first byte of a TLS connection: the type of a handshake record.
 pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -111,6 +113,7 @@ impl Tls {
                 }
                 let room = rest.len().min(most);
                 let read = stream.try_read(&mut rest[..room])?;
+                note_drained(stream, read, room);
                 if read == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
