@@ -44,7 +44,7 @@ impl Commands {
         }
     }
 
-    /// Carries one whole message out, which came at that rate.
+    /// Carries one whole message out, which came at that rate. Whoever may be idle boxes it.
     ///
     /// # Errors
     /// How the connection ends.
@@ -55,12 +55,11 @@ impl Commands {
         }
         match rate {
             FrameRate::Over(limit) => self.refuse_fast(limit),
-            // Boxed so that an idle connection's task has no room for a command's state.
             _ if self.peer().transport() == Transport::Plain => {
                 let text = std::str::from_utf8(message).map_err(not_utf8)?;
-                Box::pin(plain::command(self, text)).await;
+                plain::command(self, text).await;
             }
-            _ => Box::pin(self.command(message)).await?,
+            _ => self.command(message).await?,
         }
         Ok(())
     }

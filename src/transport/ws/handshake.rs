@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use actix_http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
 use actix_http::ws::{self, HandshakeError};
 use actix_http::{Request, RequestHead, Version};
 use bytes::BytesMut;
@@ -22,7 +23,7 @@ impl Handshake {
     pub(super) fn new(request: &Request, socket: Socket, buffered: BytesMut) -> Self {
         let headers = &request.head().headers;
         let key = headers
-            .get("sec-websocket-key")
+            .get(SEC_WEBSOCKET_KEY)
             .map_or(&b""[..], |key| key.as_bytes());
         let accept = ws::hash_key(key);
         let accept = String::from_utf8_lossy(&accept);
@@ -30,7 +31,7 @@ impl Handshake {
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n"
         );
         let offered = headers
-            .get_all("sec-websocket-protocol")
+            .get_all(SEC_WEBSOCKET_PROTOCOL)
             .filter_map(|value| value.to_str().ok());
         if let Some(chosen) = choose_protocol(offered) {
             response.push_str("Sec-WebSocket-Protocol: ");

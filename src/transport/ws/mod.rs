@@ -10,6 +10,7 @@ pub(crate) mod messages;
 
 use std::sync::Arc;
 
+use actix_http::header::SEC_WEBSOCKET_KEY;
 use actix_http::{Method, Request};
 use bytes::{Bytes, BytesMut};
 
@@ -33,7 +34,7 @@ const PLAIN: &str = "/plain/";
 /// are requests all the same.
 pub(super) fn takes(door: &Door, request: &Request) -> bool {
     let head = request.head();
-    let is_handshake = head.headers.contains_key("sec-websocket-key");
+    let is_handshake = head.headers.contains_key(SEC_WEBSOCKET_KEY);
     let (path, token) = door.split(request);
     let is_ours = path.starts_with("/app/") || path.starts_with(PLAIN) || token.is_some();
     is_handshake || head.method == Method::GET && is_ours

@@ -142,7 +142,8 @@ impl Reader {
                 return Err(too_big(&peer));
             }
             let rate = self.commands.rate()?;
-            self.commands.take(message.as_bytes(), rate).await?;
+            // Boxed so that an idle session's task has no room for a command's state.
+            Box::pin(self.commands.take(message.as_bytes(), rate)).await?;
         }
         Ok(())
     }
