@@ -91,13 +91,14 @@ impl WorkerParts {
                 Ok(fn_service(move |stream| {
                     let (http, acceptor) = (Rc::clone(&http), Rc::clone(&acceptor));
                     let node = Arc::clone(&parts.node);
-                    supervise::counted(async move {
+                    // Boxed: the framework's task has room for it twice.
+                    Box::pin(supervise::counted(async move {
                         // Why one is not received has been logged and counted.
                         let (socket, peer) = acceptor.accept(stream).await.map_err(|_| ())?;
                         let note = |fault| record_fault(&node, fault, peer);
                         http.serve(socket, peer, note).await;
                         Ok(())
-                    })
+                    }))
                 }))
             }
         })
