@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -29,13 +29,14 @@ pub enum Error {
 /// If the filter is none, or logging was started before.
 pub fn start(log: &Log) -> Result<(), Error> {
     let filter: Targets = format!("{QUIET},{}", log.filter).parse()?;
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
+    // The filter comes first: the most that it takes is then known without asking it.
+    let filtered = tracing_subscriber::registry().with(filter);
     match log.format {
-        LogFormat::Human => builder.finish().with(filter).try_init(),
-        LogFormat::Json => builder.json().finish().with(filter).try_init(),
+        LogFormat::Human => filtered.with(lines).try_init(),
+        LogFormat::Json => filtered.with(lines.json()).try_init(),
     }?;
     Ok(())
 }
