@@ -99,10 +99,13 @@ fn a_node_of_another_wire_version_is_refused() {
     let own = redis.cli(&["GET", &keys[0]]);
     let major: u32 = own.split('.').next().unwrap().parse().expect("a number");
     let foreign = own.replacen(&major.to_string(), &(major + 1).to_string(), 1);
+    // Its next heartbeat would say again what it is.
+    nodes[0].signal("STOP");
     for key in &keys {
         redis.cli(&["SET", key, &foreign, "KEEPTTL"]);
     }
     let (status, log) = Server::refused(&config);
+    nodes[0].signal("CONT");
     assert_eq!(status.code(), Some(1), "{log}");
     assert!(log.contains("wire version"), "{log}");
     // Of its own version, or alone, it is welcome.
