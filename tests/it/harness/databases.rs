@@ -216,10 +216,14 @@ fn block_on<T: Send>(work: impl Future<Output = T> + Send) -> T {
 
 async fn connect(url: &str) -> sqlx::Result<AnyConnection> {
     sqlx::any::install_default_drivers();
-    match url.starts_with("sqlite:") {
-        true => AnyConnection::connect(&format!("{url}?mode=rwc")).await,
-        false => AnyConnection::connect(url).await,
+    if !url.starts_with("sqlite:") {
+        return AnyConnection::connect(url).await;
     }
+    let mut connection = AnyConnection::connect(&format!("{url}?mode=rwc")).await?;
+    // Whoever writes waits for the server, which may be reading 100,000 rows.
+    let patient = sqlx::raw_sql("PRAGMA busy_timeout = 60000");
+    patient.execute(&mut connection).await?;
+    Ok(connection)
 }
 
 fn connected(url: &str) -> sqlx::Result<()> {
