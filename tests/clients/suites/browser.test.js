@@ -17,7 +17,7 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 const main = app({ id: "1003" });
 const quickstart = { id: "1001", key: "app-key", secret: "app-secret" };
 
-describe("Chromium", { timeout: 180_000 }, () => {
+describe("Chromium", { timeout: 300_000 }, () => {
   let browser, application, server, sdk, strict;
 
   before(async () => {

@@ -18,7 +18,7 @@ const main = app({
 });
 
 for (const [name, Pusher] of Object.entries(pusherJs)) {
-  describe(`channel rules, ${name}`, { timeout: 120_000 }, () => {
+  describe(`channel rules, ${name}`, { timeout: 300_000 }, () => {
     let server, clients;
 
     before(async () => {

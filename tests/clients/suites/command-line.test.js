@@ -20,7 +20,7 @@ function parsed({ stdout, stderr }) {
   return { status: Number(status), headers, body };
 }
 
-describe("command line", { timeout: 60_000 }, () => {
+describe("command line", { timeout: 300_000 }, () => {
   let server, clients;
 
   before(async () => {

@@ -254,7 +254,7 @@ describe("the console's section Apps", { timeout: 300_000 }, () => {
   });
 });
 
-describe("the console's section Apps without a database", { timeout: 60_000 }, () => {
+describe("the console's section Apps without a database", { timeout: 300_000 }, () => {
   let browser, server;
 
   before(async () => {

@@ -396,7 +396,7 @@ describe("the console's feed", { timeout: 300_000 }, () => {
   });
 });
 
-describe("the console without a token", { timeout: 120_000 }, () => {
+describe("the console without a token", { timeout: 300_000 }, () => {
   let browser, server, page;
 
   before(async () => {
@@ -422,7 +422,7 @@ describe("the console without a token", { timeout: 120_000 }, () => {
   });
 });
 
-describe("many consoles", { timeout: 120_000 }, () => {
+describe("many consoles", { timeout: 300_000 }, () => {
   test("one too many is told why, and gets in when another goes", async () => {
     const [browser, server] = await Promise.all([startBrowser(), Server.start({ apps: [main] })]);
     try {

@@ -13,7 +13,7 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app();
 
-describe("the console, used quickly", { timeout: 120_000 }, () => {
+describe("the console, used quickly", { timeout: 300_000 }, () => {
   let browser, server, sdk, clients, page;
 
   before(async () => {

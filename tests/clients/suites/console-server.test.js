@@ -16,7 +16,7 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 
 const token = "operators-only";
 
-describe("the console's section Server", { timeout: 180_000 }, () => {
+describe("the console's section Server", { timeout: 300_000 }, () => {
   let browser, receiver, server, clients, page;
   let status = 500;
   const taken = [];

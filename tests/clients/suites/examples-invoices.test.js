@@ -13,7 +13,7 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 const main = app();
 const withRule = app({ id: "1002", key: "rule-key", channels: [{ match: "user.{user_id}.invoices", subscribe: "user" }] });
 
-describe("examples/invoices", { timeout: 180_000 }, () => {
+describe("examples/invoices", { timeout: 300_000 }, () => {
   let browser, server, open, closed, ruled;
 
   before(async () => {

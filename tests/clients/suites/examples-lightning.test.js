@@ -22,7 +22,7 @@ const HASH = "8a5e".repeat(16);
 /** pusher-js tries again at once; when nobody listens at that moment, its next try is 15 s later, then 30 s. */
 const RETRY_DEADLINE = 60_000;
 
-describe("examples/lightning", { timeout: 240_000 }, () => {
+describe("examples/lightning", { timeout: 300_000 }, () => {
   let browser, server, shop;
 
   before(async () => {

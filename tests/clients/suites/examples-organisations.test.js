@@ -17,7 +17,7 @@ const main = app();
 /** pusher-js tries again at once; when nobody listens at that moment, its next try is 15 s later. */
 const RETRY_DEADLINE = 40_000;
 
-describe("examples/organisations", { timeout: 240_000 }, () => {
+describe("examples/organisations", { timeout: 300_000 }, () => {
   let browser, server, example, clients, ben;
   let mutations = 0;
 

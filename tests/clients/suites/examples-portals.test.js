@@ -11,7 +11,7 @@ import { Server, app } from "../lib/server.js";
 
 const main = app();
 
-describe("examples/portals", { timeout: 180_000 }, () => {
+describe("examples/portals", { timeout: 300_000 }, () => {
   let browser, server, example, clients, admin;
 
   before(async () => {

@@ -17,7 +17,7 @@ import { Sns } from "../lib/sns.js";
 const PHOENIXD_SECRET = "ef72d3b96324106dfbf83f2a4efeff7dddb4ce923e9664cb56baf34cc52936b6";
 const TOKEN_SECRET = "the token secret of this suite, 32+";
 
-describe("examples without a backend", { timeout: 180_000 }, () => {
+describe("examples without a backend", { timeout: 300_000 }, () => {
   let browser, server, sns;
 
   before(async () => {

@@ -59,7 +59,7 @@ test("an example that cannot listen says why in one line, and ends with 1", asyn
   }
 });
 
-describe("a page that may not listen", { timeout: 180_000 }, () => {
+describe("a page that may not listen", { timeout: 300_000 }, () => {
   const main = app({ limits: { channel_name_length: 40 } });
   let browser, server;
 

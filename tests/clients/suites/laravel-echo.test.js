@@ -15,7 +15,7 @@ const Echo = EchoModule.default ?? EchoModule;
 const main = app();
 
 for (const broadcaster of ["pusher", "reverb"]) {
-  describe(`laravel-echo, broadcaster ${broadcaster}`, { timeout: 240_000 }, () => {
+  describe(`laravel-echo, broadcaster ${broadcaster}`, { timeout: 300_000 }, () => {
     let server, sdk, application;
     const opened = [];
 

@@ -13,7 +13,7 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 const RETRY = 15_000 + DEADLINE;
 
 for (const [name, Pusher] of Object.entries(pusherJs)) {
-  describe(`limits: ${name}`, { timeout: 180_000 }, () => {
+  describe(`limits: ${name}`, { timeout: 300_000 }, () => {
     const limited = (limits, body, server = {}) => async () => {
       const one = app({ limits });
       const running = await Server.start({ apps: [one], server });

@@ -63,7 +63,7 @@ function inChromium(build) {
 }
 
 for (const [kind, visit] of Object.entries(KINDS)) {
-  describe(`a user's channel, ${kind}`, { timeout: 180_000 }, () => {
+  describe(`a user's channel, ${kind}`, { timeout: 300_000 }, () => {
     const place = { open: [] };
     let sdk;
 

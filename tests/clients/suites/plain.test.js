@@ -19,7 +19,7 @@ const main = app({ subscription_count: true, jwt: { secret: SECRET } });
 
 const token = (channels) => new SignJWT({ sub: "7", channels }).setProtectedHeader({ alg: "HS256" }).setExpirationTime("5m").sign(new TextEncoder().encode(SECRET));
 
-describe("plain WebSockets", { timeout: 120_000 }, () => {
+describe("plain WebSockets", { timeout: 300_000 }, () => {
   let server, sdk, url;
 
   before(async () => {

@@ -27,7 +27,7 @@ async function works(address, { wsPath } = {}) {
   }
 }
 
-describe("TLS and proxies", { timeout: 120_000 }, () => {
+describe("TLS and proxies", { timeout: 300_000 }, () => {
   const certificate = new Certificate();
   before(() => certificate.trust());
   after(() => certificate.remove());

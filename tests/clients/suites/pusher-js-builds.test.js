@@ -26,7 +26,7 @@ function options(server, application, user) {
 /** Events of several channels have no order among each other. */
 const sorted = (events) => [...events].sort((a, b) => (a.name < b.name ? -1 : 1));
 
-describe("pusher-js builds", { timeout: 120_000 }, () => {
+describe("pusher-js builds", { timeout: 300_000 }, () => {
   let application, browser, sdk, server;
 
   before(async () => {

@@ -463,7 +463,7 @@ for (const [name, Pusher] of Object.entries(pusherJs)) {
   });
 }
 
-describe("path_prefix", { timeout: 60_000 }, () => {
+describe("path_prefix", { timeout: 300_000 }, () => {
   test("clients connect with and without it", async () => {
     const server = await Server.start({ apps: [main], server: { path_prefix: "/realtime" } });
     try {

@@ -11,7 +11,7 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 const main = app({ channels: [{ match: "log.*", history: { events: 1_000, seconds: 600 } }] });
 const disabled = app({ id: "1002", key: "disabled-key", enabled: false });
 
-describe("pusher for Node", { timeout: 60_000 }, () => {
+describe("pusher for Node", { timeout: 300_000 }, () => {
   let server, sdk, clients;
 
   before(async () => {

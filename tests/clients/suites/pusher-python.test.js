@@ -10,7 +10,7 @@ import { DEADLINE, eventually } from "../lib/wait.js";
 
 const main = app();
 
-describe("pusher for Python", { timeout: 120_000 }, () => {
+describe("pusher for Python", { timeout: 300_000 }, () => {
   let server, python, clients;
 
   before(async () => {

@@ -14,7 +14,7 @@ const main = app();
 // Both wait for a second before they come back, asyncpusher for up to two if an attempt failed.
 const RETRY_DEADLINE = 30_000;
 
-describe("Python's clients", { timeout: 120_000 }, () => {
+describe("Python's clients", { timeout: 300_000 }, () => {
   let server, sdk;
 
   before(async () => {

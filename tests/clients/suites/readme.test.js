@@ -27,7 +27,7 @@ function variables(text) {
   return found;
 }
 
-describe("the README's settings", { timeout: 60_000 }, () => {
+describe("the README's settings", { timeout: 300_000 }, () => {
   let server, env;
   const opened = [];
 

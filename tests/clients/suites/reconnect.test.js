@@ -12,7 +12,7 @@ const main = app();
 /** pusher-js tries again at once; when nobody listens at that moment, its next try is 15 s later. */
 const RETRY_DEADLINE = 40_000;
 
-describe("reconnect", { timeout: 120_000 }, () => {
+describe("reconnect", { timeout: 300_000 }, () => {
   let server, opened;
 
   before(async () => {

@@ -41,7 +41,7 @@ const PHOENIXD_SIGNATURE = "77ffc40401024fb417e45fdd002de06bdbf3b48b90d09d05cccd
 const stripe = new Stripe("sk_test_none");
 const seconds = (ago = 0) => Math.floor(Date.now() / 1000) - ago;
 
-describe("sources", { timeout: 180_000 }, () => {
+describe("sources", { timeout: 300_000 }, () => {
   let sns, other, server, clients, main;
 
   before(async () => {

@@ -30,7 +30,7 @@ function apps(provider) {
 }
 
 for (const [version, Pusher] of Object.entries(pusherJs)) {
-  describe(`tokens: ${version}`, { timeout: 180_000 }, () => {
+  describe(`tokens: ${version}`, { timeout: 300_000 }, () => {
     let provider, server, main, sdk;
     const opened = [];
 
@@ -188,7 +188,7 @@ for (const [version, Pusher] of Object.entries(pusherJs)) {
   });
 }
 
-describe("tokens: Chromium", { timeout: 180_000 }, () => {
+describe("tokens: Chromium", { timeout: 300_000 }, () => {
   let browser, application, provider, server, main, sdk;
 
   before(async () => {

@@ -261,7 +261,7 @@ describe("where no WebSocket gets through", { concurrency: true, timeout: 300_00
   }
 });
 
-describe("Chromium without WebSockets", { timeout: 240_000 }, () => {
+describe("Chromium without WebSockets", { timeout: 300_000 }, () => {
   let browser, application;
 
   before(async () => {

@@ -9,7 +9,7 @@ import { Clients, backend, pusherJs, subscribe } from "../lib/clients.js";
 import { Server, app } from "../lib/server.js";
 import { DEADLINE, eventually } from "../lib/wait.js";
 
-describe("webhooks", { timeout: 60_000 }, () => {
+describe("webhooks", { timeout: 300_000 }, () => {
   let http, server, sdk, main, clients;
   const requests = [];
 
