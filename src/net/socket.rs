@@ -231,8 +231,8 @@ mod tests {
         for (sent, waits) in [("abcd", false), ("abc", true)] {
             client.write_all(sent.as_bytes()).await.unwrap();
             assert_eq!(read(&socket, &mut buffer).await, sent.len());
-            poll_fn(|cx| Poll::Ready(assert_eq!(socket.poll_readable(cx).is_pending(), waits)))
-                .await;
+            let is_pending = poll_fn(|cx| Poll::Ready(socket.poll_readable(cx).is_pending())).await;
+            assert_eq!(is_pending, waits);
             buffer.clear();
         }
         drop(client);

@@ -152,16 +152,7 @@ impl Link {
             }
             PendingReply::OwnedTopics(node) => self.reap(&node, value.texts()?, connection),
             PendingReply::DropTopic(topic_id) => self.on_dropped(&topic_id, value.list()?),
-            PendingReply::FlushCount(topic_id) => {
-                let mut reply = value.list()?.into_iter();
-                let mut next = || reply.next().unwrap_or(Value::Nil);
-                let (count, told) = (next().number()?, next().text()?);
-                self.told = self.told.max(told.parse().unwrap_or_default());
-                if let Ok(count @ 1..) = usize::try_from(count) {
-                    self.post_webhook(&topic_id, &WebhookEvent::SubscriptionCount(count));
-                }
-                Ok(())
-            }
+            PendingReply::FlushCount(topic_id) => self.on_count_flushed(&topic_id, value.list()?),
             PendingReply::RemoveNode(node) => {
                 self.on_node_removed(node, value.number()?, connection)
             }
@@ -177,6 +168,21 @@ impl Link {
                 Err(ConnectionError("Redis replied out of turn".to_owned()))
             }
         }
+    }
+
+    fn on_count_flushed(
+        &mut self,
+        topic_id: &str,
+        reply: Vec<Value>,
+    ) -> Result<(), ConnectionError> {
+        let mut reply = reply.into_iter();
+        let mut next = || reply.next().unwrap_or(Value::Nil);
+        let (count, told) = (next().number()?, next().text()?);
+        self.told = self.told.max(told.parse().unwrap_or_default());
+        if let Ok(count @ 1..) = usize::try_from(count) {
+            self.post_webhook(topic_id, &WebhookEvent::SubscriptionCount(count));
+        }
+        Ok(())
     }
 
     /// Handles an error reply: Redis is out of memory, or its ACL forbids the command.
