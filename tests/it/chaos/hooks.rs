@@ -211,13 +211,15 @@ fn judge_one(told: &OfNodes, disturbances: &Disturbances, (begun, ended): Span) 
     best.expect("the order in which it was told is one")
 }
 
+/// What a node tells, so many seconds after the start: that it comes, or goes.
+type Said = (usize, u64, bool);
+
 /// The judge sees what is wrong.
 #[test]
 fn what_a_backend_cannot_believe_is_found() {
     let begun = Instant::now();
     let after = |seconds| begun + Duration::from_secs(seconds);
-    // Told by this node, so many seconds after the start.
-    let found = |told: &[(usize, u64, bool)], disturbances: &Disturbances| {
+    let found = |told: &[Said], disturbances: &Disturbances| {
         let of_node = |node| {
             let of_node = told.iter().filter(|told| told.0 == node);
             let told = of_node.map(|&(node, second, comes)| Told {
@@ -230,28 +232,6 @@ fn what_a_backend_cannot_believe_is_found() {
         judge_one(&[of_node(0), of_node(1)], disturbances, (begun, after(60))).len()
     };
     let calm = Disturbances::default();
-    assert_eq!(found(&[(0, 1, true)], &calm), 0);
-    assert_eq!(
-        found(&[(0, 1, true), (1, 9, false), (0, 20, true)], &calm),
-        0
-    );
-    assert_eq!(found(&[], &calm), 1);
-    assert_eq!(found(&[(0, 1, true), (0, 9, false)], &calm), 1);
-    assert_eq!(found(&[(0, 1, true), (0, 9, true)], &calm), 1);
-    assert_eq!(found(&[(0, 1, false), (0, 9, true)], &calm), 1);
-    // Of two nodes one may be a little late, but what one node tells is in order.
-    assert_eq!(
-        found(&[(0, 1, true), (0, 9, true), (1, 10, false)], &calm),
-        0
-    );
-    assert_eq!(
-        found(&[(0, 1, true), (0, 9, true), (0, 10, false)], &calm),
-        2
-    );
-    assert_eq!(
-        found(&[(0, 1, true), (0, 9, true), (1, 15, false)], &calm),
-        2
-    );
     // One that was cut off is later, and others have gone on.
     let cut = Disturbances {
         delays: [
@@ -260,26 +240,37 @@ fn what_a_backend_cannot_believe_is_found() {
         ],
         ..Disturbances::default()
     };
-    let late = [(0, 1, true), (0, 9, true), (0, 12, false), (1, 19, false)];
-    assert_eq!(
-        found(&[late.as_slice(), &[(0, 30, true)]].concat(), &cut),
-        0
-    );
-    assert_eq!(
-        found(&[late.as_slice(), &[(0, 30, true)]].concat(), &calm),
-        2
-    );
-    assert_eq!(
-        found(&[(0, 1, true), (1, 2, true), (1, 19, false)], &cut),
-        2
-    );
     let lossy = Disturbances {
         losses: vec![(after(4), after(5))],
         ..Disturbances::default()
     };
-    assert_eq!(found(&[(0, 1, true), (0, 9, true)], &lossy), 0);
-    assert_eq!(found(&[(0, 1, true), (0, 9, false)], &lossy), 1);
-    assert_eq!(found(&[(0, 1, true), (0, 6, false)], &lossy), 0);
-    let all = [(0, 1, true), (0, 9, false), (0, 15, true), (0, 20, true)];
-    assert_eq!(found(&all, &lossy), 1);
+    let (comes, goes) = (true, false);
+    let late = [(0, 1, comes), (0, 9, comes), (0, 12, goes), (1, 19, goes)];
+    let late = [late.as_slice(), &[(0, 30, comes)]].concat();
+    let cases: [(usize, &Disturbances, &[Said]); _] = [
+        (0, &calm, &[(0, 1, comes)]),
+        (0, &calm, &[(0, 1, comes), (1, 9, goes), (0, 20, comes)]),
+        (1, &calm, &[]),
+        (1, &calm, &[(0, 1, comes), (0, 9, goes)]),
+        (1, &calm, &[(0, 1, comes), (0, 9, comes)]),
+        (1, &calm, &[(0, 1, goes), (0, 9, comes)]),
+        // Of two nodes one may be a little late, but what one node tells is in order.
+        (0, &calm, &[(0, 1, comes), (0, 9, comes), (1, 10, goes)]),
+        (2, &calm, &[(0, 1, comes), (0, 9, comes), (0, 10, goes)]),
+        (2, &calm, &[(0, 1, comes), (0, 9, comes), (1, 15, goes)]),
+        (0, &cut, &late),
+        (2, &calm, &late),
+        (2, &cut, &[(0, 1, comes), (1, 2, comes), (1, 19, goes)]),
+        (0, &lossy, &[(0, 1, comes), (0, 9, comes)]),
+        (1, &lossy, &[(0, 1, comes), (0, 9, goes)]),
+        (0, &lossy, &[(0, 1, comes), (0, 6, goes)]),
+        (
+            1,
+            &lossy,
+            &[(0, 1, comes), (0, 9, goes), (0, 15, comes), (0, 20, comes)],
+        ),
+    ];
+    for (expected, disturbances, told) in cases {
+        assert_eq!(found(told, disturbances), expected, "{told:?}");
+    }
 }
