@@ -1,27 +1,27 @@
-//! `section!` declares a section of the settings: each key once, with its type and its default. Numbers within bounds are
-//! read by serde attributes: `deserialize_with = "number::<1, 3600, _, _>"`.
+//! `section!` declares a section of the settings: each key once, with its type and its default. Behind `as` stands how it
+//! is read and written where its type does not say that: [`Whole`], [`Seconds`] and [`Milliseconds`] are within bounds.
 //!
 //! A problem says the bounds. A number that is read is the proof that it is within them.
 
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serializer;
-use serde::de::value::U32Deserializer;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{self, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
+use serde_json::Value;
 
 macro_rules! section {
     (
         $(#[$meta:meta])*
         $vis:vis struct $name:ident {
-            $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty = $default:expr,)*
+            $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty $(as $with:literal)? = $default:expr,)*
         }
     ) => {
         #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
         #[serde(default, deny_unknown_fields)]
         $(#[$meta])*
         $vis struct $name {
-            $($(#[$field_meta])* $field_vis $field: $type,)*
+            $($(#[$field_meta])* $(#[serde(with = $with)])? $field_vis $field: $type,)*
         }
 
         impl Default for $name {
@@ -34,9 +34,19 @@ macro_rules! section {
 
 pub(crate) use section;
 
-struct Bounds<const MIN: u32, const MAX: u32>;
+/// A whole number from `MIN` to `MAX`, as any type of number that holds both, or as one that may be left out.
+pub struct Whole<const MIN: u32, const MAX: u32>;
 
-impl<const MIN: u32, const MAX: u32> Visitor<'_> for Bounds<MIN, MAX> {
+/// A duration of whole seconds from `MIN` to `MAX`.
+pub type Seconds<const MIN: u32, const MAX: u32> = Units<1000, MIN, MAX>;
+
+/// A duration of whole milliseconds from `MIN` to `MAX`.
+pub type Milliseconds<const MIN: u32, const MAX: u32> = Units<1, MIN, MAX>;
+
+/// A duration of units of `MS` milliseconds, from `MIN` to `MAX` of them.
+pub struct Units<const MS: u64, const MIN: u32, const MAX: u32>;
+
+impl<const MIN: u32, const MAX: u32> Visitor<'_> for Whole<MIN, MAX> {
     type Value = u32;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,74 +61,44 @@ impl<const MIN: u32, const MAX: u32> Visitor<'_> for Bounds<MIN, MAX> {
     }
 }
 
-/// Reads a whole number from `MIN` to `MAX` into any type of number that holds both.
-///
-/// # Errors
-/// If the value is something else.
-pub fn number<'de, const MIN: u32, const MAX: u32, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    let number = deserializer.deserialize_i64(Bounds::<MIN, MAX>)?;
-    T::deserialize(U32Deserializer::new(number))
+impl<const MIN: u32, const MAX: u32> Whole<MIN, MAX> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If the value is something else.
+    pub fn deserialize<'de, T: de::DeserializeOwned, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let number = deserializer.deserialize_i64(Self)?;
+        T::deserialize(Value::from(number)).map_err(de::Error::custom)
+    }
+
+    /// Writes one as it is.
+    ///
+    /// # Errors
+    /// If the serializer takes no number.
+    pub fn serialize<T: Serialize, S: Serializer>(number: &T, to: S) -> Result<S::Ok, S::Error> {
+        number.serialize(to)
+    }
 }
 
-/// The same for a key that may be left out.
-///
-/// # Errors
-/// If the value is something else.
-pub fn optional<'de, const MIN: u32, const MAX: u32, T, D>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    number::<MIN, MAX, T, D>(deserializer).map(Some)
-}
+impl<const MS: u64, const MIN: u32, const MAX: u32> Units<MS, MIN, MAX> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If the value is something else.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let units: u64 = Whole::<MIN, MAX>::deserialize(deserializer)?;
+        Ok(Duration::from_millis(units * MS))
+    }
 
-/// Reads a whole number of seconds from `MIN` to `MAX`.
-///
-/// # Errors
-/// If the value is something else.
-pub fn seconds<'de, const MIN: u32, const MAX: u32, D>(
-    deserializer: D,
-) -> Result<Duration, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    number::<MIN, MAX, u64, D>(deserializer).map(Duration::from_secs)
-}
-
-/// Reads a whole number of milliseconds from `MIN` to `MAX`.
-///
-/// # Errors
-/// If the value is something else.
-pub fn milliseconds<'de, const MIN: u32, const MAX: u32, D>(
-    deserializer: D,
-) -> Result<Duration, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    number::<MIN, MAX, u64, D>(deserializer).map(Duration::from_millis)
-}
-
-/// Writes a duration as [`seconds`] reads it.
-///
-/// # Errors
-/// If the serializer takes no number.
-pub fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(duration.as_secs())
-}
-
-/// Writes a duration as [`milliseconds`] reads it.
-///
-/// # Errors
-/// If the serializer takes no number.
-pub fn as_milliseconds<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    /// Writes one as it is read.
+    ///
+    /// # Errors
+    /// If the serializer takes no number.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        let units = u64::try_from(duration.as_millis() / u128::from(MS));
+        units.unwrap_or(u64::MAX).serialize(to)
+    }
 }

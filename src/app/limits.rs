@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{number, optional, section};
+use crate::bounded::{Whole, section};
 
 /// What the last event of a cache channel costs beside its texts, in bytes: its places in two maps.
 pub const LAST_EVENT_OVERHEAD: usize = 320;
@@ -24,52 +24,37 @@ section! {
     #[derive(PartialEq, Eq)]
     pub struct Limits {
         /// Connections at a time, within [`LimitsScope`]; none: unlimited. Beyond it 4004.
-        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
-        pub connections: Option<NonZeroU32> = None,
+        pub connections: Option<NonZeroU32> as "Whole::<1, { u32::MAX }>" = None,
         /// Connections that are signed in as one user, in the cluster; none: unlimited. Beyond it the sign-in is refused.
-        #[serde(deserialize_with = "optional::<1, 1_000_000, _, _>")]
-        pub connections_per_user: Option<NonZeroU32> = None,
+        pub connections_per_user: Option<NonZeroU32> as "Whole::<1, 1_000_000>" = None,
         /// Events per second through the HTTP API, within [`LimitsScope`], whatever their channels; none: unlimited. Beyond it
         /// 429.
-        #[serde(deserialize_with = "optional::<1, 65_535, _, _>")]
-        pub events_per_second: Option<NonZeroU32> = None,
+        pub events_per_second: Option<NonZeroU32> as "Whole::<1, 65_535>" = None,
         /// Requests of the HTTP API that read, per second. Beyond it 429.
-        #[serde(deserialize_with = "optional::<1, 65535, _, _>")]
-        pub reads_per_second: Option<NonZeroU32> = None,
+        pub reads_per_second: Option<NonZeroU32> as "Whole::<1, 65535>" = None,
         /// Client events per second and connection. Beyond it 4301, the event is dropped.
-        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
-        pub client_events_per_second: u32 = 10,
+        pub client_events_per_second: u32 as "Whole::<1, 1_000_000>" = 10,
         /// Messages per second and connection, everything that it sends. Beyond it 4301, the message is dropped; at ten
         /// times as many the connection is closed with 4100.
-        #[serde(deserialize_with = "optional::<1, 1_000_000, _, _>")]
-        pub messages_per_second: Option<NonZeroU32> = None,
+        pub messages_per_second: Option<NonZeroU32> as "Whole::<1, 1_000_000>" = None,
         /// Subscriptions per second and connection. Beyond it 4301, the subscription is refused.
-        #[serde(deserialize_with = "optional::<1, 1_000_000, _, _>")]
-        pub subscribes_per_second: Option<NonZeroU32> = None,
+        pub subscribes_per_second: Option<NonZeroU32> as "Whole::<1, 1_000_000>" = None,
         /// Subscriptions per connection. Beyond it the subscription is refused.
-        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
-        pub channels_per_connection: usize = 1000,
+        pub channels_per_connection: usize as "Whole::<1, 1_000_000>" = 1000,
         /// Distinct users on a presence channel. Beyond it the subscription is refused.
-        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
-        pub presence_members: usize = 100,
+        pub presence_members: usize as "Whole::<1, 1_000_000>" = 100,
         /// Bytes of one member's `channel_data`.
-        #[serde(deserialize_with = "number::<1, 1_048_576, _, _>")]
-        pub presence_member_bytes: usize = 1024,
+        pub presence_member_bytes: usize as "Whole::<1, 1_048_576>" = 1024,
         /// Bytes of an event's `data`. Beyond it 413.
-        #[serde(deserialize_with = "number::<1, 16_777_216, _, _>")]
-        pub event_bytes: usize = 10240,
+        pub event_bytes: usize as "Whole::<1, 16_777_216>" = 10240,
         /// Channels of one publish.
-        #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
-        pub channels_per_event: usize = 100,
+        pub channels_per_event: usize as "Whole::<1, 10_000>" = 100,
         /// Events of one batch.
-        #[serde(deserialize_with = "number::<1, 1000, _, _>")]
-        pub batch_events: usize = 10,
+        pub batch_events: usize as "Whole::<1, 1000>" = 10,
         /// Characters of a channel name.
-        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
-        pub channel_name_length: usize = 200,
+        pub channel_name_length: usize as "Whole::<1, 1024>" = 200,
         /// Characters of an event name.
-        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
-        pub event_name_length: usize = 200,
+        pub event_name_length: usize as "Whole::<1, 1024>" = 200,
     }
 }
 

@@ -11,7 +11,7 @@ use super::tls;
 use super::values::{FilePath, Host, Masked, Network, PathPrefix, StickyHost, text};
 use super::wrong::{Wrong, at, both, ensure};
 use crate::auth::Secret;
-use crate::bounded::{number, optional, section};
+use crate::bounded::{Whole, section};
 use crate::host_port::is_loopback;
 use crate::net::TrustedProxies;
 
@@ -22,8 +22,7 @@ section! {
         #[serde(deserialize_with = "text::<Host, _>")]
         pub host: String = "0.0.0.0".to_owned(),
         /// The port; 0: any free one.
-        #[serde(deserialize_with = "number::<0, 65535, _, _>")]
-        pub port: u16 = 6001,
+        pub port: u16 as "Whole::<0, 65535>" = 6001,
         /// A path before all paths: `""`, or as `/realtime`, with no slash at the end. Served with and without it.
         #[serde(deserialize_with = "text::<PathPrefix, _>")]
         pub path_prefix: String = String::new(),
@@ -31,36 +30,26 @@ section! {
         #[serde(deserialize_with = "text::<StickyHost, _>")]
         pub sticky_host: String = String::new(),
         /// Seconds of silence after which a client pings, as told to it.
-        #[serde(deserialize_with = "number::<1, 3600, _, _>")]
-        pub activity_timeout: u32 = 120,
+        pub activity_timeout: u32 as "Whole::<1, 3600>" = 120,
         /// Worker threads, each with connections of its own; at least 1. By default one per core that this process may
         /// use, and one where that is unknown.
-        #[serde(deserialize_with = "number::<1, 1024, _, _>")]
-        pub workers: usize = std::thread::available_parallelism().map_or(1, usize::from),
+        pub workers: usize as "Whole::<1, 1024>" = std::thread::available_parallelism().map_or(1, usize::from),
         /// Connections of all apps at a time; none: as many as the system allows.
-        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
-        pub max_connections: Option<NonZeroUsize> = None,
+        pub max_connections: Option<NonZeroUsize> as "Whole::<1, { u32::MAX }>" = None,
         /// Connections from one address, or one /64 of IPv6, at a time; none: any number.
-        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
-        pub connections_per_ip: Option<NonZeroU32> = None,
+        pub connections_per_ip: Option<NonZeroU32> as "Whole::<1, { u32::MAX }>" = None,
         /// Connections that may be opened from there in a second; none: any number.
-        #[serde(deserialize_with = "optional::<1, { u32::MAX }, _, _>")]
-        pub connects_per_ip_per_second: Option<NonZeroU32> = None,
+        pub connects_per_ip_per_second: Option<NonZeroU32> as "Whole::<1, { u32::MAX }>" = None,
         /// Bytes that may wait for one connection. Beyond it the connection is closed as slow.
-        #[serde(deserialize_with = "number::<65_536, 1_073_741_824, _, _>")]
-        pub outbox_bytes: usize = 1_048_576,
+        pub outbox_bytes: usize as "Whole::<65_536, 1_073_741_824>" = 1_048_576,
         /// Bytes that may wait for one worker. Beyond it publishers wait, then get 503.
-        #[serde(deserialize_with = "number::<1_048_576, { u32::MAX }, _, _>")]
-        pub inbox_bytes: usize = 67_108_864,
+        pub inbox_bytes: usize as "Whole::<1_048_576, { u32::MAX }>" = 67_108_864,
         /// Bytes for the last events of cache channels, of all apps.
-        #[serde(deserialize_with = "number::<65_536, { u32::MAX }, _, _>")]
-        pub cache_bytes: usize = 67_108_864,
+        pub cache_bytes: usize as "Whole::<65_536, { u32::MAX }>" = 67_108_864,
         /// Bytes for the logs of channels that are read back, of all apps.
-        #[serde(deserialize_with = "number::<65_536, { u32::MAX }, _, _>")]
-        pub history_bytes: usize = 67_108_864,
+        pub history_bytes: usize as "Whole::<65_536, { u32::MAX }>" = 67_108_864,
         /// Seconds over which a shutdown spreads the closing of connections.
-        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
-        pub drain_seconds: u32 = 10,
+        pub drain_seconds: u32 as "Whole::<0, 3600>" = 10,
         /// Whether API tokens are taken over plain HTTP from beyond loopback.
         pub allow_plain_tokens: bool = false,
         pub(super) trusted_proxies: Vec<Network> =
@@ -98,8 +87,7 @@ section! {
         pub(super) key: Option<FilePath> = None,
         #[serde(deserialize_with = "text::<Host, _>")]
         pub(super) plain_host: String = "127.0.0.1".to_owned(),
-        #[serde(deserialize_with = "optional::<0, 65535, _, _>")]
-        pub(super) plain_port: Option<u16> = None,
+        pub(super) plain_port: Option<u16> as "Whole::<0, 65535>" = None,
     }
 }
 
@@ -116,8 +104,7 @@ section! {
         #[serde(deserialize_with = "text::<Host, _>")]
         pub host: String = "127.0.0.1".to_owned(),
         /// The port; 0: any free one.
-        #[serde(deserialize_with = "number::<0, 65535, _, _>")]
-        pub port: u16 = 9601,
+        pub port: u16 as "Whole::<0, 65535>" = 9601,
         #[serde(rename = "token")]
         pub(super) token_given: Option<Masked> = None,
         /// Whether metrics have Soketi's names too.

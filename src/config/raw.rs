@@ -16,7 +16,7 @@ use super::values::{FilePath, JwksUrl, KeyPrefix, Masked, Name, PageOrigin, Tabl
 use super::webhooks::{HeaderText, Pattern, Target};
 use crate::adapter::redis::OnOutage;
 use crate::app::{Limits, LimitsScope};
-use crate::bounded::{as_seconds, number, seconds, section};
+use crate::bounded::{Seconds, Whole, section};
 use crate::protocol::WebhookKind;
 use crate::rules::Rule;
 use crate::source::Encoding;
@@ -67,21 +67,13 @@ section! {
         pub(super) cert_file: Option<FilePath> = None,
         pub(super) key_file: Option<FilePath> = None,
         pub(super) prefix: KeyPrefix = KeyPrefix("tidewire".to_owned()),
-        #[serde(
-            rename = "lease_seconds",
-            deserialize_with = "seconds::<3, 3600, _>",
-            serialize_with = "as_seconds"
-        )]
-        pub(super) lease: Duration = Duration::from_secs(15),
-        #[serde(deserialize_with = "seconds::<1, 60, _>", serialize_with = "as_seconds")]
-        pub(super) publish_timeout: Duration = Duration::from_secs(2),
+        #[serde(rename = "lease_seconds")]
+        pub(super) lease: Duration as "Seconds::<3, 3600>" = Duration::from_secs(15),
+        pub(super) publish_timeout: Duration as "Seconds::<1, 60>" = Duration::from_secs(2),
         pub(super) on_outage: OnOutage = OnOutage::Error,
-        #[serde(deserialize_with = "number::<0, 10_000, _, _>")]
-        pub(super) log_events: u32 = 1024,
-        #[serde(deserialize_with = "number::<1024, 16_777_216, _, _>")]
-        pub(super) log_bytes: u32 = 262_144,
-        #[serde(deserialize_with = "number::<1, 3600, _, _>")]
-        pub(super) log_seconds: u32 = 60,
+        pub(super) log_events: u32 as "Whole::<0, 10_000>" = 1024,
+        pub(super) log_bytes: u32 as "Whole::<1024, 16_777_216>" = 262_144,
+        pub(super) log_seconds: u32 as "Whole::<1, 3600>" = 60,
     }
 }
 
@@ -107,8 +99,7 @@ section! {
     pub(super) struct AppStore {
         pub(super) url: Option<DatabaseUrl> = None,
         pub(super) table: TableName = TableName("apps".to_owned()),
-        #[serde(deserialize_with = "number::<1, 3600, _, _>")]
-        pub(super) refresh_seconds: u32 = 5,
+        pub(super) refresh_seconds: u32 as "Whole::<1, 3600>" = 5,
         /// None: with SQLite.
         pub(super) create: Option<bool> = None,
         pub(super) start_without: bool = false,
@@ -134,8 +125,7 @@ section! {
         pub(super) issuer: Option<String> = None,
         pub(super) user_claim: String = "sub".to_owned(),
         pub(super) channels_claim: String = "channels".to_owned(),
-        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
-        pub(super) leeway_seconds: u32 = 30,
+        pub(super) leeway_seconds: u32 as "Whole::<0, 3600>" = 30,
         pub(super) require_exp: bool = true,
         pub(super) on_expiry: OnExpiry = OnExpiry::Reconnect,
     }
@@ -161,13 +151,10 @@ section! {
         pub(super) timestamp_header: Option<HeaderText> = None,
         pub(super) id_header: Option<HeaderText> = None,
         pub(super) id: Option<String> = None,
-        #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
-        pub(super) tolerance_seconds: u32 = 300,
-        #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
-        pub(super) dedupe_seconds: u32 = 86_400,
+        pub(super) tolerance_seconds: u32 as "Whole::<1, 86_400>" = 300,
+        pub(super) dedupe_seconds: u32 as "Whole::<1, 86_400>" = 86_400,
         pub(super) store: Option<bool> = None,
-        #[serde(deserialize_with = "number::<1, 604_800, _, _>")]
-        pub(super) retry_seconds: u32 = 86_400,
+        pub(super) retry_seconds: u32 as "Whole::<1, 604_800>" = 86_400,
         pub(super) sns_test: Option<SnsTest> = None,
         pub(super) routes: Vec<SourceRoute> = Vec::new(),
     }
@@ -207,16 +194,11 @@ section! {
         pub(super) watchlist: bool = true,
         pub(super) tls_only: bool = false,
         pub(super) allowed_origins: Vec<PageOrigin> = Vec::new(),
-        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
-        pub(super) authorize_within: u32 = 0,
-        #[serde(deserialize_with = "number::<1, 86_400, _, _>")]
-        pub(super) idempotency_seconds: u32 = 120,
-        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
-        pub(super) resume_seconds: u32 = 120,
-        #[serde(deserialize_with = "number::<1, 60, _, _>")]
-        pub(super) resume_ping_seconds: u32 = 5,
-        #[serde(deserialize_with = "number::<0, 3600, _, _>")]
-        pub(super) signin_wait_seconds: u32 = 10,
+        pub(super) authorize_within: u32 as "Whole::<0, 3600>" = 0,
+        pub(super) idempotency_seconds: u32 as "Whole::<1, 86_400>" = 120,
+        pub(super) resume_seconds: u32 as "Whole::<0, 3600>" = 120,
+        pub(super) resume_ping_seconds: u32 as "Whole::<1, 60>" = 5,
+        pub(super) signin_wait_seconds: u32 as "Whole::<0, 3600>" = 10,
         pub(super) api_tokens: Vec<Masked> = Vec::new(),
         pub(super) limits_scope: LimitsScope = LimitsScope::Node,
         pub(super) limits: Limits = Limits::default(),

@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{number, section};
+use crate::bounded::{Whole, section};
 use crate::protocol::ChannelName;
 use index::PatternIndex;
 pub use pattern::{ChannelPattern, InvalidPattern};
@@ -42,10 +42,10 @@ pub enum WhoMaySubscribe {
 #[serde(deny_unknown_fields, expecting = "{ events = …, seconds = … }")]
 pub struct Retention {
     /// The most events.
-    #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
+    #[serde(with = "Whole::<1, 10_000>")]
     pub events: NonZeroU32,
     /// Seconds after which an event is forgotten.
-    #[serde(deserialize_with = "number::<1, 604_800, _, _>")]
+    #[serde(with = "Whole::<1, 604_800>")]
     pub seconds: NonZeroU32,
 }
 

@@ -32,7 +32,7 @@ use tracing::{info, warn};
 pub use dead_letters::{DeadLetter, DeadLetters, LettersCommand, ask};
 
 use crate::app::{AppId, Apps};
-use crate::bounded::{as_milliseconds, as_seconds, milliseconds, number, seconds, section};
+use crate::bounded::{Milliseconds, Seconds, Whole, section};
 use crate::feed::{Entry, Feed, Kind};
 use crate::metrics::Metrics;
 use crate::protocol::{ChannelName, SocketId, WebhookEvent, WebhookKind};
@@ -64,42 +64,23 @@ section! {
         #[serde(deserialize_with = "folder")]
         pub spool: Option<PathBuf> = None,
         /// How long a channel or member must be gone before a webhook says so.
-        #[serde(
-            rename = "linger_seconds",
-            deserialize_with = "seconds::<0, 3600, _>",
-            serialize_with = "as_seconds"
-        )]
-        pub linger: Duration = Duration::from_secs(3),
+        #[serde(rename = "linger_seconds")]
+        pub linger: Duration as "Seconds::<0, 3600>" = Duration::from_secs(3),
         /// How long one exchange with an endpoint may take.
-        #[serde(
-            rename = "timeout_seconds",
-            deserialize_with = "seconds::<1, 300, _>",
-            serialize_with = "as_seconds"
-        )]
-        pub timeout: Duration = Duration::from_secs(10),
+        #[serde(rename = "timeout_seconds")]
+        pub timeout: Duration as "Seconds::<1, 300>" = Duration::from_secs(10),
         /// How long a request is retried, from its first attempt.
-        #[serde(
-            rename = "retry_seconds",
-            deserialize_with = "seconds::<0, 86_400, _>",
-            serialize_with = "as_seconds"
-        )]
-        pub retry: Duration = Duration::from_secs(300),
+        #[serde(rename = "retry_seconds")]
+        pub retry: Duration as "Seconds::<0, 86_400>" = Duration::from_secs(300),
         /// Events that may wait for one endpoint. Beyond it the longest line loses its newest event.
-        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
-        pub queue_events: usize = 10_000,
+        pub queue_events: usize as "Whole::<1, 1_000_000>" = 10_000,
         /// Dead letters of one endpoint. Beyond it the oldest is dropped.
-        #[serde(deserialize_with = "number::<1, 1_000_000, _, _>")]
-        pub dead_letters: usize = 1000,
+        pub dead_letters: usize as "Whole::<1, 1_000_000>" = 1000,
         /// Events in one request, for endpoints that take batches.
-        #[serde(deserialize_with = "number::<1, 10_000, _, _>")]
-        pub batch_size: usize = 100,
+        pub batch_size: usize as "Whole::<1, 10_000>" = 100,
         /// How long the first event of a batch waits for others.
-        #[serde(
-            rename = "batch_ms",
-            deserialize_with = "milliseconds::<0, 60_000, _>",
-            serialize_with = "as_milliseconds"
-        )]
-        pub batch_window: Duration = Duration::from_millis(200),
+        #[serde(rename = "batch_ms")]
+        pub batch_window: Duration as "Milliseconds::<0, 60_000>" = Duration::from_millis(200),
     }
 }
 
