@@ -151,31 +151,21 @@ fn known(configuration: &Configuration, key: &str) -> Option<Credentials> {
     apps.by_key(key).map(|app| Credentials::from(app.as_ref()))
 }
 
-fn secret(text: &str) -> Result<Secret, String> {
-    checked(text)
+fn secret(text: &str) -> Result<Secret, &'static str> {
+    config::check_secret(text).map(|()| Secret::new(text))
 }
 
 fn read_secret(path: &Path) -> Result<Secret, Error> {
     let shown = path.display();
     let text = read_text("--secret-file", path)?;
-    // Editors and `echo` end a file with a newline, which is no part of the secret.
-    checked(text.trim_end_matches(['\r', '\n']))
-        .map_err(|error| Error::Usage(format!("--secret-file: {shown}: {error}")))
+    let secret = config::secret_in(&text).map(Secret::new);
+    secret.map_err(|error| Error::Usage(format!("--secret-file: {shown}: {error}")))
 }
 
 fn read_text(flag: &str, path: &Path) -> Result<String, Error> {
     let shown = path.display();
     std::fs::read_to_string(path)
         .map_err(|error| Error::Usage(format!("{flag}: cannot read {shown}: {error}")))
-}
-
-fn checked(text: &str) -> Result<Secret, String> {
-    if text.is_empty() || text.trim() != text || text.contains(char::is_control) {
-        let expected =
-            "expected a text without control characters and without white space around it";
-        return Err(expected.to_owned());
-    }
-    Ok(Secret::new(text))
 }
 
 /// The flags that name a server.

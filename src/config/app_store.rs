@@ -189,16 +189,3 @@ fn in_folder(url: &str, folder: &Path) -> Result<String, String> {
         ),
     })
 }
-
-/// A table's name, which no statement takes for anything else.
-pub(super) fn table_name(text: &str) -> Result<String, String> {
-    const LONGEST: usize = 64;
-    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    if !text.is_empty() && text.len() <= LONGEST && text.chars().all(is_name) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "expected the name of a table, letters, digits, _ and -, up to {LONGEST} characters; found {text:?}"
-        ))
-    }
-}

@@ -128,8 +128,6 @@ pub(super) enum Fault {
     UnknownKey(&'static [&'static str]),
     /// The value of the last key, in words.
     Text(String),
-    /// A table was expected, and this was found.
-    NoTable(String),
     /// All that stands there, or nothing that has a key, in words.
     Whole(String),
 }
@@ -186,15 +184,6 @@ impl fmt::Display for Problem {
                 let (key, parents) = last_key(&self.path);
                 write!(f, "{key} {}: {text}", place(parents))
             }
-            Fault::NoTable(found) => {
-                let (key, parents) = last_key(&self.path);
-                let table = header(&self.path);
-                write!(
-                    f,
-                    "{key} {}: expected a table, {table}, found {found}",
-                    place(parents)
-                )
-            }
         }
     }
 }
@@ -217,7 +206,7 @@ fn place(path: &[Step]) -> String {
 }
 
 /// The table as the file spells its header.
-fn header(path: &[Step]) -> String {
+pub(super) fn header(path: &[Step]) -> String {
     let keys = keys(path).join(".");
     match path.last() {
         Some(Step::Index(_)) => format!("[[{keys}]]"),

@@ -7,20 +7,14 @@ use super::raw;
 use super::secrets::SecretReader;
 use super::wrong::{Wrong, at};
 use crate::auth::Secrets;
-use crate::token::{Algorithm, ClaimRules, Jwks, Key, Keys, Tokens, listed};
+use crate::token::{Algorithm, AlgorithmFamily, ClaimRules, Jwks, Key, Keys, Tokens, listed};
 use crate::{fetch, pem};
 
 /// What a JWK set may hold keys for: they are public.
-const OF_JWKS: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
+const OF_JWKS: [AlgorithmFamily; 3] = [
+    AlgorithmFamily::Rsa,
+    AlgorithmFamily::Ec,
+    AlgorithmFamily::Ed,
 ];
 
 /// Said of a secret that has two uses.
@@ -94,7 +88,8 @@ fn keys(
         let tls = fetch::tls(pem::public_authorities()).map_err(|error| error.to_string())?;
         let url = url.0.parse().map_err(|_| "it cannot be asked for")?;
         let jwks = Jwks::new(url, Arc::new(tls));
-        return Ok((Keys::Fetched(Arc::new(jwks)), OF_JWKS.to_vec()));
+        let possible = OF_JWKS.iter().flat_map(AlgorithmFamily::algorithms);
+        return Ok((Keys::Fetched(Arc::new(jwks)), possible.copied().collect()));
     }
     let mut keys = Vec::new();
     for secret in raw.secret.iter().chain(&raw.secrets) {

@@ -59,7 +59,9 @@ pub use rows::{
     left_out as left_out_of_row, row as app_row, said as app_said, shown as app_shown,
 };
 use secrets::SecretReader;
+pub use secrets::secret_in;
 use tree::{Override, Tree};
+pub use values::check_secret;
 use wrong::{Wrong, both, within};
 
 /// Everything that can be set, checked.

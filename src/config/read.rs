@@ -10,7 +10,7 @@ use serde::de::{self, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_path_to_error::{Path, Segment};
 
-use super::error::{Fault, Origin, Problem, Step, keys, nearest};
+use super::error::{Fault, Origin, Problem, Step, header, keys, nearest};
 use super::tree::Tree;
 use super::values::A_SECRET;
 
@@ -73,10 +73,12 @@ const TABLES: [&str; 5] = [
 
 fn with_hint(mut fault: Fault, path: &[Step]) -> Fault {
     let name = keys(path).join(".");
-    if let Fault::Text(text) = &mut fault
-        && *text == format!("expected {LIST}, found {A_TABLE}")
-        && TABLES.contains(&name.as_str())
-    {
+    let Fault::Text(text) = &mut fault else {
+        return fault;
+    };
+    if let Some(found) = text.strip_prefix("expected a table, found ") {
+        *text = format!("expected a table, {}, found {found}", header(path));
+    } else if text == "expected a list, found a table" && TABLES.contains(&name.as_str()) {
         *text += &format!(": begin each with [[{name}]], in two brackets");
     }
     fault
@@ -96,9 +98,6 @@ impl de::Error for ReadError {
         let wanted = wanted(expected);
         if wanted == A_SECRET {
             return Self::custom("expected a text in quotes");
-        }
-        if wanted == A_TABLE {
-            return Self(Fault::NoTable(described(found)));
         }
         let found = match found {
             // It may be a token that lacks its brackets.
@@ -134,8 +133,6 @@ impl de::Error for ReadError {
 
 const LIST: &str = "a list";
 
-const A_TABLE: &str = "a table";
-
 /// Serde's words for its own types are a programmer's.
 fn wanted(expected: &dyn de::Expected) -> String {
     match expected.to_string().as_str() {
@@ -143,7 +140,7 @@ fn wanted(expected: &dyn de::Expected) -> String {
         "a string" => "a text in quotes".to_owned(),
         "a sequence" => LIST.to_owned(),
         other if other.starts_with("enum ") => "a text in quotes".to_owned(),
-        other if other.starts_with("struct ") => A_TABLE.to_owned(),
+        other if other.starts_with("struct ") => "a table".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -157,7 +154,7 @@ fn described(found: Unexpected<'_>) -> String {
         Unexpected::Str(text) => format!("the text {text:?}"),
         Unexpected::Unit => "a date".to_owned(),
         Unexpected::Seq => LIST.to_owned(),
-        Unexpected::Map => A_TABLE.to_owned(),
+        Unexpected::Map => "a table".to_owned(),
         _ => "something else".to_owned(),
     }
 }

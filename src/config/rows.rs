@@ -3,7 +3,7 @@
 //! A row is JSON, column by column. Soketi's columns are understood by the form of their values (`soketi`); what they
 //! have no place for stands in the column `tidewire`, in the words of the file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use super::read::read;
 use super::secrets::SecretReader;
 use super::soketi::columns::{self, COLUMNS};
 use super::tree::Tree;
+use super::values::Name;
 use super::wrong::within;
 use super::{Server, apps};
 use crate::app::App;
@@ -63,18 +64,13 @@ impl InvalidField {
 #[derive(Debug, Clone)]
 pub struct FileApps {
     pub(super) raw: Arc<Raw>,
-    /// By the ids.
-    indices: HashMap<String, usize>,
     /// Where people change them.
     pub place: String,
 }
 
 impl FileApps {
     pub(super) fn new(raw: Arc<Raw>, file: Option<&Path>) -> Self {
-        let ids = raw.apps.iter().enumerate();
-        let ids = ids.filter_map(|(index, app)| Some((app.id.as_ref()?.0.clone(), index)));
         Self {
-            indices: ids.collect(),
             raw,
             place: match file {
                 Some(file) => file.display().to_string(),
@@ -86,7 +82,8 @@ impl FileApps {
     /// What holds for one of them, every key with its value or default and each secret masked.
     #[must_use]
     pub fn shown(&self, id: &str) -> Option<Entries> {
-        self.raw.apps.get(*self.indices.get(id)?).map(shown_app)
+        let is_it = |app: &&raw::App| app.id.as_ref().is_some_and(|Name(name)| name == id);
+        self.raw.apps.iter().find(is_it).map(shown_app)
     }
 }
 

@@ -103,8 +103,11 @@ impl SecretReader<'_> {
     }
 }
 
-/// Editors and `echo` end a file with a newline, which is no part of the secret.
-pub(super) fn secret_in(text: &str) -> Result<&str, &'static str> {
+/// The secret in a file: editors and `echo` end one with a newline, which is no part of it.
+///
+/// # Errors
+/// What was expected, without what was found.
+pub fn secret_in(text: &str) -> Result<&str, &'static str> {
     let text = text.trim_end_matches(['\r', '\n']);
     check_secret(text)?;
     Ok(text)

@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::app_store::table_name;
 use super::origin::page_origin;
 use super::webhooks::{http_url, without_secrets};
 use crate::host_port::is_loopback;
@@ -25,7 +24,10 @@ pub(super) const MASK: &str = "***";
 pub(super) const A_SECRET: &str = "a secret";
 
 /// What a secret must be, wherever it stands.
-pub(super) fn check_secret(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+/// What was expected, without what was found.
+pub fn check_secret(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("expected a secret text, found an empty one");
     }
@@ -87,7 +89,7 @@ impl<'de> Deserialize<'de> for Masked {
 /// Declares checked texts, each with its check, which gets what was given and answers with what is kept, or with what is
 /// wrong.
 macro_rules! checked_texts {
-    ($($(#[$doc:meta])* $type:ident: $check:ident,)*) => {$(
+    ($($(#[$doc:meta])* $type:ident: $check:expr,)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(try_from = "String")]
@@ -97,7 +99,7 @@ macro_rules! checked_texts {
             type Error = String;
 
             fn try_from(text: String) -> Result<Self, String> {
-                $check(&text).map(Self)
+                $check(text.as_str()).map(Self)
             }
         }
 
@@ -111,27 +113,45 @@ macro_rules! checked_texts {
 
 checked_texts! {
     /// An app's id or key: a segment of a URL path, and what stands before the colon of an `auth`.
-    Name: name,
+    Name: if_fits(
+        "a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs",
+        is_path_segment,
+    ),
     /// An address or host name to listen on, IPv6 without its brackets.
     Host: host,
     /// `""`, or the host name of this node.
-    StickyHost: sticky_host,
+    StickyHost: if_fits(
+        "this node's own host name, as its clients reach it, without scheme, port and path",
+        |text| text.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c)),
+    ),
     /// `""`, or a path that begins with a slash and does not end with one.
     PathPrefix: path_prefix,
     /// An entry of `allowed_origins`.
     PageOrigin: page_origin,
-    /// The name of a table in a database.
-    TableName: table_name,
+    /// The name of a table in a database, which no statement takes for anything else.
+    TableName: if_fits(
+        "the name of a table, letters, digits, _ and -, up to 64 characters",
+        |text| is_short(text) && text.chars().all(|c| c.is_alphanumeric() || "_-".contains(c)),
+    ),
     /// The path of a file.
     FilePath: file_path,
     /// Where a JWK set is.
     JwksUrl: jwks_url,
     /// A network of addresses, `10.0.0.0/8`, or a single one.
-    Network: network,
+    Network: if_fits(
+        "an address (\"10.0.0.1\") or a network (\"10.0.0.0/8\", \"fd00::/8\")",
+        |text| parsed_network(text).is_some(),
+    ),
     /// A name of Redis', which splits its commands at white space.
-    Token: token,
-    /// What all names in Redis begin with.
-    KeyPrefix: key_prefix,
+    Token: if_fits("a name without white space", |text| {
+        !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    }),
+    /// What all names in Redis begin with. No braces: a cluster would read them as a hash tag and put all keys on one
+    /// server.
+    KeyPrefix: if_fits(
+        "1 to 64 letters, digits, \"-\", \"_\", \".\" and \":\"",
+        |text| is_short(text) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c)),
+    ),
 }
 
 /// Reads a checked text where its check alone is wanted.
@@ -159,16 +179,16 @@ fn is_path_segment(text: &str) -> bool {
     !text.is_empty() && text != "." && text != ".." && text.chars().all(is_plain)
 }
 
-/// The text, or what was expected and found.
-fn if_fits(text: &str, fits: bool, expected: &str) -> Result<String, String> {
-    let found = || format!("expected {expected}; found {text:?}");
-    fits.then(|| text.to_owned()).ok_or_else(found)
+fn is_short(text: &str) -> bool {
+    (1..=64).contains(&text.len())
 }
 
-fn name(text: &str) -> Result<String, String> {
-    let expected =
-        "a text of letters, digits, \"-\", \"_\", \".\" and \"~\", because it is part of URLs";
-    if_fits(text, is_path_segment(text), expected)
+/// A check that answers with the text, or with what was expected and found.
+fn if_fits(expected: &str, fits: impl Fn(&str) -> bool) -> impl Fn(&str) -> Result<String, String> {
+    move |text| match fits(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("expected {expected}; found {text:?}")),
+    }
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -179,14 +199,7 @@ fn host(text: &str) -> Result<String, String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     let fits = bare.parse::<IpAddr>().is_ok() || (!bare.is_empty() && bare.chars().all(is_name));
     let expected = "an address (\"0.0.0.0\", \"::\") or a host name, without scheme and port";
-    if_fits(text, fits, expected).map(|_| bare.to_owned())
-}
-
-fn sticky_host(text: &str) -> Result<String, String> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
-    let expected =
-        "this node's own host name, as its clients reach it, without scheme, port and path";
-    if_fits(text, text.chars().all(is_name), expected)
+    if_fits(expected, |_| fits)(text).map(|_| bare.to_owned())
 }
 
 fn path_prefix(text: &str) -> Result<String, String> {
@@ -195,12 +208,11 @@ fn path_prefix(text: &str) -> Result<String, String> {
     if trimmed.is_empty() {
         return Ok(String::new());
     }
-    let fits = trimmed.split('/').all(is_path_segment);
     let expected = "a path like \"/realtime\" of letters, digits, \"-\", \"_\", \".\" and \"~\"";
-    if_fits(text, fits, expected)?;
-    let fits = !matches!(trimmed.split('/').next(), Some("app" | "apps"));
+    if_fits(expected, |_| trimmed.split('/').all(is_path_segment))(text)?;
+    let is_taken = matches!(trimmed.split('/').next(), Some("app" | "apps"));
     let expected = "a path that does not begin with /app or /apps, which clients use themselves";
-    if_fits(text, fits, expected).map(|_| format!("/{trimmed}"))
+    if_fits(expected, |_| !is_taken)(text).map(|_| format!("/{trimmed}"))
 }
 
 fn file_path(text: &str) -> Result<String, String> {
@@ -217,12 +229,7 @@ fn jwks_url(text: &str) -> Result<String, String> {
     });
     let expected = "a URL like \"https://id.example.com/.well-known/jwks.json\": https, or http to this machine, without \
                     user and fragment";
-    if_fits(&without_secrets(text), fits, expected).map(|_| text.to_owned())
-}
-
-fn network(text: &str) -> Result<String, String> {
-    let expected = "an address (\"10.0.0.1\") or a network (\"10.0.0.0/8\", \"fd00::/8\")";
-    if_fits(text, parsed_network(text).is_some(), expected)
+    if_fits(expected, |_| fits)(&without_secrets(text)).map(|_| text.to_owned())
 }
 
 fn parsed_network(text: &str) -> Option<IpNet> {
@@ -230,47 +237,41 @@ fn parsed_network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(single)
 }
 
-fn token(text: &str) -> Result<String, String> {
-    let splits = |c: char| c.is_whitespace() || c.is_control();
-    let fits = !text.is_empty() && !text.contains(splits);
-    if_fits(text, fits, "a name without white space")
-}
-
-fn key_prefix(text: &str) -> Result<String, String> {
-    // No braces: a cluster would read them as a hash tag and put all keys on one server.
-    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-    let fits = (1..=64).contains(&text.len()) && text.chars().all(is_name);
-    let expected = "1 to 64 letters, digits, \"-\", \"_\", \".\" and \":\"";
-    if_fits(text, fits, expected)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    type Check = fn(&str) -> Result<String, String>;
+
+    fn check<T: TryFrom<String, Error = String> + Into<String>>(
+        text: &str,
+    ) -> Result<String, String> {
+        T::try_from(text.to_owned()).map(Into::into)
+    }
 
     #[test]
     fn texts_are_kept_normalised() {
         let kept = |text: &str| Ok(text.to_owned());
         for (check, given, expected) in [
+            (check::<Name> as Check, "app-id", kept("app-id")),
+            (check::<Name>, "1.2_~A", kept("1.2_~A")),
+            (check::<Host>, "[::1]", kept("::1")),
+            (check::<Host>, "localhost", kept("localhost")),
+            (check::<PathPrefix>, "", kept("")),
+            (check::<PathPrefix>, "/", kept("")),
+            (check::<PathPrefix>, "realtime", kept("/realtime")),
+            (check::<PathPrefix>, "/a/b/", kept("/a/b")),
+            (check::<PathPrefix>, "/application", kept("/application")),
+            (check::<StickyHost>, "", kept("")),
             (
-                name as fn(&str) -> Result<String, String>,
-                "app-id",
-                kept("app-id"),
+                check::<StickyHost>,
+                "n1.example.com",
+                kept("n1.example.com"),
             ),
-            (name, "1.2_~A", kept("1.2_~A")),
-            (host, "[::1]", kept("::1")),
-            (host, "localhost", kept("localhost")),
-            (path_prefix, "", kept("")),
-            (path_prefix, "/", kept("")),
-            (path_prefix, "realtime", kept("/realtime")),
-            (path_prefix, "/a/b/", kept("/a/b")),
-            (path_prefix, "/application", kept("/application")),
-            (sticky_host, "", kept("")),
-            (sticky_host, "n1.example.com", kept("n1.example.com")),
-            (network, "10.0.0.0/8", kept("10.0.0.0/8")),
-            (network, "fd00::1", kept("fd00::1")),
-            (token, "my-primary", kept("my-primary")),
-            (key_prefix, "tw:live_2.0-a", kept("tw:live_2.0-a")),
+            (check::<Network>, "10.0.0.0/8", kept("10.0.0.0/8")),
+            (check::<Network>, "fd00::1", kept("fd00::1")),
+            (check::<Token>, "my-primary", kept("my-primary")),
+            (check::<KeyPrefix>, "tw:live_2.0-a", kept("tw:live_2.0-a")),
         ] {
             assert_eq!(check(given), expected, "{given}");
         }
@@ -279,32 +280,32 @@ mod tests {
     #[test]
     fn a_text_that_does_not_fit_is_shown() {
         for (check, given) in [
-            (name as fn(&str) -> Result<String, String>, ""),
-            (name, ".."),
-            (name, "a/b"),
-            (name, "a:b"),
-            (name, "a b"),
-            (name, "ä"),
-            (host, ""),
-            (host, "http://0.0.0.0"),
-            (host, "0.0.0.0:6001"),
-            (path_prefix, "/real time"),
-            (path_prefix, "//a"),
-            (path_prefix, "/a/../b"),
-            (path_prefix, "/apps"),
-            (path_prefix, "/a?b"),
-            (sticky_host, "n1.example.com:6001"),
-            (sticky_host, "https://n1"),
-            (sticky_host, "n1/a"),
-            (network, ""),
-            (network, "10.0.0.0/33"),
-            (network, "proxy.example.com"),
-            (token, ""),
-            (token, "a b"),
-            (token, "a\n"),
-            (key_prefix, ""),
-            (key_prefix, "{tw}"),
-            (key_prefix, &"a".repeat(65)),
+            (check::<Name> as Check, ""),
+            (check::<Name>, ".."),
+            (check::<Name>, "a/b"),
+            (check::<Name>, "a:b"),
+            (check::<Name>, "a b"),
+            (check::<Name>, "ä"),
+            (check::<Host>, ""),
+            (check::<Host>, "http://0.0.0.0"),
+            (check::<Host>, "0.0.0.0:6001"),
+            (check::<PathPrefix>, "/real time"),
+            (check::<PathPrefix>, "//a"),
+            (check::<PathPrefix>, "/a/../b"),
+            (check::<PathPrefix>, "/apps"),
+            (check::<PathPrefix>, "/a?b"),
+            (check::<StickyHost>, "n1.example.com:6001"),
+            (check::<StickyHost>, "https://n1"),
+            (check::<StickyHost>, "n1/a"),
+            (check::<Network>, ""),
+            (check::<Network>, "10.0.0.0/33"),
+            (check::<Network>, "proxy.example.com"),
+            (check::<Token>, ""),
+            (check::<Token>, "a b"),
+            (check::<Token>, "a\n"),
+            (check::<KeyPrefix>, ""),
+            (check::<KeyPrefix>, "{tw}"),
+            (check::<KeyPrefix>, &"a".repeat(65)),
         ] {
             let error = check(given).unwrap_err();
             assert!(error.ends_with(&format!("found {given:?}")), "{error}");

@@ -43,8 +43,8 @@ impl Environment {
             };
             let rest = &name[PREFIX.len()..];
             if let Some(key) = APP_KEYS.into_iter().find(|key| name == app_variable(key)) {
-                let key = vec![key.to_owned()];
-                input.app_options.push(Override::new(key, &origin, text));
+                let key = Override::new(vec![key.to_owned()], &origin, text);
+                input.app_options.push(key);
             } else if name == LOG || name == LOG_FORMAT {
                 input.log_setting(name, text);
             } else if rest.contains("__") {
@@ -74,19 +74,19 @@ impl EnvInput {
     }
 
     fn log_setting(&mut self, name: &str, text: &str) {
-        let problem = if name == LOG {
-            filter(text).map(|filter| self.log.filter = filter).err()
+        let taken = if name == LOG {
+            filter(text).map(|filter| self.log.filter = filter)
         } else {
             let format = match text {
-                "human" => Some(LogFormat::Human),
-                "json" => Some(LogFormat::Json),
-                _ => None,
+                "human" => Ok(LogFormat::Human),
+                "json" => Ok(LogFormat::Json),
+                _ => Err(format!(
+                    "expected \"human\" or \"json\", found the text {text:?}"
+                )),
             };
-            self.log.format = format.unwrap_or(self.log.format);
-            let problem = || format!("expected \"human\" or \"json\", found the text {text:?}");
-            format.is_none().then(problem)
+            format.map(|format| self.log.format = format)
         };
-        if let Some(text) = problem {
+        if let Err(text) = taken {
             self.refuse(name, text);
         }
     }

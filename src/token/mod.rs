@@ -25,7 +25,7 @@ use serde_json::value::RawValue;
 
 pub use claims::ClaimRules;
 pub use in_use::TokensInUse;
-pub use jsonwebtoken::Algorithm;
+pub use jsonwebtoken::{Algorithm, AlgorithmFamily};
 pub use jwks::Jwks;
 pub use keys::Key;
 

@@ -18,33 +18,26 @@ struct Database {
     table: &'static str,
 }
 
-const MYSQL: Database = Database {
-    driver: "mysql",
-    of_url: [
-        "SOKETI_DB_MYSQL_HOST",
-        "SOKETI_DB_MYSQL_PORT",
-        "SOKETI_DB_MYSQL_USERNAME",
-        "SOKETI_DB_MYSQL_PASSWORD",
-        "SOKETI_DB_MYSQL_DATABASE",
-    ],
-    port: "3306",
-    username: "root",
-    table: "SOKETI_APP_MANAGER_MYSQL_TABLE",
-};
+macro_rules! database {
+    ($driver:literal, $name:literal, $port:literal, $username:literal) => {
+        Database {
+            driver: $driver,
+            of_url: [
+                concat!("SOKETI_DB_", $name, "_HOST"),
+                concat!("SOKETI_DB_", $name, "_PORT"),
+                concat!("SOKETI_DB_", $name, "_USERNAME"),
+                concat!("SOKETI_DB_", $name, "_PASSWORD"),
+                concat!("SOKETI_DB_", $name, "_DATABASE"),
+            ],
+            port: $port,
+            username: $username,
+            table: concat!("SOKETI_APP_MANAGER_", $name, "_TABLE"),
+        }
+    };
+}
 
-const POSTGRES: Database = Database {
-    driver: "postgres",
-    of_url: [
-        "SOKETI_DB_POSTGRES_HOST",
-        "SOKETI_DB_POSTGRES_PORT",
-        "SOKETI_DB_POSTGRES_USERNAME",
-        "SOKETI_DB_POSTGRES_PASSWORD",
-        "SOKETI_DB_POSTGRES_DATABASE",
-    ],
-    port: "5432",
-    username: "postgres",
-    table: "SOKETI_APP_MANAGER_POSTGRES_TABLE",
-};
+const MYSQL: Database = database!("mysql", "MYSQL", "3306", "root");
+const POSTGRES: Database = database!("postgres", "POSTGRES", "5432", "postgres");
 
 impl Database {
     /// Says that it is not the one that is meant.

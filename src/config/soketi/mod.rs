@@ -129,14 +129,13 @@ impl Reading<'_> {
         for (name, text) in std::mem::take(&mut self.given) {
             match row_of(&name).map(|row| row.meaning) {
                 Some(Meaning::Part(_)) => drop(self.given.insert(name, text)),
-                Some(Meaning::Setting(path, form)) => match form.ours(&text) {
-                    Ok(ours) => self.set(&[&name], path, ours),
-                    Err(problem) => self.out.refuse(&name, problem),
-                },
-                Some(Meaning::App(path, form)) => match form.ours(&text) {
-                    Ok(ours) => self.set_of_app(&name, path, ours.map(Into::into)),
-                    Err(problem) => self.out.refuse(&name, problem),
-                },
+                Some(meaning @ (Meaning::Setting(path, form) | Meaning::App(path, form))) => {
+                    match (form.ours(&text), meaning) {
+                        (Ok(ours), Meaning::Setting(..)) => self.set(&[&name], path, ours),
+                        (Ok(ours), _) => self.set_of_app(&name, path, ours.map(Into::into)),
+                        (Err(problem), _) => self.out.refuse(&name, problem),
+                    }
+                }
                 Some(Meaning::Debug) => self.debug(&name, &text),
                 Some(Meaning::None { fits, because }) if fits.contains(&text.as_str()) => {
                     self.notice(format!("{name}={text} is so anyway: {because}"));

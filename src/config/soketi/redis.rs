@@ -42,7 +42,12 @@ pub(super) fn translate(reading: &mut Reading<'_>) -> Result<String, Refused> {
     let sentinels = reading.given.get(SENTINELS);
     let has_sentinels = sentinels.is_some_and(|text| text != "null");
     let because = match (is_cluster, has_sentinels) {
-        (true, _) => of_cluster(reading)?,
+        (true, _) => {
+            let what = "[{\"host\":\"r1\",\"port\":6379}] of servers of the Redis Cluster, which \
+                        SOKETI_ADAPTER_REDIS_CLUSTER_MODE asks for";
+            addresses(reading, NODES, "redis.cluster", what)?;
+            format!("{CLUSTER_MODE} is true")
+        }
         (false, true) => of_sentinels(reading)?,
         (false, false) => standalone(reading)?,
     };
@@ -50,13 +55,6 @@ pub(super) fn translate(reading: &mut Reading<'_>) -> Result<String, Refused> {
     password(reading, PASSWORD, "redis.password");
     prefix(reading);
     Ok(because)
-}
-
-fn of_cluster(reading: &mut Reading<'_>) -> Result<String, Refused> {
-    let what = "[{\"host\":\"r1\",\"port\":6379}] of servers of the Redis Cluster, which \
-                SOKETI_ADAPTER_REDIS_CLUSTER_MODE asks for";
-    addresses(reading, NODES, "redis.cluster", what)?;
-    Ok(format!("{CLUSTER_MODE} is true"))
 }
 
 fn of_sentinels(reading: &mut Reading<'_>) -> Result<String, Refused> {
