@@ -292,7 +292,7 @@ pub(super) fn refused_subscription(message: &str) -> String {
 pub(super) fn refused_publish(answer: &Answer, base: &str) -> String {
     let text = answer.text.to_ascii_lowercase();
     if let Some(skew) = answer
-        .date
+        .date()
         .and_then(clock_skew)
         .filter(|_| answer.status == 401)
     {
@@ -300,7 +300,7 @@ pub(super) fn refused_publish(answer: &Answer, base: &str) -> String {
     }
     match answer.status {
         300..=399 => {
-            let location = answer.location.as_deref().unwrap_or("another place");
+            let location = answer.header("location").unwrap_or("another place");
             let location = location.split("/apps/").next().unwrap_or(location);
             format!(
                 "Signed requests follow no redirection. Give backends the URL that it redirects to: {location} (host, \

@@ -66,17 +66,11 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// The body, as text, without line ends behind it.
     pub(super) text: String,
-    /// Where a redirection leads to.
-    pub(super) location: Option<String>,
-    /// The answering server's clock.
-    pub(super) date: Option<SystemTime>,
-    /// Who says that it answered.
-    pub(super) server: Option<String>,
-    /// How far a publish got, where that is not the whole cluster.
-    pub(super) delivery: Option<String>,
-    /// Whether it is the answer to an earlier request with the same idempotency key.
-    pub(super) replayed: bool,
+    headers: HeaderMap,
 }
+
+/// How far a publish got, where that is not the whole cluster.
+pub(super) const DELIVERY: &str = "x-tidewire-delivery";
 
 impl Api {
     pub(super) fn new(address: &Address, app: Credentials, trust: Trust) -> Self {
@@ -170,20 +164,7 @@ impl Http {
             };
             self.no_answer(error.to_string(), hint)
         })?;
-        let header = |name: &str| {
-            let value = response.headers.get(name)?.to_str().ok()?;
-            Some(value.to_owned())
-        };
-        let date = header("date").and_then(|date| date.parse::<HttpDate>().ok());
-        let mut answer = Answer {
-            status: response.status.as_u16(),
-            text: String::new(),
-            location: header("location"),
-            date: date.map(SystemTime::from),
-            server: header("server"),
-            delivery: header("x-tidewire-delivery"),
-            replayed: header("idempotent-replayed").is_some(),
-        };
+        let (status, headers) = (response.status.as_u16(), response.headers.clone());
         let broken = |reason| {
             let hint = "The answer broke off, the request may have been carried out.";
             self.no_answer(reason, hint)
@@ -191,10 +172,11 @@ impl Http {
         let text = timeout(TIMEOUT, response.body(ANSWER_BYTES)).await;
         let text = text.map_err(|_| broken(too_slow()))?;
         let text = text.map_err(|error| broken(error.to_string()))?;
-        String::from_utf8_lossy(&text)
-            .trim_end()
-            .clone_into(&mut answer.text);
-        Ok(answer)
+        Ok(Answer {
+            status,
+            text: String::from_utf8_lossy(&text).trim_end().to_owned(),
+            headers,
+        })
     }
 
     fn no_answer(&self, reason: String, hint: &'static str) -> Error {
@@ -207,9 +189,20 @@ impl Http {
 }
 
 impl Answer {
+    /// What a header says.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The answering server's clock.
+    pub(super) fn date(&self) -> Option<SystemTime> {
+        let date = self.header("date")?.parse::<HttpDate>().ok()?;
+        Some(date.into())
+    }
+
     /// Itself if it is a success.
     pub(super) fn accepted(self) -> Result<Self, Error> {
-        match (self.status, &self.location) {
+        match (self.status, self.header("location")) {
             (200..300, _) => Ok(self),
             (300..400, Some(location)) => Err(Error::Refused {
                 status: self.status,

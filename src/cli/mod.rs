@@ -27,7 +27,8 @@ mod trigger;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use serde_json::json;
 
@@ -116,17 +117,11 @@ enum Command {
     /// Print what makes a shell complete this program's commands and flags
     #[command(after_help = help::COMPLETIONS)]
     Completions {
+        // These are tested.
         /// The shell
-        shell: CompletedShell,
+        #[arg(value_parser = PossibleValuesParser::new(["bash", "zsh", "fish"]).try_map(|name| name.parse::<Shell>()))]
+        shell: Shell,
     },
-}
-
-/// The shells that are tested.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum CompletedShell {
-    Bash,
-    Zsh,
-    Fish,
 }
 
 impl Cli {
@@ -197,12 +192,7 @@ fn check_config(loaded: &Loaded, channel: Option<&str>) -> Result<(), Error> {
     print(&format!("{file}\n{}", loaded.to_toml()?))
 }
 
-fn completions(shell: CompletedShell) -> String {
-    let shell = match shell {
-        CompletedShell::Bash => Shell::Bash,
-        CompletedShell::Zsh => Shell::Zsh,
-        CompletedShell::Fish => Shell::Fish,
-    };
+fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tidewire", &mut script);
     String::from_utf8_lossy(&script).into_owned()

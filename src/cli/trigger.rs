@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use clap::Args;
 use serde_json::json;
 
-use super::api::ApiArgs;
+use super::api::{ApiArgs, DELIVERY};
 use super::channels::counts_table;
 use super::target::Configuration;
 use super::text::{printable, printable_json};
@@ -77,13 +77,13 @@ impl Trigger {
             body["idempotency_key"] = json!(key);
         }
         let answer = api.ask("POST", "events", Some(body.to_string()))?;
-        let local = answer.delivery.as_ref().map(|delivery| {
+        let local = answer.header(DELIVERY).map(|delivery| {
             let delivery = printable(delivery);
             format!("only clients of the answering node got it ({delivery})")
         });
-        let replayed = answer
-            .replayed
-            .then(|| "it was published before with this key, and not again".to_owned());
+        let replayed = answer.header("idempotent-replayed");
+        let replayed =
+            replayed.map(|_| "it was published before with this key, and not again".to_owned());
         for note in local.into_iter().chain(replayed) {
             complain(&note);
         }

@@ -3,7 +3,6 @@
 //! Reads tolerantly where servers differ: `data` is a string that holds JSON, or the JSON itself, or missing.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -63,17 +62,6 @@ struct ErrorData {
     error: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct PresenceData {
-    presence: Presence,
-}
-
-#[derive(Deserialize)]
-struct Presence {
-    #[serde(default)]
-    hash: BTreeMap<String, Value>,
-}
-
 impl Frame {
     /// Reads one message.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -114,9 +102,13 @@ impl Frame {
     pub fn message(self) -> ServerMessage {
         match self.event.as_str() {
             "pusher_internal:subscription_succeeded" => {
-                let members = self.read::<PresenceData>();
+                let data: Value = self.read().unwrap_or_default();
+                let ids = |presence: &Value| {
+                    let hash = presence["hash"].as_object().into_iter().flatten();
+                    hash.map(|(id, _)| id.clone()).collect()
+                };
                 ServerMessage::Subscribed {
-                    members: members.map(|data| data.presence.hash.into_keys().collect()),
+                    members: data.get("presence").map(ids),
                     channel: self.channel.unwrap_or_default(),
                 }
             }

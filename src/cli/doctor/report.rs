@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::Error;
@@ -12,7 +13,8 @@ use crate::protocol::named;
 
 named! {
     /// The steps, in their order.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "lowercase")]
     pub(super) enum Step {
         Resolve = "resolve",
         Tcp = "tcp",
@@ -33,11 +35,14 @@ impl Step {
 }
 
 /// What was found at one step.
+#[derive(Serialize)]
 struct Finding {
     step: Step,
     status: &'static str,
-    took: Option<Duration>,
     found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     advice: Option<String>,
 }
 
@@ -98,8 +103,8 @@ impl Report {
             .map(|step| {
                 let known = self.findings.iter().find(|finding| finding.step == step);
                 known.map_or_else(
-                    || json!({"step": step.name(), "status": "not reached"}),
-                    Finding::json,
+                    || json!({"step": step, "status": "not reached"}),
+                    |finding| json!(finding),
                 )
             })
             .collect();
@@ -107,7 +112,7 @@ impl Report {
         let report = json!({
             "url": address.ws(),
             "ok": failed.is_none(),
-            "failed": failed.map(Step::name),
+            "failed": failed,
             "exit_code": failed.map_or(0, Step::exit_code),
             "steps": steps,
         });
@@ -131,8 +136,9 @@ impl Finding {
         Self {
             step,
             status,
-            took,
             found: found.to_owned(),
+            // To a tenth.
+            ms: took.map(|took| (took.as_secs_f64() * 10_000.0).round() / 10.0),
             advice: None,
         }
     }
@@ -140,7 +146,7 @@ impl Finding {
     fn lines(&self) -> String {
         const INDENT: &str = "           ";
         const WIDTH: usize = 88;
-        let took = self.took.map(|took| format!("{:.1} ms", ms(took)));
+        let took = self.ms.map(|ms| format!("{ms:.1} ms"));
         let status = if self.status == "failed" {
             "FAILED"
         } else {
@@ -160,24 +166,4 @@ impl Finding {
         }
         lines
     }
-
-    fn json(&self) -> Value {
-        let mut finding = json!({
-            "step": self.step.name(),
-            "status": self.status,
-            "found": self.found,
-        });
-        if let Some(took) = self.took {
-            finding["ms"] = json!(ms(took));
-        }
-        if let Some(advice) = &self.advice {
-            finding["advice"] = json!(advice);
-        }
-        finding
-    }
-}
-
-/// In milliseconds, to a tenth.
-fn ms(took: Duration) -> f64 {
-    (took.as_secs_f64() * 10_000.0).round() / 10.0
 }

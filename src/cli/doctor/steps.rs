@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::report::{Report, Step};
 use crate::cli::advice;
-use crate::cli::api::Api;
+use crate::cli::api::{Api, DELIVERY};
 use crate::client::{
     self, Address, Answer, Connection, Credentials, Dialer, ServerMessage, Socket, TlsFacts,
 };
@@ -130,35 +130,32 @@ impl Diagnosis {
         let is_signed = self.credentials.secrets.is_some();
         let prefix = if is_signed { "private-" } else { "" };
         let channel = format!("{prefix}tidewire-doctor-{:016x}", rand::random::<u64>());
-        let begun = Instant::now();
-        let end = begun + TIMEOUT;
-        if let Err(error) = connection.subscribe(&channel, is_signed, None).await {
-            return Err(self.fail(report, Step::Subscribe, begun, &error));
-        }
-        loop {
-            let said = match timeout_at(end, connection.next()).await {
-                Ok(Ok(said)) => said,
-                Ok(Err(error)) => return Err(self.fail(report, Step::Subscribe, begun, &error)),
-                Err(_) => {
-                    let error = client::Error::Timeout {
-                        doing: "the subscription was to be answered",
-                        within: TIMEOUT,
-                    };
-                    return Err(self.fail(report, Step::Subscribe, begun, &error));
+        let subscribe = async {
+            connection.subscribe(&channel, is_signed, None).await?;
+            let answer = heard(connection, |said| match said {
+                ServerMessage::Subscribed { channel: told, .. } => {
+                    (told == channel).then_some(Ok(()))
                 }
+                ServerMessage::Refused { message, .. } => Some(Err(message)),
+                _ => None,
+            });
+            let late = client::Error::Timeout {
+                doing: "the subscription was to be answered",
+                within: TIMEOUT,
             };
-            match said {
-                ServerMessage::Subscribed { channel: told, .. } if told == channel => {
-                    let found = format!("{channel} is accepted");
-                    report.ok(Step::Subscribe, begun.elapsed(), &found, None);
-                    return Ok(channel);
-                }
-                ServerMessage::Refused { message, .. } => {
-                    let advice = advice::refused_subscription(&message);
-                    report.failed(Step::Subscribe, begun.elapsed(), &message, advice);
-                    return Err(Ended);
-                }
-                _ => {}
+            timeout(TIMEOUT, answer).await.unwrap_or(Err(late))
+        };
+        let (answer, took) = self.step(report, Step::Subscribe, subscribe).await?;
+        match answer {
+            Ok(()) => {
+                let found = format!("{channel} is accepted");
+                report.ok(Step::Subscribe, took, &found, None);
+                Ok(channel)
+            }
+            Err(message) => {
+                let advice = advice::refused_subscription(&message);
+                report.failed(Step::Subscribe, took, &message, advice);
+                Err(Ended)
             }
         }
     }
@@ -186,7 +183,7 @@ impl Diagnosis {
                 return Err(Ended);
             }
         };
-        let server = answer.server.as_deref();
+        let server = answer.header("server");
         let server = server.map_or_else(String::new, |server| format!(", Server: {server}"));
         if !(200..300).contains(&answer.status) {
             let advice = advice::refused_publish(&answer, api.base());
@@ -200,7 +197,7 @@ impl Diagnosis {
             return Err(Ended);
         }
         let found = format!("{}{server} from {}", answer.status, api.base());
-        let note = answer.delivery.map(|_| {
+        let note = answer.header(DELIVERY).map(|_| {
             "Redis is away: only clients of the answering node got it (on_outage = \"local\")."
                 .to_owned()
         });
@@ -215,29 +212,37 @@ impl Diagnosis {
         begun: Instant,
         report: &mut Report,
     ) -> Result<(), Ended> {
-        let end = Instant::now() + TIMEOUT;
-        loop {
-            match timeout_at(end, connection.next()).await {
-                Ok(Ok(ServerMessage::Event(frame)))
-                    if frame.event == EVENT && frame.text().contains(mark) =>
-                {
-                    let found = "the event came back, counted from the publish";
-                    report.ok(Step::Event, begun.elapsed(), found, None);
-                    return Ok(());
-                }
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(self.fail(report, Step::Event, begun, &error)),
-                Err(_) => {
-                    let found = format!("no event within {} s", TIMEOUT.as_secs());
-                    report.failed(
-                        Step::Event,
-                        begun.elapsed(),
-                        &found,
-                        advice::LOST.to_owned(),
-                    );
-                    return Err(Ended);
-                }
+        let event = heard(connection, |said| match said {
+            ServerMessage::Event(frame) => {
+                (frame.event == EVENT && frame.text().contains(mark)).then_some(())
             }
+            _ => None,
+        });
+        match timeout(TIMEOUT, event).await {
+            Ok(Ok(())) => {
+                let found = "the event came back, counted from the publish";
+                report.ok(Step::Event, begun.elapsed(), found, None);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.fail(report, Step::Event, begun, &error)),
+            Err(_) => {
+                let found = format!("no event within {} s", TIMEOUT.as_secs());
+                let advice = advice::LOST.to_owned();
+                report.failed(Step::Event, begun.elapsed(), &found, advice);
+                Err(Ended)
+            }
+        }
+    }
+}
+
+/// The first message that means something, as told by `meaning`.
+async fn heard<T>(
+    connection: &mut Connection,
+    meaning: impl Fn(ServerMessage) -> Option<T>,
+) -> Result<T, client::Error> {
+    loop {
+        if let Some(meant) = meaning(connection.next().await?) {
+            return Ok(meant);
         }
     }
 }

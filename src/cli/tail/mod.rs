@@ -47,18 +47,8 @@ pub(super) struct Tail {
     /// Channels, of any kind
     #[arg(value_name = "CHANNEL")]
     channels: Vec<String>,
-    /// Print events as JSON, one object a line: time, event, channel, data, and `user_id` of client events
-    #[arg(long)]
-    json: bool,
-    /// Print on stdout what the protocol itself says too: members, counts, misses of caches. --count counts none of it
-    #[arg(long)]
-    all: bool,
-    /// Write nothing to stderr but errors
-    #[arg(long, short)]
-    quiet: bool,
-    /// End after that many events
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
-    count: Option<u64>,
+    #[command(flatten)]
+    output: Output,
     /// End after that time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
@@ -133,7 +123,7 @@ impl Tail {
             dialer,
             credentials,
             plan,
-            output: Output::new(self.json, self.all, self.quiet, self.count),
+            output: self.output,
             was_connected: false,
         };
         let end = self.timeout.map(|timeout| Instant::now() + timeout);
@@ -144,10 +134,10 @@ impl Tail {
                     None => run.run().await,
                 }
             })
-            .and_then(|end| match (end, self.count) {
+            .and_then(|end| match (end, run.output.count) {
                 (End::Time, Some(count)) => Err(Error::Stopped(format!(
                     "only {} of {count} events came within the time",
-                    run.output.events()
+                    run.output.events
                 ))),
                 _ => Ok(()),
             })
@@ -167,7 +157,9 @@ impl Run {
             let what_to_do = printable_lines(&advice::of(&ended, &self.dialer.address));
             let text = printable_lines(&ended.to_string());
             let pause = retry.after(&ended, begun.elapsed(), rand::random());
-            match pause.filter(|_| self.was_connected || is_of_the_protocol(&ended)) {
+            // Where the server itself said when to come back, the first attempt counts as any other.
+            let is_told = matches!(ended, client::Error::Closed { .. });
+            match pause.filter(|_| self.was_connected || is_told) {
                 Some(pause) => {
                     let when = if pause.is_zero() {
                         "at once".to_owned()
@@ -279,9 +271,4 @@ impl Run {
         let text = "no subscription is left, so nothing can arrive";
         (!self.plan.is_waiting()).then(|| Err(Error::Stopped(text.to_owned())))
     }
-}
-
-/// Whether the server itself said when to come back: then the first attempt counts as any other.
-fn is_of_the_protocol(error: &client::Error) -> bool {
-    matches!(error, client::Error::Closed { .. })
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::SystemTime;
 
+use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -26,34 +27,30 @@ struct Line<'a> {
     user_id: Option<String>,
 }
 
-/// The two ends of a run.
+/// The two ends of a run, as the flags want them.
+#[derive(Debug, Args)]
 pub(super) struct Output {
+    /// Print events as JSON, one object a line: time, event, channel, data, and `user_id` of client events
+    #[arg(long)]
     json: bool,
+    /// Print on stdout what the protocol itself says too: members, counts, misses of caches. --count counts none of it
+    #[arg(long)]
     all: bool,
+    /// Write nothing to stderr but errors
+    #[arg(long, short)]
     quiet: bool,
-    count: Option<u64>,
-    events: u64,
+    /// End after that many events
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// How many there were.
+    #[arg(skip)]
+    pub(super) events: u64,
     /// Whether it was said what data of encrypted channels looks like.
+    #[arg(skip)]
     said_encrypted: bool,
 }
 
 impl Output {
-    pub(super) fn new(json: bool, all: bool, quiet: bool, count: Option<u64>) -> Self {
-        Self {
-            json,
-            all,
-            quiet,
-            count,
-            events: 0,
-            said_encrypted: false,
-        }
-    }
-
-    /// How many there were.
-    pub(super) fn events(&self) -> u64 {
-        self.events
-    }
-
     /// Prints an event, which counts. False: there have been enough, or nobody reads them any more.
     pub(super) fn event(&mut self, frame: &Frame) -> Result<bool, Error> {
         let is_encrypted = frame.channel.as_deref().is_some_and(is_encrypted);

@@ -309,7 +309,7 @@ fn credentials_come_from_flags_files_the_environment_and_the_configuration() {
             &[&app[..], &["--secret-file", "empty"]].concat(),
             &[],
             2,
-            "--secret-file: empty: expected a text",
+            "--secret-file: empty: expected a secret text, found an empty one",
         ),
         (
             &[&app[..], &["--secret-file", "none"]].concat(),
