@@ -395,6 +395,11 @@ const UNSUPERVISED: &[(&str, usize, &str)] = &[
         "one answer each; who asks waits no longer than its time",
     ),
     (
+        "src/server/worker.rs",
+        2,
+        "one connection each; the client connects again",
+    ),
+    (
         "src/supervise.rs",
         1,
         "through it all are spawned, and counted",

@@ -84,12 +84,7 @@ pub(crate) struct Options {
     no_pin: bool,
 
     /// What servers started here log, as `TIDEWIRE_LOG`
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILTER",
-        default_value = "info,actix_server=warn"
-    )]
+    #[arg(long, global = true, value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
 
     /// A line of [server] for servers started here, as 'workers = 2'; may be repeated

@@ -45,14 +45,13 @@ impl Worker {
     /// Serves a hub on this thread's runtime.
     pub(crate) async fn new() -> Self {
         let metrics = Metrics::default();
-        let (inboxes, unclaimed) = inboxes(1, 1 << 20, metrics.clone());
-        let (index, inbox) = unclaimed.claim().unwrap();
+        let (inboxes, mut receiving) = inboxes(1, 1 << 20, metrics.clone());
         let settings = HubSettings {
             outbox_bytes: 1 << 20,
             activity_timeout: 120,
         };
-        let hub = Hub::new(index, settings, metrics.clone());
-        tokio::task::spawn_local(Rc::clone(&hub).serve(inbox));
+        let hub = Hub::new(0, settings, metrics.clone());
+        tokio::task::spawn_local(Rc::clone(&hub).serve(receiving.remove(0)));
         let mut worker = Self {
             hub,
             inboxes,

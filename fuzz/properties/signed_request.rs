@@ -23,7 +23,7 @@ use tidewire::app::{Apps, CurrentApps};
 use tidewire::config::{Sources, load};
 use tidewire::feed::Feed;
 use tidewire::http::Api;
-use tidewire::hub::inbox::{InboxPool, inboxes};
+use tidewire::hub::inbox::{Inbox, inboxes};
 use tidewire::metrics::Metrics;
 use tidewire::node::{ApiTokens, Node};
 use tidewire::registry::Registry;
@@ -50,7 +50,7 @@ struct Backend {
     apps: Arc<Apps>,
     runtime: Runtime,
     /// What is published is posted there, if somebody listens, which nobody does.
-    _inboxes: InboxPool,
+    _inboxes: Vec<Inbox>,
 }
 
 impl Backend {

@@ -60,7 +60,7 @@ mod tests {
             ("tidewire=trace", "tidewire=trace"),
             ("info, tidewire::ws=debug", "info,tidewire::ws=debug"),
             ("warn,tidewire::http", "warn,tidewire::http"),
-            ("info,actix_server=warn", "info,actix_server=warn"),
+            ("info,actix_web=warn", "info,actix_web=warn"),
         ] {
             assert_eq!(filter(given).as_deref(), Ok(kept), "{given}");
         }

@@ -104,7 +104,7 @@ pub enum LogFormat {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            filter: "info,actix_server=warn".to_owned(),
+            filter: "info".to_owned(),
             format: LogFormat::Human,
         }
     }

@@ -149,60 +149,34 @@ struct FillLevel {
 #[error("the server is overloaded: a worker's inbox stayed full for {} s", CAPACITY_TIMEOUT.as_secs())]
 pub struct InboxFull;
 
-/// The inboxes that no worker has claimed yet.
-#[derive(Debug)]
-pub struct InboxPool(Unclaimed);
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "locked once by each worker at its start, never afterwards"
-)]
-type Unclaimed = std::sync::Mutex<Vec<(u16, Inbox)>>;
-
-impl InboxPool {
-    /// Takes a worker's index and inbox. None when all are taken.
-    #[must_use]
-    pub fn claim(&self) -> Option<(u16, Inbox)> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .pop()
-    }
-}
-
-/// Makes `workers` inboxes of `max_bytes` each.
+/// Makes `workers` inboxes of `max_bytes` each, and the receiving ends in the order of the workers.
 #[must_use]
-pub fn inboxes(workers: u16, max_bytes: usize, metrics: Metrics) -> (Inboxes, InboxPool) {
+pub fn inboxes(workers: u16, max_bytes: usize, metrics: Metrics) -> (Inboxes, Vec<Inbox>) {
     let mut receivers = Vec::new();
     let senders: Arc<[Sender]> = (0..workers)
-        .map(|index| {
+        .map(|_| {
             #[expect(
                 clippy::disallowed_methods,
                 reason = "bounded in bytes by `wait_for_capacity`, see the module's head"
             )]
             let (sender, receiver) = mpsc::unbounded_channel();
             let level = Arc::new(FillLevel::default());
-            receivers.push((
-                index,
-                Inbox {
-                    commands: receiver,
-                    level: Arc::clone(&level),
-                },
-            ));
+            receivers.push(Inbox {
+                commands: receiver,
+                level: Arc::clone(&level),
+            });
             Sender {
                 commands: sender,
                 level,
             }
         })
         .collect();
-    (
-        Inboxes {
-            workers: senders,
-            max_bytes,
-            metrics,
-        },
-        InboxPool(Unclaimed::new(receivers)),
-    )
+    let inboxes = Inboxes {
+        workers: senders,
+        max_bytes,
+        metrics,
+    };
+    (inboxes, receivers)
 }
 
 impl Inboxes {
@@ -411,8 +385,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_publisher_waits_for_room_and_is_refused_in_time() {
         let metrics = Metrics::default();
-        let (inboxes, inbox_pool) = inboxes(2, 100, metrics.clone());
-        let (worker, mut inbox) = inbox_pool.claim().unwrap();
+        let (inboxes, mut receiving) = inboxes(2, 100, metrics.clone());
+        let (worker, inbox) = (1, &mut receiving[1]);
         assert_eq!(inboxes.wait_for_capacity().await, Ok(()));
         inboxes.post(worker, command());
         let depth = inboxes.depths()[usize::from(worker)];
@@ -431,8 +405,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_does_not_answer_holds_nobody_up_for_long() {
-        let (inboxes, inbox_pool) = inboxes(2, 100, Metrics::default());
-        let (answering, mut inbox) = inbox_pool.claim().unwrap();
+        let (inboxes, mut receiving) = inboxes(2, 100, Metrics::default());
+        let (answering, mut inbox) = (1_usize, receiving.remove(1));
         tokio::spawn(async move {
             while let Some(command) = inbox.receive().await {
                 if let WorkerCommand::Report(answer) = command {
@@ -449,7 +423,7 @@ mod tests {
             .await;
         for (worker, report) in reports.iter().enumerate() {
             let connections = report.map(|report| report.connections[0]);
-            let expected = (worker == usize::from(answering)).then_some(7);
+            let expected = (worker == answering).then_some(7);
             assert_eq!(connections, expected);
         }
     }

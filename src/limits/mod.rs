@@ -53,6 +53,8 @@ impl TokenBucket {
 pub struct ConcurrencyLimit {
     in_use: AtomicUsize,
     max: Option<usize>,
+    /// Where a part is counted and bounded as well.
+    whole: Option<Arc<Self>>,
 }
 
 impl ConcurrencyLimit {
@@ -61,6 +63,15 @@ impl ConcurrencyLimit {
     pub fn new(max: Option<usize>) -> Self {
         Self {
             max,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a part of what another one bounds.
+    #[must_use]
+    pub fn part_of(whole: Arc<Self>) -> Self {
+        Self {
+            whole: Some(whole),
             ..Self::default()
         }
     }
@@ -79,9 +90,23 @@ impl ConcurrencyLimit {
 
     /// Takes a permit, unless there is none.
     pub fn acquire(self: &Arc<Self>) -> Option<Permit> {
-        let taken = self.in_use.fetch_add(1, Ordering::Relaxed);
+        let fits = self.add();
         let permit = Permit(Arc::clone(self));
-        self.max.is_none_or(|max| taken < max).then_some(permit)
+        fits.then_some(permit)
+    }
+
+    /// Counts one more. Whether there may be so many.
+    fn add(&self) -> bool {
+        let taken = self.in_use.fetch_add(1, Ordering::Relaxed);
+        let whole_fits = self.whole.as_ref().is_none_or(|whole| whole.add());
+        whole_fits && self.max.is_none_or(|max| taken < max)
+    }
+
+    fn remove(&self) {
+        self.in_use.fetch_sub(1, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.remove();
+        }
     }
 }
 
@@ -91,7 +116,7 @@ pub struct Permit(Arc<ConcurrencyLimit>);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
+        self.0.remove();
     }
 }
 
@@ -122,6 +147,20 @@ mod tests {
         drop(permits);
         assert_eq!(limit.in_use(), 0);
         assert!(limit.acquire().is_some());
+    }
+
+    #[test]
+    fn parts_share_what_the_whole_has() {
+        let whole = Arc::new(ConcurrencyLimit::new(Some(2)));
+        let [one, other] =
+            [(); 2].map(|()| Arc::new(ConcurrencyLimit::part_of(Arc::clone(&whole))));
+        let permits = [one.acquire(), other.acquire()];
+        assert!(permits.iter().all(Option::is_some));
+        assert!(one.acquire().is_none());
+        let counts = || [&one, &other, &whole].map(|limit| limit.in_use());
+        assert_eq!(counts(), [1, 1, 2], "a refusal takes nothing");
+        drop(permits);
+        assert_eq!(counts(), [0, 0, 0]);
     }
 
     #[test]

@@ -93,18 +93,28 @@ impl Acceptor {
         self
     }
 
+    /// What bounds its connections, together with others.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<ConcurrencyLimit> {
+        &self.connections
+    }
+
+    /// Counts and logs a connection for which there is no permit. It is refused before anything is read.
+    pub fn refuse(&self, peer: SocketAddr) {
+        self.refused(Some(peer), AcceptRefused::NoRoom, None);
+    }
+
     /// Prepares a connection for HTTP.
     ///
     /// # Errors
     /// The connection was refused. The reason is logged and counted, and no other connection is affected.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
-        let Some(permit) = self.connections.acquire() else {
-            let peer = stream.peer_addr().ok();
-            self.refused(peer, AcceptRefused::NoRoom, None);
-            // Refused at once, before anything is read.
-            return Err(io::Error::other("no room"));
-        };
-        let peer = stream.peer_addr().ok();
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: Permit,
+    ) -> io::Result<Accepted> {
+        let peer = Some(peer);
         if self.proxies.is_none() && self.tls.is_none() {
             return Ok((Socket::plain(stream, false, Some(permit)), peer));
         }

@@ -1,11 +1,15 @@
-//! Listening, and how the limit of open files is shared out: to the server itself, to clients, to backends.
+//! Listening and accepting, and how the limit of open files is shared out: to the server itself, to clients, to backends.
 
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
+use actix_rt::net::TcpStream;
+use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
 use tracing::{info, warn};
 
 use crate::limits::ConcurrencyLimit;
@@ -35,29 +39,105 @@ fn hint(source: &io::Error) -> &'static str {
     }
 }
 
-/// Listens on an address. `keys` are the settings to change where that fails.
+/// Connections that have come and not been accepted, for each socket. The system has a bound of its own, 4,096 as well;
+/// when all clients come back at once, those beyond it try again a second later.
+const BACKLOG: i32 = 4096;
+
+/// How long a connection without a byte waits for one before it is accepted.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
+
+/// How long nothing is accepted after the system refused to. It refuses when files or memory run out.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// An address that is listened on.
+pub struct Listening {
+    /// With the port that the system chose, if it was to.
+    pub address: SocketAddr,
+    /// The sockets, to which the system gives connections by their addresses.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// Listens on an address, with so many sockets among which the system shares out its connections. `keys` are the
+/// settings to change where that fails.
 ///
 /// # Errors
 /// The system refuses, or the host has no address.
-pub fn listen(keys: &'static str, host: &str, port: u16) -> Result<TcpListener, Error> {
+pub fn listen(
+    keys: &'static str,
+    host: &str,
+    port: u16,
+    sockets: usize,
+) -> Result<Listening, Error> {
     let failed = |source| Error {
         keys,
         address: format!("{host}:{port}"),
         source,
     };
-    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
-    let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
-    // Small frames must not wait for the answer to the one before. Connections have it from their listener.
-    let nodelay = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
-    nodelay.map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    Ok(listener)
+    let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
+        match listen_at(address, sockets) {
+            Ok(listening) => return Ok(listening),
+            Err(error) => refused = error,
+        }
+    }
+    Err(failed(refused))
 }
 
-/// Files that do not depend on the settings: listeners, pollers, pipes, files being read, and a reserve.
-const BASE: u64 = 64;
-/// Pollers and queues of one worker.
-const OF_WORKER: u64 = 4;
+fn listen_at(address: SocketAddr, sockets: usize) -> io::Result<Listening> {
+    let first = bind(address, false)?;
+    let address = first.local_addr()?;
+    let mut sockets_there = vec![first];
+    for _ in 1..sockets {
+        sockets_there.push(bind(address, true)?);
+    }
+    Ok(Listening {
+        address,
+        sockets: sockets_there,
+    })
+}
+
+/// A listening socket. One that is shared goes beside others of this process; one that is not finds every other
+/// process that listens there.
+fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // What is left of connections to an earlier process is not in the way.
+    socket.set_reuse_address(true)?;
+    sockopt::set_socket_reuseport(&socket, shared)?;
+    socket.bind(&address.into())?;
+    // From here on others may go beside the first one.
+    sockopt::set_socket_reuseport(&socket, true)?;
+    // Small frames must not wait for the answer to the one before. Connections have it from their listener.
+    socket.set_tcp_nodelay(true)?;
+    // A connection comes with its request: the worker is woken once for both. Other systems do without.
+    let _ = tidewire_system::defer_accept(&socket, FIRST_BYTE);
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The next connection of a listener, and from where it comes.
+pub async fn accept(listener: &tokio::net::TcpListener) -> (TcpStream, SocketAddr) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ConnectionAborted | ConnectionRefused | ConnectionReset
+                ) => {}
+            Err(error) => {
+                warn!("no connection can be accepted for {PAUSE:?}: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Files that do not depend on the settings: pollers, pipes, files being read, and a reserve.
+const BASE: u64 = 62;
+/// Pollers, queues and listeners of one worker.
+const OF_WORKER: u64 = 6;
 /// Connections of the admin port at a time; further ones wait until they are accepted.
 pub const ADMIN_CONNECTIONS: u16 = 32;
 /// Connections to Redis: those of a cluster's buckets, and as many again while they reconnect.
@@ -166,19 +246,59 @@ fn shares(limit: u64, others: u64) -> Result<(u64, u64), TooFewFiles> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+
     use super::*;
 
     #[test]
     fn connections_send_small_frames_at_once() {
-        let listener = listen("host and port", "127.0.0.1", 0).unwrap();
-        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let Listening { address, sockets } = listen("host and port", "127.0.0.1", 0, 1).unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"x").unwrap();
         let accepted = loop {
-            match listener.accept() {
+            match sockets[0].accept() {
                 Ok((accepted, _)) => break accepted,
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         };
         assert!(accepted.nodelay().unwrap());
+    }
+
+    #[test]
+    fn who_says_nothing_is_accepted_all_the_same() {
+        let Listening { address, sockets } = listen("port", "127.0.0.1", 0, 1).unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        sockets[0].accept().unwrap();
+    }
+
+    #[test]
+    fn who_shares_a_port_is_this_process_alone() {
+        let Listening { address, sockets } = listen("port", "127.0.0.1", 0, 3).unwrap();
+        assert_eq!(sockets.len(), 3);
+        for sockets in [1, 3] {
+            let Err(error) = listen("port", "127.0.0.1", address.port(), sockets) else {
+                panic!("listens beside others");
+            };
+            assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn many_may_come_at_once() {
+        let system = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let many = 1000.min(system.trim().parse().unwrap());
+        let Listening { address, .. } = &listen("port", "127.0.0.1", 0, 1).unwrap();
+        let connect = |_| {
+            // The system answers at once, or not before the next attempt, a second later.
+            let client = TcpStream::connect_timeout(address, Duration::from_millis(900));
+            let mut client = client.unwrap();
+            client.write_all(b"x").unwrap();
+            client
+        };
+        let clients: Vec<_> = (0..many).map(connect).collect();
+        assert_eq!(clients.len(), many);
     }
 
     #[test]
@@ -205,7 +325,7 @@ mod tests {
             redis: true,
         };
         let error = shares(400, much.files()).unwrap_err().to_string();
-        let expected = "the limit of open files is 400, and this configuration needs at least 452: 420 for itself and 32 for";
+        let expected = "the limit of open files is 400, and this configuration needs at least 578: 546 for itself and 32 for";
         assert!(error.starts_with(expected), "{error}");
     }
 }

@@ -17,6 +17,9 @@ pub use acceptor::{Accepted, Acceptor};
 pub use certificates::Certificates;
 pub use head::{HeadTooLarge, check_head};
 pub use http1::{Fault, Http, Loan, Secure, TakeOver, Taken, last_answer};
-pub use listen::{ADMIN_CONNECTIONS, Error, FileBudget, Needs, TooFewFiles, file_budget, listen};
+pub use listen::{
+    ADMIN_CONNECTIONS, Error, FileBudget, Listening, Needs, TooFewFiles, accept, file_budget,
+    listen,
+};
 pub use proxies::{Client, TrustedProxies};
 pub use socket::Socket;

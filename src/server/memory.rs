@@ -39,7 +39,7 @@ fn look(left: Option<u64>) -> Option<u64> {
         return Some(left);
     }
     let begun = Instant::now();
-    tidewire_malloc::give_back();
+    tidewire_system::give_back();
     let duration = begun.elapsed();
     let after = self::held()?;
     debug!(
@@ -61,7 +61,7 @@ fn held() -> Option<Held> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     let resident = pages * rustix::param::page_size() as u64;
-    let in_use = unwrapped(tidewire_malloc::in_use()?, resident);
+    let in_use = unwrapped(tidewire_system::in_use()?, resident);
     Some(Held {
         in_use,
         unused: resident - in_use,

@@ -2,14 +2,13 @@
 
 mod listeners;
 mod memory;
+mod places;
 mod worker;
 
 use std::io::{self, Write as _};
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -21,20 +20,21 @@ use crate::app_store::{self, AppStore};
 use crate::config::{self, AppReader, Reloaded, Settings, Watch};
 use crate::feed::Feed;
 use crate::http::Api;
-use crate::hub::inbox::{self, InboxPool, Inboxes, WorkerCommand};
+use crate::hub::inbox::{self, Inbox, Inboxes, WorkerCommand};
 use crate::limits::{AdmissionGate, ConcurrencyLimit, NetworkLimits};
 use crate::metrics::Metrics;
 use crate::net::{
-    self, ADMIN_CONNECTIONS, Acceptor, Certificates, FileBudget, Needs, TooFewFiles, file_budget,
+    self, Acceptor, Certificates, FileBudget, Listening, Needs, TooFewFiles, file_budget,
 };
 use crate::node::{ApiTokens, Node};
 use crate::protocol::CloseCode;
 use crate::registry::Registry;
 use crate::spool;
-use crate::supervise::{self, spawn_critical};
+use crate::supervise::{spawn_critical, spawn_server};
 use crate::webhook::{self, Webhooks};
 use listeners::Listeners;
-use worker::{WorkerParts, admin_service, hub_settings, sessions};
+use places::places;
+use worker::{WorkerParts, hub_settings, on_a_thread, serve_admin, sessions};
 
 /// How often a drain closes the next connections.
 const DRAIN_TICK: Duration = Duration::from_millis(100);
@@ -44,6 +44,9 @@ const DRAIN_LEAST: usize = 5;
 
 /// How long last frames, close handshakes and requests in flight may take after the drain.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long answers of the admin port may take then.
+const ADMIN_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long queued webhooks are tried at least, however long the drain took.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -99,7 +102,7 @@ fn needs(settings: &Settings) -> Needs {
 async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Result<(), Error> {
     let store = app_store(&mut settings, &watch).await?;
     let listeners = Listeners::bind(&settings)?;
-    let line = listeners.line(settings.apps.len())?;
+    let line = listeners.line(settings.apps.len());
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup())?;
     // A file that may not grow is an error for who writes it, as a full disk is, and not the end.
@@ -107,9 +110,9 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
 
     let drain = Duration::from_secs(settings.server.drain_seconds.into());
     let token = settings.admin.token.clone();
-    let public_port = listeners.public.local_addr()?.port();
+    let public_port = listeners.public.address.port();
     let soketi_names = settings.admin.soketi_metric_names.then_some(public_port);
-    let services = Services::new(settings, files, &node_name(public_port)).await?;
+    let mut services = Services::new(settings, files, &node_name(public_port)).await?;
     let parts = &services.worker;
     parts.api.sources().reload(&parts.node.apps())?;
     let (config_state_sender, config_state) = watch::channel(ConfigState::now(&watch.toml()));
@@ -124,12 +127,10 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     .with_soketi_names(soketi_names);
     spawn_critical("series", admin.clone().keep_series());
     let admin_gate = Arc::new(AdmissionGate::new(None, None));
-    let admin = admin_server(listeners.admin, admin, Arc::clone(&admin_gate))?;
-    let public = services.start(listeners.public, listeners.plain)?;
-    let (admin_handle, public_handle) = (admin.handle(), public.handle());
-    // Both run on their own; their ends are awaited through their handles.
-    supervise::spawn_server("admin server", admin);
-    supervise::spawn_server("public server", public);
+    let admin_server = Serving::default();
+    admin_server.start_admin(listeners.admin, admin, Arc::clone(&admin_gate))?;
+    let public_server = Serving::default();
+    services.start([Some(listeners.public), listeners.plain], &public_server)?;
     let metrics = services.worker.metrics.clone();
     spawn_critical("log windows", metrics.clone().tell_suppressed_lines());
     spawn_critical("memory", memory::give_back_now_and_then());
@@ -148,10 +149,10 @@ async fn serve(mut settings: Settings, files: FileBudget, watch: Watch) -> Resul
     let stop = async {
         let begun = Instant::now();
         services.drain(drain).await;
-        public_handle.stop(true).await;
+        public_server.stop(STOP_TIMEOUT).await;
         services.finish(drain.saturating_sub(begun.elapsed())).await;
         admin_gate.close();
-        admin_handle.stop(true).await;
+        admin_server.stop(ADMIN_STOP_TIMEOUT).await;
     };
     tokio::select! {
         () = stop => info!("stopped"),
@@ -172,20 +173,6 @@ async fn app_store(settings: &mut Settings, watch: &Watch) -> Result<Arc<AppStor
         spawn_critical("app store", keeper.run());
     }
     Ok(store)
-}
-
-fn admin_server(
-    listener: TcpListener,
-    admin: Admin,
-    gate: Arc<AdmissionGate>,
-) -> io::Result<Server> {
-    let server = Server::build()
-        .workers(1)
-        .max_concurrent_connections(ADMIN_CONNECTIONS.into())
-        .disable_signals()
-        .shutdown_timeout(1);
-    let service = move || admin_service(admin.clone(), Arc::clone(&gate));
-    Ok(server.listen("admin", listener, service)?.run())
 }
 
 /// What this node is called where several are told apart: the machine's name, or the container's, and the port.
@@ -291,6 +278,31 @@ impl Signals {
     }
 }
 
+/// Threads that serve one or more listeners: each has a receiver for as long as it does.
+#[derive(Default)]
+struct Serving(watch::Sender<bool>);
+
+impl Serving {
+    fn start_admin(
+        &self,
+        listening: Listening,
+        admin: Admin,
+        gate: Arc<AdmissionGate>,
+    ) -> io::Result<()> {
+        let stop = self.0.subscribe();
+        on_a_thread(move || {
+            let serving = serve_admin(listening, admin, gate, stop);
+            spawn_server("admin server", serving);
+        })
+    }
+
+    /// Ends listening, and waits for the answers that are under way.
+    async fn stop(self, timeout: Duration) {
+        self.0.send_replace(true);
+        let _ = tokio::time::timeout(timeout, self.0.closed()).await;
+    }
+}
+
 /// Everything that is shared by workers, put together.
 struct Services {
     worker: WorkerParts,
@@ -299,7 +311,8 @@ struct Services {
     certificates: Option<Arc<Certificates>>,
     adapter: Adapter,
     inboxes: Inboxes,
-    inbox_pool: Arc<InboxPool>,
+    /// For the workers that are to be started.
+    receiving: Vec<Inbox>,
     workers: usize,
 }
 
@@ -342,7 +355,7 @@ impl Services {
         let metrics = Metrics::default();
         let feed = Feed::new(name, metrics.clone());
         let workers = u16::try_from(server.workers).unwrap_or(u16::MAX);
-        let (inboxes, inbox_pool) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
+        let (inboxes, receiving) = inbox::inboxes(workers, server.inbox_bytes, metrics.clone());
         let registry = Arc::new(Registry::new(server.cache_bytes, server.history_bytes));
         let webhooks = Webhooks::start(&settings.apps, &settings.webhooks, &metrics, &feed).await?;
         let apps = Arc::new(CurrentApps::new(settings.apps));
@@ -391,29 +404,27 @@ impl Services {
             certificates,
             adapter,
             inboxes,
-            inbox_pool: Arc::new(inbox_pool),
+            receiving,
             workers: usize::from(workers),
         })
     }
 
-    /// Starts the workers; each claims one inbox and serves all listeners.
-    fn start(&self, public: TcpListener, plain: Option<TcpListener>) -> io::Result<Server> {
-        let mut builder = Server::build()
-            .workers(self.workers)
-            // Connections are counted by their acceptor; the framework's own count does not know of upgrades.
-            .max_concurrent_connections(1 << 20)
-            .disable_signals()
-            .shutdown_timeout(STOP_TIMEOUT.as_secs());
-        let listeners = [("public", Some(public)), ("plain", plain)];
-        for ((name, listener), acceptor) in listeners.into_iter().zip(&self.acceptors) {
-            let Some(listener) = listener else { continue };
-            let (parts, acceptor) = (self.worker.clone(), acceptor.clone());
-            let inbox_pool = Arc::clone(&self.inbox_pool);
-            builder = builder.listen(name, listener, move || {
-                parts.service(acceptor.clone(), Arc::clone(&inbox_pool))
-            })?;
+    /// Starts the workers, which serve all listeners.
+    fn start(&mut self, listening: [Option<Listening>; 2], serving: &Serving) -> io::Result<()> {
+        let mut by_worker: Vec<_> = self.receiving.iter().map(|_| Vec::new()).collect();
+        for (listening, acceptor) in listening.into_iter().zip(&self.acceptors) {
+            let sockets = listening.map_or_else(Vec::new, |listening| listening.sockets);
+            let places = places(sockets, acceptor.connections());
+            for (of_worker, place) in by_worker.iter_mut().zip(places) {
+                of_worker.push((place, acceptor.clone()));
+            }
         }
-        Ok(builder.run())
+        let inboxes = self.receiving.drain(..).zip(by_worker);
+        for (index, (inbox, places)) in (0..).zip(inboxes) {
+            self.worker
+                .start(index, inbox, places, serving.0.subscribe())?;
+        }
+        Ok(())
     }
 
     /// Refuses upgrades, then closes the connections in even waves, and waits until they are gone.

@@ -1,35 +1,34 @@
-//! What each worker is made of: its hub and clock, and one HTTP service for each listener.
+//! What the threads of the server do: a worker has a hub and a clock, and serves HTTP at each listener; one thread serves
+//! the admin port.
 
-use std::cell::OnceCell;
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_rt::net::TcpStream;
-use actix_service::{IntoServiceFactory as _, ServiceFactory, fn_factory, fn_service};
+use actix_rt::Arbiter;
+use actix_service::{IntoServiceFactory as _, ServiceFactory as _, fn_service};
 use actix_web::App as WebApp;
 use actix_web::dev::AppConfig;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::debug;
 
+use super::places::Place;
 use crate::admin::Admin;
 use crate::config;
 use crate::http::{Api, record_fault};
-use crate::hub::inbox::InboxPool;
+use crate::hub::inbox::Inbox;
 use crate::hub::{Hub, HubSettings};
 use crate::limits::AdmissionGate;
 use crate::metrics::Metrics;
-use crate::net::{Acceptor, Http, Socket, TakeOver, TrustedProxies};
+use crate::net::{
+    ADMIN_CONNECTIONS, Acceptor, Http, Listening, Socket, TakeOver, TrustedProxies, accept,
+};
 use crate::node::Node;
-use crate::supervise::{self, spawn_critical};
+use crate::supervise::{self, spawn_critical, spawn_server};
 use crate::transport::{Door, Sessions, Transports, answer_peers};
-
-thread_local! {
-    /// The worker of this thread. The HTTP framework makes the services of each listener by themselves, and all of
-    /// them hand their connections to the one hub.
-    static HUB: OnceCell<Rc<Hub>> = const { OnceCell::new() };
-}
 
 /// What each worker gets.
 #[derive(Clone)]
@@ -63,50 +62,69 @@ pub(super) fn hub_settings(server: &config::Server) -> HubSettings {
 }
 
 impl WorkerParts {
-    /// What a worker does with the connections of one listener: HTTP requests to the API, connections to its hub.
-    pub(super) fn service(
+    /// Starts a worker's thread with its inbox and its place at each listener.
+    pub(super) fn start(
         &self,
-        acceptor: Acceptor,
-        inbox_pool: Arc<InboxPool>,
-    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> + use<>
-    {
+        index: u16,
+        inbox: Inbox,
+        places: Vec<(Place, Acceptor)>,
+        stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
         let parts = self.clone();
-        fn_factory(move || {
-            let (parts, acceptor) = (parts.clone(), Rc::new(acceptor.clone()));
-            let transports = Rc::new(parts.transports(&inbox_pool));
-            async move {
-                let api = Rc::new(parts.api.clone());
-                let taker: Rc<dyn TakeOver> = Rc::clone(&transports) as _;
-                let service = fn_service(move |request| {
-                    let (api, transports) = (Rc::clone(&api), Rc::clone(&transports));
-                    // Boxed: an idle connection need not keep the room for it.
-                    Box::pin(async move {
-                        Ok::<_, Infallible>(match transports.serves(&request) {
-                            true => transports.serve(request).await,
-                            false => api.serve(request).await,
-                        })
-                    })
-                });
-                let http = Rc::new(Http::new(service, Some(taker), parts.gate));
-                Ok(fn_service(move |stream| {
-                    let (http, acceptor) = (Rc::clone(&http), Rc::clone(&acceptor));
-                    let node = Arc::clone(&parts.node);
-                    // Boxed: the framework's task has room for it twice.
-                    Box::pin(supervise::counted(async move {
-                        // Why one is not received has been logged and counted.
-                        let (socket, peer) = acceptor.accept(stream).await.map_err(|_| ())?;
-                        let note = |fault| record_fault(&node, fault, peer);
-                        http.serve(socket, peer, note).await;
-                        Ok(())
-                    }))
-                }))
+        on_a_thread(move || {
+            let hub = Hub::new(index, parts.hub, parts.metrics.clone());
+            spawn_critical(
+                "worker",
+                tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)),
+            );
+            spawn_critical("clock", beat(Rc::clone(&hub)));
+            for (place, acceptor) in places {
+                let serving = parts.serve(place, acceptor, Rc::clone(&hub), stop.clone());
+                spawn_server("public listener", serving);
             }
         })
     }
 
-    /// Makes this worker's transports for one of its listeners.
-    fn transports(&self, inbox_pool: &InboxPool) -> Transports {
-        let hub = HUB.with(|hub| Rc::clone(hub.get_or_init(|| self.start_hub(inbox_pool))));
+    /// What a worker does with the connections of one listener: HTTP requests to the API, connections to its hub.
+    fn serve(
+        &self,
+        place: Place,
+        acceptor: Acceptor,
+        hub: Rc<Hub>,
+        stop: watch::Receiver<bool>,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let transports = Rc::new(self.transports(hub));
+        let taker: Rc<dyn TakeOver> = Rc::clone(&transports) as _;
+        let api = Rc::new(self.api.clone());
+        let service = fn_service(move |request| {
+            let (api, transports) = (Rc::clone(&api), Rc::clone(&transports));
+            // Boxed: an idle connection need not keep the room for it.
+            Box::pin(async move {
+                Ok::<_, Infallible>(match transports.serves(&request) {
+                    true => transports.serve(request).await,
+                    false => api.serve(request).await,
+                })
+            })
+        });
+        let http = Http::new(service, Some(taker), Arc::clone(&self.gate));
+        // With its receiver the server's end waits for every connection that has this.
+        let parts = Rc::new((http, acceptor.clone(), Arc::clone(&self.node), stop.clone()));
+        let begin = move |stream, peer, permit| {
+            let parts = Rc::clone(&parts);
+            supervise::spawn(async move {
+                let (http, acceptor, node, _) = &*parts;
+                // Why one is not received has been logged and counted.
+                if let Ok((socket, peer)) = acceptor.accept(stream, peer, permit).await {
+                    let note = |fault| record_fault(node, fault, peer);
+                    http.serve(socket, peer, note).await;
+                }
+            });
+        };
+        place.serve(stop, begin, move |peer| acceptor.refuse(peer))
+    }
+
+    /// Makes a worker's transports for one of its listeners.
+    fn transports(&self, hub: Rc<Hub>) -> Transports {
         Transports::new(Door {
             node: Arc::clone(&self.node),
             hub,
@@ -117,20 +135,12 @@ impl WorkerParts {
             sessions: Arc::clone(&self.sessions),
         })
     }
+}
 
-    fn start_hub(&self, inbox_pool: &InboxPool) -> Rc<Hub> {
-        let Some((index, inbox)) = inbox_pool.claim() else {
-            // The framework starts a worker that panicked again, but its inbox and what it held are gone.
-            supervise::exit("worker", &"it panicked, which is a bug");
-        };
-        let hub = Hub::new(index, self.hub, self.metrics.clone());
-        spawn_critical(
-            "worker",
-            tokio::task::unconstrained(Rc::clone(&hub).serve(inbox)),
-        );
-        spawn_critical("clock", beat(Rc::clone(&hub)));
-        hub
-    }
+/// Runs something on a thread of its own, whose tasks go on when it has returned.
+pub(super) fn on_a_thread(begin: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    Arbiter::try_new()?.spawn_fn(begin);
+    Ok(())
 }
 
 /// One worker's clock.
@@ -145,27 +155,36 @@ async fn beat(hub: Rc<Hub>) {
     }
 }
 
-/// What the one worker of the admin port does with its connections.
-pub(super) fn admin_service(
+/// Serves the admin port until it is to stop, so many connections at a time.
+pub(super) async fn serve_admin(
+    listening: Listening,
     admin: Admin,
     gate: Arc<AdmissionGate>,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
-    fn_factory(move || {
-        let (admin, gate) = (admin.clone(), Arc::clone(&gate));
-        async move {
-            let app = WebApp::new().configure(|config| admin.configure(config));
-            let app = app.into_factory().new_service(AppConfig::default()).await?;
-            let http = Rc::new(Http::new(app, None, gate));
-            Ok(fn_service(move |stream: TcpStream| {
-                let http = Rc::clone(&http);
-                supervise::counted(async move {
-                    let peer = stream.peer_addr().ok();
-                    let socket = Socket::plain(stream, false, None);
-                    http.serve(socket, peer, |fault| debug!(?fault, "admin"))
-                        .await;
-                    Ok(())
-                })
-            }))
-        }
-    })
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut sockets = listening.sockets;
+    let socket = sockets.pop().ok_or("there is no socket")?;
+    let listener = tokio::net::TcpListener::from_std(socket)?;
+    let app = WebApp::new().configure(|config| admin.configure(config));
+    let app = app.into_factory().new_service(AppConfig::default()).await;
+    let app = app.map_err(|()| "the framework did not start")?;
+    let parts = Rc::new((Http::new(app, None, gate), stop.clone()));
+    let room = Arc::new(Semaphore::new(ADMIN_CONNECTIONS.into()));
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (accept(&listener).await, permit)
+        };
+        let ((stream, peer), permit) = tokio::select! {
+            accepted = accepted => accepted,
+            _ = stop.changed() => return Ok(()),
+        };
+        let parts = Rc::clone(&parts);
+        supervise::spawn(async move {
+            let _permit = permit;
+            let socket = Socket::plain(stream, false, None);
+            let note = |fault| debug!(?fault, "admin");
+            parts.0.serve(socket, Some(peer), note).await;
+        });
+    }
 }

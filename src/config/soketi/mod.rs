@@ -22,7 +22,7 @@ use table::{Group, Meaning, PREFIX, TABLE, row_of};
 use value::{Form, expected, is_on, unquoted};
 
 /// What is logged with `SOKETI_DEBUG`.
-const DEBUG: &str = "info,actix_server=warn,tidewire=debug";
+const DEBUG: &str = "info,tidewire=debug";
 
 /// Within how many milliseconds Soketi wants a user to sign in.
 const SIGN_IN: &str = "30000";

@@ -33,10 +33,9 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let metrics = Metrics::default();
-        let (inboxes, inbox_pool) = inboxes(1, 1 << 20, metrics.clone());
-        let (index, inbox) = inbox_pool.claim().unwrap();
-        let hub = Hub::new(index, SETTINGS, metrics);
-        tokio::task::spawn_local(Rc::clone(&hub).serve(inbox));
+        let (inboxes, mut receiving) = inboxes(1, 1 << 20, metrics.clone());
+        let hub = Hub::new(0, SETTINGS, metrics);
+        tokio::task::spawn_local(Rc::clone(&hub).serve(receiving.remove(0)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self {
             hub,

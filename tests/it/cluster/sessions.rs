@@ -205,8 +205,10 @@ fn without_redis_a_node_serves_its_own_sessions() {
 #[test]
 fn a_node_that_goes_sends_the_clients_of_others_to_another_one() {
     let mut nodes = nodes(2, &Config::new());
-    let (mut page, _first) = page_on(&nodes, "c");
+    let (mut page, mut first) = page_on(&nodes, "c");
     let mut stream = page.at(&nodes[1]).stream();
+    // Until then lines may still go there.
+    assert!(first.has_ended(PATIENCE));
     assert_eq!(publish(&nodes[0], "c", "x").status(), 200);
     assert_eq!(stream.message()["data"], "x");
     nodes.stop_last();
@@ -277,8 +279,10 @@ fn a_node_may_ask_its_clients_to_stay_with_it() {
 #[test]
 fn a_receiver_elsewhere_whose_client_is_slow_is_there() {
     let nodes = nodes(2, &Config::new());
-    let (mut page, _first) = page_on(&nodes, "c");
+    let (mut page, mut first) = page_on(&nodes, "c");
     let mut stream = page.at(&nodes[1]).stream();
+    // Until then lines may still go there.
+    assert!(first.has_ended(PATIENCE));
     let data = "x".repeat(9000);
     let count = 60;
     for number in 0..count {
