@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help deps packages test test-rust test-clients test-package lint package package-aarch64 fuzz
+.PHONY: help deps packages test test-rust test-clients test-package test-aarch64 lint package package-aarch64 fuzz
 
 CARGO ?= cargo
 CLIENTS := tests/clients
@@ -19,6 +19,7 @@ test: deps ## everything: the Rust tests, the unmodified clients, the packages a
 	$(MAKE) --no-print-directory test-rust || failed+=(test-rust); \
 	$(MAKE) --no-print-directory test-clients || failed+=(test-clients); \
 	$(MAKE) --no-print-directory test-package || failed+=(test-package); \
+	$(MAKE) --no-print-directory test-aarch64 || failed+=(test-aarch64); \
 	if [ $${#failed[@]} -gt 0 ]; then echo "== failed: $${failed[*]}"; exit 1; fi
 
 # Most tests wait for something, so there are more at a time than cores.
@@ -39,6 +40,15 @@ test-package: $(LINT)/installed ## packages of the debug build, installed in a c
 	@scripts/test-release
 	@scripts/test-package $(TIDEWIRE_BIN) "$$(rustc -vV | sed -n 's/^host: //p')"
 	@$(LINT)/bin/python scripts/check-chart $(TIDEWIRE_BIN)
+
+# What needs no optimization to be seen: that it builds, links and serves there.
+test-aarch64: $(LINT)/installed ## packages of aarch64 from a build in which nothing is optimized, under QEMU, where Debian has a compiler
+	@echo "== aarch64"
+	@toolchain=$$(scripts/aarch64-toolchain target/aarch64-toolchain) || \
+		{ echo "test-aarch64: skipped: the standard library of aarch64 cannot be had here"; exit 0; }; \
+	export $$toolchain; export CARGO_TARGET_DIR=$(abspath target/aarch64); \
+	binary=$$(scripts/build-static aarch64-unknown-linux-gnu --quick); \
+	EMULATOR=$$(command -v qemu-aarch64-static) scripts/test-package "$$binary" aarch64-unknown-linux-gnu --static
 
 package: ## a release of this machine's architecture in target/package: built, packed, installed, run
 	@binary=$$(scripts/build-static); target=$$(rustc -vV | sed -n 's/^host: //p'); \
