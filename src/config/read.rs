@@ -3,12 +3,13 @@
 //!
 //! The reader of the `config` crate is not used: it takes 1.5 and `true` for whole numbers, and numbers for texts.
 
+use std::iter::Enumerate;
+
 use ::config::{Value, ValueKind};
 use serde::Deserialize;
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{self, IntoDeserializer, Unexpected, Visitor};
+use serde::de::value::SeqDeserializer;
+use serde::de::{self, DeserializeSeed, IntoDeserializer as _, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
-use serde_path_to_error::{Path, Segment};
 
 use super::error::{Fault, Origin, Problem, Step, header, keys, nearest};
 use super::tree::Tree;
@@ -26,18 +27,14 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(tree: &Tree) -> Result<T, Vec<P
 pub(super) fn readable<T: for<'de> Deserialize<'de>>(tree: &mut Tree) -> (Option<T>, Vec<Problem>) {
     let mut problems = Vec::new();
     loop {
-        let error = match serde_path_to_error::deserialize(Node(&tree.0)) {
+        let ReadError { fault, mut path } = match T::deserialize(Node(&tree.0)) {
             Ok(value) => return (Some(value), problems),
             Err(error) => error,
         };
-        let mut path = steps(error.path());
-        // The parts of a text that is read as a list stand where the text stands.
-        while !path.is_empty() && tree.node(&path).is_none() {
-            path.pop();
-        }
+        path.reverse();
         let problem = Problem {
             origin: tree.origin(&path),
-            fault: with_hint(error.into_inner().0, &path),
+            fault: with_hint(fault, &path),
             path,
         };
         let gone = tree.remove(&problem.path);
@@ -50,16 +47,6 @@ pub(super) fn readable<T: for<'de> Deserialize<'de>>(tree: &mut Tree) -> (Option
             return (None, problems);
         }
     }
-}
-
-fn steps(path: &Path) -> Vec<Step> {
-    path.iter()
-        .filter_map(|segment| match segment {
-            Segment::Map { key } => Some(Step::Key(key.clone())),
-            Segment::Seq { index } => Some(Step::Index(*index)),
-            _ => None,
-        })
-        .collect()
 }
 
 /// The lists of tables, of which a file may have one with too few brackets.
@@ -84,14 +71,29 @@ fn with_hint(mut fault: Fault, path: &[Step]) -> Fault {
     fault
 }
 
-/// What is wrong with a value.
+/// What is wrong with a value, and where it stands: the last step first.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?}")]
-pub(super) struct ReadError(Fault);
+#[error("{fault:?} at {path:?}")]
+pub(super) struct ReadError {
+    fault: Fault,
+    path: Vec<Step>,
+}
+
+impl ReadError {
+    fn new(fault: Fault) -> Self {
+        let path = Vec::new();
+        Self { fault, path }
+    }
+
+    fn under(mut self, step: Step) -> Self {
+        self.path.push(step);
+        self
+    }
+}
 
 impl de::Error for ReadError {
     fn custom<T: std::fmt::Display>(text: T) -> Self {
-        Self(Fault::Text(text.to_string()))
+        Self::new(Fault::Text(text.to_string()))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -127,7 +129,7 @@ impl de::Error for ReadError {
     }
 
     fn unknown_field(_: &str, valid: &'static [&'static str]) -> Self {
-        Self(Fault::UnknownKey(valid))
+        Self::new(Fault::UnknownKey(valid))
     }
 }
 
@@ -173,14 +175,6 @@ impl<'de> Node<'de> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, ReadError> for Node<'de> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
 impl<'de> de::Deserializer<'de> for Node<'de> {
     type Error = ReadError;
 
@@ -190,16 +184,14 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
             ValueKind::I64(number) => visitor.visit_i64(*number),
             ValueKind::Float(number) => visitor.visit_f64(*number),
             ValueKind::String(text) => visitor.visit_str(text),
-            ValueKind::Array(list) => {
-                visitor.visit_seq(SeqDeserializer::new(list.iter().map(Node)))
-            }
+            ValueKind::Array(list) => visitor.visit_seq(Items(list.iter().enumerate())),
             ValueKind::Table(table) => {
                 let mut entries: Vec<_> = table.iter().collect();
                 entries.sort_by_key(|(key, _)| *key);
-                let entries = entries.into_iter();
-                visitor.visit_map(MapDeserializer::new(
-                    entries.map(|(k, v)| (k.as_str(), Node(v))),
-                ))
+                visitor.visit_map(Entries {
+                    left: entries.into_iter(),
+                    begun: None,
+                })
             }
             _ => Err(de::Error::invalid_type(Unexpected::Unit, &visitor)),
         }
@@ -270,5 +262,56 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
             ValueKind::Array(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
             _ => self.deserialize_any(visitor),
         }
+    }
+}
+
+/// A table's entries.
+struct Entries<'de> {
+    left: std::vec::IntoIter<(&'de String, &'de Value)>,
+    /// The one whose key has been read.
+    begun: Option<(&'de String, &'de Value)>,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'de> {
+    type Error = ReadError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, ReadError> {
+        self.begun = self.left.next();
+        let Some((key, _)) = self.begun else {
+            return Ok(None);
+        };
+        let read = seed.deserialize(key.as_str().into_deserializer());
+        read.map(Some)
+            .map_err(|error: ReadError| error.under(Step::Key(key.clone())))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
+        let Some((key, value)) = self.begun.take() else {
+            return Err(de::Error::custom("a value was asked for before its key"));
+        };
+        let read = seed.deserialize(Node(value));
+        read.map_err(|error| error.under(Step::Key(key.clone())))
+    }
+}
+
+/// A list's elements.
+struct Items<'de>(Enumerate<std::slice::Iter<'de, Value>>);
+
+impl<'de> de::SeqAccess<'de> for Items<'de> {
+    type Error = ReadError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, ReadError> {
+        let Some((index, value)) = self.0.next() else {
+            return Ok(None);
+        };
+        let read = seed.deserialize(Node(value));
+        read.map(Some)
+            .map_err(|error| error.under(Step::Index(index)))
     }
 }
