@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Config, Message, Nodes, PATIENCE, Proxy, RedisServer, Server, TARGET, Ws, eventually,
+    Config, Message, Nodes, PATIENCE, Proxy, RedisCluster, RedisServer, Server, TARGET, Ws,
+    eventually,
 };
 
 use super::{AFTER_LEASE, EVENTS, LEASE, event_body, impatient, nodes};
@@ -81,9 +82,19 @@ fn change(nodes: &[Server], from: &str, to: &str) {
 
 #[test]
 fn connections_are_never_more_than_the_limit_and_any_node_can_have_them_all() {
-    let nodes = nodes(3, &config());
+    share_connections(&nodes(3, &config()));
+}
+
+#[test]
+fn connections_are_shared_over_a_redis_cluster_too() {
+    let redis = RedisCluster::start();
+    let config = config().redis("cluster", &redis.toml());
+    share_connections(&Nodes::same(&config, 3));
+}
+
+fn share_connections(nodes: &Nodes) {
     // At rest each has a part of it: who comes first is let in at once.
-    await_shares(&nodes, "connections", &[3, 3, 3]);
+    await_shares(nodes, "connections", &[3, 3, 3]);
     let mut held: Vec<Ws> = nodes.iter().map(|node| attempt(node).unwrap()).collect();
     let mut refused = 0;
     eventually(PATIENCE, "all is used", || {
@@ -97,7 +108,7 @@ fn connections_are_never_more_than_the_limit_and_any_node_can_have_them_all() {
         assert!(held.len() <= LIMIT);
         (held.len() == LIMIT).then_some(())
     });
-    for node in &*nodes {
+    for node in nodes.iter() {
         fill(node, 0);
     }
     assert!(nodes.count("connections") == LIMIT as u64 && refused > 0);
